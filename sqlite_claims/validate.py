@@ -1,0 +1,133 @@
+"""Checks of what callers hand in. Each returns the value in the one form that the rest of the package uses.
+
+The common case of each is a couple of C-level tests, since these stand before every operation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable
+from datetime import timedelta
+
+from .errors import InvalidArgumentError
+
+NAME_BYTES_MAX = 256
+TASKS_PER_CALL_MAX = 100_000
+LIMIT_MAX = 2**31 - 1
+# The end of year 9999, the last second that a datetime can show.
+WALL_US_MAX = 253_402_300_799 * 1_000_000
+
+
+def shown(value: object) -> str:
+    """``repr`` of what was given, short enough for a message."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def name(argument: str, value: object, *, empty: bool = False) -> str:
+    """A name: valid UTF-8, no NUL, 1 to 256 bytes (0 where ``empty`` allows it)."""
+    if not isinstance(value, str):
+        raise InvalidArgumentError(f"{argument} must be a str, not {type(value).__name__}: {shown(value)}")
+    if type(value) is not str:
+        value = str.__str__(value)
+    if not value and not empty:
+        raise InvalidArgumentError(f"{argument} must not be empty")
+    if not value.isascii():
+        try:
+            size = len(value.encode())
+        except UnicodeEncodeError:
+            raise InvalidArgumentError(f"{argument} is not valid UTF-8: {shown(value)}") from None
+    else:
+        size = len(value)
+    if size > NAME_BYTES_MAX:
+        raise InvalidArgumentError(f"{argument} is {size} bytes long; at most {NAME_BYTES_MAX}: {shown(value)}")
+    if "\0" in value:
+        raise InvalidArgumentError(f"{argument} must not contain NUL: {shown(value)}")
+    return value
+
+
+def names(argument: str, values: object) -> tuple[str, ...]:
+    """A collection of names, sorted, each once. A ``str`` is not a collection."""
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise InvalidArgumentError(f"{argument} must be a collection of str, not {shown(values)}")
+    return tuple(sorted({name(f"each of {argument}", value) for value in values}))
+
+
+def kinds(values: Collection[str] | None) -> frozenset[str] | None:
+    """The kinds that a worker handles: ``None`` is all, ``""`` stands for tasks without one."""
+    if values is None:
+        return None
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise InvalidArgumentError(f"kinds must be a collection of str or None, not {shown(values)}")
+    found = frozenset(name("each of kinds", value, empty=True) for value in values)
+    if "*" in found:
+        raise InvalidArgumentError("kinds must not contain '*', which is reserved; kinds=None is all of them")
+    return found
+
+
+def data(argument: str, value: object) -> bytes:
+    """Bytes-like, as ``bytes``."""
+    if type(value) is bytes:
+        return value
+    if not isinstance(value, str):
+        try:
+            return memoryview(value).tobytes()  # type: ignore[arg-type]
+        except TypeError:
+            pass
+    raise InvalidArgumentError(f"{argument} must be bytes-like, not {type(value).__name__}: {shown(value)}")
+
+
+def text(argument: str, value: object) -> str:
+    """Any ``str``; what isn't UTF-8 comes back escaped."""
+    if not isinstance(value, str):
+        raise InvalidArgumentError(f"{argument} must be a str, not {type(value).__name__}: {shown(value)}")
+    return value.encode("utf-8", "backslashreplace").decode()
+
+
+def integer(argument: str, value: object, low: int, high: int | None = None) -> int:
+    """An ``int`` (not a ``bool``) within bounds, both included."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidArgumentError(f"{argument} must be an int, not {type(value).__name__}: {shown(value)}")
+    if value < low or (high is not None and value > high):
+        bounds = f"at least {low}" if high is None else f"from {low} to {high}"
+        raise InvalidArgumentError(f"{argument} must be {bounds}, not {shown(value)}")
+    return value
+
+
+def limit(value: object) -> int:
+    """How many at the most; huge ones are as good as the largest that SQLite counts to."""
+    return min(integer("limit", value, 0), LIMIT_MAX)
+
+
+def number(argument: str, value: object, low: float, high: float = math.inf) -> float:
+    """A finite ``int`` or ``float`` (not a ``bool``) within bounds, both included."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise InvalidArgumentError(f"{argument} must be a number, not {type(value).__name__}: {shown(value)}")
+    try:
+        result = float(value)
+    except OverflowError:
+        result = math.inf
+    if not math.isfinite(result) or not low <= result <= high:
+        raise InvalidArgumentError(f"{argument} must be a finite number of at least {low:g}, not {shown(value)}")
+    return result
+
+
+def duration_us(argument: str, value: object, *, wall_us: int = 0) -> int:
+    """A ``timedelta`` or seconds, in microseconds; finite, not negative, and ``wall_us`` plus it a date that exists."""
+    if isinstance(value, timedelta):
+        us = (value.days * 86_400 + value.seconds) * 1_000_000 + value.microseconds
+        if us < 0:
+            raise InvalidArgumentError(f"{argument} must not be negative: {shown(value)}")
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        if not value >= 0:  # also true of NaN
+            raise InvalidArgumentError(f"{argument} must be a duration of at least 0 s, not {shown(value)}")
+        if value > WALL_US_MAX // 1_000_000:
+            raise InvalidArgumentError(f"{argument} reaches past the year 9999: {shown(value)}")
+        us = round(value * 1_000_000)
+    else:
+        raise InvalidArgumentError(
+            f"{argument} must be a timedelta or seconds as int or float, not {type(value).__name__}: {shown(value)}"
+        )
+    if us + wall_us > WALL_US_MAX:
+        raise InvalidArgumentError(f"{argument} reaches past the year 9999: {shown(value)}")
+    return us
