@@ -1,0 +1,70 @@
+# Every target does its own set-up: Python 3.11+ is all that a machine needs. `make help` lists them.
+
+PY := .venv/bin/python
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# The project is installed anew when what is installed could have changed: its metadata, its C sources, or whether
+# this machine can compile them. The stamp's name carries the last, so that adding a compiler is noticed.
+BUILT_FROM := $(wildcard pyproject.toml setup.py csrc/*.c csrc/*.h csrc/*.py) scripts/make-venv
+CORE := $(shell scripts/has-c-toolchain && echo c || echo python)
+FOR_TEST := .venv/.installed-test-$(CORE)
+FOR_CHECK := .venv/.installed-check-$(CORE)
+
+# The machine's cores; 2 is what the test processes get along with at the least.
+JOBS ?= 2
+PYTEST := $(PY) -m pytest
+
+.PHONY: help demo test lint format check bench-smoke bench soak reference clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: $(FOR_TEST) ## See workers share a file, and what happens when one is killed
+	@$(PY) examples/demo.py
+
+test: $(FOR_TEST) ## Run the tests
+	$(PYTEST) -n $(JOBS)
+
+check: lint bench-smoke demo ## Run all that CI runs
+	$(PYTEST) -n $(JOBS) -m "not soak"
+
+lint: $(FOR_CHECK) ## Check style, types, import directions
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	.venv/bin/lint-imports
+	.venv/bin/clang-format --dry-run --Werror $(wildcard csrc/*.c csrc/*.h)
+
+format: $(FOR_CHECK) ## Bring Python and C into the project's style
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+	.venv/bin/clang-format -i $(wildcard csrc/*.c csrc/*.h)
+
+bench-smoke: $(FOR_CHECK) ## Run each benchmark once, without timing
+	$(PYTEST) benchmarks --benchmark-disable -q
+
+bench: $(FOR_CHECK) ## Time the benchmarks (give the machine to it alone)
+	$(PYTEST) benchmarks
+
+soak: $(FOR_CHECK) ## Run the long tests
+	$(PYTEST) -m soak
+
+reference: $(FOR_TEST) ## Write docs/reference.md from the docstrings
+	$(PY) scripts/reference.py
+
+clean: ## Remove what building and testing made
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache
+	find sqlite_claims -name '*.so' -delete
+
+$(FOR_TEST):
+	@scripts/make-venv cli,test
+	@$(report_core)
+	@touch $@
+
+$(FOR_CHECK): | $(FOR_TEST)
+	@scripts/make-venv cli,test,dev
+	@touch $@
+
+$(FOR_TEST) $(FOR_CHECK): $(BUILT_FROM)
+
+report_core = $(if $(filter c,$(CORE)),true,echo "No C compiler or no sqlite3ext.h (libsqlite3-dev): the compiled scan is left out, its Python twin serves.")
