@@ -1,0 +1,200 @@
+"""The state of an in-memory store: frozen records in dictionaries, and sorted lists of what time alone will change.
+
+Records never change, so a copy of the dictionaries is a snapshot. Nothing here knows a clock or a rule.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import Counter
+from collections.abc import Iterator
+from copy import copy
+from dataclasses import dataclass, field
+from typing import Self
+
+from ..model import InstanceState, NewTask, TaskState
+
+TaskKey = tuple[str, str]
+# (when, order of adding, which task): a sorted list of these is a timeline.
+Entry = tuple[int, int, TaskKey]
+
+OPEN_STATES = (TaskState.BLOCKED, TaskState.READY, TaskState.CLAIMED)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One task. ``state`` is never ``SCHEDULED``: that is a ``READY`` one whose time has not come."""
+
+    instance_id: str
+    spec: NewTask
+    seq: int
+    token: int
+    added_wall: int
+    depends_on: tuple[str, ...] = ()
+    due_wall: int | None = None
+    state: TaskState = TaskState.BLOCKED
+    # Its own place in the order, in store time; None while blocked, and while the calendar has yet to give it one.
+    place: int | None = None
+    attempts: int = 0
+    failures: int = 0
+    losses: int = 0
+    worker_id: str | None = None
+    session: int | None = None
+    # In store time; None: no claim, or one without an end.
+    expires: int | None = None
+    expires_wall: int | None = None
+    started_wall: int | None = None
+    finished_wall: int | None = None
+    # The worker on whom the last attempt failed; None where it ended otherwise.
+    failed_on: str | None = None
+    output: bytes | None = None
+    error: str | None = None
+
+    @property
+    def key(self) -> TaskKey:
+        return (self.instance_id, self.spec.task_id)
+
+    @property
+    def is_last_claim(self) -> bool:
+        """Whether ``max_lost`` allows no loss of the claim on it."""
+        return self.losses + 1 >= self.spec.max_lost
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    instance_id: str
+    seq: int
+    definition_hash: str
+    added_wall: int
+    state: InstanceState = InstanceState.IN_PROGRESS
+    reason: str | None = None
+    finished_wall: int | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        return self.state not in (InstanceState.IN_PROGRESS, InstanceState.PAUSED)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    id: int
+    worker_id: str
+    started_wall: int
+
+
+@dataclass(slots=True)
+class State:
+    """All that a store knows."""
+
+    boot_id: str
+    boot: int  # the boot clock as last seen
+    slept: int  # boot clock - awake clock, as far as claims have been prolonged for it
+    anchor: int = 0  # store time = boot clock + anchor
+    token_floor: int = 0
+    last_due: int = 0  # the place that the calendar gave last
+    aging: int | None = None
+    next_seq: int = 1
+    next_session: int = 1
+    tasks: dict[TaskKey, Task] = field(default_factory=dict)
+    instances: dict[str, Instance] = field(default_factory=dict)
+    sessions: dict[int, Session] = field(default_factory=dict)
+    # Of each instance, its tasks in the order of adding, and how many are in each state.
+    members: dict[str, dict[str, None]] = field(default_factory=dict)
+    tally: dict[str, Counter[TaskState]] = field(default_factory=dict)
+    dependents: dict[TaskKey, list[str]] = field(default_factory=dict)
+    held: dict[TaskKey, None] = field(default_factory=dict)
+    # What can be claimed now or by time alone, a timeline for each priority, kind and set of tags; what waits for the
+    # calendar (by the wall clock); and last claims, whose expiry fails their task.
+    claimable: dict[tuple[int, str, tuple[str, ...]], list[Entry]] = field(default_factory=dict)
+    by_calendar: list[Entry] = field(default_factory=list)
+    last_claims: list[Entry] = field(default_factory=list)
+
+    def copy(self) -> Self:
+        """A snapshot: nothing done to this one afterwards shows in it."""
+        twin = copy(self)
+        for name in ("tasks", "instances", "sessions", "held", "by_calendar", "last_claims"):
+            setattr(twin, name, getattr(self, name).copy())
+        for name in ("members", "tally", "dependents", "claimable"):
+            setattr(twin, name, {key: value.copy() for key, value in getattr(self, name).items()})
+        return twin
+
+    def put(self, task: Task) -> None:
+        """Store a task, new or in the place of its former self."""
+        key = task.key
+        before = self.tasks.get(key)
+        if before is None:
+            self.members[task.instance_id][task.spec.task_id] = None
+            for name in task.depends_on:
+                self.dependents.setdefault((task.instance_id, name), []).append(task.spec.task_id)
+        else:
+            self._unlist(before)
+        self.tasks[key] = task
+        self.tally[task.instance_id][task.state] += 1
+        if task.state is TaskState.CLAIMED:
+            self.held[key] = None
+        timeline, entry = self._place_of(task)
+        if timeline is not None:
+            insort(timeline, entry)
+
+    def remove_instance(self, instance_id: str) -> None:
+        for name in self.members.pop(instance_id):
+            task = self.tasks.pop((instance_id, name))
+            self._unlist(task)
+            self.dependents.pop(task.key, None)
+        del self.tally[instance_id], self.instances[instance_id]
+
+    def members_of(self, instance_id: str) -> Iterator[Task]:
+        return (self.tasks[instance_id, name] for name in self.members[instance_id])
+
+    def has_open_tasks(self, instance_id: str) -> bool:
+        return any(self.tally[instance_id][state] for state in OPEN_STATES)
+
+    def _unlist(self, task: Task) -> None:
+        self.tally[task.instance_id][task.state] -= 1
+        self.held.pop(task.key, None)
+        timeline, entry = self._place_of(task)
+        if timeline is not None:
+            del timeline[bisect_left(timeline, entry)]
+
+    def _place_of(self, task: Task) -> tuple[list[Entry] | None, Entry]:
+        """The timeline that a task stands on, if any, and its entry there."""
+        timeline: list[Entry] | None = None
+        when: int | None = None
+        if task.state is TaskState.READY:
+            if task.place is None:
+                timeline, when = self.by_calendar, task.due_wall
+            else:
+                timeline, when = self._claimable_like(task.spec), task.place
+        elif task.state is TaskState.CLAIMED and task.expires is not None:
+            timeline = self.last_claims if task.is_last_claim else self._claimable_like(task.spec)
+            when = task.expires
+        return timeline, (when or 0, task.seq, task.key)
+
+    def _claimable_like(self, spec: NewTask) -> list[Entry]:
+        return self.claimable.setdefault((spec.priority, spec.kind or "", tuple(spec.tags)), [])
+
+    def damage(self) -> list[str]:
+        """What is not as it has to be: the lists and counters against what the records alone say."""
+        found = []
+        everything = sorted(
+            self._place_of(task)[1] for task in self.tasks.values() if self._place_of(task)[0] is not None
+        )
+        timelines = [*self.claimable.values(), self.by_calendar, self.last_claims]
+        if everything != sorted(entry for timeline in timelines for entry in timeline):
+            found.append("The timelines do not hold exactly the tasks that belong on them.")
+        if any(timeline != sorted(timeline) for timeline in timelines):
+            found.append("A timeline is out of order.")
+        if set(self.held) != {key for key, task in self.tasks.items() if task.state is TaskState.CLAIMED}:
+            found.append("The list of held tasks is not that of claimed ones.")
+        for instance in self.instances.values():
+            tasks = list(self.members_of(instance.instance_id))
+            counted = Counter(task.state for task in tasks)
+            if counted != +self.tally[instance.instance_id]:
+                found.append(f"The counts of instance {instance.instance_id!r} are wrong.")
+            if bool(tasks) and instance.has_ended == any(counted[state] for state in OPEN_STATES):
+                found.append(f"Instance {instance.instance_id!r} is {instance.state} with tasks {dict(counted)}.")
+            for task in tasks:
+                met = all(self.tasks[task.instance_id, name].state is TaskState.COMPLETED for name in task.depends_on)
+                if met == (task.state is TaskState.BLOCKED) and task.state is not TaskState.CANCELLED:
+                    found.append(f"Task {task.key} is {task.state}, and its dependencies say otherwise.")
+        return found
