@@ -1,0 +1,302 @@
+/* Which tasks may be claimed, in their exact order: a k-way merge over the index claims_task_next.
+ *
+ * Within one (lane, priority) the index is in order of age, and a task's place in the order, priority * weight +
+ * next_at, only grows along it. So the order over all is the merge of those ranges, and costs O(ranges + limit)
+ * whatever waits behind. The weight is the aging interval; without aging it is 2^64, which no time outweighs, so that
+ * one formula serves both. It is computed in 128 bits: no values that the columns hold can overflow it.
+ *
+ * Without aging a lane is read priority after priority: it is one stream, and costs one seek until its first priority
+ * is used up. With aging any priority may come next: a stream is one (lane, priority).
+ *
+ * A stream reads its rows in blocks that double up to BLOCK_MAX, and goes on after a block by a seek. Weighed against
+ * a cursor held open by each stream: a thousand streams would hold a thousand statements, and with a bounded pool those
+ * that got none would need this same seek.
+ *
+ * The SQL comes from Python. Every statement is reset before the function that stepped it returns, so that no reader
+ * stays behind in the caller's transaction. One handle serves one thread at a time; its owner sees to that.
+ * sqlite_claims/scan/twin.py is the same in Python and gives the same answers. */
+#include <sqlite3ext.h>
+#include <string.h>
+
+#include "core.h"
+
+SQLITE_EXTENSION_INIT3
+
+__extension__ typedef __int128 place;
+
+enum {
+  BLOCK_MAX = 64,         /* rows that a stream reads at once */
+  KEPT_BYTES_MAX = 65536, /* what a buffer keeps from one call to the next */
+};
+
+/* The first two give rows of (priority, next_at, id). */
+enum { HEAD, RANGE, INSTANCE_STATE, STATEMENTS };
+
+typedef struct {
+  int64_t next_at;
+  int64_t id;
+} row;
+
+typedef struct {
+  row first; /* of its rows not yet taken; a copy, so that the heap looks at nothing else */
+  int64_t lane;
+  int64_t priority;
+  int64_t taken;  /* rows of it so far */
+  int64_t block;  /* where its block begins in the rows */
+  int block_cap;  /* rows that the block has room for */
+  int block_len;  /* rows in it */
+  int block_pos;  /* those of them already taken */
+  int range_done; /* the priority has no due rows after the block */
+  int lane_done;  /* and the lane none after the priority */
+} stream;
+
+typedef struct {
+  void *items;
+  int64_t cap;
+} buffer;
+
+struct claims_scan {
+  sqlite3_stmt *statements[STATEMENTS];
+  buffer streams; /* a heap, once all are gathered */
+  buffer rows;    /* the streams' blocks */
+  buffer ids;     /* the answer */
+  int64_t streams_len;
+  int64_t rows_len;
+  int64_t ids_len;
+};
+
+/* What one call asks. */
+typedef struct {
+  place weight;
+  int64_t now;
+  int64_t limit;
+  int share; /* rows that a stream reads first: the limit, if all lanes gave alike */
+  int aging;
+  int moving;
+} question;
+
+static int reserve(buffer *b, int64_t len, size_t item_size) {
+  if (len <= b->cap) return SQLITE_OK;
+  int64_t cap = b->cap * 2 > len ? b->cap * 2 : len + 15;
+  void *items = sqlite3_realloc64(b->items, (sqlite3_uint64)cap * item_size);
+  if (items == 0) return SQLITE_NOMEM;
+  b->items = items;
+  b->cap = cap;
+  return SQLITE_OK;
+}
+
+static void trim(buffer *b, size_t item_size) {
+  if ((uint64_t)b->cap * item_size <= KEPT_BYTES_MAX) return;
+  sqlite3_free(b->items);
+  b->items = 0;
+  b->cap = 0;
+}
+
+static int bind(sqlite3_stmt *statement, const int64_t *values, int len) {
+  int code = SQLITE_OK;
+  for (int i = 0; i < len && code == SQLITE_OK; i++) code = sqlite3_bind_int64(statement, i + 1, values[i]);
+  return code;
+}
+
+/* ---- the streams ---- */
+
+/* Empties the block of a stream, and gives it room for `cap` rows. */
+static int new_block(claims_scan *scan, stream *s, int cap) {
+  if (cap > s->block_cap) {
+    int code = reserve(&scan->rows, scan->rows_len + cap, sizeof(row));
+    if (code != SQLITE_OK) return code;
+    s->block = scan->rows_len;
+    s->block_cap = cap;
+    scan->rows_len += cap;
+  }
+  s->block_len = 0;
+  s->block_pos = 0;
+  return SQLITE_OK;
+}
+
+static row *block_of(const claims_scan *scan, const stream *s) { return (row *)scan->rows.items + s->block; }
+
+/* Fills the block up to `len` rows from a bound statement, which it resets. What HEAD gives first decides the priority;
+ * a row of another one, or not yet due, ends the range. */
+static int read_rows(claims_scan *scan, int which, const question *q, stream *s, int len) {
+  sqlite3_stmt *statement = scan->statements[which];
+  row *block = block_of(scan, s);
+  int code = SQLITE_ROW;
+  while (s->block_len < len && !s->range_done && (code = sqlite3_step(statement)) == SQLITE_ROW) {
+    int64_t priority = sqlite3_column_int64(statement, 0);
+    row r = {sqlite3_column_int64(statement, 1), sqlite3_column_int64(statement, 2)};
+    if (which == HEAD && s->block_len == 0) s->priority = priority;
+    if (priority == s->priority && r.next_at <= q->now) {
+      block[s->block_len++] = r;
+    } else {
+      s->range_done = 1;
+    }
+  }
+  sqlite3_reset(statement);
+  return code == SQLITE_ROW || code == SQLITE_DONE ? SQLITE_OK : code;
+}
+
+/* Goes to the lane's next priority that has due rows, skipping from priority to priority. None: the block is empty. */
+static int next_priority(claims_scan *scan, const question *q, stream *s) {
+  int len = q->share;
+  int code = new_block(scan, s, len);
+  while (code == SQLITE_OK && s->block_len == 0 && !s->lane_done) {
+    const int64_t values[] = {s->lane, s->priority, len};
+    s->range_done = 0;
+    code = bind(scan->statements[HEAD], values, 3);
+    if (code == SQLITE_OK) code = read_rows(scan, HEAD, q, s, len);
+    if (s->block_len < len && !s->range_done) s->range_done = s->lane_done = 1;
+  }
+  return code;
+}
+
+/* Reads on within the priority, after the last row of the block. */
+static int next_block(claims_scan *scan, const question *q, stream *s) {
+  const row last = block_of(scan, s)[s->block_len - 1];
+  int64_t len = s->taken > q->share ? s->taken : q->share;
+  if (!q->moving && len > q->limit - scan->ids_len) len = q->limit - scan->ids_len;
+  if (len > BLOCK_MAX) len = BLOCK_MAX;
+  int code = new_block(scan, s, (int)len);
+  if (code == SQLITE_OK) {
+    const int64_t values[] = {s->lane, s->priority, last.next_at, last.id, q->now, len};
+    code = bind(scan->statements[RANGE], values, 6);
+  }
+  if (code == SQLITE_OK) code = read_rows(scan, RANGE, q, s, (int)len);
+  if (s->block_len < len) s->range_done = 1;
+  return code;
+}
+
+/* Drops the first row of a stream. Its block is empty afterwards if it has no other. */
+static int advance(claims_scan *scan, const question *q, stream *s) {
+  int code = SQLITE_OK;
+  s->taken++;
+  if (++s->block_pos == s->block_len && !s->range_done) code = next_block(scan, q, s);
+  if (code == SQLITE_OK && s->block_pos == s->block_len)
+    code = q->aging ? new_block(scan, s, 0) : next_priority(scan, q, s);
+  if (code == SQLITE_OK && s->block_len > 0) s->first = block_of(scan, s)[s->block_pos];
+  return code;
+}
+
+/* ---- the heap ---- */
+
+static int comes_before(const question *q, const stream *a, const stream *b) {
+  place place_a = a->priority * q->weight + a->first.next_at;
+  place place_b = b->priority * q->weight + b->first.next_at;
+  return place_a < place_b || (place_a == place_b && a->first.id < b->first.id);
+}
+
+static void sift_down(const question *q, stream *heap, int64_t len, int64_t at) {
+  const stream moved = heap[at];
+  for (int64_t child = 2 * at + 1; child < len; child = 2 * at + 1) {
+    if (child + 1 < len && comes_before(q, &heap[child + 1], &heap[child])) child++;
+    if (!comes_before(q, &heap[child], &moved)) break;
+    heap[at] = heap[child];
+    at = child;
+  }
+  heap[at] = moved;
+}
+
+static int gather_lane(claims_scan *scan, const question *q, int64_t lane) {
+  int64_t priority = 0;
+  for (;;) {
+    int code = reserve(&scan->streams, scan->streams_len + 1, sizeof(stream));
+    if (code != SQLITE_OK) return code;
+    stream *s = (stream *)scan->streams.items + scan->streams_len;
+    memset(s, 0, sizeof *s);
+    s->lane = lane;
+    s->priority = priority;
+    code = next_priority(scan, q, s);
+    if (code != SQLITE_OK || s->block_len == 0) return code;
+    s->first = block_of(scan, s)[0];
+    scan->streams_len++;
+    if (!q->aging || s->lane_done) return SQLITE_OK;
+    priority = s->priority;
+  }
+}
+
+/* ---- the merge ---- */
+
+/* Whether the task's instance is in progress. */
+static int may_run(claims_scan *scan, int64_t id, int *yes) {
+  sqlite3_stmt *statement = scan->statements[INSTANCE_STATE];
+  int code = bind(statement, &id, 1);
+  if (code != SQLITE_OK) return code;
+  code = sqlite3_step(statement);
+  *yes = code == SQLITE_ROW && sqlite3_column_int64(statement, 0) == 0;
+  sqlite3_reset(statement);
+  return code == SQLITE_ROW || code == SQLITE_DONE ? SQLITE_OK : code;
+}
+
+static int take_first(claims_scan *scan, const question *q) {
+  stream *heap = scan->streams.items;
+  int yes = 1;
+  int code = q->moving ? may_run(scan, heap[0].first.id, &yes) : SQLITE_OK;
+  if (code == SQLITE_OK && yes) {
+    code = reserve(&scan->ids, scan->ids_len + 1, sizeof(int64_t));
+    if (code == SQLITE_OK) ((int64_t *)scan->ids.items)[scan->ids_len++] = heap[0].first.id;
+  }
+  if (code != SQLITE_OK || scan->ids_len == q->limit) return code;
+  code = advance(scan, q, &heap[0]);
+  if (code == SQLITE_OK && heap[0].block_len == 0) heap[0] = heap[--scan->streams_len];
+  if (code == SQLITE_OK) sift_down(q, heap, scan->streams_len, 0);
+  return code;
+}
+
+/* ---- what Python calls ---- */
+
+/* The ids of up to `limit` tasks that may be claimed at `now`, in order; they stay valid until the next call.
+ *
+ * lanes: each once. aging: microseconds worth a priority level, 0 for none. moving: whether some instance's rows don't
+ * all follow its state yet, so that each row's instance has to be asked. */
+int claims_scan_ready(claims_scan *scan, const int64_t *lanes, int64_t lanes_len, int64_t now, int64_t aging,
+                      int64_t limit, int moving, const int64_t **ids, int64_t *ids_len) {
+  if (!claims_core_loaded()) return CLAIMS_NOT_LOADED;
+  if (scan == 0 || lanes_len < 0 || aging < 0) return SQLITE_MISUSE;
+  question q = {.weight = aging > 0 ? aging : (place)1 << 64, .now = now, .limit = limit, .share = 1};
+  q.aging = aging > 0;
+  q.moving = moving;
+  if (lanes_len > 0 && limit / lanes_len > 1)
+    q.share = limit / lanes_len < BLOCK_MAX ? (int)(limit / lanes_len) : BLOCK_MAX;
+
+  trim(&scan->streams, sizeof(stream));
+  trim(&scan->rows, sizeof(row));
+  trim(&scan->ids, sizeof(int64_t));
+  scan->streams_len = scan->rows_len = scan->ids_len = 0;
+
+  int code = SQLITE_OK;
+  for (int64_t i = 0; i < lanes_len && limit > 0 && code == SQLITE_OK; i++) code = gather_lane(scan, &q, lanes[i]);
+  for (int64_t i = scan->streams_len / 2; i-- > 0;) sift_down(&q, scan->streams.items, scan->streams_len, i);
+  while (code == SQLITE_OK && scan->streams_len > 0 && scan->ids_len < limit) code = take_first(scan, &q);
+  *ids = scan->ids.items;
+  *ids_len = code == SQLITE_OK ? scan->ids_len : 0;
+  return code;
+}
+
+/* Frees the handle and all that it holds. Before the connection closes, which the statements would keep it from. */
+void claims_scan_close(claims_scan *scan) {
+  if (scan == 0) return;
+  for (int i = 0; i < STATEMENTS; i++) sqlite3_finalize(scan->statements[i]);
+  sqlite3_free(scan->streams.items);
+  sqlite3_free(scan->rows.items);
+  sqlite3_free(scan->ids.items);
+  sqlite3_free(scan);
+}
+
+/* A handle for one connection, whose pointer must be of the SQLite that loaded us. *scan is null after a failure. */
+int claims_scan_open(sqlite3 *db, const char *head, const char *range, const char *instance_state, claims_scan **scan) {
+  *scan = 0;
+  if (!claims_core_loaded()) return CLAIMS_NOT_LOADED;
+  const char *texts[STATEMENTS] = {head, range, instance_state};
+  claims_scan *made = sqlite3_malloc64(sizeof *made);
+  if (made == 0) return SQLITE_NOMEM;
+  memset(made, 0, sizeof *made);
+  for (int i = 0; i < STATEMENTS; i++) {
+    int code = sqlite3_prepare_v3(db, texts[i], -1, SQLITE_PREPARE_PERSISTENT, &made->statements[i], 0);
+    if (code != SQLITE_OK) {
+      claims_scan_close(made);
+      return code;
+    }
+  }
+  *scan = made;
+  return SQLITE_OK;
+}

@@ -1,0 +1,51 @@
+"""Which tasks may be claimed, in order: the C core's binding and its Python twin, behind one face.
+
+Nothing outside this folder and ``lease`` touches the C core. The SQL stands in ``storage/sql/scan.sql`` and is handed in.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import apsw
+
+from ..errors import StoreUnavailableError
+from . import core
+from .core import CoreScanner
+from .scanner import AGING_US_MAX, Scanner, ScanStatements
+from .twin import TwinScanner
+
+__all__ = ["AGING_US_MAX", "ScanStatements", "Scanner", "core_available", "open_scanner"]
+
+_HOW_TO_GET_IT = (
+    "install a C compiler and SQLite's headers (Debian: gcc libsqlite3-dev), "
+    "then: SQLITE_CLAIMS_REQUIRE_C=1 pip install --force-reinstall --no-deps --no-cache-dir sqlite-claims"
+)
+_said_so = False
+
+
+def core_available() -> bool:
+    """Whether the C core is installed and works with this process's SQLite."""
+    return core.load() is not None
+
+
+def open_scanner(connection: apsw.Connection, use_c_core: bool | None, statements: ScanStatements) -> Scanner:
+    """A scanner for this connection, whose tables must exist.
+
+    ``use_c_core``: ``None`` takes the C core where it is installed, else its twin, saying so once a process; ``True``
+    demands it (``StoreUnavailableError`` where it is not); ``False`` forbids it.
+    """
+    global _said_so
+    loaded = None if use_c_core is False else core.load()
+    if loaded is not None:
+        return CoreScanner(loaded, connection, statements)
+    if use_c_core:
+        raise StoreUnavailableError(f"the C core is not installed ({core.why_missing()}); {_HOW_TO_GET_IT}")
+    if use_c_core is None and not _said_so:
+        _said_so = True
+        logging.getLogger("sqlite_claims").warning(
+            "the C core is not installed (%s): its Python twin serves, with the same results, slower; %s",
+            core.why_missing(),
+            _HOW_TO_GET_IT,
+        )
+    return TwinScanner(connection, statements)

@@ -1,0 +1,114 @@
+"""The C core: loading it, once a process, and the scan that it does.
+
+The core is a Python module and an SQLite extension in one file, because apsw's SQLite can be reached no other way: it
+hands its functions to the extensions that it loads. C returns codes; the exceptions are made here.
+"""
+
+from __future__ import annotations
+
+import threading
+from array import array
+from typing import TYPE_CHECKING, NoReturn
+
+import apsw
+
+from .scanner import ScanStatements, checked_aging
+
+if TYPE_CHECKING:
+    from ._core import FFI, Lib
+
+_loading = threading.Lock()
+_core: tuple[Lib, FFI] | None = None
+_missing: str | None = None  # why it could not be loaded
+
+
+def load() -> tuple[Lib, FFI] | None:
+    """The core's functions and its cffi, or ``None`` where it can't be had: ``why_missing`` then tells why."""
+    global _core, _missing
+    with _loading:
+        if _core is None and _missing is None:
+            try:
+                _core = _load()
+            except (ImportError, apsw.Error) as error:
+                _missing = str(error)
+        return _core
+
+
+def why_missing() -> str:
+    """Why the core is not there; empty if it is, or has not been asked for."""
+    return _missing or ""
+
+
+def _load() -> tuple[Lib, FFI]:
+    from . import _core
+
+    connection = apsw.Connection(":memory:")
+    try:
+        connection.config(apsw.SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 1)
+        connection.load_extension(_core.__file__, "claims_core_init")
+    finally:
+        connection.close()
+    if not _core.lib.claims_core_loaded():
+        raise ImportError(f"{_core.__file__} was loaded twice, as two objects")
+    return _core.lib, _core.ffi
+
+
+class CoreScanner:
+    """A ``Scanner`` in C."""
+
+    __slots__ = ("_connection", "_ids", "_ids_len", "_lib_ffi", "_pointer", "_scan")
+
+    def __init__(self, core: tuple[Lib, FFI], connection: apsw.Connection, statements: ScanStatements) -> None:
+        lib, ffi = self._lib_ffi = core
+        self._connection = connection
+        self._pointer = connection.sqlite3_pointer()
+        self._ids = ffi.new("int64_t **")
+        self._ids_len = ffi.new("int64_t *")
+        made = ffi.new("claims_scan **")
+        code = lib.claims_scan_open(
+            ffi.cast("sqlite3 *", self._pointer),
+            statements.head.encode(),
+            statements.range.encode(),
+            statements.instance_state.encode(),
+            made,
+        )
+        if code:
+            self._fail(code)
+        # The destructor is for who forgets to close; it keeps a dropped scanner's statements from outliving it.
+        self._scan = ffi.gc(made[0], lib.claims_scan_close)
+
+    def ready_ids(self, lanes: array[int], now: int, aging: int | None, limit: int, moving: bool) -> array[int]:
+        checked_aging(aging)
+        # Raises if the connection is closed. Statements of another one must not be stepped under this one's lock.
+        if self._connection.sqlite3_pointer() != self._pointer or self._scan is None:
+            raise apsw.ConnectionClosedError("the scanner is closed")
+        lib, ffi = self._lib_ffi
+        code = lib.claims_scan_ready(
+            self._scan,
+            ffi.from_buffer("int64_t[]", lanes),
+            len(lanes),
+            now,
+            aging or 0,
+            limit,
+            moving,
+            self._ids,
+            self._ids_len,
+        )
+        if code:
+            self._fail(code)
+        ids: array[int] = array("q")
+        if length := self._ids_len[0]:
+            ids.frombytes(ffi.buffer(self._ids[0], length * 8))
+        return ids
+
+    def close(self) -> None:
+        scan, self._scan = self._scan, None
+        if scan is not None:
+            self._lib_ffi[1].release(scan)
+
+    def _fail(self, code: int) -> NoReturn:
+        lib, ffi = self._lib_ffi
+        message = ffi.string(lib.claims_core_message(ffi.cast("sqlite3 *", self._pointer), code)).decode()
+        error = apsw.exception_for(apsw.SQLITE_MISUSE if code < 0 else code)
+        error.args = (message,)
+        raise error
