@@ -1,0 +1,51 @@
+"""Reading the pages: which there are, and the code blocks in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+_BLOCK = re.compile(
+    r"^(?P<continues><!-- continues -->\n)?```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
+)
+_FILE = re.compile(r"# (?P<name>\w+\.py)\n")
+
+
+@dataclass(frozen=True)
+class Block:
+    """One code block of a page, with what has to stand before it for it to run."""
+
+    page: Path
+    line: int
+    language: str
+    code: str
+    files: dict[str, str]
+    """Modules that the page has shown before, by file name: blocks whose first line is ``# name.py``."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    """The page's blocks. One after ``<!-- continues -->`` begins with those that it continues."""
+    text = page.read_text("utf-8")
+    files: dict[str, str] = {}
+    before = ""
+    for match in _BLOCK.finditer(text):
+        code = match["code"]
+        if match["language"] == "python":
+            if module := _FILE.match(code):
+                files[module["name"]] = code
+            before = code = before + code if match["continues"] else code
+        yield Block(page, text[: match.start("code")].count("\n"), match["language"], code, dict(files))
+
+
+def all_blocks(language: str) -> list[Block]:
+    """Every block of a language in every page."""
+    return [block for page in PAGES for block in blocks(page) if block.language == language]

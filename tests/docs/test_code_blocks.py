@@ -1,0 +1,50 @@
+"""What README and docs tell a reader to run, runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .pages import ROOT, Block, all_blocks
+
+PYTHON = all_blocks("python")
+SHELL = all_blocks("sh")
+# These set up a machine or run all tests; CI itself runs them.
+SET_UP = re.compile(r"^(make|pip install|apt-get) .*$", re.MULTILINE)
+
+
+def run(command: list[str], block: Block, folder: Path) -> None:
+    for name, code in block.files.items():
+        (folder / name).write_text(code, "utf-8")
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        command, cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, f"{block.name} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.parametrize("block", PYTHON, ids=lambda block: block.name)
+def test_a_python_block_runs_as_a_program(block: Block, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(block.code, "utf-8")
+    run([sys.executable, "-W", "error", str(program)], block, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "block", [block for block in SHELL if SET_UP.sub("", block.code).strip()], ids=lambda block: block.name
+)
+def test_a_shell_block_runs(block: Block, tmp_path: Path) -> None:
+    run(["sh", "-eu", "-c", SET_UP.sub("", block.code)], block, tmp_path)
+
+
+def test_every_make_target_that_a_page_names_exists() -> None:
+    named = {
+        target for block in SHELL for line in block.code.splitlines() for target in re.findall(r"^make ([\w-]+)", line)
+    }
+    assert {"demo", "test"} <= named
+    assert named <= set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
