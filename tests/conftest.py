@@ -1,0 +1,114 @@
+"""What all tests share: a clock that stands still, and each implementation of the store on a machine of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from sqlite_claims.interface import TaskClaimStore
+from sqlite_claims.memory import InMemoryClaimStore
+from sqlite_claims.testing import ManualClock
+
+IMPLEMENTATIONS = ["memory"]
+if find_spec("sqlite_claims.store") is not None:
+    IMPLEMENTATIONS += ["sqlite-c", "sqlite-python"]
+
+settings.register_profile("ci", deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+settings.load_profile("ci")
+
+
+class Bench:
+    """One machine: its clock, and a store that can be closed and opened again."""
+
+    def __init__(self, implementation: str, folder: Path, clock: ManualClock) -> None:
+        self.implementation = implementation
+        self.clock = clock
+        self._path = str(folder / "jobs.db")
+        self.store: Any = self.open()
+
+    def open(self) -> Any:
+        """Another store object on the same tasks; what is in memory has just the one."""
+        if self.implementation == "memory":
+            return getattr(self, "store", None) or InMemoryClaimStore(clock=self.clock)
+        module = import_module("sqlite_claims.store")
+        # Dead sessions are looked for at each look for work, not twice a second of real time.
+        eager = type("EagerStore", (module.SqliteClaimStore,), {"_probe_every_us": 0})
+        return eager(self._path, use_c_core=self.implementation == "sqlite-c", clock=self.clock)
+
+    def reopen(self) -> Any:
+        """The process ends and starts again."""
+        if self.implementation != "memory":
+            self.store.close()
+            self.store = self.open()
+        return self.store
+
+    def reboot(self) -> Any:
+        """The machine goes off and on again."""
+        if self.implementation != "memory":
+            self.store.close()
+        self.clock.reboot()
+        if self.implementation != "memory":
+            self.store = self.open()
+        return self.store
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def make_bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Bench]]:
+    """Makes a ``Bench`` for an implementation and a clock, and closes its store at the end."""
+    benches = []
+
+    def make(implementation: str, clock: ManualClock) -> Bench:
+        bench = Bench(implementation, tmp_path_factory.mktemp("store"), clock)
+        benches.append(bench)
+        return bench
+
+    yield make
+    for bench in benches:
+        bench.store.close()
+
+
+@pytest.fixture(params=IMPLEMENTATIONS)
+def bench(request: pytest.FixtureRequest, clock: ManualClock, make_bench: Callable[..., Bench]) -> Bench:
+    return make_bench(request.param, clock)
+
+
+@pytest.fixture
+def store(bench: Bench) -> Any:
+    return bench.store
+
+
+@pytest.fixture
+def offered(bench: Bench) -> Callable[..., list[str]]:
+    """The names of the tasks that a worker is offered, in order."""
+
+    def offered(worker_id: str = "looker", limit: int = 1000, **wanted: Any) -> list[str]:
+        return [task.task_id for task in bench.store.find_available_tasks(worker_id, limit, **wanted)]
+
+    return offered
+
+
+def long_runs() -> bool:
+    """Whether the long versions of the random tests were asked for."""
+    return os.environ.get("SQLITE_CLAIMS_SOAK") == "1"
+
+
+def snapshot(store: TaskClaimStore) -> list[Any]:
+    """All that can be seen of a store, to tell that nothing has changed."""
+    return [list(store.list_instances()), list(store.list_tasks()), sorted(map(repr, store.list_claims()))]
+
+
+@pytest.fixture
+def seen(bench: Bench) -> Callable[[], list[Any]]:
+    return lambda: snapshot(bench.store)
