@@ -49,7 +49,7 @@ def schema() -> apsw.Connection:
     return connection
 
 
-def test_the_file_format_tells_every_table_and_column_and_none_besides() -> None:
+def test_the_file_format_tells_every_table_view_and_column_and_none_besides() -> None:
     page = (ROOT / "docs" / "file-format.md").read_text("utf-8")
     told = {}
     for section in re.split(r"^##+ ", page, flags=re.MULTILINE)[1:]:
@@ -62,7 +62,7 @@ def test_the_file_format_tells_every_table_and_column_and_none_besides() -> None
     stored = {
         table: [column for (column,) in connection.execute("SELECT name FROM pragma_table_info(?)", (table,))]
         for (table,) in connection.execute(
-            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB 'claims*'"
+            "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view') AND name GLOB 'claims*'"
         )
     }
     assert told == stored
@@ -73,7 +73,7 @@ def test_the_file_format_tells_every_index_and_the_version() -> None:
     indices = {
         name for (name,) in schema().execute("SELECT name FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL")
     }
-    tables = {name for (name,) in schema().execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    tables = {name for (name,) in schema().execute("SELECT name FROM sqlite_schema WHERE type IN ('table', 'view')")}
     assert {name for name in re.findall(r"`(claims_\w+)`", page) if name not in tables} == indices
     assert f"which ones these are: **{max(version for version, _ in migrations())}**" in page
 
