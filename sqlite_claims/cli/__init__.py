@@ -1,0 +1,29 @@
+"""The command ``sqlite-claims``. It needs click and rich: the extra ``cli``."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> None:
+    """Run the command with this process's arguments, and exit with its status."""
+    _open_standard_descriptors()
+    try:
+        import click  # noqa: F401  # to know that they are there
+        import rich  # noqa: F401
+    except ModuleNotFoundError as error:
+        os.write(2, f"sqlite-claims: {error.name} is missing: pip install 'sqlite-claims[cli]'\n".encode())
+        sys.exit(2)
+    from .app import run
+
+    sys.exit(run())
+
+
+def _open_standard_descriptors() -> None:
+    """See that 0, 1 and 2 are taken: a file opened there would be read as input, or overwritten by output."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)

@@ -1,0 +1,99 @@
+"""The group of commands, each imported only when it is called for, and how their errors become an exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, TypeVar
+
+import click
+
+from ..errors import BackendError
+from ..store import SqliteClaimStore
+from .text import clean
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_COMMANDS = {
+    "map": ("map.main", "Run a command for each line of input, some at a time."),
+    "add": ("add", "Add tasks, from lines or from JSON."),
+    "work": ("work", "Run worker processes with handlers written in Python."),
+    "status": ("inspect", "Show how many tasks there are in each state."),
+    "ls": ("inspect", "List tasks."),
+    "show": ("inspect", "Show all about an instance or a task."),
+    "pause": ("control", "Let no task of an instance be claimed until it is resumed."),
+    "resume": ("control", "End a pause."),
+    "cancel": ("control", "End an instance for good."),
+    "retry": ("control", "Start failed tasks over."),
+    "release": ("control", "Give a claimed task back, whoever holds it."),
+    "prune": ("control", "Remove instances that ended long ago."),
+    "backup": ("control", "Write a consistent copy while workers run."),
+    "check": ("control", "Look for damage."),
+}
+
+
+class _Commands(click.Group):
+    """Knows the commands by name; their modules are imported when one is called for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        module = import_module(f".{_COMMANDS[cmd_name][0]}", __package__)
+        command: click.Command = getattr(module, f"{cmd_name}_command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+
+def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        try:
+            click.echo(f"sqlite-claims {version('sqlite-claims')}")
+        except PackageNotFoundError:
+            click.echo("sqlite-claims (not installed)")
+        ctx.exit()
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version."
+)
+def commands() -> None:
+    """Many worker processes, one SQLite file as their work list."""
+
+
+def run(args: list[str] | None = None) -> int:
+    """Run one command; its exit status. 2: it could not be done."""
+    try:
+        result = commands.main(args, prog_name="sqlite-claims", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except BackendError as error:
+        click.echo(f"sqlite-claims: {clean(str(error))}", err=True)
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:
+        # The reader has gone; without this, Python would complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
+
+
+database = click.argument("database", metavar="DB", type=click.Path(dir_okay=False))
+"""The store's file, first argument of every command."""
+
+
+def open_store(path: str, *, read_only: bool = False) -> SqliteClaimStore:
+    """The store as all commands want it that don't make one: a wrong name is an error."""
+    return SqliteClaimStore(path, create=False, read_only=read_only)
