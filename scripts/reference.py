@@ -116,7 +116,7 @@ def _signature(function: Any, *, bound: bool = False) -> str:
         starred = parameter.kind is parameter.KEYWORD_ONLY and "*" not in parts
         if starred and not any(part.startswith("*") for part in parts):
             parts.append("*")
-        prefix = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+        prefix = {"VAR_POSITIONAL": "*", "VAR_KEYWORD": "**"}.get(parameter.kind.name, "")
         text = f"{prefix}{parameter.name}{_annotation(parameter.annotation, ': ')}"
         parts.append(text if parameter.default is parameter.empty else f"{text} = {_shown(parameter.default)}")
     return f"({', '.join(parts)}){_annotation(found.return_annotation, ' -> ')}"
