@@ -1,0 +1,75 @@
+"""Stores whose rows are made by hand, and their order told by a sort."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import apsw
+
+from sqlite_claims.scan import ScanStatements
+from sqlite_claims.storage.statements import migrations, sql
+
+STATEMENTS = ScanStatements(sql.scan_head, sql.scan_range, sql.scan_instance_state)
+
+ADD_TASK = """
+INSERT INTO claims_task (id, lane, priority, next_at, instance, name, state, available_at, token, attempts, failures,
+    losses, max_attempts, max_lost, policy, open_deps, added_wall)
+VALUES (?1, ?2, ?3, ?4, ?5, 't' || ?1, 1, 0, 0, 0, 0, 0, 3, 5, 1, 0, 0)
+"""
+ADD_INSTANCE = """
+INSERT INTO claims_instance (id, name, state, moving, definition_hash, total, blocked, completed, failed, cancelled,
+    added_wall)
+VALUES (?1, 'i' || ?1, ?2, 0, '', 0, 0, 0, 0, 0, 0)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a scan sees of a task. ``next_at`` is ``None`` where it can't be claimed."""
+
+    id: int
+    lane: int = 1
+    priority: int = 3
+    next_at: int | None = 0
+    instance: int = 1
+
+
+def table(path: Path | str, rows: Iterable[Row], states: dict[int, int] | None = None) -> apsw.Connection:
+    """A store with these tasks. ``states``: of instances, by id; the first is in progress."""
+    connection = apsw.Connection(str(path))
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
+    connection.pragma("journal_mode", "wal")
+    connection.pragma("synchronous", "off")
+    with connection:
+        for _, script in migrations():
+            connection.execute(script)
+        connection.executemany(ADD_INSTANCE, ({1: 0} | (states or {})).items())
+        connection.executemany(ADD_TASK, ((row.id, row.lane, row.priority, row.next_at, row.instance) for row in rows))
+    return connection
+
+
+def lanes(*ids: int) -> array[int]:
+    return array("q", ids)
+
+
+def in_order(
+    rows: Iterable[Row],
+    lanes: Collection[int],
+    now: int,
+    aging: int | None = None,
+    limit: int = 2**31 - 1,
+    ended: Collection[int] = (),
+) -> list[int]:
+    """What a scan has to answer, by sorting everything. ``ended``: instances whose rows don't count."""
+
+    def place(row: Row) -> tuple[int, ...]:
+        assert row.next_at is not None
+        if aging is None:
+            return row.priority, row.next_at, row.id
+        return row.priority * aging + row.next_at, row.id
+
+    due = (row for row in rows if row.lane in lanes and row.next_at is not None and row.next_at <= now)
+    return [row.id for row in sorted((row for row in due if row.instance not in ended), key=place)][:limit]

@@ -1,0 +1,92 @@
+"""What a scan costs does not depend on what waits: counted in SQLite's own steps, not in time."""
+
+from __future__ import annotations
+
+import apsw
+import pytest
+
+from sqlite_claims.scan import Scanner
+
+from .conftest import Open
+from .tables import STATEMENTS, Row, lanes
+
+NOW = 10**9
+
+
+def steps(connection: apsw.Connection, scanner: Scanner, *question: object) -> int:
+    """Instructions of SQLite's virtual machine that a scan runs, in tens."""
+    count = 0
+
+    def step() -> bool:
+        nonlocal count
+        count += 1
+        return False
+
+    connection.set_progress_handler(step, 10)
+    scanner.ready_ids(*question)  # type: ignore[arg-type]
+    connection.set_progress_handler(None)
+    return count
+
+
+@pytest.mark.parametrize("aging", [None, 10_000])
+@pytest.mark.parametrize("limit", [1, 10])
+def test_twenty_times_the_backlog_costs_nothing(scan: Open, aging: int | None, limit: int) -> None:
+    def cost(backlog: int) -> int:
+        rows = (Row(i, lane=1 + i % 3, priority=1 + i // 3 % 5, next_at=i) for i in range(1, backlog + 1))
+        return steps(*scan(rows), lanes(1, 2, 3), NOW, aging, limit, False)
+
+    assert abs(cost(20_000) - cost(1000)) <= 2
+
+
+def test_what_a_worker_may_not_take_and_what_is_not_due_costs_nothing(scan: Open) -> None:
+    wanted = [Row(1, lane=5, priority=3), Row(2, lane=5, priority=4)]
+    others = [Row(100 + i, lane=4 + 2 * (i % 2), priority=1) for i in range(2000)]
+    others += [Row(10_000 + i, lane=5, priority=1 + i % 5, next_at=NOW + 1) for i in range(2000)]
+    others += [Row(20_000 + i, lane=5, next_at=None) for i in range(2000)]
+    question = (lanes(5), NOW, None, 2, False)
+    # A priority that has rows, none of them due, costs a seek: there are three.
+    assert steps(*scan(wanted + others), *question) - steps(*scan(wanted), *question) <= 10
+
+
+def test_rows_taken_cost_alike_from_one_stream_or_many(scan: Open) -> None:
+    def cost(streams: int) -> int:
+        rows = (Row(i, lane=1 + i % streams, next_at=7) for i in range(1, 2001))
+        return steps(*scan(rows), lanes(*range(1, streams + 1)), NOW, None, 1000, False)
+
+    # A stream costs a seek; a row that follows in it costs at most a seek of its own.
+    assert cost(1) < 4000
+    assert cost(200) < 8000
+
+
+@pytest.mark.parametrize("name", ["head", "range"])
+def test_no_plan_scans_or_sorts(scan: Open, name: str) -> None:
+    connection, _ = scan([])
+    statement = getattr(STATEMENTS, name)
+    plan = [
+        str(row[3]) for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", (1,) * (3, 6)[name == "range"])
+    ]
+    seeks = [step for step in plan if step.startswith(("SEARCH", "SCAN", "USE TEMP"))]
+    wanted = "SEARCH claims_task USING COVERING INDEX claims_task_next (lane=? AND priority"
+    assert seeks, plan
+    assert all(step.startswith(wanted) for step in seeks), (
+        f"the scan's {name} statement no longer seeks in claims_task_next alone; with a long backlog every look for "
+        f"work would read or sort all of it. The plan now: {plan}"
+    )
+
+
+def test_the_instance_of_a_row_is_found_by_two_keys(scan: Open) -> None:
+    connection, _ = scan([])
+    plan = [str(row[3]) for row in connection.execute(f"EXPLAIN QUERY PLAN {STATEMENTS.instance_state}", (1,))]
+    assert [step for step in plan if step.startswith(("SEARCH", "SCAN"))] == [
+        "SEARCH claims_instance USING INTEGER PRIMARY KEY (rowid=?)",
+        "SEARCH claims_task USING INTEGER PRIMARY KEY (rowid=?)",
+    ], f"asking for the state of a row's instance must cost two seeks by rowid. The plan now: {plan}"
+
+
+def test_the_plans_hold_for_a_table_that_was_analysed_while_it_was_tiny(scan: Open) -> None:
+    connection, scanner = scan([Row(1), Row(2)])
+    connection.execute("ANALYZE")
+    for statement, length in ((STATEMENTS.head, 3), (STATEMENTS.range, 6)):
+        plan = [str(row[3]) for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", (1,) * length)]
+        assert not [step for step in plan if step.startswith(("SCAN", "USE TEMP"))], plan
+    assert list(scanner.ready_ids(lanes(1), NOW, None, 10, False)) == [1, 2]
