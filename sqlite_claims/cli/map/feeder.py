@@ -12,7 +12,7 @@ from ...store import SqliteClaimStore
 from .lines import Counts, LineSource, parse_task_name, task_name
 from .plan import Plan
 
-_LINES_PER_STEP = 1000
+_LINES_PER_STEP = 300
 # How often a line is tried is each run's choice, not the stored task's: the next run may choose otherwise.
 _ATTEMPTS_MAX = 2**31 - 1
 # A lost claim is a killed run, which says little against the line.

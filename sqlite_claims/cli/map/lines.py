@@ -30,6 +30,11 @@ class Line:
     digest: bytes
 
 
+def line_digest(line: bytes) -> bytes:
+    """What a line is known by."""
+    return blake2b(line, digest_size=_DIGEST_BYTES).digest()
+
+
 def task_name(digest: bytes, ordinal: int) -> str:
     """The task of the ``ordinal``-th (from 1) of the lines that have this hash."""
     return f"{digest.hex()}-{ordinal}"
@@ -149,7 +154,7 @@ class Splitter:
         if self._crlf and tail.endswith(b"\r"):
             tail = tail[:-1]
         if tail:
-            yield Line(tail, blake2b(tail, digest_size=_DIGEST_BYTES).digest())
+            yield Line(tail, line_digest(tail))
 
 
 class LineSource:

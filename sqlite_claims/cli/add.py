@@ -1,0 +1,115 @@
+"""``sqlite-claims add``: tasks from lines or from JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import IO, Any
+
+import click
+
+from ..errors import BackendError, InvalidArgumentError, InvalidStateError
+from ..model import NewTask
+from ..store import SqliteClaimStore
+from .app import database
+from .map.lines import Counts, line_digest, task_name
+from .records import new_task
+from .text import SpanType, clean
+
+_BATCH = 10_000
+_BATCH_BYTES = 16 << 20
+
+
+@click.command("add")
+@database
+@click.argument("instance")
+@click.argument("files", nargs=-1, type=click.File("rb"), metavar="[FILE]...")
+@click.option("--json", "as_json", is_flag=True, help="Each line is a JSON object.")
+@click.option("--kind", help="Which handler they are for.")
+@click.option("--priority", type=click.IntRange(1, 5), help="1 (first) to 5 (last); 3 if not given.")
+@click.option("--tag", "tags", multiple=True, help="A worker that has tags needs all of these.")
+@click.option("--depends-on", multiple=True, metavar="TASK", help="Not before that task is completed.")
+@click.option("--delay", type=SpanType(), help="Not sooner than this after it could start.")
+@click.option("--max-attempts", type=click.IntRange(1), help="Failures that end it; 3 if not given.")
+@click.option("--max-lost", type=click.IntRange(1), help="Lost claims that end it; 5 if not given.")
+@click.option("--definition-hash", default="", help="What the instance's workers may go by; for a new instance.")
+@click.option("--skip-existing", is_flag=True, help="Leave tasks that are there already; always so for plain lines.")
+def add_command(
+    database: str,
+    instance: str,
+    files: tuple[IO[bytes], ...],
+    as_json: bool,
+    tags: tuple[str, ...],
+    depends_on: tuple[str, ...],
+    definition_hash: str,
+    skip_existing: bool,
+    **options: Any,
+) -> None:
+    """Add a task to INSTANCE for each line of the FILEs, or of standard input.
+
+    DB and INSTANCE are made where they aren't there. A plain line is its task's input; the task is named after the
+    line and its place among equal lines, so that the same lines given again add nothing. Empty lines are skipped.
+
+    With --json a line is an object with task_id and, as wanted, input (a string) or input_base64, kind, depends_on,
+    priority, tags, delay (seconds), available_at (ISO 8601 with a zone), max_attempts, max_lost, retry (an object).
+    What it doesn't have comes from the options.
+
+    Every 10,000 tasks are added together, all or none of them.
+    """
+    defaults = {key: value for key, value in options.items() if value is not None}
+    if tags:
+        defaults["tags"] = tags
+    if depends_on:
+        defaults["depends_on"] = depends_on
+    lines = _lines(files or (open(0, "rb", closefd=False),))  # noqa: SIM115  # not ours to close
+    tasks = _from_json(lines, defaults) if as_json else _from_lines(lines, defaults)
+    skip = skip_existing or not as_json
+    added = present = 0
+    first = next(_batches(tasks), [])  # what is wrong with the first shows before a file is made
+    with SqliteClaimStore(database) as store:
+        if store.add_instance(instance, first, definition_hash=definition_hash, if_exists="skip"):
+            added, first = len(first), []
+        elif definition_hash and store.get_instance(instance).definition_hash != definition_hash:
+            raise InvalidStateError(f"instance {instance!r} is there already, with another definition hash")
+        for batch in (first, *_batches(tasks)) if first else _batches(tasks):
+            new = store.add_tasks(instance, batch, if_exists="skip" if skip else "error")
+            added += new
+            present += len(batch) - new
+    click.echo(f"{added} added to {clean(instance)}" + (f", {present} were there already" if present else ""))
+
+
+def _lines(files: Iterable[IO[bytes]]) -> Iterator[tuple[str, bytes]]:
+    """Lines that are not empty, and where each stands."""
+    for file in files:
+        for number, raw in enumerate(file, 1):
+            line = raw.removesuffix(b"\n").removesuffix(b"\r")
+            if line:
+                yield f"{file.name or 'standard input'}, line {number}", line
+
+
+def _from_lines(lines: Iterable[tuple[str, bytes]], defaults: dict[str, Any]) -> Iterator[NewTask]:
+    seen = Counts()
+    for _, line in lines:
+        digest = line_digest(line)
+        yield NewTask(task_name(digest, seen.add(digest)), line, **defaults)
+
+
+def _from_json(lines: Iterable[tuple[str, bytes]], defaults: dict[str, Any]) -> Iterator[NewTask]:
+    for place, line in lines:
+        try:
+            yield new_task(line, defaults)
+        except BackendError as error:
+            raise InvalidArgumentError(f"{place}: {error}") from None
+
+
+def _batches(tasks: Iterator[NewTask]) -> Iterator[list[NewTask]]:
+    """All of ``tasks``, a bounded number and size at a time."""
+    while batch := list(islice(tasks, 1)):
+        size = len(batch[0].input or b"")
+        while len(batch) < _BATCH and size < _BATCH_BYTES:
+            task = next(tasks, None)
+            if task is None:
+                break
+            batch.append(task)
+            size += len(task.input or b"")
+        yield batch

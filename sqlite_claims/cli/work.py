@@ -1,0 +1,44 @@
+"""``sqlite-claims work``: worker processes with handlers written in Python."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import click
+
+from .app import database, open_store
+from .text import SpanType
+
+
+@click.command("work")
+@database
+@click.argument("handlers", metavar="MODULE:ATTRIBUTE")
+@click.option("-j", "--processes", type=click.IntRange(1), help="Worker processes; as many as cores, if not given.")
+@click.option("--tag", "tags", multiple=True, help="Take only tasks whose tags are among these.")
+@click.option("--task-timeout", type=SpanType(), help="A task that takes longer than this has failed.")
+@click.option("--until-idle", is_flag=True, help="End when there is nothing left that the handlers could do.")
+@click.pass_context
+def work_command(ctx: click.Context, /, database: str, handlers: str, until_idle: bool, **options: Any) -> None:
+    """Run worker processes on DB with the handlers of MODULE:ATTRIBUTE, a mapping from kind to a callable, a registry,
+    or one callable for everything. Modules are looked for in the current folder, too.
+
+    Exit status: 0 when it was stopped or, with --until-idle, all went well; 1 when a task failed in this run; 130
+    when interrupted.
+    """
+    from ..workers import WorkerPool
+
+    open_store(database).close()  # a wrong name is an error, before any process is started
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    chosen = {key: value for key, value in options.items() if value not in (None, ())}
+    summary = WorkerPool(database, handlers, **chosen).run(until_idle=until_idle)
+    click.echo(
+        f"sqlite-claims: {summary.reason}: {summary.completed} completed, {summary.failed} failed, {summary.lost} lost",
+        err=True,
+    )
+    if summary.reason == "interrupted":
+        ctx.exit(130)
+    ctx.exit(1 if until_idle and summary.failed else 0)
