@@ -29,6 +29,7 @@ from .model import (
     TaskState,
     WorkerInfo,
 )
+from .store import SqliteClaimStore
 
 __all__ = [
     "AlreadyExistsError",
@@ -44,6 +45,7 @@ __all__ = [
     "NotFoundError",
     "RetryPolicy",
     "SchemaVersionError",
+    "SqliteClaimStore",
     "StoreBusyError",
     "StoreClosedError",
     "StoreCorruptError",

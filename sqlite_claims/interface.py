@@ -36,9 +36,7 @@ Settled = tuple[list[TaskClaim], list[TaskClaim]]
 class ClaimWriter(Protocol):
     """The writing methods and two reads: what ``transaction()`` offers within one transaction, and a store alone."""
 
-    def claim_task(
-        self, instance_id: str, task_id: str, worker_id: str, ttl: Duration | None
-    ) -> TaskClaim | None:
+    def claim_task(self, instance_id: str, task_id: str, worker_id: str, ttl: Duration | None) -> TaskClaim | None:
         """Claim one task by name; ``None`` if it can't be claimed now.
 
         It can be claimed when it is ready, or when its claim has expired: then the old claim is a loss. It can't
@@ -55,9 +53,7 @@ class ClaimWriter(Protocol):
         Raises ``NotFoundError`` where nobody holds a claim on it, ``ClaimLostError`` where another worker does.
         """
 
-    def extend_task_claim(
-        self, instance_id: str, task_id: str, worker_id: str, additional_duration: Duration
-    ) -> None:
+    def extend_task_claim(self, instance_id: str, task_id: str, worker_id: str, additional_duration: Duration) -> None:
         """Add to the claim's expiry, also to one that has passed if nobody has taken the task over. Does nothing to a
         claim without an end. It is additive: for heartbeats use ``renew_task_claim``, which can't run ahead.
 
@@ -87,9 +83,7 @@ class ClaimWriter(Protocol):
         Raises ``ClaimLostError`` where the claim is no longer the task's; the output is not stored then.
         """
 
-    def fail_task(
-        self, claim: TaskClaim, error: str, *, retry: bool = True, retry_in: Duration | None = None
-    ) -> None:
+    def fail_task(self, claim: TaskClaim, error: str, *, retry: bool = True, retry_in: Duration | None = None) -> None:
         """End the claim as a failure. The task is tried again after the delay of its retry policy (or ``retry_in``),
         or is ``FAILED`` for good at its ``max_attempts``-th failure, or at once with ``retry=False``. A task that is
         ``FAILED`` cancels all that depend on it.

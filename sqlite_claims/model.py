@@ -55,6 +55,8 @@ class TaskClaim:
     # When it ends on the awake clock, which no clock step moves and which stands still while the machine sleeps.
     _ends_us: int | None = field(default=None, repr=False, compare=False)
     _clock: Clock = field(default=SYSTEM_CLOCK, repr=False, compare=False)
+    # Where the store last saw its task: a hint that saves a look-up by name, never believed without one's check.
+    _row: int = field(default=0, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self._ends_us is None and self.expires_at is not None:

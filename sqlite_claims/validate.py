@@ -8,8 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable
 from datetime import timedelta
+from enum import StrEnum
+from typing import TypeVar
 
 from .errors import InvalidArgumentError
+
+S = TypeVar("S", bound=StrEnum)
 
 NAME_BYTES_MAX = 256
 TASKS_PER_CALL_MAX = 100_000
@@ -131,3 +135,15 @@ def duration_us(argument: str, value: object, *, wall_us: int = 0) -> int:
     if us + wall_us > WALL_US_MAX:
         raise InvalidArgumentError(f"{argument} reaches past the year 9999: {shown(value)}")
     return us
+
+
+def states(argument: str, values: object, kind: type[S]) -> frozenset[S] | None:
+    """A collection of states, given as such or by their values; ``None`` is all."""
+    if values is None:
+        return None
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise InvalidArgumentError(f"{argument} must be a collection of {kind.__name__}, not {shown(values)}")
+    try:
+        return frozenset(kind(value) for value in values)
+    except ValueError as error:
+        raise InvalidArgumentError(f"{argument}: {error}") from None

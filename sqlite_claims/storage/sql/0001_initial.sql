@@ -12,15 +12,15 @@ CREATE TABLE claims_meta (
     aging          INTEGER,          -- waiting that is worth one priority level; NULL: no aging
     lanes          INTEGER NOT NULL, -- how many lanes there are: processes reread them when it changes
     moving         INTEGER NOT NULL, -- instances whose rows are still entering or leaving the index
-    last_due       INTEGER NOT NULL, -- the place given last to a task due by the calendar
+    due_offset     INTEGER NOT NULL, -- store time - wall clock, by which tasks due by the calendar get their place
     is_copy        INTEGER NOT NULL  -- 1 in a backup until it is first put to work
 ) STRICT;
 
 CREATE TABLE claims_instance (
-    id              INTEGER PRIMARY KEY,
+    id              INTEGER PRIMARY KEY AUTOINCREMENT, -- never again the id of one that is being pruned
     name            TEXT    NOT NULL UNIQUE,
     state           INTEGER NOT NULL, -- 0 in progress, 1 paused, 2 completed, 3 failed, 4 cancelled
-    moving          INTEGER NOT NULL, -- 1 while its rows don't all follow its state yet
+    moving          TEXT,             -- the task name up to which its rows follow its state; NULL: all do
     definition_hash TEXT    NOT NULL,
     reason          TEXT,
     total           INTEGER NOT NULL, -- tasks; the next four count those in that state
@@ -33,7 +33,10 @@ CREATE TABLE claims_instance (
 ) STRICT;
 
 CREATE INDEX claims_instance_finished ON claims_instance (finished_wall) WHERE finished_wall IS NOT NULL;
-CREATE INDEX claims_instance_moving ON claims_instance (moving) WHERE moving = 1;
+CREATE INDEX claims_instance_moving ON claims_instance (moving) WHERE moving IS NOT NULL;
+
+-- Pruned instances whose tasks are still being removed. They are gone for everyone, since no instance leads to them.
+CREATE TABLE claims_pruned (instance INTEGER PRIMARY KEY) STRICT;
 
 -- One lane is one (kind, set of tags). A worker's kinds and tags select lanes.
 CREATE TABLE claims_lane (
@@ -90,7 +93,7 @@ CREATE INDEX claims_task_next ON claims_task (lane, priority, next_at) WHERE nex
 CREATE INDEX claims_task_held ON claims_task (session) WHERE state = 2;
 CREATE INDEX claims_task_last ON claims_task (lease_expires)
     WHERE state = 2 AND next_at IS NULL AND lease_expires IS NOT NULL AND lane > 0;
-CREATE INDEX claims_task_due ON claims_task (due_wall)
+CREATE INDEX claims_task_due ON claims_task (priority, due_wall)
     WHERE state = 1 AND next_at IS NULL AND due_wall IS NOT NULL;
 
 CREATE TABLE claims_input (task INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT;
@@ -113,3 +116,27 @@ CREATE TABLE claims_session (
 ) STRICT;
 
 INSERT INTO claims_policy VALUES (1, 1.0, 2.0, 3600.0, 0.1);
+
+-- For people with the sqlite3 shell. A waiting task is ready or scheduled: the file alone can't tell, since that goes by
+-- the boot clock.
+CREATE VIEW claims_tasks_v AS
+SELECT i.name AS instance, t.name AS task,
+    CASE WHEN i.state = 4 AND t.state < 3 THEN 'cancelled'
+        ELSE rtrim(substr('blocked  waiting  claimed  completedfailed   cancelled', t.state * 9 + 1, 9)) END AS state,
+    l.kind, l.tags, t.priority, t.attempts, t.failures, t.losses, t.worker, t.token,
+    datetime(t.added_wall / 1000000, 'unixepoch') AS added_at,
+    datetime(t.started_wall / 1000000, 'unixepoch') AS started_at,
+    datetime(t.expires_wall / 1000000, 'unixepoch') AS expires_at,
+    datetime(t.finished_wall / 1000000, 'unixepoch') AS finished_at,
+    e.message AS error
+FROM claims_task t JOIN claims_instance i ON i.id = t.instance JOIN claims_lane l ON l.id = abs(t.lane)
+    LEFT JOIN claims_error e ON e.task = t.id;
+
+CREATE VIEW claims_instances_v AS
+SELECT name AS instance,
+    CASE state WHEN 0 THEN 'in_progress' WHEN 1 THEN 'paused' WHEN 2 THEN 'completed' WHEN 3 THEN 'failed'
+        ELSE 'cancelled' END AS state,
+    total, total - completed - failed - cancelled AS open, completed, failed, cancelled, definition_hash, reason,
+    datetime(added_wall / 1000000, 'unixepoch') AS added_at,
+    datetime(finished_wall / 1000000, 'unixepoch') AS finished_at
+FROM claims_instance;

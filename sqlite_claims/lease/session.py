@@ -1,0 +1,122 @@
+"""Worker sessions: how others know, within milliseconds and whatever the lease, that a worker has died.
+
+A session is one byte of ``<store>-sessions`` that its worker keeps locked. The kernel drops the lock when the last
+descriptor of it closes, however the process ends. Others ask with ``F_OFD_GETLK``, which takes nothing (0.9 µs).
+
+Open-file-description locks, not classic POSIX ones: those vanish when *anything* in the process opens and closes the
+file, and a live worker would look dead. These err the other way: a child that keeps the descriptor keeps the session,
+which is a nuisance where it happens by accident (the lease still ends) and the point where it is meant: a command that
+inherits the descriptor holds its task even when the process that started it is killed.
+
+Byte 0 is not a session's: every open store holds it shared, so that a boot clock unlike the file's is known to be
+another container's while someone is there, and a reboot otherwise.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+from collections.abc import Callable
+
+_SETLK = getattr(fcntl, "F_OFD_SETLK", None)
+_GETLK = getattr(fcntl, "F_OFD_GETLK", None)
+SUPPORTED = _SETLK is not None
+# struct flock: type, whence, start, length, pid; padded as the kernel reads it.
+_FLOCK = struct.Struct("hhqqi4x")
+_PRESENCE = 0
+
+
+def _request(kind: int, start: int, length: int) -> bytes:
+    return _FLOCK.pack(kind, os.SEEK_SET, start, length, 0)
+
+
+def _take(descriptor: int, kind: int, byte: int) -> None:
+    if _SETLK is not None:
+        fcntl.fcntl(descriptor, _SETLK, _request(kind, byte, 1))
+
+
+class SessionFile:
+    """The ``-sessions`` file as one open store sees it: present itself, and able to ask about others."""
+
+    def __init__(self, path: str, mode: int) -> None:
+        """``mode``: the permissions of the store's file, which a new file gets too. Raises ``OSError``."""
+        self.path = path
+        self._mode = mode
+        self._descriptor = self._open()
+        _take(self._descriptor, fcntl.F_RDLCK, _PRESENCE)
+
+    def _open(self) -> int:
+        try:
+            return os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_CREAT, self._mode)
+            if os.fstat(descriptor).st_mode & 0o777 != self._mode:
+                os.fchmod(descriptor, self._mode)  # the umask took some of it
+            return descriptor
+
+    def is_alive(self, session: int) -> bool:
+        """Whether any process holds the session's lock."""
+        return self._held(session, 1)
+
+    def anyone_present(self) -> bool:
+        """Whether another open store or a session of any process holds a lock of the file."""
+        return self._held(_PRESENCE, 0)
+
+    def _held(self, start: int, length: int) -> bool:
+        if _GETLK is None:
+            return True  # Without these locks nobody can tell: leases alone end claims.
+        answer = fcntl.fcntl(self._descriptor, _GETLK, _request(fcntl.F_WRLCK, start, length))
+        return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
+
+    def lock(self, session: int) -> int:
+        """Take a session's lock on a new descriptor and return it; the lock lives as long as the descriptor does."""
+        descriptor = self._open()
+        try:
+            _take(descriptor, fcntl.F_WRLCK, session)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def close(self) -> None:
+        """End this store's presence."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class WorkerSession:
+    """The life of one worker. Claims bound to it are lost, whatever their lease, as soon as its process is gone.
+
+    ``fileno()`` is the descriptor that keeps it alive: hand it to a child command (``pass_fds``) and the session lives
+    as long as either. Closing it while it holds claims leaves them to be counted as lost: settle or release them first.
+    """
+
+    def __init__(self, id: int, worker_id: str, descriptor: int, forget: Callable[[WorkerSession], None]) -> None:
+        self.id = id
+        self.worker_id = worker_id
+        self._descriptor = descriptor
+        self._forget = forget
+
+    def fileno(self) -> int:
+        """The descriptor whose lock is this session's life; -1 once closed."""
+        return self._descriptor
+
+    def drop(self) -> None:
+        """Let go of the lock and nothing else: after a fork in the child, where the parent lives on with it."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def close(self) -> None:
+        """End the session. May be called twice."""
+        if self._descriptor >= 0:
+            self.drop()
+            self._forget(self)
+
+    def __enter__(self) -> WorkerSession:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,322 @@
+"""The writing methods: arguments checked, then one operation of ``storage`` each. A store runs it in a transaction of
+its own, ``transaction()`` in the one that is open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, TypeVar
+
+from . import validate
+from .errors import InvalidArgumentError
+from .interface import ClaimWriter, IfExists, Settled
+from .lease.session import WorkerSession
+from .model import ClaimedTask, Duration, InstanceInfo, NewTask, TaskClaim, TaskInfo
+from .storage import adding, claiming, reading, settling, signals
+from .storage.database import Database
+
+T = TypeVar("T")
+
+
+class Operations(ClaimWriter):
+    """What a store and its transactions have in common."""
+
+    _db: Database
+
+    def _run(self, operation: Callable[..., T], *args: Any, durable: bool = False) -> T:
+        """Run an operation in a transaction. ``durable``: losing it to a power cut would matter."""
+        raise NotImplementedError
+
+    def _read(self, operation: Callable[..., T], *args: Any) -> T:
+        raise NotImplementedError
+
+    def _wall(self) -> int:
+        return self._db.time.clock.wall_us()
+
+    def _ttl(self, ttl: Duration | None) -> int | None:
+        return None if ttl is None else validate.duration_us("ttl", ttl, wall_us=self._wall())
+
+    # -- the trait
+
+    def claim_task(
+        self,
+        instance_id: str,
+        task_id: str,
+        worker_id: str,
+        ttl: Duration | None,
+        *,
+        session: WorkerSession | None = None,
+    ) -> TaskClaim | None:
+        return self._run(
+            claiming.claim_task,
+            validate.name("instance_id", instance_id),
+            validate.name("task_id", task_id),
+            validate.name("worker_id", worker_id),
+            self._ttl(ttl),
+            _session(session),
+        )
+
+    def release_task_claim(self, instance_id: str, task_id: str, worker_id: str) -> None:
+        self._run(
+            claiming.release_by_worker,
+            validate.name("instance_id", instance_id),
+            validate.name("task_id", task_id),
+            validate.name("worker_id", worker_id),
+        )
+
+    def extend_task_claim(self, instance_id: str, task_id: str, worker_id: str, additional_duration: Duration) -> None:
+        additional = validate.duration_us("additional_duration", additional_duration, wall_us=self._wall())
+        if not self._run(
+            claiming.extend_by_worker,
+            validate.name("instance_id", instance_id),
+            validate.name("task_id", task_id),
+            validate.name("worker_id", worker_id),
+            additional,
+            validate.WALL_US_MAX,
+        ):
+            raise InvalidArgumentError(
+                f"additional_duration reaches past the year 9999: {validate.shown(additional_duration)}"
+            )
+
+    # -- by token
+
+    def claim_available_tasks(
+        self,
+        worker_id: str,
+        limit: int = 1,
+        ttl: Duration | None = 30.0,
+        *,
+        tags: Collection[str] | None = None,
+        kinds: Collection[str] | None = None,
+        session: WorkerSession | None = None,
+    ) -> list[ClaimedTask]:
+        worker_id = validate.name("worker_id", worker_id)
+        limit = validate.limit(limit)
+        ttl_us = self._ttl(ttl)
+        wanted = () if tags is None else validate.names("tags", tags)
+        handled = validate.kinds(kinds)
+        bound = _session(session)
+        if limit == 0 or (handled is not None and not handled):
+            return []
+        return self._claim_available(worker_id, limit, ttl_us, wanted, handled, bound)
+
+    def _claim_available(self, *args: Any) -> list[ClaimedTask]:
+        return self._run(claiming.claim_available, *args)
+
+    def renew_task_claim(self, claim: TaskClaim, ttl: Duration | None) -> TaskClaim:
+        return self._run(_renew, _claim("claim", claim), self._ttl(ttl))
+
+    def complete_task(self, claim: TaskClaim, output: bytes = b"") -> None:
+        self._run(_complete, _claim("claim", claim), validate.data("output", output), durable=True)
+
+    def fail_task(self, claim: TaskClaim, error: str, *, retry: bool = True, retry_in: Duration | None = None) -> None:
+        delay = None if retry_in is None else validate.duration_us("retry_in", retry_in, wall_us=self._wall())
+        if not isinstance(retry, bool):
+            raise InvalidArgumentError(f"retry must be a bool, not {validate.shown(retry)}")
+        self._run(_fail, _claim("claim", claim), validate.text("error", error), retry, delay, durable=True)
+
+    def release_task(self, claim: TaskClaim, *, delay: Duration | None = None) -> None:
+        delay_us = None if delay is None else validate.duration_us("delay", delay, wall_us=self._wall())
+        self._run(_release, _claim("claim", claim), delay_us)
+
+    def renew_task_claims(self, claims: Iterable[TaskClaim], ttl: Duration | None) -> Settled:
+        return self._run(_renew_many, _claims(claims), self._ttl(ttl))
+
+    def complete_tasks(self, results: Iterable[tuple[TaskClaim, bytes]]) -> Settled:
+        pairs = _pairs("results", "output", results, validate.data)
+        return self._run(_complete_many, pairs, durable=True)
+
+    def fail_tasks(self, failures: Iterable[tuple[TaskClaim, str]]) -> Settled:
+        pairs = _pairs("failures", "error", failures, validate.text)
+        return self._run(_fail_many, pairs, durable=True)
+
+    def release_tasks(self, claims: Iterable[TaskClaim]) -> Settled:
+        return self._run(_release_many, _claims(claims))
+
+    # -- adding
+
+    def add_instance(
+        self,
+        instance_id: str,
+        tasks: Iterable[NewTask] = (),
+        *,
+        definition_hash: str = "",
+        if_exists: IfExists = "error",
+    ) -> bool:
+        return self._run(
+            adding.add_instance,
+            validate.name("instance_id", instance_id),
+            _tasks(tasks),
+            validate.name("definition_hash", definition_hash, empty=True),
+            _skip(if_exists),
+            durable=True,
+        )
+
+    def add_tasks(self, instance_id: str, tasks: Iterable[NewTask], *, if_exists: IfExists = "error") -> int:
+        return self._run(
+            adding.add_tasks,
+            validate.name("instance_id", instance_id),
+            _tasks(tasks),
+            _skip(if_exists),
+            durable=True,
+        )
+
+    # -- signals
+
+    def pause_instance(self, instance_id: str) -> None:
+        self._signal(signals.pause, validate.name("instance_id", instance_id))
+
+    def resume_instance(self, instance_id: str) -> None:
+        self._signal(signals.resume, validate.name("instance_id", instance_id))
+
+    def cancel_instance(self, instance_id: str, reason: str | None = None) -> None:
+        text = None if reason is None else validate.text("reason", reason)
+        self._signal(signals.cancel, validate.name("instance_id", instance_id), text)
+
+    def _signal(self, operation: Callable[..., bool], *args: Any) -> None:
+        self._run(operation, *args, durable=True)
+
+    def retry_task(self, instance_id: str, task_id: str) -> None:
+        self._run(
+            settling.retry_task,
+            validate.name("instance_id", instance_id),
+            validate.name("task_id", task_id),
+            durable=True,
+        )
+
+    # -- reading
+
+    def get_task(self, instance_id: str, task_id: str) -> TaskInfo:
+        return self._read(
+            reading.get_task, validate.name("instance_id", instance_id), validate.name("task_id", task_id)
+        )
+
+    def get_instance(self, instance_id: str) -> InstanceInfo:
+        return self._read(reading.get_instance, validate.name("instance_id", instance_id))
+
+
+# -- operations on claims: one transaction each
+
+
+def _renew(db: Database, claim: TaskClaim, ttl: int | None) -> TaskClaim:
+    return claiming.renew(db, claim, ttl, claiming.held_row(db, claim))
+
+
+def _complete(db: Database, claim: TaskClaim, output: bytes) -> None:
+    settling.complete(db, [claiming.held_row(db, claim)], [output])
+
+
+def _fail(db: Database, claim: TaskClaim, error: str, retry: bool, retry_in: int | None) -> None:
+    settling.fail(db, claim, claiming.held_row(db, claim), error, retry, retry_in)
+
+
+def _release(db: Database, claim: TaskClaim, delay: int | None) -> None:
+    claiming.release(db, claiming.held_row(db, claim)[0], delay)
+
+
+def _renew_many(db: Database, claims: list[TaskClaim], ttl: int | None) -> Settled:
+    rows = claiming.held_rows(db, claims)
+    done = [claiming.renew(db, claim, ttl, row) for claim, row in zip(claims, rows, strict=True) if row]
+    return done, [claim for claim, row in zip(claims, rows, strict=True) if not row]
+
+
+def _held_once(
+    db: Database, claims: list[TaskClaim]
+) -> tuple[list[tuple[int, tuple[Any, ...]]], list[TaskClaim], list[TaskClaim]]:
+    """The claims that are still held, as (place, row), each task once; the same as claims; and the lost ones."""
+    held, done, lost, seen = [], [], [], set()
+    for place, (claim, row) in enumerate(zip(claims, claiming.held_rows(db, claims), strict=True)):
+        if row is None or row[0] in seen:
+            lost.append(claim)
+        else:
+            seen.add(row[0])
+            held.append((place, row))
+            done.append(claim)
+    return held, done, lost
+
+
+def _complete_many(db: Database, pairs: list[tuple[TaskClaim, bytes]]) -> Settled:
+    held, done, lost = _held_once(db, [claim for claim, _ in pairs])
+    if held:
+        settling.complete(db, [row for _, row in held], [pairs[place][1] for place, _ in held])
+    return done, lost
+
+
+def _fail_many(db: Database, pairs: list[tuple[TaskClaim, str]]) -> Settled:
+    held, done, lost = _held_once(db, [claim for claim, _ in pairs])
+    for place, row in held:
+        settling.fail(db, pairs[place][0], row, pairs[place][1], True, None)
+    return done, lost
+
+
+def _release_many(db: Database, claims: list[TaskClaim]) -> Settled:
+    held, done, lost = _held_once(db, claims)
+    for _, row in held:
+        claiming.release(db, row[0], None)
+    return done, lost
+
+
+# -- arguments
+
+
+def _session(session: WorkerSession | None) -> int | None:
+    if session is None:
+        return None
+    if not isinstance(session, WorkerSession):
+        raise InvalidArgumentError(f"session must come from open_session(), not {validate.shown(session)}")
+    if session.fileno() < 0:
+        raise InvalidArgumentError("session is closed")
+    return session.id
+
+
+def _claim(argument: str, claim: object) -> TaskClaim:
+    if not isinstance(claim, TaskClaim):
+        raise InvalidArgumentError(f"{argument} must be a TaskClaim, not {validate.shown(claim)}")
+    if claim._row == 0:  # made by hand
+        validate.name("claim.instance_id", claim.instance_id)
+        validate.name("claim.task_id", claim.task_id)
+        validate.integer("claim.token", claim.token, -(2**63), 2**63 - 1)
+    return claim
+
+
+def _claims(claims: Iterable[TaskClaim]) -> list[TaskClaim]:
+    if not isinstance(claims, Iterable):
+        raise InvalidArgumentError(f"claims must be a collection of TaskClaim, not {validate.shown(claims)}")
+    return [_claim("each of claims", claim) for claim in claims]
+
+
+def _pairs(
+    argument: str, part: str, pairs: Iterable[tuple[TaskClaim, Any]], check: Callable[[str, object], T]
+) -> list[tuple[TaskClaim, T]]:
+    if not isinstance(pairs, Iterable):
+        raise InvalidArgumentError(
+            f"{argument} must be pairs of a TaskClaim and its {part}, not {validate.shown(pairs)}"
+        )
+    checked = []
+    for pair in pairs:
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise InvalidArgumentError(
+                f"each of {argument} must be a pair of a TaskClaim and its {part}, not {validate.shown(pair)}"
+            )
+        checked.append((_claim(f"each of {argument}", pair[0]), check(part, pair[1])))
+    return checked
+
+
+def _tasks(tasks: Iterable[NewTask]) -> list[NewTask]:
+    if isinstance(tasks, (str, bytes)) or not isinstance(tasks, Iterable):
+        raise InvalidArgumentError(f"tasks must be a collection of NewTask, not {validate.shown(tasks)}")
+    listed = []
+    for task in tasks:
+        if not isinstance(task, NewTask):
+            raise InvalidArgumentError(f"each of tasks must be a NewTask, not {validate.shown(task)}")
+        listed.append(task)
+        if len(listed) > validate.TASKS_PER_CALL_MAX:
+            raise InvalidArgumentError(
+                f"tasks has more than {validate.TASKS_PER_CALL_MAX:,}; add them in several calls"
+            )
+    return listed
+
+
+def _skip(if_exists: str) -> bool:
+    if if_exists not in ("error", "skip"):
+        raise InvalidArgumentError(f"if_exists must be 'error' or 'skip', not {validate.shown(if_exists)}")
+    return if_exists == "skip"

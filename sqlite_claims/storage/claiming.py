@@ -1,0 +1,207 @@
+"""Finding, claiming, giving back and prolonging: operations of one transaction, called with checked arguments."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import apsw
+
+from ..errors import ClaimLostError, NotFoundError
+from ..model import AvailableTask, ClaimedTask, TaskClaim
+from . import passing
+from .database import Database
+from .lanes import Kinds, Tags
+from .statements import sql
+from .states import CALLED_OFF, CLAIMED, RUNNING, WAITING
+
+
+def find(
+    db: Database, worker_id: str, limit: int, tags: Tags, kinds: Kinds, look: tuple[Any, ...]
+) -> list[tuple[Any, ...]]:
+    """Rows of ``tasks_found``: the first tasks that may be claimed, those that last failed on this worker at the end."""
+    aging, lane_count, moving, _ = look
+    db.lanes.refresh(db, lane_count)
+    ids = db.scan(db.lanes.select(tags, kinds), limit, aging, bool(moving))
+    if not ids:
+        return []
+    if len(ids) == 1:
+        return db.rows(sql.task_found, ids[0])
+    rows = db.rows(sql.tasks_found, apsw.carray(ids))
+    if any(row[8] == worker_id for row in rows):
+        rows.sort(key=lambda row: row[8] == worker_id)
+    return rows
+
+
+def available(db: Database, row: tuple[Any, ...]) -> AvailableTask:
+    """What a worker gets to see of a row of ``tasks_found``."""
+    _, instance_id, task_id, data, definition_hash, lane, priority, attempts, _, _ = row
+    kind, tags = db.lanes.of(db, lane)
+    return AvailableTask(instance_id, task_id, data or b"", definition_hash, kind, priority, tags, attempts + 1)
+
+
+def find_available(
+    db: Database, worker_id: str, limit: int, tags: Tags, kinds: Kinds, settle: bool
+) -> list[AvailableTask] | None:
+    """A page of what this worker could claim, or ``None`` where something has to be settled (and may be) first."""
+    look = passing.look(db)
+    if settle and passing.pending(db, look):
+        return None
+    return [available(db, row) for row in find(db, worker_id, limit, tags, kinds, look)]
+
+
+def any_available(db: Database, tags: Tags, kinds: Kinds) -> bool:
+    """Whether a look for work under the write lock would find, or have to settle, anything."""
+    look = passing.look(db)
+    if passing.pending(db, look):
+        return True
+    db.lanes.refresh(db, look[1])
+    return bool(db.scan(db.lanes.select(tags, kinds), 1, look[0], bool(look[2])))
+
+
+def claim_available(
+    db: Database, worker_id: str, limit: int, ttl: int | None, tags: Tags, kinds: Kinds, session: int | None
+) -> list[ClaimedTask]:
+    """Find and claim."""
+    look = passing.look(db)
+    if passing.pending(db, look):
+        passing.settle(db)
+        look = passing.look(db)
+    rows = find(db, worker_id, limit, tags, kinds, look)
+    if not rows:
+        return []
+    now, wall, floor = db.time.now, db.time.wall, db.time.token_floor
+    lease = None if ttl is None else now + ttl
+    expires = None if ttl is None else wall + ttl
+    if len(rows) == 1:
+        db.execute(sql.claim_one, (rows[0][0], floor, lease, worker_id, session, wall, expires))
+    else:
+        ids = apsw.carray(array("q", [row[0] for row in rows]))
+        db.execute(sql.claim_many, (ids, floor, lease, worker_id, session, wall, expires))
+    make = claim_maker(db, worker_id, wall, ttl)
+    return [ClaimedTask(available(db, row), make(row[1], row[2], max(row[9], floor) + 1, row[0])) for row in rows]
+
+
+def claim_maker(db: Database, worker_id: str, wall: int, ttl: int | None) -> Callable[[str, str, int, int], TaskClaim]:
+    """For claims made at one moment: gives them for instance id, task id, token and row."""
+    claimed_at = wall / 1e6
+    clock = db.time.clock
+    expires_at = None if ttl is None else (wall + ttl) / 1e6
+    ends = None if ttl is None else clock.awake_us() + ttl
+    return lambda instance_id, task_id, token, row: TaskClaim(
+        instance_id, task_id, worker_id, claimed_at, expires_at, token, ends, clock, row
+    )
+
+
+def _by_name(db: Database, instance_id: str, task_id: str) -> tuple[Any, ...]:
+    rows = db.rows(sql.task_by_name, instance_id, task_id)
+    if not rows:
+        raise NotFoundError(f"there is no task {task_id!r} in an instance {instance_id!r}")
+    return rows[0]
+
+
+def claim_task(
+    db: Database, instance_id: str, task_id: str, worker_id: str, ttl: int | None, session: int | None
+) -> TaskClaim | None:
+    """Claim one task by name."""
+    row = _by_name(db, instance_id, task_id)
+    if row[2] == RUNNING and passing.settle_task(db, row):
+        row = _by_name(db, instance_id, task_id)
+    id, _, instance_state, state, next_at, _, lease_expires, token, _, losses, max_lost, *_ = row
+    now, wall = db.time.now, db.time.wall
+    if instance_state != RUNNING:
+        return None
+    if state == CLAIMED:
+        if lease_expires is None or lease_expires > now:
+            return None
+        if losses + 1 >= max_lost:
+            passing.lose(db, id)
+            return None
+    elif state != WAITING or next_at is None or next_at > now:
+        return None
+    lease = None if ttl is None else now + ttl
+    expires = None if ttl is None else wall + ttl
+    floor = db.time.token_floor
+    db.execute(sql.claim_one, (id, floor, lease, worker_id, session, wall, expires))
+    return claim_maker(db, worker_id, wall, ttl)(instance_id, task_id, max(token, floor) + 1, id)
+
+
+def _held_by(db: Database, instance_id: str, task_id: str, worker_id: str) -> tuple[Any, ...]:
+    rows = db.rows(sql.task_by_name, instance_id, task_id)
+    if not rows or rows[0][3] != CLAIMED or rows[0][2] == CALLED_OFF:
+        raise NotFoundError(f"nobody holds a claim on task {task_id!r} of instance {instance_id!r}")
+    if rows[0][11] != worker_id:
+        raise ClaimLostError(
+            f"the claim on task {task_id!r} of instance {instance_id!r} is held by {rows[0][11]!r}, not by {worker_id!r}"
+        )
+    return rows[0]
+
+
+def release_by_worker(db: Database, instance_id: str, task_id: str, worker_id: str) -> None:
+    """Give a task back, by the worker's name."""
+    db.execute(sql.release, (_held_by(db, instance_id, task_id, worker_id)[0], None))
+
+
+def extend_by_worker(
+    db: Database, instance_id: str, task_id: str, worker_id: str, additional: int, wall_max: int
+) -> bool:
+    """Add to the expiry. ``False`` where that would be no date any more."""
+    row = _held_by(db, instance_id, task_id, worker_id)
+    id, lease_expires, expires = row[0], row[6], row[15]
+    if lease_expires is None:
+        return True
+    if expires + additional > wall_max:
+        return False
+    db.execute(sql.set_expiry, (id, lease_expires + additional, expires + additional))
+    return True
+
+
+def held_rows(db: Database, claims: Iterable[TaskClaim]) -> list[tuple[Any, ...] | None]:
+    """For each claim its row of ``claim_by_row``, or ``None`` where it is no longer the task's.
+
+    The claim's hint saves a look-up by name; whatever it says, the names and the token decide.
+    """
+    claims = list(claims)
+    hints = [claim._row for claim in claims if claim._row > 0]
+    if len(hints) > 1:
+        by_id = {row[0]: row for row in db.rows(sql.claims_by_row, apsw.carray(array("q", hints)))}
+    else:
+        by_id = {row[0]: row for hint in hints for row in db.rows(sql.claim_by_row, hint)}
+    return [_checked(db, claim, by_id.get(claim._row)) for claim in claims]
+
+
+def _checked(db: Database, claim: TaskClaim, row: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+    if row is None or row[1] != claim.instance_id or row[2] != claim.task_id:
+        found = db.rows(sql.claim_by_name, claim.instance_id, claim.task_id)
+        row = found[0] if found else None
+    if row is None or row[3] != claim.token or row[4] != CLAIMED or row[5] == CALLED_OFF:
+        return None
+    return row
+
+
+def held_row(db: Database, claim: TaskClaim) -> tuple[Any, ...]:
+    """The claim's row of ``claim_by_row``; ``ClaimLostError`` where it is no longer the task's."""
+    row = held_rows(db, (claim,))[0]
+    if row is None:
+        raise ClaimLostError(
+            f"the claim of {claim.worker_id!r} on task {claim.task_id!r} of instance {claim.instance_id!r} (token {claim.token}) "
+            "was settled, taken over or cancelled"
+        )
+    return row
+
+
+def renew(db: Database, claim: TaskClaim, ttl: int | None, row: tuple[Any, ...]) -> TaskClaim:
+    """Set the expiry to now + ``ttl``."""
+    now, wall = db.time.now, db.time.wall
+    db.execute(sql.set_expiry, (row[0], None if ttl is None else now + ttl, None if ttl is None else wall + ttl))
+    ends = None if ttl is None else db.time.clock.awake_us() + ttl
+    expires_at = None if ttl is None else (wall + ttl) / 1e6
+    return TaskClaim(
+        claim.instance_id, claim.task_id, row[11], row[12] / 1e6, expires_at, claim.token, ends, db.time.clock, row[0]
+    )
+
+
+def release(db: Database, id: int, delay: int | None) -> None:
+    """Give a task back: to its old place, or to one ``delay`` from now."""
+    db.execute(sql.release, (id, None if delay is None else db.time.now + delay))

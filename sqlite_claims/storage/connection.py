@@ -1,0 +1,85 @@
+"""The one place that opens the file: flags, pragmas, the wait for the writer.
+
+Every setting stands here with its reason. Nothing in this module knows a table.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+import apsw
+
+from ..errors import StoreUnavailableError
+from .statements import sql
+
+# Where the file is ours: measured 14 % more claim cycles a second than 4096, and half the -wal.
+PAGE_SIZE = 2048
+# Frames in the -wal before a commit copies them back. A small bound stalls one commit in a thousand for an fsync.
+CHECKPOINT_FRAMES = 4000
+# More than the statements there are, so that none is ever prepared twice.
+_STATEMENT_CACHE = 256
+
+
+def connect(path: str, *, create: bool, read_only: bool, busy_timeout: float) -> apsw.Connection:
+    """Open a connection by the policy. Writes nothing; raises apsw's errors."""
+    if read_only:
+        flags = apsw.SQLITE_OPEN_READONLY
+    else:
+        flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if create else 0)
+    connection = apsw.Connection(path, flags=flags, statementcachesize=_STATEMENT_CACHE)
+    try:
+        connection.set_busy_handler(waiter(busy_timeout))
+        # Without it SQLite re-plans cached statements when their bindings change: 10 to 23 µs a call instead of 2.
+        connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
+        connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
+        # NORMAL never syncs inside COMMIT, under the write lock; what must be durable is synced after it is free.
+        connection.execute(sql.synchronous_normal)
+        connection.wal_autocheckpoint(CHECKPOINT_FRAMES)
+    except BaseException:
+        connection.close(True)
+        raise
+    return connection
+
+
+def waiter(seconds: float) -> Callable[[int], bool]:
+    """A busy handler: yield twice, then short naps, for ``seconds`` in all. SQLite's own naps grow to 100 ms, in
+    which time others overtake without end."""
+    deadline = 0.0
+
+    def wait(tries: int) -> bool:
+        nonlocal deadline
+        now = time.monotonic()
+        if tries == 0:
+            deadline = now + seconds
+        if now >= deadline:
+            return False
+        if tries < 2:
+            os.sched_yield()
+        else:
+            time.sleep(min(0.0002 * (tries - 1), 0.002, deadline - now))
+        return True
+
+    return wait
+
+
+def use_wal(connection: apsw.Connection, path: str, busy_timeout: float) -> None:
+    """Put the file into WAL mode, where it isn't yet. A new file gets our page size first."""
+    if connection.pragma("journal_mode") == "wal":
+        return
+    if connection.pragma("page_count") == 0:
+        connection.pragma("page_size", PAGE_SIZE)
+        connection.pragma("auto_vacuum", "incremental")  # so that prune can give space back
+    deadline = time.monotonic() + busy_timeout
+    while True:
+        try:
+            mode = connection.pragma("journal_mode", "wal")
+            break
+        except apsw.BusyError:
+            # SQLite doesn't ask the busy handler for this lock where waiting could deadlock.
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.002)
+    if mode != "wal":
+        raise StoreUnavailableError(f"{path}: this file system allows no WAL (journal mode stays {mode!r})")

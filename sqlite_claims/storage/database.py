@@ -1,0 +1,357 @@
+"""One open store: its connection, its lock, its time, and the two kinds of transaction everything runs in."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import apsw
+
+from ..errors import (
+    BackendError,
+    InvalidArgumentError,
+    InvalidStateError,
+    StoreBusyError,
+    StoreClosedError,
+    StoreUnavailableError,
+)
+from ..lease.clock import Clock
+from ..lease.session import SessionFile, WorkerSession
+from ..scan import Scanner, ScanStatements, open_scanner
+from ..validate import shown
+from . import forks, schema
+from .connection import connect, use_wal, waiter
+from .durability import WalSync
+from .faults import translate
+from .files import check_place
+from .guard import Guard
+from .lanes import Lanes
+from .statements import sql
+from .timeline import Timeline
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Rows = list[tuple[Any, ...]]
+
+# How often looking for work asks the kernel who is still alive: one call a session.
+PROBE_EVERY_US = 500_000
+
+
+class Database:
+    """One connection to the file, shared by the threads of this process under one lock.
+
+    The connection comes and goes (a fork closes it); ``write`` and ``read`` reopen it when needed.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        create: bool,
+        read_only: bool,
+        durable: bool,
+        busy_timeout: float,
+        use_c_core: bool | None,
+        clock: Clock,
+    ) -> None:
+        self.path = path
+        self.read_only = read_only
+        self.durable = durable
+        self.busy_timeout = busy_timeout
+        self.time = Timeline(clock)
+        self.lanes = Lanes()
+        self.sessions: SessionFile | None = None
+        self.own_sessions: list[WorkerSession] = []  # closed with the store, let go of in a forked child
+        self.probed_us = -(1 << 62)
+        self.probe_every_us = PROBE_EVERY_US
+        self.in_transaction = False  # whether a thread has `transaction()` open, and so holds the lock
+        self._create = create
+        self._use_c_core = use_c_core
+        self._lock = threading.RLock()
+        self._connection: apsw.Connection | None = None
+        self._scanner: Scanner | None = None
+        self._sync = WalSync(path)
+        self._closed = False
+        self._foreign: Guard | None = None
+        self._open()
+        forks.register(self)
+
+    # -- opening and closing
+
+    def _open(self) -> None:
+        forks.guard(self.path)
+        existed = check_place(self.path, create=self._create and not self.read_only)
+        connection = None
+        try:
+            connection = connect(
+                self.path, create=self._create, read_only=self.read_only, busy_timeout=self.busy_timeout
+            )
+            stale = schema.check(connection, self.path, create=self._create, read_only=self.read_only)
+            if not self.read_only:
+                use_wal(connection, self.path, self.busy_timeout)
+                if stale:
+                    schema.migrate(connection, self.time.clock)
+                if self.sessions is None:
+                    self.sessions = SessionFile(f"{self.path}-sessions", os.stat(self.path).st_mode & 0o777)
+            if not self.time.load(connection) and self.sessions is not None:
+                self.time.start(connection, self.path, self.sessions)
+            self._scanner = open_scanner(
+                connection, self._use_c_core, ScanStatements(sql.scan_head, sql.scan_range, sql.scan_instance_state)
+            )
+        except BaseException as error:
+            if connection is not None:
+                connection.close(True)
+            self._drop_sessions()
+            if isinstance(error, apsw.CantOpenError) and not existed:
+                raise StoreUnavailableError(f"{self.path}: cannot be created ({error})") from error
+            if isinstance(error, apsw.Error):
+                raise translate(error, self.path) from error
+            if isinstance(error, OSError):
+                raise StoreUnavailableError(f"{error.filename}: {error.strerror}") from error
+            raise
+        self._connection = connection
+        self._foreign = None
+        connection.set_authorizer(self._authorize)
+        self.execute = connection.execute
+        self.executemany = connection.executemany
+        self.changes = connection.changes
+        # From now on a missing file is a fault, not something to make anew.
+        self._create = False
+
+    def close(self) -> None:
+        """Close the connection and end this store's presence and sessions. May be called twice."""
+        if os.getpid() != forks.current_pid():
+            self._closed = True
+            return
+        with self._lock:
+            if not self._closed:
+                for session in list(self.own_sessions):
+                    session.close()
+            self._closed = True
+            self._close_connection()
+            self._drop_sessions()
+
+    def _close_connection(self) -> None:
+        if self._scanner is not None:
+            self._scanner.close()
+            self._scanner = None
+        connection, self._connection = self._connection, None
+        for name in ("execute", "executemany", "changes"):
+            self.__dict__.pop(name, None)  # they hold on to the connection
+        self.lanes.forget()
+        self._sync.close()
+        if connection is not None:
+            connection.close(True)
+
+    def _drop_sessions(self) -> None:
+        if self.sessions is not None:
+            self.sessions.close()
+            self.sessions = None
+
+    def _acquire(self, timeout: float | None = None) -> None:
+        if not self._lock.acquire(timeout=max(self.busy_timeout if timeout is None else timeout, 0.001)):
+            raise StoreBusyError(f"{self.path}: another thread of this process is using the store")
+        try:
+            if self._closed:
+                raise StoreClosedError(f"{self.path}: the store is closed")
+            forks.guard(self.path)
+            if self._connection is None:
+                self._open()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    # -- transactions
+
+    def write(
+        self, operation: Callable[Concatenate[Database, P], T], durable: bool, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run an operation in one short ``BEGIN IMMEDIATE`` and commit it; ``durable``: its loss to a power cut
+        would matter, so it is synced, after the lock is free, before this returns."""
+        self._acquire()
+        try:
+            self.refuse_writes()
+            result = self._in_transaction(sql.begin_write, operation, *args, **kwargs)
+        finally:
+            self._lock.release()
+        if durable and self.durable:
+            self._sync.sync()
+        return result
+
+    def read(self, operation: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run an operation that only reads, on one snapshot."""
+        self._acquire()
+        try:
+            if self.in_transaction:
+                return operation(self, *args, **kwargs)
+            return self._in_transaction(sql.begin_read, operation, *args, **kwargs)
+        finally:
+            self._lock.release()
+
+    def refuse_writes(self) -> None:
+        """Raise where the store's own writing methods can't be used."""
+        if self.read_only:
+            raise InvalidStateError(f"{self.path}: opened with read_only=True")
+        if self.in_transaction:
+            raise InvalidStateError("this thread has a transaction open: call the method on its tx")
+
+    def _in_transaction(
+        self, begin: str, operation: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        connection = self._connection
+        assert connection is not None
+        try:
+            connection.execute(begin)
+            if begin is sql.begin_write:
+                self.time.write(connection)
+            else:
+                self.time.read()
+            result = operation(self, *args, **kwargs)
+            connection.execute(sql.commit)
+            self.lanes.saved()
+            return result
+        except BaseException as error:
+            self.undo()
+            if isinstance(error, apsw.Error):
+                raise translate(error, self.path, connection.system_errno) from error
+            raise
+
+    def undo(self) -> None:
+        """Roll back whatever is open, and forget what was learned within it."""
+        self.lanes.forget()
+        connection = self._connection
+        if connection is not None and connection.in_transaction:
+            connection.execute(sql.rollback)
+
+    # -- transaction(): open over several calls
+
+    def begin(self, timeout: float) -> None:
+        """Take the write lock for a transaction of the caller's, waiting for it at most ``timeout`` seconds."""
+        self._acquire(timeout)
+        try:
+            self.refuse_writes()
+            self.connection.set_busy_handler(waiter(timeout))
+            try:
+                self.execute(sql.begin_write)
+            finally:
+                self.connection.set_busy_handler(waiter(self.busy_timeout))
+            self.in_transaction = True
+        except BaseException as error:
+            self._lock.release()
+            if isinstance(error, apsw.Error):
+                raise translate(error, self.path) from error
+            raise
+
+    def is_open(self) -> bool:
+        """Whether the transaction is still open; SQL of the caller's may have made SQLite roll it back."""
+        return bool(self.connection.in_transaction)
+
+    def nested(self, operation: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run an operation within the open transaction; if it raises, it alone is undone."""
+        connection = self.connection
+        try:
+            connection.execute(sql.savepoint)
+            try:
+                self.time.write(connection)
+                result = operation(self, *args, **kwargs)
+            except BaseException:
+                self.lanes.forget()
+                if connection.in_transaction:
+                    connection.execute(sql.savepoint_rollback)
+                    connection.execute(sql.savepoint_release)
+                raise
+            connection.execute(sql.savepoint_release)
+            return result
+        except apsw.Error as error:
+            raise translate(error, self.path, connection.system_errno) from error
+
+    def execute_foreign(self, statement: str, params: Any) -> Rows:
+        """Run the caller's own SQL, under the rules of ``guard``; it alone is undone if it raises."""
+        connection = self.connection
+        connection.execute(sql.savepoint)
+        self._foreign = Guard()
+        try:
+            # Not from the cache, where our own COMMIT waits prepared and permitted.
+            rows = connection.execute(statement, params, can_cache=False).fetchall()
+        except BaseException as error:
+            refused, self._foreign = self._foreign.refused, None
+            if connection.in_transaction:
+                connection.execute(sql.savepoint_rollback)
+                connection.execute(sql.savepoint_release)
+            if refused:
+                raise InvalidArgumentError(f"sql must not contain {refused}: {shown(statement)}") from error
+            raise
+        self._foreign = None
+        if connection.in_transaction:
+            connection.execute(sql.savepoint_release)
+        return rows
+
+    def _authorize(self, action: int, first: str | None, second: str | None, *_: Any) -> int:
+        return apsw.SQLITE_OK if self._foreign is None else self._foreign.judge(action, first, second)
+
+    def end(self, commit: bool) -> None:
+        """End the transaction and let others in."""
+        try:
+            if commit:
+                try:
+                    self.execute(sql.commit)
+                    self.lanes.saved()
+                except apsw.Error as error:
+                    raise translate(error, self.path, self.connection.system_errno) from error
+        finally:
+            self.undo()
+            self.in_transaction = False
+            self._lock.release()
+        if commit and self.durable:
+            self._sync.sync()
+
+    # -- for the operations
+
+    @property
+    def connection(self) -> apsw.Connection:
+        """The open connection."""
+        assert self._connection is not None
+        return self._connection
+
+    def rows(self, statement: str, *bindings: Any) -> Rows:
+        """All rows of a statement, which is finished when this returns."""
+        return self.execute(statement, bindings).fetchall()
+
+    def scan(self, lanes: Any, limit: int, aging: int | None, moving: bool) -> Any:
+        """Ids of the tasks in these lanes that may be claimed now, in order."""
+        assert self._scanner is not None
+        return self._scanner.ready_ids(lanes, self.time.now, aging, limit, moving)
+
+    # -- forks
+
+    def before_fork(self, wait: float) -> bool:
+        if not self._lock.acquire(timeout=wait):
+            return False
+        if self.in_transaction:  # of this very thread
+            self._lock.release()
+            return False
+        try:
+            self._close_connection()
+        except (apsw.Error, BackendError):
+            self._lock.release()
+            return False
+        return True
+
+    def after_fork_in_parent(self) -> None:
+        self._lock.release()
+
+    def after_fork_in_child(self, usable: bool) -> None:
+        for session in self.own_sessions:
+            session.drop()
+        self.own_sessions.clear()
+        self._drop_sessions()
+        self._lock = threading.RLock()
+        self._sync = WalSync(self.path)
+        if not usable:
+            self._closed = True
+            if self._connection is not None:
+                forks.leak(self._connection)
+                self._connection = None
+            self._scanner = None

@@ -1,0 +1,41 @@
+"""From SQLite's exceptions to ours, so that none of them escapes."""
+
+from __future__ import annotations
+
+import errno
+
+import apsw
+
+from ..errors import (
+    BackendError,
+    InvalidArgumentError,
+    StoreBusyError,
+    StoreClosedError,
+    StoreCorruptError,
+    StoreFullError,
+    StoreUnavailableError,
+)
+
+_KINDS: list[tuple[tuple[type[apsw.Error], ...], type[BackendError], str]] = [
+    ((apsw.BusyError, apsw.LockedError), StoreBusyError, "another writer holds the file's write lock"),
+    ((apsw.FullError,), StoreFullError, "the disk is full"),
+    ((apsw.NotADBError,), StoreCorruptError, "the file is not an SQLite database"),
+    ((apsw.CorruptError,), StoreCorruptError, "the file is damaged"),
+    ((apsw.CantOpenError, apsw.PermissionsError), StoreUnavailableError, "the file cannot be opened"),
+    ((apsw.ReadOnlyError,), StoreUnavailableError, "the file cannot be written"),
+    ((apsw.IOError,), StoreUnavailableError, "the file cannot be read or written"),
+    ((apsw.TooBigError,), InvalidArgumentError, "a value is larger than SQLite can store"),
+    ((apsw.ConnectionClosedError,), StoreClosedError, "the store is closed"),
+    ((apsw.NoMemError,), BackendError, "out of memory"),
+]
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+def translate(error: apsw.Error, path: str, system_errno: int = 0) -> BackendError:
+    """Our error for one of SQLite's. ``system_errno`` tells a full disk where SQLite only says that I/O failed."""
+    if isinstance(error, apsw.IOError) and system_errno in DISK_FULL:
+        return StoreFullError(f"{path}: the disk is full ({error})")
+    for kinds, ours, meaning in _KINDS:
+        if isinstance(error, kinds):
+            return ours(f"{path}: {meaning} ({error})")
+    return BackendError(f"{path}: {type(error).__name__}: {error}")

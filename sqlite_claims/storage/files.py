@@ -1,0 +1,77 @@
+"""Where a store may live: checks of a path before SQLite sees it. Opens no file."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+
+from ..errors import InvalidArgumentError, StoreUnavailableError
+
+# Locks and shared memory don't work across machines; SQLite would seem to, and lose data.
+_NETWORK = frozenset(
+    ["9p", "afs", "beegfs", "ceph", "cifs", "coda", "davfs", "fuse.ceph-fuse", "fuse.curlftpfs", "fuse.davfs", "fuse.gcsfuse", "fuse.glusterfs", "fuse.rclone", "fuse.s3fs", "fuse.sshfs", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "smb3", "smbfs", "vboxsf", "virtiofs"]
+)
+
+
+def store_path(path: object) -> str:
+    """The absolute path of a store's file, links resolved; ``InvalidArgumentError`` for what can't be one."""
+    if not isinstance(path, (str, bytes, os.PathLike)):
+        raise InvalidArgumentError(f"path must be a str or a path, not {type(path).__name__}: {path!r}")
+    text = os.fsdecode(path)
+    if text in ("", ":memory:"):
+        raise InvalidArgumentError(
+            f"path must not be {text!r}: a store is a file that other processes open too (InMemoryClaimStore is for tests)"
+        )
+    if "\0" in text:
+        raise InvalidArgumentError(f"path must not contain NUL: {text!r}")
+    return os.path.realpath(text)
+
+
+def check_place(path: str, *, create: bool) -> bool:
+    """Refuse a place where no store can be. Returns whether the file exists."""
+    if sys.platform == "win32":
+        raise StoreUnavailableError("sqlite_claims does not run on Windows: it needs locks that the kernel drops")
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        raise StoreUnavailableError(f"{path}: there is no folder {folder}")
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        status = None
+    except OSError as error:
+        raise StoreUnavailableError(f"{path}: cannot be opened ({error.strerror})") from error
+    if status is None and not create:
+        raise StoreUnavailableError(f"{path}: there is no such file (create=True would make it)")
+    if status is not None and not stat.S_ISREG(status.st_mode):
+        raise StoreUnavailableError(f"{path}: not a regular file")
+    kind = file_system(folder)
+    if kind in _NETWORK:
+        raise StoreUnavailableError(
+            f"{path}: on a network file system ({kind}), where SQLite's locks can't be relied on; use a local disk"
+        )
+    return status is not None
+
+
+def file_system(folder: str, mounts: str = "/proc/self/mountinfo") -> str:
+    """The type of the file system that holds ``folder``, or ``""`` where the platform doesn't say."""
+    try:
+        with open(mounts, encoding="utf-8", errors="surrogateescape") as file:
+            lines = file.readlines()
+    except OSError:
+        return ""
+    best, kind = "", ""
+    for line in lines:
+        # 36 35 98:0 /root /mount/point options - type source options
+        left, _, right = line.partition(" - ")
+        point = _unescape(left.split()[4])
+        inside = folder == point or folder.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best):
+            best, kind = point, right.split()[0]
+    return kind
+
+
+def _unescape(point: str) -> str:
+    for code, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        point = point.replace(code, char)
+    return point

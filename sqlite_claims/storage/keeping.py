@@ -1,0 +1,118 @@
+"""Keeping a file in shape: pruning, backing up, checking."""
+
+from __future__ import annotations
+
+import os
+from array import array
+
+import apsw
+
+from ..errors import AlreadyExistsError, InvalidArgumentError, StoreUnavailableError
+from .database import Database
+from .statements import sql
+
+# Tasks removed in one transaction: a few milliseconds of the write lock.
+STEP = 1000
+
+
+def candidates(db: Database, before_wall: int, limit: int) -> list[tuple[int, int, int]]:
+    """Instances that ended before this: row, end, and the newest token of their tasks."""
+    found = db.rows(sql.ended_before, before_wall, limit)
+    return [(id, finished, db.rows(sql.newest_token, id)[0][0]) for id, finished, _ in found]
+
+
+def prune_instance(db: Database, id: int, finished: int, token: int) -> bool:
+    """Let an instance disappear at once, if it is as it was seen; its tasks are removed in steps after that. Tasks
+    that are added under the same names must not be given tokens that were in use."""
+    if not db.rows(sql.still_ended, id, finished)[0][0]:
+        return False
+    db.execute(sql.raise_token_floor, (token,))
+    db.execute(sql.drop_instance, (id,))
+    db.execute(sql.add_pruned, (id,))
+    return True
+
+
+def remove_step(db: Database) -> bool:
+    """Remove some tasks of a pruned instance. ``False`` where there is none left."""
+    rows = db.rows(sql.pruned)
+    if not rows:
+        return False
+    ids = array("q", [id for (id,) in db.rows(sql.pruned_tasks, rows[0][0], STEP)])
+    if ids:
+        bound = apsw.carray(ids)
+        statements = (sql.drop_inputs, sql.drop_outputs, sql.drop_errors, sql.drop_dependencies, sql.drop_tasks)
+        for statement in statements:
+            db.execute(statement, (bound,))
+    if len(ids) < STEP:
+        db.execute(sql.drop_pruned, (rows[0][0],))
+    return True
+
+
+def shrink_step(db: Database) -> bool:
+    """Give some unused pages back to the file system. ``False`` where there is none (or the file isn't ours)."""
+    free = db.rows(sql.freelist_count)[0][0]
+    if free:
+        db.rows(sql.incremental_vacuum)
+    return bool(db.rows(sql.freelist_count)[0][0] < free)
+
+
+def set_aging(db: Database, aging: int | None) -> None:
+    """Waiting, in microseconds, that is worth one priority level. Nothing stored depends on it."""
+    db.execute(sql.set_aging, (aging,))
+
+
+def backup(db: Database, target: str) -> None:
+    """Copy a snapshot to a new file, marked so that its first use lets its tokens leave the original's behind."""
+    if os.path.exists(target):
+        raise AlreadyExistsError(f"{target}: exists already; a backup does not overwrite")
+    if not os.path.isdir(os.path.dirname(target)):
+        raise StoreUnavailableError(f"{target}: there is no folder {os.path.dirname(target)}")
+    if target == db.path:
+        raise InvalidArgumentError("path is the store's own file")
+    partial = f"{target}.partial"
+    try:
+        copy = apsw.Connection(partial)
+        try:
+            # By the store's own connection, so that a fork meanwhile waits for it. In one step, on one snapshot: in
+            # several, every commit in between would start it over.
+            with copy.backup("main", db.connection, "main") as job:
+                job.step(-1)
+            copy.pragma("journal_mode", "delete")
+            copy.execute(sql.synchronous_full)
+            copy.execute(sql.mark_copy)
+        finally:
+            copy.close(True)
+        os.rename(partial, target)
+        folder = os.open(os.path.dirname(target), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    finally:
+        if os.path.exists(partial):
+            os.unlink(partial)
+
+
+def check(db: Database) -> list[str]:
+    """Everything that isn't as it should be, a sentence each."""
+    findings = [f"SQLite: {text}" for (text,) in db.rows(sql.integrity_check) if text != "ok"]
+    for name, statement in sql.all().items():
+        if name.startswith("invariant_"):
+            findings += [text for (text,) in db.rows(statement)]
+    return findings + side_files(db.path)
+
+
+def side_files(path: str) -> list[str]:
+    """What the files beside the database tell."""
+    findings = []
+    mode = os.stat(path).st_mode & 0o777
+    for suffix in ("-wal", "-shm", "-sessions"):
+        try:
+            own = os.stat(path + suffix).st_mode & 0o777
+        except FileNotFoundError:
+            continue
+        if own != mode:
+            findings.append(f"{path}{suffix}: permissions {own:o} differ from the database's {mode:o}")
+    if os.path.exists(f"{path}-journal"):
+        findings.append(f"{path}-journal: a rollback journal beside a database in WAL mode")
+    return findings

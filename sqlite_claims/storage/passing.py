@@ -1,0 +1,104 @@
+"""What the passing of time and the death of workers leave to settle. There is no sweeper: whoever looks for work does
+it, a bounded number a call, and what isn't done yet hides nothing that could be claimed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import settling, signals
+from .database import Database
+from .statements import sql
+from .states import CALLED_OFF, CLAIMED, WAITING
+
+# Of each sort, settled in one transaction: a few milliseconds of the write lock.
+STEP = 1000
+# The wall clock drifts against store time; what is due at one instant must get one place all the same.
+_DRIFT_US_MAX = 10_000
+
+
+def look(db: Database) -> tuple[Any, ...]:
+    """``(aging, lanes, moving, pending)``: what a scan needs, and whether time has left anything to settle."""
+    return db.rows(sql.look, db.time.now, db.time.wall)[0]
+
+
+def pending(db: Database, look: tuple[Any, ...]) -> bool:
+    """Whether anything has to be settled before looking for work."""
+    if look[3] or look[2] or db.time.slept():
+        return True
+    return _probe_is_due(db) and bool(dead_sessions(db))
+
+
+def _probe_is_due(db: Database) -> bool:
+    return db.sessions is not None and db.time.now - db.probed_us >= db.probe_every_us
+
+
+def dead_sessions(db: Database) -> list[int]:
+    """The sessions whose worker is gone: the kernel has dropped their lock. Notes that it looked."""
+    if db.sessions is None:
+        return []
+    dead = [id for (id,) in db.rows(sql.sessions) if not db.sessions.is_alive(id)]
+    if not dead:
+        db.probed_us = db.time.now
+    return dead
+
+
+def settle(db: Database) -> None:
+    """Settle a bounded number of whatever is pending. (Sleep was settled when the write lock was taken.)"""
+    for (id,) in db.rows(sql.exhausted, db.time.now, STEP):
+        lose(db, id)
+    left = STEP
+    for priority in range(1, 6):
+        rows = db.rows(sql.due, priority, db.time.wall, left)
+        make_due(db, rows)
+        left -= len(rows)
+    for session in dead_sessions(db):
+        end_session(db, session)
+    signals.step(db)
+
+
+def end_session(db: Database, session: int) -> None:
+    """Count a dead worker's claims as lost, and forget the session once it has none."""
+    rows = db.rows(sql.session_claims, session, STEP)
+    for (id,) in rows:
+        lose(db, id)
+    if not db.rows(sql.session_claims, session, 1):
+        db.execute(sql.drop_session, (session,))
+
+
+def make_due(db: Database, rows: list[tuple[Any, ...]]) -> None:
+    """Give tasks whose time of day has come their place, by how long ago that was."""
+    if not rows:
+        return
+    offset = db.time.now - db.time.wall
+    stored = db.rows(sql.due_offset)[0][0]
+    if abs(offset - stored) <= _DRIFT_US_MAX:
+        offset = stored
+    else:
+        db.execute(sql.set_due_offset, (offset,))
+    now = db.time.now
+    db.executemany(sql.make_due, [(id, min(now, due_wall + offset)) for id, due_wall in rows])
+
+
+def lose(db: Database, id: int) -> None:
+    """A claim is lost for good: the task is ready again with its place now, or, where it was the last, fails."""
+    instance, instance_state, losses, max_lost, state = db.rows(sql.task_to_lose, id)[0]
+    if state != CLAIMED or instance_state == CALLED_OFF:  # a cancelled instance's rows follow it by steps of their own
+        return
+    if losses + 1 < max_lost:
+        db.execute(sql.lose, (id, db.time.now))
+        return
+    message = f"lost {losses + 1} claims; max_lost is {max_lost}"
+    settling.fail_for_good(db, id, instance, message, failures=0, losses=1)
+
+
+def settle_task(db: Database, row: tuple[Any, ...]) -> bool:
+    """For ``claim_task``: settle what concerns this one task. Returns whether anything was."""
+    id, session, due_wall = row[0], row[12], row[13]
+    if row[3] == WAITING and row[4] is None and due_wall is not None and due_wall <= db.time.wall:
+        make_due(db, [(id, due_wall)])
+        return True
+    if row[3] == CLAIMED and session is not None and db.sessions is not None and not db.sessions.is_alive(session):
+        lose(db, id)
+        end_session(db, session)
+        return True
+    return False

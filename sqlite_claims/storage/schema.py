@@ -1,0 +1,58 @@
+"""The tables: are they there, in which version, and how they get to the newest."""
+
+from __future__ import annotations
+
+import apsw
+
+from ..errors import SchemaVersionError, StoreUnavailableError
+from ..lease.clock import Clock
+from .statements import migrations, sql
+
+VERSION = migrations()[-1][0]
+
+
+def version_of(connection: apsw.Connection) -> int | None:
+    """The schema version of the file, or ``None`` where it has no tables of ours. Reads only."""
+    if not connection.execute(sql.has_tables).fetchall()[0][0]:
+        return None
+    rows = connection.execute(sql.schema_version).fetchall()
+    return int(str(rows[0][0])) if rows else None
+
+
+def check(connection: apsw.Connection, path: str, *, create: bool, read_only: bool) -> bool:
+    """Refuse, before anything is written, a file that can't be used. Returns whether it must be migrated."""
+    version = version_of(connection)
+    if version is None:
+        if read_only or not create:
+            raise StoreUnavailableError(f"{path}: an SQLite database without a claim store (create=True would add one)")
+        return True
+    if version > VERSION:
+        raise SchemaVersionError(
+            f"{path}: schema version {version}, but this library knows versions up to {VERSION}; upgrade sqlite-claims"
+        )
+    if version < VERSION and read_only:
+        raise SchemaVersionError(f"{path}: schema version {version} needs an upgrade; open it once for writing")
+    return version < VERSION
+
+
+def migrate(connection: apsw.Connection, clock: Clock, scripts: list[tuple[int, str]] | None = None) -> None:
+    """Bring the file to the newest version, each step in a transaction of its own. Two processes may race here."""
+    for version, script in migrations() if scripts is None else scripts:
+        connection.execute(sql.begin_write)
+        try:
+            current = version_of(connection)
+            if (current or 0) < version:
+                connection.execute(script)
+                if current is None:
+                    boot = clock.boot_us()
+                    # Store time starts where the wall clock is, to be readable in a shell; nothing depends on it.
+                    anchor = clock.wall_us() - boot
+                    sleep = boot - clock.awake_us()
+                    connection.execute(sql.create_meta, (version, clock.boot_id(), anchor, boot + anchor, sleep))
+                else:
+                    connection.execute(sql.set_schema_version, (version,))
+            connection.execute(sql.commit)
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute(sql.rollback)
+            raise

@@ -1,0 +1,42 @@
+-- Adding instances and tasks.
+
+-- name: instance_by_name
+SELECT id, state FROM claims_instance WHERE name = ?;
+
+-- name: add_instance
+INSERT INTO claims_instance
+    (name, state, moving, definition_hash, reason, total, blocked, completed, failed, cancelled, added_wall, finished_wall)
+VALUES (?, 0, NULL, ?, NULL, 0, 0, 0, 0, 0, ?, NULL)
+RETURNING id;
+
+-- name: newest_task
+SELECT max(id) FROM claims_task;
+
+-- name: stored_names
+SELECT c.value FROM carray(?2) c CROSS JOIN claims_task t ON t.instance = ?1 AND t.name = c.value;
+
+-- name: stored_dependency
+SELECT t.id, t.state FROM claims_task t WHERE t.instance = ?1 AND t.name = ?2;
+
+-- name: add_policy
+INSERT INTO claims_policy (initial_delay, multiplier, max_delay, jitter) VALUES (?, ?, ?, ?) RETURNING id;
+
+-- name: policy_id
+SELECT id FROM claims_policy WHERE initial_delay = ? AND multiplier = ? AND max_delay = ? AND jitter = ?;
+
+-- name: add_task
+INSERT INTO claims_task
+    (id, instance, name, lane, priority, state, available_at, next_at, token, attempts, failures, losses, max_attempts,
+     max_lost, policy, open_deps, added_wall, delay, due_wall, input_from)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: add_input
+INSERT INTO claims_input (task, data) VALUES (?, ?);
+
+-- name: add_dependency
+INSERT INTO claims_dependency (task, depends_on) VALUES (?, ?);
+
+-- name: count_added
+UPDATE claims_instance
+SET total = total + ?2, blocked = blocked + ?3, state = iif(state = 1, 1, 0), finished_wall = NULL
+WHERE id = ?1;

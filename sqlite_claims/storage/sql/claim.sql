@@ -1,0 +1,78 @@
+-- Claiming, giving back, prolonging.
+
+-- name: lanes
+SELECT id, kind, tags FROM claims_lane;
+
+-- name: add_lane
+INSERT INTO claims_lane (kind, tags) VALUES (?, ?) RETURNING id;
+
+-- One task by name, as claiming and the operations by worker's name need it.
+-- name: task_by_name
+SELECT t.id, t.instance, i.state, t.state, t.next_at, t.available_at, t.lease_expires, t.token, t.attempts, t.losses,
+    t.max_lost, t.worker, t.session, t.due_wall, t.started_wall, t.expires_wall, t.lane
+FROM claims_instance i CROSS JOIN claims_task t ON t.instance = i.id AND t.name = ?2
+WHERE i.name = ?1;
+
+-- What a worker gets to see of the tasks found, in the order of the ids.
+-- name: tasks_found
+SELECT t.id, i.name, t.name, coalesce(n.data, o.data), i.definition_hash, t.lane, t.priority, t.attempts, t.failed_worker,
+    t.token
+FROM carray(?1) c CROSS JOIN claims_task t ON t.id = c.value CROSS JOIN claims_instance i ON i.id = t.instance
+    LEFT JOIN claims_input n ON n.task = t.id LEFT JOIN claims_output o ON o.task = t.input_from;
+
+-- name: task_found
+SELECT t.id, i.name, t.name, coalesce(n.data, o.data), i.definition_hash, t.lane, t.priority, t.attempts, t.failed_worker,
+    t.token
+FROM claims_task t CROSS JOIN claims_instance i ON i.id = t.instance
+    LEFT JOIN claims_input n ON n.task = t.id LEFT JOIN claims_output o ON o.task = t.input_from
+WHERE t.id = ?1;
+
+-- Whatever may be claimed: ready, or claimed with an expired lease, whose loss is counted here. (On the right of each
+-- = stands the value before.) A claim that may not be lost once more is out of the index until somebody settles it.
+-- name: claim_one
+UPDATE claims_task
+SET state = 2, token = max(token, ?2) + 1, attempts = attempts + 1, losses = losses + (state = 2),
+    available_at = iif(state = 2, lease_expires, available_at),
+    next_at = iif(losses + (state = 2) + 1 >= max_lost, NULL, ?3), lease_expires = ?3,
+    worker = ?4, session = ?5, started_wall = ?6, expires_wall = ?7
+WHERE id = ?1;
+
+-- name: claim_many
+UPDATE claims_task
+SET state = 2, token = max(token, ?2) + 1, attempts = attempts + 1, losses = losses + (state = 2),
+    available_at = iif(state = 2, lease_expires, available_at),
+    next_at = iif(losses + (state = 2) + 1 >= max_lost, NULL, ?3), lease_expires = ?3,
+    worker = ?4, session = ?5, started_wall = ?6, expires_wall = ?7
+WHERE id IN (SELECT value FROM carray(?1));
+
+-- Back to its place, the attempt taken back.
+-- name: release
+UPDATE claims_task
+SET state = 1, next_at = coalesce(?2, available_at), available_at = coalesce(?2, available_at),
+    attempts = attempts - 1, started_wall = iif(attempts = 1, NULL, started_wall),
+    worker = NULL, session = NULL, lease_expires = NULL, expires_wall = NULL
+WHERE id = ?1;
+
+-- A new expiry. A last claim stays out of the index.
+-- name: set_expiry
+UPDATE claims_task
+SET lease_expires = ?2, expires_wall = ?3, next_at = iif(losses + 1 >= max_lost, NULL, ?2)
+WHERE id = ?1;
+
+-- Claims by the hint of their rows; the caller checks names and token.
+-- name: claims_by_row
+SELECT t.id, i.name, t.name, t.token, t.state, i.state, t.instance, t.failures, t.max_attempts, t.policy, t.losses,
+    t.worker, t.started_wall, EXISTS (SELECT 1 FROM claims_dependency d WHERE d.depends_on = t.id)
+FROM carray(?1) c CROSS JOIN claims_task t ON t.id = c.value CROSS JOIN claims_instance i ON i.id = t.instance;
+
+-- name: claim_by_row
+SELECT t.id, i.name, t.name, t.token, t.state, i.state, t.instance, t.failures, t.max_attempts, t.policy, t.losses,
+    t.worker, t.started_wall, EXISTS (SELECT 1 FROM claims_dependency d WHERE d.depends_on = t.id)
+FROM claims_task t CROSS JOIN claims_instance i ON i.id = t.instance
+WHERE t.id = ?1;
+
+-- name: claim_by_name
+SELECT t.id, i.name, t.name, t.token, t.state, i.state, t.instance, t.failures, t.max_attempts, t.policy, t.losses,
+    t.worker, t.started_wall, EXISTS (SELECT 1 FROM claims_dependency d WHERE d.depends_on = t.id)
+FROM claims_instance i CROSS JOIN claims_task t ON t.instance = i.id AND t.name = ?2
+WHERE i.name = ?1;

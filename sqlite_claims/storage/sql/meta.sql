@@ -1,0 +1,108 @@
+-- The connection, transactions, and the one row of claims_meta.
+
+-- name: synchronous_normal
+PRAGMA synchronous = NORMAL;
+
+-- name: synchronous_full
+PRAGMA synchronous = FULL;
+
+-- name: begin_read
+BEGIN;
+
+-- name: begin_write
+BEGIN IMMEDIATE;
+
+-- name: commit
+COMMIT;
+
+-- name: rollback
+ROLLBACK;
+
+-- name: savepoint
+SAVEPOINT claims_call;
+
+-- name: savepoint_release
+RELEASE claims_call;
+
+-- name: savepoint_rollback
+ROLLBACK TO claims_call;
+
+-- name: has_tables
+SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'claims_meta';
+
+-- name: schema_version
+SELECT schema_version FROM claims_meta WHERE id = 1;
+
+-- name: set_schema_version
+UPDATE claims_meta SET schema_version = ? WHERE id = 1;
+
+-- name: create_meta
+INSERT INTO claims_meta (id, schema_version, boot_id, anchor, seen, sleep, token_floor, aging, lanes, moving, due_offset, is_copy)
+VALUES (1, ?, ?, ?, ?, ?, 0, NULL, 0, 0, 0, 0);
+
+-- name: meta_timeline
+SELECT boot_id, anchor, seen, sleep, token_floor, is_copy FROM claims_meta WHERE id = 1;
+
+-- What a look for work needs to know, and whether the passing of time has left anything to settle first.
+-- name: look
+SELECT aging, lanes, moving,
+    EXISTS (
+        SELECT 1 FROM claims_task INDEXED BY claims_task_last
+        WHERE state = 2 AND next_at IS NULL AND lease_expires IS NOT NULL AND lane > 0 AND lease_expires <= ?1
+    ) OR EXISTS (
+        SELECT 1 FROM (VALUES (1), (2), (3), (4), (5)) p CROSS JOIN claims_task t INDEXED BY claims_task_due
+        ON t.priority = p.column1
+        WHERE t.state = 1 AND t.next_at IS NULL AND t.due_wall IS NOT NULL AND t.due_wall <= ?2
+    )
+FROM claims_meta WHERE id = 1;
+
+-- name: lane_count
+SELECT lanes FROM claims_meta WHERE id = 1;
+
+-- name: meta_token_floor
+SELECT token_floor FROM claims_meta WHERE id = 1;
+
+-- name: set_seen
+UPDATE claims_meta SET seen = max(seen, ?) WHERE id = 1;
+
+-- name: set_sleep
+UPDATE claims_meta SET sleep = ? WHERE id = 1;
+
+-- name: set_timeline
+UPDATE claims_meta SET boot_id = ?, anchor = ?, seen = ?, sleep = ?, token_floor = ?, is_copy = 0 WHERE id = 1;
+
+-- name: set_aging
+UPDATE claims_meta SET aging = ? WHERE id = 1;
+
+-- name: raise_token_floor
+UPDATE claims_meta SET token_floor = max(token_floor, ?) WHERE id = 1;
+
+-- name: mark_copy
+UPDATE claims_meta SET is_copy = 1 WHERE id = 1;
+
+-- name: count_lane
+UPDATE claims_meta SET lanes = lanes + 1 WHERE id = 1;
+
+-- name: count_moving
+UPDATE claims_meta SET moving = moving + ? WHERE id = 1;
+
+-- name: due_offset
+SELECT due_offset FROM claims_meta WHERE id = 1;
+
+-- name: set_due_offset
+UPDATE claims_meta SET due_offset = ? WHERE id = 1;
+
+-- A machine that slept: every lease that could have been alive when it fell asleep is prolonged.
+-- name: prolong_leases
+UPDATE claims_task
+SET lease_expires = lease_expires + ?1, expires_wall = expires_wall + ?1, next_at = next_at + ?1
+WHERE state = 2 AND lease_expires IS NOT NULL AND lease_expires > ?2;
+
+-- A new boot: no worker survived it, so every claim is gone, at no cost.
+-- name: end_all_claims
+UPDATE claims_task
+SET state = 1, next_at = available_at, session = NULL, lease_expires = NULL, expires_wall = NULL
+WHERE state = 2;
+
+-- name: end_all_sessions
+DELETE FROM claims_session;

@@ -1,0 +1,112 @@
+"""Store time: the boot clock plus an anchor kept in the file. What a new boot, a sleep and a backup mean for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import apsw
+
+from ..errors import StoreUnavailableError
+from ..lease.clock import Clock
+from ..lease.session import SessionFile
+from .statements import sql
+
+# No write is further than this past the recorded time, so store time can go on from there after a reboot.
+SEEN_EVERY_US = 1_000_000
+# The two clocks are read one after the other: less than this is no sleep.
+SLEEP_US_MIN = 100_000
+_EPOCH = 32
+# A store that lives on after a backup was taken would need this many boots to catch up with it.
+_EPOCHS_PER_COPY = 1 << 16
+
+
+def _stored(connection: apsw.Connection) -> tuple[Any, ...]:
+    return connection.execute(sql.meta_timeline).fetchall()[0]
+
+
+class Timeline:
+    """One store's view of store time. ``now`` and ``wall`` are read once an operation, under the write lock."""
+
+    __slots__ = ("_anchor", "_seen", "_sleep", "clock", "now", "token_floor", "wall")
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.now = 0
+        self.wall = 0
+        self.token_floor = 0
+        self._anchor = 0
+        self._seen = 0
+        self._sleep = 0
+
+    def read(self) -> None:
+        """Take the time for an operation that only reads."""
+        self.now = self.clock.boot_us() + self._anchor
+        self.wall = self.clock.wall_us()
+
+    def slept(self) -> bool:
+        """Whether the machine has slept since leases were last prolonged, as far as this process knows."""
+        return self.clock.boot_us() - self.clock.awake_us() - self._sleep >= SLEEP_US_MIN
+
+    def write(self, connection: apsw.Connection) -> None:
+        """Take the time for an operation that holds the write lock, and settle what the passing of time demands."""
+        clock = self.clock
+        boot = clock.boot_us()
+        self.now = now = boot + self._anchor
+        self.wall = clock.wall_us()
+        sleep = boot - clock.awake_us()
+        if sleep - self._sleep >= SLEEP_US_MIN:
+            _, _, seen, known, _, _ = _stored(connection)
+            if sleep - known >= SLEEP_US_MIN:
+                connection.execute(sql.prolong_leases, (sleep - known, seen))
+                connection.execute(sql.set_sleep, (sleep,))
+            self._sleep = sleep
+        if now - self._seen >= SEEN_EVERY_US:
+            connection.execute(sql.set_seen, (now,))
+            self._seen = now
+
+    def lease_left(self, lease_expires: int) -> int:
+        """Microseconds until a lease ends, sleep that isn't granted yet included."""
+        pending = self.clock.boot_us() - self.clock.awake_us() - self._sleep
+        return lease_expires - self.now + (pending if pending >= SLEEP_US_MIN else 0)
+
+    def load(self, connection: apsw.Connection) -> bool:
+        """Read the file's timeline. ``False`` where a new boot or a backup's first use has to be written down."""
+        boot_id, anchor, seen, sleep, floor, is_copy = _stored(connection)
+        boot = self.clock.boot_us()
+        same = not is_copy and boot_id == self.clock.boot_id() and boot + anchor >= seen - SEEN_EVERY_US
+        # A store that may not write still needs a time that fits what is stored.
+        self._anchor = anchor if same else seen + SEEN_EVERY_US - boot
+        self._seen, self._sleep, self.token_floor = seen, sleep, floor
+        return same
+
+    def start(self, connection: apsw.Connection, path: str, sessions: SessionFile) -> None:
+        """Write down a new boot: end every claim, and let all tokens to come be larger than any that were given.
+
+        Synced before it returns: a claim that was lost with the power must not give its token to the next.
+        """
+        connection.execute(sql.synchronous_full)
+        connection.execute(sql.begin_write)
+        try:
+            if not self.load(connection):
+                *_, floor, is_copy = _stored(connection)
+                if not is_copy and sessions.anyone_present():
+                    raise StoreUnavailableError(
+                        f"{path}: in use by processes that see another boot of the machine (a container with a boot id of "
+                        "its own?); share the host's /proc/sys/kernel/random/boot_id, or use one container"
+                    )
+                epoch = (floor >> _EPOCH) + (_EPOCHS_PER_COPY if is_copy else 1)
+                boot = self.clock.boot_us()
+                self._sleep = boot - self.clock.awake_us()
+                self._seen = boot + self._anchor
+                self.token_floor = epoch << _EPOCH
+                connection.execute(sql.end_all_claims)
+                connection.execute(sql.end_all_sessions)
+                connection.execute(
+                    sql.set_timeline, (self.clock.boot_id(), self._anchor, self._seen, self._sleep, self.token_floor)
+                )
+            connection.execute(sql.commit)
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute(sql.rollback)
+            raise
+        connection.execute(sql.synchronous_normal)

@@ -1,0 +1,289 @@
+"""``SqliteClaimStore``: tasks in one SQLite file that many processes share. One public method, one transaction."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Collection, Iterator
+from itertools import islice
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+
+from . import validate
+from .errors import BackendError, InvalidArgumentError, InvalidStateError
+from .explain import explain
+from .interface import TaskClaimStore
+from .lease.clock import SYSTEM_CLOCK, Clock
+from .lease.session import WorkerSession
+from .model import (
+    AvailableTask,
+    ClaimedTask,
+    Duration,
+    InstanceInfo,
+    InstanceState,
+    StoreStats,
+    TaskClaim,
+    TaskInfo,
+    TaskState,
+    WorkerInfo,
+)
+from .operations import Operations
+from .storage import claiming, keeping, passing, reading, signals, workers
+from .storage.database import PROBE_EVERY_US, Database
+from .storage.files import store_path
+from .transaction import OpenTransaction
+
+T = TypeVar("T")
+# Between the short steps of a long operation others get the writer for as long as the step took, at most this.
+_PAUSE_S_MAX = 0.005
+# How often a waiter looks where nothing tells it.
+_LOOK_EVERY_S = 0.05
+
+
+class SqliteClaimStore(Operations, TaskClaimStore):
+    """A claim store in one SQLite file on a local disk.
+
+    ``create=False``: a missing file, or one without our tables, is ``StoreUnavailableError``. ``read_only``: only
+    reading methods. ``durability``: ``"full"``: task data survives power loss; ``"process"``: it survives a killed
+    process, and the last commits may go with the power. ``busy_timeout``: seconds a write may wait for the file's one
+    writer before ``StoreBusyError``. ``use_c_core``: ``None``: the compiled scan where it is installed, else its Python
+    twin; ``True`` demands it, ``False`` forbids it. ``clock``: for tests.
+
+    Safe to share between threads. After ``os.fork`` both sides may go on using it. Does NOT work on network file
+    systems. Never open the file with the standard library's ``sqlite3`` in a process that has it open here.
+    """
+
+    _probe_every_us = PROBE_EVERY_US
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        create: bool = True,
+        read_only: bool = False,
+        durability: Literal["full", "process"] = "full",
+        busy_timeout: float = 10.0,
+        use_c_core: bool | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        if durability not in ("full", "process"):
+            raise InvalidArgumentError(f"durability must be 'full' or 'process', not {validate.shown(durability)}")
+        if use_c_core not in (None, True, False):
+            raise InvalidArgumentError(f"use_c_core must be None, True or False, not {validate.shown(use_c_core)}")
+        self._db = Database(
+            store_path(path),
+            create=bool(create),
+            read_only=bool(read_only),
+            durable=durability == "full",
+            busy_timeout=validate.duration_us("busy_timeout", busy_timeout) / 1e6,
+            use_c_core=use_c_core,
+            clock=clock,
+        )
+        self._db.probe_every_us = self._probe_every_us
+        # Whether the last look for work under the write lock found some. Else the next one looks without it first.
+        self._found_work = True
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._db.path!r})"
+
+    @property
+    def path(self) -> str:
+        """The file, as an absolute path."""
+        return self._db.path
+
+    def _run(self, operation: Callable[..., T], *args: Any, durable: bool = False) -> T:
+        return self._db.write(operation, durable, *args)
+
+    def _read(self, operation: Callable[..., T], *args: Any) -> T:
+        return self._db.read(operation, *args)
+
+    # -- finding work
+
+    def find_available_tasks(
+        self,
+        worker_id: str,
+        limit: int,
+        *,
+        tags: Collection[str] | None = None,
+        kinds: Collection[str] | None = None,
+    ) -> list[AvailableTask]:
+        worker_id = validate.name("worker_id", worker_id)
+        limit = validate.limit(limit)
+        wanted = () if tags is None else validate.names("tags", tags)
+        handled = validate.kinds(kinds)
+        if limit == 0 or (handled is not None and not handled):
+            return []
+        may_settle = not self._db.read_only and not self._db.in_transaction
+        found = self._read(claiming.find_available, worker_id, limit, wanted, handled, may_settle)
+        if found is None:
+            self._run(passing.settle)
+            found = self._read(claiming.find_available, worker_id, limit, wanted, handled, False)
+        assert found is not None
+        return found
+
+    def _claim_available(self, *args: Any) -> list[ClaimedTask]:
+        if not self._found_work:
+            self._db.refuse_writes()
+            if not self._read(claiming.any_available, args[3], args[4]):
+                return []
+        claimed = super()._claim_available(*args)
+        self._found_work = bool(claimed)
+        return claimed
+
+    def wait_for_tasks(
+        self, timeout: Duration, *, tags: Collection[str] | None = None, kinds: Collection[str] | None = None
+    ) -> bool:
+        wanted = () if tags is None else validate.names("tags", tags)
+        handled = validate.kinds(kinds)
+
+        def look() -> bool | None:
+            return bool(self.find_available_tasks("waiter", 1, tags=wanted, kinds=handled)) or None
+
+        return bool(self._wait(look, timeout))
+
+    def _wait(self, look: Callable[[], T | None], timeout: Duration) -> T | None:
+        """Call ``look`` until it gives something, or the timeout has passed. Only a commit or time can change it."""
+        deadline = time.monotonic() + validate.duration_us("timeout", timeout) / 1e6
+        while True:
+            found = look()
+            left = deadline - time.monotonic()
+            if found is not None or left <= 0:
+                return found
+            time.sleep(min(left, _LOOK_EVERY_S))
+
+    # -- sessions
+
+    def open_session(self, worker_id: str) -> WorkerSession:
+        """Start a worker's session: claims bound to it (``session=``) are lost as soon as its process is gone, however
+        long their lease. Close it, or let the process end."""
+        return self._run(workers.open_session, validate.name("worker_id", worker_id), self)
+
+    def _end_session(self, session: WorkerSession) -> None:
+        self._db.own_sessions.remove(session)
+        try:
+            self._run(workers.close_session, session.id)
+        except BackendError:
+            pass  # whoever looks for work next finds the lock free
+
+    # -- signals
+
+    def _signal(self, operation: Callable[..., bool], *args: Any) -> None:
+        super()._signal(operation, *args)
+        self._in_steps(signals.step)
+
+    def _in_steps(self, step: Callable[[Database], bool]) -> None:
+        while True:
+            began = time.monotonic()
+            if not self._run(step):
+                return
+            time.sleep(min(time.monotonic() - began, _PAUSE_S_MAX))
+
+    # -- reading
+
+    def explain_task(self, instance_id: str, task_id: str) -> str:
+        return self._read(
+            reading.explain_task, validate.name("instance_id", instance_id), validate.name("task_id", task_id), explain
+        )
+
+    def wait_for_instance(self, instance_id: str, timeout: Duration) -> InstanceInfo | None:
+        def look() -> InstanceInfo | None:
+            info = self.get_instance(instance_id)
+            return None if info.state in (InstanceState.IN_PROGRESS, InstanceState.PAUSED) else info
+
+        return self._wait(look, timeout)
+
+    def list_instances(
+        self, *, states: Collection[InstanceState] | None = None, limit: int | None = None
+    ) -> Iterator[InstanceInfo]:
+        chosen = validate.states("states", states, InstanceState)
+        return self._pages(reading.instances_page, (), (chosen,), limit)
+
+    def list_tasks(
+        self,
+        instance_id: str | None = None,
+        *,
+        states: Collection[TaskState] | None = None,
+        kinds: Collection[str] | None = None,
+        limit: int | None = None,
+    ) -> Iterator[TaskInfo]:
+        chosen = validate.states("states", states, TaskState)
+        if instance_id is not None:
+            self._read(reading.get_instance, validate.name("instance_id", instance_id))
+        return self._pages(reading.tasks_page, (instance_id,), (chosen, validate.kinds(kinds)), limit)
+
+    def _pages(
+        self,
+        page: Callable[..., tuple[list[T], Any]],
+        before: tuple[Any, ...],
+        after: tuple[Any, ...],
+        limit: int | None,
+    ) -> Iterator[T]:
+        stop = None if limit is None else validate.limit(limit)
+
+        def records() -> Iterator[T]:
+            start: Any = None
+            while True:
+                found, start = self._read(page, *before, start, *after)
+                yield from found
+                if start is None:
+                    return
+
+        return islice(records(), stop)
+
+    def list_claims(self, worker_id: str | None = None) -> Iterator[TaskClaim]:
+        name = None if worker_id is None else validate.name("worker_id", worker_id)
+        return iter(self._read(reading.list_claims, name))
+
+    def list_workers(self) -> Iterator[WorkerInfo]:
+        return iter(self._read(reading.workers))
+
+    def stats(self) -> StoreStats:
+        return self._read(reading.stats)
+
+    # -- the file
+
+    def transaction(self, timeout: Duration = 5.0) -> OpenTransaction:
+        return OpenTransaction(self._db, validate.duration_us("timeout", timeout) / 1e6)
+
+    @property
+    def aging_interval(self) -> float | None:
+        aging = self._read(reading.aging)
+        return None if aging is None else aging / 1e6
+
+    def set_aging_interval(self, interval: Duration | None) -> None:
+        aging = None if interval is None else validate.duration_us("interval", interval)
+        if aging == 0:
+            raise InvalidArgumentError("interval must be more than 0 s, or None for no aging")
+        self._run(keeping.set_aging, aging, durable=True)
+
+    def prune(self, older_than: Duration, *, limit: int = 1000) -> int:
+        before = self._wall() - validate.duration_us("older_than", older_than)
+        limit = validate.limit(limit)
+        self._db.refuse_writes()
+        pruned = sum(
+            self._run(keeping.prune_instance, *candidate, durable=True)
+            for candidate in self._read(keeping.candidates, before, limit)
+        )
+        self._in_steps(keeping.remove_step)
+        if pruned:
+            self._in_steps(keeping.shrink_step)
+        return pruned
+
+    def backup(self, path: str | os.PathLike[str]) -> None:
+        self._read(keeping.backup, store_path(path))
+
+    def check(self) -> list[str]:
+        return self._read(keeping.check)
+
+    def close(self) -> None:
+        if self._db.in_transaction:
+            raise InvalidStateError("a transaction is open: leave its with block first")
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
