@@ -49,6 +49,13 @@ class Bench:
             self.store = self.open()
         return self.store
 
+    def kill(self, session: Any) -> None:
+        """The process that a session is the life of dies; what is in memory can only pretend."""
+        if self.implementation == "memory":
+            session.kill()
+        else:
+            session.drop()
+
     def reboot(self) -> Any:
         """The machine goes off and on again."""
         if self.implementation != "memory":

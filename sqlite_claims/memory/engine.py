@@ -43,7 +43,7 @@ class Engine:
         if boot_id != state.boot_id or boot < state.boot:
             self._new_boot(boot_id, boot, slept)
         elif slept - state.slept > _SLEEP_US_MIN:
-            self._prolong(slept - state.slept)
+            self._prolong(slept - state.slept, state.boot + state.anchor)
             state.slept = slept
         state.boot = boot
         self.now = boot + state.anchor
@@ -59,11 +59,12 @@ class Engine:
         for key in list(state.held):
             state.put(_without_claim(state.tasks[key], state=TaskState.READY, failed_on=None))
 
-    def _prolong(self, by: int) -> None:
+    def _prolong(self, by: int, last_seen: int) -> None:
+        """The machine slept: what lived when it was last seen awake goes on for as long as it had left."""
         for key in list(self.state.held):
             task = self.state.tasks[key]
-            if task.expires is not None and task.expires_wall is not None:
-                self.state.put(replace(task, expires=task.expires + by, expires_wall=task.expires_wall + by))
+            if task.expires is not None and task.expires > last_seen:
+                self.extend(task, by)
 
     # -- looking for work
 
@@ -81,7 +82,8 @@ class Engine:
         if task.session in self.dead_sessions:
             self._lose_claims_of(task.session)
             return
-        self._settle_the_calendar()
+        if task.state is TaskState.READY and task.place is None:
+            self._settle_the_calendar(task)
         in_progress = self.state.instances[task.instance_id].state is InstanceState.IN_PROGRESS
         if in_progress and self._has_expired(task) and task.is_last_claim:
             self._lose(task)
@@ -92,12 +94,11 @@ class Engine:
                 self._lose(self.state.tasks[key])
         del self.state.sessions[session]
 
-    def _settle_the_calendar(self) -> None:
-        """Give what the wall clock has made due its place: as long ago as it was due, after what was settled before."""
-        state = self.state
-        for due, _, key in list(takewhile(lambda entry: entry[0] <= self.wall, state.by_calendar)):
-            state.last_due = max(state.last_due, self.now - (self.wall - due))
-            state.put(replace(state.tasks[key], place=state.last_due))
+    def _settle_the_calendar(self, just: Task | None = None) -> None:
+        """Give what the wall clock has made due its place: as long ago as it was due."""
+        for due, _, key in list(takewhile(lambda entry: entry[0] <= self.wall, self.state.by_calendar)):
+            if just is None or just.key == key:
+                self.state.put(replace(self.state.tasks[key], place=self.now - (self.wall - due)))
 
     def _has_come(self, entry: Entry) -> bool:
         return entry[0] <= self.now
@@ -367,7 +368,8 @@ class Engine:
         if task.state is not TaskState.FAILED:
             raise InvalidStateError(f"Task {task_id!r} of instance {instance_id!r} is {task.state}, not failed")
         fresh = replace(task, state=TaskState.READY, place=self.now, attempts=0, failures=0, losses=0)
-        self.state.put(replace(fresh, error=None, failed_on=None, finished_wall=None))
+        fresh = replace(fresh, worker_id=None, started_wall=None, finished_wall=None)
+        self.state.put(replace(fresh, error=None, failed_on=None))
         for dependent in self._dependents_of(task):
             needed = (self.state.tasks[instance_id, name].state for name in dependent.depends_on)
             if dependent.state is TaskState.CANCELLED and not {TaskState.FAILED, TaskState.CANCELLED} & set(needed):
@@ -380,7 +382,7 @@ class Engine:
         ended = [
             (instance.finished_wall, instance.seq, instance.instance_id)
             for instance in state.instances.values()
-            if instance.finished_wall is not None and instance.finished_wall <= self.wall - older_than_us
+            if instance.finished_wall is not None and instance.finished_wall < self.wall - older_than_us
         ]
         for _, _, instance_id in (gone := sorted(ended)[:limit]):
             tokens = (task.token for task in state.members_of(instance_id))
@@ -394,10 +396,11 @@ class Engine:
         self.state.sessions[session.id] = session
         return session
 
-    def end_session(self, id: int) -> None:
-        self.dead_sessions.add(id)
-        if all(self.state.tasks[key].session != id for key in self.state.held):
-            self.state.sessions.pop(id, None)
+    def close_session(self, id: int) -> None:
+        """The worker ends its session itself, so nobody has to find out."""
+        if id in self.state.sessions:
+            self.dead_sessions.add(id)
+            self._lose_claims_of(id)
 
     def _next_seq(self) -> int:
         self.state.next_seq += 1

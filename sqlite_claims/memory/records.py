@@ -91,7 +91,6 @@ class State:
     slept: int  # boot clock - awake clock, as far as claims have been prolonged for it
     anchor: int = 0  # store time = boot clock + anchor
     token_floor: int = 0
-    last_due: int = 0  # the place that the calendar gave last
     aging: int | None = None
     next_seq: int = 1
     next_session: int = 1

@@ -46,12 +46,12 @@ class InMemorySession:
         self.worker_id = worker_id
 
     def close(self) -> None:
-        """End the session. Claims still bound to it are losses when somebody next looks for work."""
-        self._store._end_session(self.id)
+        """End the session. May be called twice. Claims still bound to it are lost: settle or release them first."""
+        self._store._end_session(self.id, seen=True)
 
     def kill(self) -> None:
-        """For tests: the worker died just now."""
-        self._store._end_session(self.id)
+        """For tests: the worker dies. Its claims are lost when somebody next looks for work, and so finds out."""
+        self._store._end_session(self.id, seen=False)
 
     def __enter__(self) -> Self:
         return self
@@ -247,7 +247,7 @@ class InMemoryClaimStore(MemoryWriter, TaskClaimStore):
         with self._engine() as engine:
             return engine.prune(older_than_us, limit)
 
-    def backup(self, path: str) -> None:
+    def backup(self, path: str) -> None:  # noqa: ARG002 - the interface's
         with self._engine(writes=False):
             raise InvalidStateError("A store in memory has no file to make a copy of")
 
@@ -263,11 +263,16 @@ class InMemoryClaimStore(MemoryWriter, TaskClaimStore):
         with self._engine() as engine:
             return InMemorySession(self, engine.open_session(worker_id).id, worker_id)
 
-    def _end_session(self, id: int) -> None:
+    def _end_session(self, id: int, *, seen: bool) -> None:
         with self._changed:
-            if not self._closed:
-                self._inner.end_session(id)
-                self._changed.notify_all()
+            if self._closed:
+                return
+            self._inner.catch_up()
+            if seen:
+                self._inner.close_session(id)
+            else:
+                self._inner.dead_sessions.add(id)
+            self._changed.notify_all()
 
     def transaction(self, timeout: Duration = 5.0) -> AbstractContextManager[Transaction]:
         return self._transaction(validate.duration_us("timeout", timeout) / 1e6)
@@ -322,12 +327,16 @@ class _MemoryTransaction(MemoryWriter, Transaction):
         self._is_late = False
 
     @contextmanager
-    def _engine(self, *, writes: bool = True) -> Iterator[Engine]:
+    def _engine(self, *, writes: bool = True) -> Iterator[Engine]:  # noqa: ARG002 - reads and writes are alike here
         self._check()
         self._inner.catch_up()
         yield self._inner
 
-    def execute(self, sql: str, params: Sequence[Any] | dict[str, Any] = ()) -> list[tuple[Any, ...]]:
+    def execute(
+        self,
+        sql: str,  # noqa: ARG002 - the interface's
+        params: Sequence[Any] | dict[str, Any] = (),  # noqa: ARG002 - the interface's
+    ) -> list[tuple[Any, ...]]:
         self._check()
         raise InvalidStateError("A store in memory has no SQL; use SqliteClaimStore")
 

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 from .. import validate
-from ..errors import ClaimLostError, InvalidArgumentError, InvalidStateError
+from ..errors import ClaimLostError, InvalidArgumentError
 from ..interface import ClaimWriter, IfExists, Settled
 from ..model import ClaimedTask, Duration, InstanceInfo, NewTask, TaskClaim, TaskInfo
 from . import reading
@@ -43,7 +43,7 @@ class MemoryWriter(ClaimWriter):
         instance_id, task_id = validate.name("instance_id", instance_id), validate.name("task_id", task_id)
         worker_id = validate.name("worker_id", worker_id)
         with self._engine() as engine:
-            ttl_us, bound_to = ttl_to_us(engine, ttl), session_id(engine, session)
+            ttl_us, bound_to = span("ttl", ttl, engine), session_id(engine, session)
             engine.look_at(engine.task(instance_id, task_id))
             task = engine.task(instance_id, task_id)
             if not engine.can_be_claimed(task):
@@ -63,10 +63,10 @@ class MemoryWriter(ClaimWriter):
         worker_id, limit = validate.name("worker_id", worker_id), validate.limit(limit)
         wanted_tags, wanted_kinds = worker_tags(tags), validate.kinds(kinds)
         with self._engine() as engine:
-            ttl_us, bound_to = ttl_to_us(engine, ttl), session_id(engine, session)
+            ttl_us, bound_to = span("ttl", ttl, engine), session_id(engine, session)
             claimed = []
-            for task in first_available(engine, worker_id, limit, wanted_tags, wanted_kinds):
-                task = engine.claim(task, worker_id, ttl_us, bound_to)
+            for found in first_available(engine, worker_id, limit, wanted_tags, wanted_kinds):
+                task = engine.claim(found, worker_id, ttl_us, bound_to)
                 available = reading.available_task(engine, task, task.attempts)
                 claimed.append(ClaimedTask(available, reading.claim_of(engine, task)))
             return claimed
@@ -80,8 +80,8 @@ class MemoryWriter(ClaimWriter):
     def extend_task_claim(self, instance_id: str, task_id: str, worker_id: str, additional_duration: Duration) -> None:
         instance_id, task_id = validate.name("instance_id", instance_id), validate.name("task_id", task_id)
         worker_id = validate.name("worker_id", worker_id)
-        validate.duration_us("additional_duration", additional_duration)
         with self._engine() as engine:
+            validate.duration_us("additional_duration", additional_duration, wall_us=engine.wall)
             task = engine.held_by_name(instance_id, task_id, worker_id)
             expires_wall = task.expires_wall or 0
             by = validate.duration_us("additional_duration", additional_duration, wall_us=expires_wall)
@@ -90,7 +90,7 @@ class MemoryWriter(ClaimWriter):
     def renew_task_claim(self, claim: TaskClaim, ttl: Duration | None) -> TaskClaim:
         check_claim("claim", claim)
         with self._engine() as engine:
-            ttl_us = ttl_to_us(engine, ttl)
+            ttl_us = span("ttl", ttl, engine)
             return reading.claim_of(engine, engine.renew(engine.held_by_token(claim), ttl_us))
 
     def complete_task(self, claim: TaskClaim, output: bytes = b"") -> None:
@@ -104,23 +104,23 @@ class MemoryWriter(ClaimWriter):
         error = validate.text("error", error)
         if not isinstance(retry, bool):
             raise InvalidArgumentError(f"retry must be a bool, not {validate.shown(retry)}")
-        retry_in_us = None if retry_in is None else validate.duration_us("retry_in", retry_in)
         with self._engine() as engine:
+            retry_in_us = span("retry_in", retry_in, engine)
             engine.fail(engine.held_by_token(claim), error, retry, retry_in_us)
 
     def release_task(self, claim: TaskClaim, *, delay: Duration | None = None) -> None:
         check_claim("claim", claim)
-        delay_us = None if delay is None else validate.duration_us("delay", delay)
         with self._engine() as engine:
+            delay_us = span("delay", delay, engine)
             engine.release(engine.held_by_token(claim), delay_us)
 
     def renew_task_claims(self, claims: Iterable[TaskClaim], ttl: Duration | None) -> Settled:
         batch = [check_claim("claims", claim) for claim in listed("claims", claims)]
         with self._engine() as engine:
-            ttl_us = ttl_to_us(engine, ttl)
+            ttl_us = span("ttl", ttl, engine)
             done: list[TaskClaim] = []
             _, lost = in_turn(
-                engine, batch, lambda task, at: done.append(reading.claim_of(engine, engine.renew(task, ttl_us)))
+                engine, batch, lambda task, _: done.append(reading.claim_of(engine, engine.renew(task, ttl_us)))
             )
             return done, lost
 
@@ -145,7 +145,7 @@ class MemoryWriter(ClaimWriter):
     def release_tasks(self, claims: Iterable[TaskClaim]) -> Settled:
         batch = [check_claim("claims", claim) for claim in listed("claims", claims)]
         with self._engine() as engine:
-            return in_turn(engine, batch, lambda task, at: engine.release(task, None))
+            return in_turn(engine, batch, lambda task, _: engine.release(task, None))
 
     def add_instance(
         self,
@@ -205,6 +205,8 @@ def first_available(
     engine: Engine, worker_id: str, limit: int, tags: frozenset[str], kinds: frozenset[str] | None
 ) -> list[Task]:
     """The first so many; those whose last attempt failed on this worker behind the others."""
+    if limit == 0 or kinds == frozenset():
+        return []
     engine.look()
     tasks = list(islice(engine.available(tags, kinds), limit))
     # The last attempt of a task whose claim has expired was lost: it failed on nobody.
@@ -225,8 +227,8 @@ def in_turn(engine: Engine, claims: list[TaskClaim], settle: Callable[[Task, int
     return done, lost
 
 
-def ttl_to_us(engine: Engine, ttl: Duration | None) -> int | None:
-    return None if ttl is None else validate.duration_us("ttl", ttl, wall_us=engine.wall)
+def span(argument: str, value: Duration | None, engine: Engine) -> int | None:
+    return None if value is None else validate.duration_us(argument, value, wall_us=engine.wall)
 
 
 def worker_tags(tags: Collection[str] | None) -> frozenset[str]:
@@ -239,7 +241,7 @@ def session_id(engine: Engine, session: InMemorySession | None) -> int | None:
     if not isinstance(getattr(session, "id", None), int):
         raise InvalidArgumentError(f"session must be one that open_session made, not {validate.shown(session)}")
     if session.id in engine.dead_sessions or session.id not in engine.state.sessions:
-        raise InvalidStateError(f"session {session.id} of worker {session.worker_id!r} is over")
+        raise InvalidArgumentError(f"session of worker {session.worker_id!r} is over")
     return session.id
 
 

@@ -240,7 +240,7 @@ def test_finding_claims_nothing(store: Any, offered: Offered, seen: Callable[[],
     assert seen() == before
 
 
-def test_claiming_what_is_available_gives_the_tasks_and_their_claims(store: Any, clock: ManualClock) -> None:
+def test_claiming_what_is_available_gives_the_tasks_and_their_claims(store: Any) -> None:
     store.add_instance(
         "i", [NewTask("a", b"in", kind="k", priority=2, tags=["y", "x"]), NewTask("b")], definition_hash="h/1"
     )
