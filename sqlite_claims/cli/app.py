@@ -74,7 +74,8 @@ def run(args: list[str] | None = None) -> int:
     """Run one command; its exit status. 2: it could not be done."""
     try:
         result = commands.main(args, prog_name="sqlite-claims", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it is where descriptor 1 was closed
+            sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except click.ClickException as error:
         error.show()

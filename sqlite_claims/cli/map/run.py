@@ -42,7 +42,7 @@ class MapRun:
         self._plan = plan
         self._feeder = Feeder(store, plan, source)
         self._progress = progress
-        self._signals = Signals()
+        self._signals = Signals(self._note_interrupt)
         self._selector = selectors.DefaultSelector()
         self._stdout = Sink(1, self._signals, progress.hide if os.isatty(1) else None)
         self._stderr = Sink(2, self._signals, progress.hide if os.isatty(2) else None)
@@ -56,7 +56,6 @@ class MapRun:
         self._nothing_found = False
 
         self._stopping = False
-        self._interrupts_seen = 0
         self._problem: str | None = None
         self._status = 0  # what a problem makes of it
         self._completed = self._failed = self._lost = 0
@@ -106,8 +105,10 @@ class MapRun:
                 self._signals.clear()
             else:
                 self._feeder.note_ready()
-        self._note_interrupts()
+        if self._signals.interrupts >= 2:
+            raise Interrupted
         self._reap()
+        self._check_output()
         try:
             self._settle()
             self._renew()
@@ -121,7 +122,6 @@ class MapRun:
             self._progress.say(f"{error}; trying again")
         except BackendError as error:
             self._give_up(error)
-        self._check_output()
         self._show()
 
     def _timeout(self) -> float:
@@ -263,16 +263,11 @@ class MapRun:
 
     # -- the end
 
-    def _note_interrupts(self) -> None:
-        interrupts = self._signals.interrupts
-        if interrupts >= 2:
-            raise Interrupted
-        if interrupts > self._interrupts_seen:
-            self._interrupts_seen = interrupts
-            self._stopping = True
-            if self._running:
-                number = len(self._running)
-                self._progress.say(f"interrupted: {number} running may finish; interrupt again to kill them")
+    def _note_interrupt(self) -> None:
+        self._stopping = True
+        if self._running:
+            number = len(self._running)
+            self._progress.say(f"interrupted: {number} running may finish; interrupt again to kill them")
 
     def _stop(self, problem: str | None, status: int) -> None:
         """Start nothing more. The first problem counts."""

@@ -14,7 +14,7 @@ from .plan import Plan
 # Where the kernel can tell whether a command lives, its claim needs no end in time.
 TTL_S = None if SUPPORTED else 60.0
 # After a command has ended, something that it left behind may keep its output open: no reason to wait for long.
-_DRAIN_S = 0.25
+_DRAIN_S = 0.5
 _ERROR_LINES = 10
 _ERROR_BYTES = 4096
 _ENVIRONMENT = dict(os.environb)  # once: reading it costs more than claiming a task

@@ -20,8 +20,11 @@ class Signals:
     Only for the main thread.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_first_interrupt: Callable[[], None]) -> None:
+        """``on_first_interrupt`` is called from within the handler, wherever the program is then: it may be waiting for
+        a reader of its output for long."""
         self.interrupts = 0
+        self._on_first_interrupt = on_first_interrupt
         self.child_ended = True  # until looked at: a child may have ended before we listened
         self._raising = False
         self._read = self._write = -1
@@ -61,7 +64,9 @@ class Signals:
 
     def _note_interrupt(self, _number: int, _frame: FrameType | None) -> None:
         self.interrupts += 1
-        if self._raising and self.interrupts >= 2:
+        if self.interrupts == 1:
+            self._on_first_interrupt()
+        elif self._raising:
             raise Interrupted
 
     def clear(self) -> None:

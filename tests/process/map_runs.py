@@ -1,0 +1,178 @@
+"""Real ``map`` processes, and a command that tells when it starts and ends and can be held in between."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sqlite_claims.model import TaskInfo
+from sqlite_claims.store import SqliteClaimStore
+
+PATIENCE = 60.0
+COMMAND = [sys.executable, "-m", "sqlite_claims"]
+
+# Each word of the log is written whole, since it is short and the file is opened to append.
+_ACT = """#!/bin/sh
+echo "start $1 $$" >> {folder}/log
+if [ -p {folder}/hold-$1 ]; then read _ < {folder}/hold-$1; fi
+if [ -e {folder}/fail-$1 ]; then echo "no good: $1" >&2; echo "fail $1" >> {folder}/log; exit 3; fi
+echo "end $1" >> {folder}/log
+echo "did $1"
+"""
+
+
+def wait_for(event: Callable[[], Any], what: str = "") -> Any:
+    """What ``event`` gives as soon as that is true."""
+    until = time.monotonic() + PATIENCE
+    while not (found := event()):
+        assert time.monotonic() < until, f"never happened: {what}"
+        time.sleep(0.005)
+    return found
+
+
+class Runs:
+    """A folder with a store, and the ``map`` processes on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.db = folder / "jobs.db"
+        self.act = folder / "act"
+        self.act.write_text(_ACT.format(folder=folder))
+        self.act.chmod(0o755)
+        self._log = folder / "log"
+        self._log.touch()
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    # -- map processes
+
+    def start(
+        self, *options: str, lines: Iterable[str] = (), command: Iterable[str] = (), **popen: Any
+    ) -> subprocess.Popen[bytes]:
+        """``map`` in a process group of its own. Without a command it runs ``act {}``."""
+        given = self.folder / f"lines-{len(self._processes)}"
+        given.write_text("".join(f"{line}\n" for line in lines))
+        argv = [*COMMAND, "map", str(self.db), *options, "--", *(command or [str(self.act), "{}"])]
+        popen = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True, **popen}
+        with given.open() as stdin:
+            process = subprocess.Popen(argv, **{"stdin": stdin, **popen})
+        self._processes.append(process)
+        return process
+
+    def run(self, *options: str, lines: Iterable[str] = (), command: Iterable[str] = (), **popen: Any) -> Finished:
+        """``map`` from start to end."""
+        return self.finish(self.start(*options, lines=lines, command=command, **popen))
+
+    def finish(self, process: subprocess.Popen[bytes]) -> Finished:
+        """Its status and what it printed."""
+        out, err = process.communicate(timeout=PATIENCE)
+        return Finished(process.returncode, out, err)
+
+    # -- what the commands do
+
+    def hold(self, *lines: str) -> None:
+        """Commands for these lines wait until ``let_go``."""
+        for line in lines:
+            os.mkfifo(self.folder / f"hold-{line}")
+
+    def let_go(self, *lines: str) -> None:
+        """End the hold of commands that have started."""
+        for line in lines:
+            gate = self.folder / f"hold-{line}"
+            gate.rename(self.folder / f"held-{line}")
+            with open(self.folder / f"held-{line}", "w") as opened:  # waits for the reader
+                opened.write("\n")
+
+    def fail(self, *lines: str) -> None:
+        """Commands for these lines fail from now on."""
+        for line in lines:
+            (self.folder / f"fail-{line}").touch()
+
+    def mend(self, *lines: str) -> None:
+        """They no longer do."""
+        for line in lines:
+            (self.folder / f"fail-{line}").unlink()
+
+    def events(self) -> list[tuple[str, str]]:
+        """``("start", line)``, ``("end", line)`` and ``("fail", line)`` in the order in which they happened."""
+        return [(words[0], words[1]) for words in map(str.split, self._log.read_text().splitlines())]
+
+    def count(self, event: str) -> Counter[str]:
+        """How often it happened for each line."""
+        return Counter(line for name, line in self.events() if name == event)
+
+    def wait_for(self, event: str, *lines: str) -> None:
+        """Until it has happened for all of these lines."""
+        wait_for(lambda: all(self.count(event)[line] for line in lines), f"{event} {lines}")
+
+    def pid_of(self, line: str) -> int:
+        """The process that was started last for the line."""
+        words = map(str.split, self._log.read_text().splitlines())
+        return [int(word[2]) for word in words if word[:2] == ["start", line]][-1]
+
+    def overlapping(self) -> list[str]:
+        """Lines of which a second command was started while one was running."""
+        running: set[str] = set()
+        twice = []
+        for event, line in self.events():
+            if event != "start":
+                running.discard(line)
+            elif line in running:
+                twice.append(line)
+            else:
+                running.add(line)
+        return twice
+
+    def tasks(self) -> dict[bytes, TaskInfo]:
+        """What is stored, by line."""
+        with SqliteClaimStore(self.db, create=False, read_only=True) as store:
+            return {task.input: task for task in store.list_tasks()}
+
+    def clean_up(self) -> None:
+        """End what is left: ``map`` processes, and commands that outlived them."""
+        for process in self._processes:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+        for words in map(str.split, self._log.read_text().splitlines()):
+            if words[0] == "start":
+                with contextlib.suppress(OSError):
+                    if str(self.act).encode() in Path(f"/proc/{words[2]}/cmdline").read_bytes():
+                        os.kill(int(words[2]), signal.SIGKILL)
+
+
+class Finished:
+    """A process that has ended."""
+
+    def __init__(self, status: int, out: bytes, err: bytes) -> None:
+        self.status = status
+        self.out = out
+        self.err = err.decode("utf-8", "backslashreplace")
+
+    def __repr__(self) -> str:
+        return f"<status {self.status}, out {self.out[:500]!r}, err {self.err[:2000]}>"
+
+
+@contextlib.contextmanager
+def runs_in(folder: Path) -> Iterator[Runs]:
+    """Runs in that folder, cleaned up at the end."""
+    runs = Runs(folder)
+    try:
+        yield runs
+    finally:
+        runs.clean_up()
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Iterator[Runs]:
+    with runs_in(tmp_path) as found:
+        yield found
