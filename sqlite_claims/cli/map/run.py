@@ -54,6 +54,8 @@ class MapRun:
         self._spare: WorkerSession | None = None
         self._look_again = 0.0  # when to look for tasks once more, after none was found
         self._nothing_found = False
+        self._feed_again = 0.0
+        self._ended_since_fed = False
 
         self._stopping = False
         self._problem: str | None = None
@@ -113,9 +115,7 @@ class MapRun:
             self._settle()
             self._renew()
             if not self._stopping:
-                self._feeder.watch(self._selector)
-                if self._feeder.step():
-                    self._look_again = self._next_count = 0.0
+                self._feed()
                 self._fill_slots()
             self._count()
         except StoreBusyError as error:
@@ -129,7 +129,7 @@ class MapRun:
         until = min(now + 1.0, self._next_show)
         if not self._stopping:
             if self._feeder.has_work:
-                return 0.0
+                until = min(until, self._feed_again)
             if len(self._running) + len(self._ended) < self._slots:
                 until = min(until, self._look_again)
         for running in self._ended:
@@ -144,6 +144,17 @@ class MapRun:
         if not self._feeder.is_done or not self._nothing_found or self._info is None:
             return False
         return not any(self._info.counts[state] for state in _OPEN)
+
+    def _feed(self) -> None:
+        """Add some lines. Where commands are short, they get as much time as this does."""
+        began = time.monotonic()
+        self._feeder.watch(self._selector)
+        if began < self._feed_again or not self._feeder.step():
+            return
+        self._look_again = self._next_count = 0.0
+        now = time.monotonic()
+        self._feed_again = now + (now - began) if self._ended_since_fed else now
+        self._ended_since_fed = False
 
     # -- commands
 
@@ -203,6 +214,7 @@ class MapRun:
                 if running.reap():
                     del self._running[running.pid]
                     self._ended.append(running)
+                    self._ended_since_fed = True
         now = time.monotonic()
         for running in self._ended:
             for relay in running.relays:
