@@ -272,7 +272,11 @@ def test_completing_stores_the_result_and_ends_the_claim(store: Any, clock: Manu
     assert list(store.list_claims()) == []
 
 
-@pytest.mark.parametrize("output", [b"", b"\0\xff", bytearray(b"ab"), memoryview(b"abcd")[::2]], ids=repr)
+@pytest.mark.parametrize(
+    "output",
+    [b"", b"\0\xff", bytearray(b"ab"), memoryview(b"abcd")[::2]],
+    ids=["empty", "bytes", "bytearray", "memoryview"],
+)
 def test_an_output_is_bytes_like(store: Any, output: Any) -> None:
     store.add_instance("i", [NewTask("t")])
     store.complete_task(store.claim_task("i", "t", "w", 30), output)
