@@ -14,12 +14,14 @@ _LINE_INTERVAL_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How far all tasks of the instance are. ``reading``: more lines may come. ``note``: what it waits for."""
+    """How far all tasks of the instance are; ``ended_here`` and ``running`` are this run's. ``reading``: more lines may
+    come. ``note``: what it waits for."""
 
     total: int
     completed: int
     failed: int
     running: int
+    ended_here: int
     reading: bool
     note: str = ""
 
@@ -69,12 +71,9 @@ class PlainProgress(NoProgress):
 
     def __init__(self) -> None:
         self._began = time.monotonic()
-        self._first: int | None = None
 
     def show(self, standing: Standing) -> None:
-        if self._first is None:
-            self._first = standing.completed
-        rate = (standing.completed - self._first) / max(time.monotonic() - self._began, 0.001)
+        rate = standing.ended_here / max(time.monotonic() - self._began, 0.001)
         of = f"{standing.total}+" if standing.reading else f"{standing.total}"
         parts = [f"{standing.completed} of {of} done", f"{standing.failed} failed", f"{standing.running} running"]
         self.say(", ".join([*parts, standing.note or f"{rate:.1f}/s"]))

@@ -359,6 +359,7 @@ class MapRun:
                 completed=counts[TaskState.COMPLETED],
                 failed=counts[TaskState.FAILED],
                 running=len(self._running),
+                ended_here=self._completed + self._failed,
                 reading=not self._feeder.is_done,
                 note=note,
             )

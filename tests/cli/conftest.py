@@ -1,0 +1,59 @@
+"""Runs the command within this process."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sqlite_claims.cli.app import run
+from sqlite_claims.store import SqliteClaimStore
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a command ended and what it printed."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+class Cli:
+    """``sqlite-claims`` on one file."""
+
+    def __init__(self, folder: Path, capture: pytest.CaptureFixture[str]) -> None:
+        self.folder = folder
+        self.db = folder / "jobs.db"
+        self._capture = capture
+
+    def __call__(self, command: str, *args: object) -> Result:
+        """Run ``sqlite-claims COMMAND jobs.db ARGS``."""
+        return self.raw(command, self.db, *args)
+
+    def raw(self, *args: object) -> Result:
+        self._capture.readouterr()
+        status = run([str(arg) for arg in args])
+        out, err = self._capture.readouterr()
+        return Result(status, out, err)
+
+    def file(self, name: str, content: str | bytes) -> Path:
+        """A file to be read by a command."""
+        path = self.folder / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    def store(self) -> SqliteClaimStore:
+        return SqliteClaimStore(self.db)
+
+
+@pytest.fixture
+def cli(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Cli:
+    return Cli(tmp_path, capfd)

@@ -1,0 +1,49 @@
+"""What people read and write on the command line."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from sqlite_claims.cli.text import clean, clean_bytes, clean_lines, moment, parse_span, span
+
+
+def test_what_could_steer_a_terminal_is_escaped() -> None:
+    assert clean("a\x1b[2J\r\n\x9b\u202eé€") == "a\\x1b[2J\\r\\n\\x9b\\u202eé€"
+    assert clean_bytes(b"\xff\x00ok") == "\\xff\\x00ok"
+    assert clean_lines("a\nb\x07\n") == "a\n    b\\x07"
+
+
+def test_long_text_is_cut() -> None:
+    assert clean("x" * 100, width=5) == "xxxx…"
+    assert clean_bytes(b"x" * 100_000, width=5) == "xxxx…"
+    assert clean("12345", width=5) == "12345"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("0", 0), ("250ms", 0.25), ("1.5h", 5400), ("7d", 604800), ("2 W", 1209600), ("10m", 600), ("3s", 3)],
+)
+def test_durations_have_units(text: str, seconds: float) -> None:
+    assert parse_span(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "1y", "1h30m", "nan", "inf", "1e3"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a duration"):
+        parse_span(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.04, "0.0 s"), (59.94, "59.9 s"), (60, "1 m 0 s"), (3599.6, "1 h 0 m"), (90_000, "1 d 1 h"), (7384, "2 h 3 m")],
+)
+def test_durations_are_shown_in_two_units(seconds: float, text: str) -> None:
+    assert span(seconds) == text
+
+
+def test_a_moment_is_shown_in_the_zone_of_the_machine() -> None:
+    at = datetime(2024, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+    assert moment(at) == at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    assert moment(None) == ""
