@@ -1,0 +1,112 @@
+"""The arguments that every kind of worker takes, checked once."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from .. import validate
+from ..errors import InvalidArgumentError
+from ..interface import TaskClaimStore
+from ..model import ClaimedTask, Duration, TaskClaim
+
+BATCH_MAX = 128
+
+
+class WorkerStore(TaskClaimStore, Protocol):
+    """A store whose claims can be bound to a session: what workers need beyond ``TaskClaimStore``."""
+
+    def open_session(self, worker_id: str) -> Any:
+        """A ``WorkerSession``: claims made with it are lost as soon as its process is gone."""
+
+    def claim_task(
+        self, instance_id: str, task_id: str, worker_id: str, ttl: Duration | None, *, session: Any = None
+    ) -> TaskClaim | None: ...
+
+    def claim_available_tasks(
+        self,
+        worker_id: str,
+        limit: int = 1,
+        ttl: Duration | None = 30.0,
+        *,
+        tags: Collection[str] | None = None,
+        kinds: Collection[str] | None = None,
+        session: Any = None,
+    ) -> list[ClaimedTask]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOptions:
+    """Seconds as float; ``None`` where there is no bound."""
+
+    worker_id: str
+    concurrency: int
+    claim_ttl: float | None
+    heartbeat_interval: float | None
+    tags: tuple[str, ...] | None
+    batch_size: int
+    poll_interval: float
+    task_timeout: float | None
+    shutdown_timeout: float
+
+
+def worker_options(
+    *,
+    worker_id: str | None = None,
+    concurrency: int = 1,
+    claim_ttl: Duration | None = 600.0,
+    heartbeat_interval: Duration | None = None,
+    tags: Collection[str] | None = None,
+    batch_size: int | None = None,
+    poll_interval: Duration = 1.0,
+    task_timeout: Duration | None = None,
+    shutdown_timeout: Duration = 5.0,
+) -> WorkerOptions:
+    """Check the arguments and fill in defaults. Raises ``InvalidArgumentError``."""
+    if worker_id is None:
+        worker_id = new_worker_id()
+    validate.name("worker_id", worker_id)
+    ttl = None if claim_ttl is None else positive("claim_ttl", claim_ttl)
+    heartbeat = None if heartbeat_interval is None else positive("heartbeat_interval", heartbeat_interval)
+    if ttl is None:
+        heartbeat = None  # a claim without an end needs no renewal
+    elif heartbeat is None:
+        heartbeat = ttl / 3
+    elif heartbeat >= ttl:
+        raise InvalidArgumentError(
+            f"heartbeat_interval ({heartbeat:g} s) must be shorter than claim_ttl ({ttl:g} s), or leases end first"
+        )
+    return WorkerOptions(
+        worker_id=worker_id,
+        concurrency=validate.integer("concurrency", concurrency, 1, 10_000),
+        claim_ttl=ttl,
+        heartbeat_interval=heartbeat,
+        tags=None if tags is None else validate.names("tags", tags),
+        batch_size=BATCH_MAX if batch_size is None else validate.integer("batch_size", batch_size, 1, 10_000),
+        poll_interval=positive("poll_interval", poll_interval),
+        task_timeout=None if task_timeout is None else positive("task_timeout", task_timeout),
+        shutdown_timeout=seconds("shutdown_timeout", shutdown_timeout),
+    )
+
+
+def seconds(argument: str, value: Duration) -> float:
+    """A duration of at least 0, in seconds."""
+    return validate.duration_us(argument, value) / 1e6
+
+
+def positive(argument: str, value: Duration) -> float:
+    """A duration of more than 0, in seconds."""
+    found = seconds(argument, value)
+    if not found:
+        raise InvalidArgumentError(f"{argument} must be more than 0 s, not {validate.shown(value)}")
+    return found
+
+
+def new_worker_id() -> str:
+    """A name that no other worker has: machine, process, and a few random digits."""
+    host = socket.gethostname().encode("ascii", "replace").decode().replace("\0", "")[:64] or "localhost"
+    return f"{host}-{os.getpid()}-{secrets.token_hex(2)}"
