@@ -271,10 +271,6 @@ def _session(session: WorkerSession | None) -> int | None:
 def _claim(argument: str, claim: object) -> TaskClaim:
     if not isinstance(claim, TaskClaim):
         raise InvalidArgumentError(f"{argument} must be a TaskClaim, not {validate.shown(claim)}")
-    if claim._row == 0:  # made by hand
-        validate.name("claim.instance_id", claim.instance_id)
-        validate.name("claim.task_id", claim.task_id)
-        validate.integer("claim.token", claim.token, -(2**63), 2**63 - 1)
     return claim
 
 
@@ -297,7 +293,7 @@ def _pairs(
             raise InvalidArgumentError(
                 f"each of {argument} must be a pair of a TaskClaim and its {part}, not {validate.shown(pair)}"
             )
-        checked.append((_claim(f"each of {argument}", pair[0]), check(part, pair[1])))
+        checked.append((_claim(f"each of {argument}", pair[0]), check(f"{part} of each of {argument}", pair[1])))
     return checked
 
 

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from .errors import InvalidArgumentError, InvalidStateError, StoreBusyError
 from .interface import Transaction
@@ -26,7 +26,7 @@ class OpenTransaction(Operations, Transaction):
         self._deadline = 0.0
         self._over = ""  # why no call is taken any more
 
-    def __enter__(self) -> OpenTransaction:
+    def __enter__(self) -> Self:
         if self._thread:
             raise InvalidStateError("a transaction can be entered once")
         self._deadline = time.monotonic() + self._timeout

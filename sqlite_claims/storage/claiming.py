@@ -10,11 +10,12 @@ import apsw
 
 from ..errors import ClaimLostError, NotFoundError
 from ..model import AvailableTask, ClaimedTask, TaskClaim
+from ..validate import name
 from . import passing
 from .database import Database
 from .lanes import Kinds, Tags
 from .statements import sql
-from .states import CALLED_OFF, CLAIMED, RUNNING, WAITING
+from .states import CALLED_OFF, CLAIMED, PAUSED, RUNNING, WAITING
 
 
 def find(
@@ -106,7 +107,7 @@ def claim_task(
 ) -> TaskClaim | None:
     """Claim one task by name."""
     row = _by_name(db, instance_id, task_id)
-    if row[2] == RUNNING and passing.settle_task(db, row):
+    if row[2] in (RUNNING, PAUSED) and passing.settle_task(db, row):
         row = _by_name(db, instance_id, task_id)
     id, _, instance_state, state, next_at, _, lease_expires, token, _, losses, max_lost, *_ = row
     now, wall = db.time.now, db.time.wall
@@ -173,7 +174,9 @@ def held_rows(db: Database, claims: Iterable[TaskClaim]) -> list[tuple[Any, ...]
 
 def _checked(db: Database, claim: TaskClaim, row: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
     if row is None or row[1] != claim.instance_id or row[2] != claim.task_id:
-        found = db.rows(sql.claim_by_name, claim.instance_id, claim.task_id)
+        # Made by hand, or of another file: nothing about it has been checked yet.
+        names = name("claim.instance_id", claim.instance_id), name("claim.task_id", claim.task_id)
+        found = db.rows(sql.claim_by_name, *names)
         row = found[0] if found else None
     if row is None or row[3] != claim.token or row[4] != CLAIMED or row[5] == CALLED_OFF:
         return None

@@ -15,6 +15,9 @@ Kinds = frozenset[str] | None
 Tags = tuple[str, ...]
 # Selections remembered; a program has few workers with different tags and kinds.
 _SELECTIONS_MAX = 256
+CLAIMED_SIDE = 1 << 32
+"""A claimed task's lane is this much more, where an expired claim is found and all claims stand together. A paused
+instance's tasks have their lane negated, so that nobody who looks for work comes across them."""
 
 
 class Lanes:
@@ -53,9 +56,10 @@ class Lanes:
             found = array(
                 "q",
                 [
-                    id
+                    id + side
                     for id, (kind, wanted) in self._by_id.items()
                     if (kinds is None or kind in kinds) and (not own or own.issuperset(wanted))
+                    for side in (0, CLAIMED_SIDE)
                 ],
             )
             if len(self._selected) >= _SELECTIONS_MAX:
@@ -64,8 +68,8 @@ class Lanes:
         return found
 
     def of(self, db: Database, lane: int) -> tuple[str, Tags]:
-        """The kind and tags of a task's lane, which is negative while the task's instance is paused."""
-        lane = abs(lane)
+        """The kind and tags of a task's lane, whichever side of it the task is on."""
+        lane = abs(lane) % CLAIMED_SIDE
         if lane not in self._by_id:
             self._known = -1
             self.refresh(db, db.rows(sql.lane_count)[0][0])

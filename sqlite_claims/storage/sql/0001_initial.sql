@@ -60,11 +60,11 @@ CREATE TABLE claims_task (
     id            INTEGER PRIMARY KEY, -- grows in the order of adding
     instance      INTEGER NOT NULL,
     name          TEXT    NOT NULL,
-    lane          INTEGER NOT NULL, -- negative while its instance is paused: out of every worker's way
+    lane          INTEGER NOT NULL, -- + 2^32 while it is claimed; negative while its instance is paused, out of every worker's way
     priority      INTEGER NOT NULL,
     state         INTEGER NOT NULL, -- 0 blocked, 1 waiting (scheduled or ready), 2 claimed, 3 completed, 4 failed, 5 cancelled
     available_at  INTEGER NOT NULL, -- its own place in the order; a release returns it there
-    next_at       INTEGER,          -- when it may next be claimed: available_at, or the expiry of its claim
+    next_at       INTEGER,          -- when it may next be claimed: available_at, or the expiry of its claim (2^62: not by time)
     token         INTEGER NOT NULL,
     attempts      INTEGER NOT NULL,
     failures      INTEGER NOT NULL,
@@ -88,11 +88,11 @@ CREATE TABLE claims_task (
 ) STRICT;
 
 -- All that can be claimed, now or by time alone. A claim moves its row to its expiry, so delays, back-off and expired
--- claims need no sweeper. A last claim (one that max_lost allows no loss of) is not in it: losing it fails the task.
+-- claims need no sweeper; and to the claimed side of its lane, so that all claims there are stand together at the end.
+-- A last claim (one that max_lost allows no loss of) never comes up there: losing it fails the task.
 CREATE INDEX claims_task_next ON claims_task (lane, priority, next_at) WHERE next_at IS NOT NULL;
-CREATE INDEX claims_task_held ON claims_task (session) WHERE state = 2;
 CREATE INDEX claims_task_last ON claims_task (lease_expires)
-    WHERE state = 2 AND next_at IS NULL AND lease_expires IS NOT NULL AND lane > 0;
+    WHERE state = 2 AND next_at = 4611686018427387904 AND lease_expires IS NOT NULL AND lane > 0;
 CREATE INDEX claims_task_due ON claims_task (priority, due_wall)
     WHERE state = 1 AND next_at IS NULL AND due_wall IS NOT NULL;
 
@@ -129,7 +129,7 @@ SELECT i.name AS instance, t.name AS task,
     datetime(t.expires_wall / 1000000, 'unixepoch') AS expires_at,
     datetime(t.finished_wall / 1000000, 'unixepoch') AS finished_at,
     e.message AS error
-FROM claims_task t JOIN claims_instance i ON i.id = t.instance JOIN claims_lane l ON l.id = abs(t.lane)
+FROM claims_task t JOIN claims_instance i ON i.id = t.instance JOIN claims_lane l ON l.id = abs(t.lane) & 4294967295
     LEFT JOIN claims_error e ON e.task = t.id;
 
 CREATE VIEW claims_instances_v AS

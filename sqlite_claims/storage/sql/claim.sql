@@ -28,12 +28,13 @@ FROM claims_task t CROSS JOIN claims_instance i ON i.id = t.instance
 WHERE t.id = ?1;
 
 -- Whatever may be claimed: ready, or claimed with an expired lease, whose loss is counted here. (On the right of each
--- = stands the value before.) A claim that may not be lost once more is out of the index until somebody settles it.
+-- = stands the value before.) A claim that may not be lost once more never comes up in the index: somebody settles it.
 -- name: claim_one
 UPDATE claims_task
 SET state = 2, token = max(token, ?2) + 1, attempts = attempts + 1, losses = losses + (state = 2),
     available_at = iif(state = 2, lease_expires, available_at),
-    next_at = iif(losses + (state = 2) + 1 >= max_lost, NULL, ?3), lease_expires = ?3,
+    next_at = iif(losses + (state = 2) + 1 >= max_lost OR ?3 IS NULL, 4611686018427387904, ?3), lease_expires = ?3,
+    lane = iif(state = 2, lane, iif(lane > 0, lane + 4294967296, lane - 4294967296)),
     worker = ?4, session = ?5, started_wall = ?6, expires_wall = ?7
 WHERE id = ?1;
 
@@ -41,7 +42,8 @@ WHERE id = ?1;
 UPDATE claims_task
 SET state = 2, token = max(token, ?2) + 1, attempts = attempts + 1, losses = losses + (state = 2),
     available_at = iif(state = 2, lease_expires, available_at),
-    next_at = iif(losses + (state = 2) + 1 >= max_lost, NULL, ?3), lease_expires = ?3,
+    next_at = iif(losses + (state = 2) + 1 >= max_lost OR ?3 IS NULL, 4611686018427387904, ?3), lease_expires = ?3,
+    lane = iif(state = 2, lane, iif(lane > 0, lane + 4294967296, lane - 4294967296)),
     worker = ?4, session = ?5, started_wall = ?6, expires_wall = ?7
 WHERE id IN (SELECT value FROM carray(?1));
 
@@ -50,13 +52,14 @@ WHERE id IN (SELECT value FROM carray(?1));
 UPDATE claims_task
 SET state = 1, next_at = coalesce(?2, available_at), available_at = coalesce(?2, available_at),
     attempts = attempts - 1, started_wall = iif(attempts = 1, NULL, started_wall),
-    worker = NULL, session = NULL, lease_expires = NULL, expires_wall = NULL
+    worker = NULL, session = NULL, lease_expires = NULL, expires_wall = NULL,
+    lane = iif(lane > 0, lane - 4294967296, lane + 4294967296)
 WHERE id = ?1;
 
--- A new expiry. A last claim stays out of the index.
+-- A new expiry. A last claim still never comes up.
 -- name: set_expiry
 UPDATE claims_task
-SET lease_expires = ?2, expires_wall = ?3, next_at = iif(losses + 1 >= max_lost, NULL, ?2)
+SET lease_expires = ?2, expires_wall = ?3, next_at = iif(losses + 1 >= max_lost OR ?2 IS NULL, 4611686018427387904, ?2)
 WHERE id = ?1;
 
 -- Claims by the hint of their rows; the caller checks names and token.

@@ -65,7 +65,8 @@ SELECT 'task ' || name || ' (row ' || id || '): its place in the index does not 
 FROM claims_task
 WHERE (state IN (0, 3, 4, 5) AND next_at IS NOT NULL)
     OR (state = 1 AND next_at IS NULL AND due_wall IS NULL)
-    OR (state = 2 AND next_at IS NOT lease_expires AND NOT (next_at IS NULL AND losses + 1 >= max_lost))
+    OR (state = 2 AND next_at IS NOT iif(lease_expires IS NULL OR losses + 1 >= max_lost, 4611686018427387904, lease_expires))
+    OR (state = 2) != (abs(lane) >= 4294967296)
     OR (state != 2 AND (session IS NOT NULL OR lease_expires IS NOT NULL))
 LIMIT 20;
 

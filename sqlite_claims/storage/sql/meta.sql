@@ -48,7 +48,7 @@ SELECT boot_id, anchor, seen, sleep, token_floor, is_copy FROM claims_meta WHERE
 SELECT aging, lanes, moving,
     EXISTS (
         SELECT 1 FROM claims_task INDEXED BY claims_task_last
-        WHERE state = 2 AND next_at IS NULL AND lease_expires IS NOT NULL AND lane > 0 AND lease_expires <= ?1
+        WHERE state = 2 AND next_at = 4611686018427387904 AND lease_expires IS NOT NULL AND lane > 0 AND lease_expires <= ?1
     ) OR EXISTS (
         SELECT 1 FROM (VALUES (1), (2), (3), (4), (5)) p CROSS JOIN claims_task t INDEXED BY claims_task_due
         ON t.priority = p.column1
@@ -95,14 +95,22 @@ UPDATE claims_meta SET due_offset = ? WHERE id = 1;
 -- A machine that slept: every lease that could have been alive when it fell asleep is prolonged.
 -- name: prolong_leases
 UPDATE claims_task
-SET lease_expires = lease_expires + ?1, expires_wall = expires_wall + ?1, next_at = next_at + ?1
-WHERE state = 2 AND lease_expires IS NOT NULL AND lease_expires > ?2;
+SET lease_expires = lease_expires + ?1, expires_wall = expires_wall + ?1,
+    next_at = iif(next_at = 4611686018427387904, next_at, next_at + ?1)
+WHERE id IN (
+    SELECT id FROM claims_task WHERE lane >= 4294967296 AND next_at IS NOT NULL
+    UNION ALL SELECT id FROM claims_task WHERE lane <= -4294967296 AND next_at IS NOT NULL
+) AND lease_expires IS NOT NULL AND lease_expires > ?2;
 
 -- A new boot: no worker survived it, so every claim is gone, at no cost.
 -- name: end_all_claims
 UPDATE claims_task
-SET state = 1, next_at = available_at, session = NULL, lease_expires = NULL, expires_wall = NULL
-WHERE state = 2;
+SET state = 1, next_at = available_at, session = NULL, lease_expires = NULL, expires_wall = NULL,
+    lane = iif(lane > 0, lane - 4294967296, lane + 4294967296)
+WHERE id IN (
+    SELECT id FROM claims_task WHERE lane >= 4294967296 AND next_at IS NOT NULL
+    UNION ALL SELECT id FROM claims_task WHERE lane <= -4294967296 AND next_at IS NOT NULL
+);
 
 -- name: end_all_sessions
 DELETE FROM claims_session;

@@ -33,7 +33,11 @@ SELECT id, name, state, definition_hash, reason, total, blocked, completed, fail
 FROM claims_instance WHERE id > ? ORDER BY id LIMIT ?;
 
 -- name: instance_claims
-SELECT count(*) FROM claims_task t INDEXED BY claims_task_held WHERE t.state = 2 AND t.instance = ?;
+WITH held (id) AS (
+    SELECT id FROM claims_task WHERE lane >= 4294967296 AND next_at IS NOT NULL
+    UNION ALL SELECT id FROM claims_task WHERE lane <= -4294967296 AND next_at IS NOT NULL
+)
+SELECT count(*) FROM held CROSS JOIN claims_task t ON t.id = held.id WHERE t.instance = ?;
 
 -- Scheduled tasks of one instance: its own rows where they are few, else what is still to come.
 -- name: scheduled_among_own
@@ -51,15 +55,13 @@ SELECT sum((
 )
 FROM lane CROSS JOIN (VALUES (1), (2), (3), (4), (5)) p;
 
--- What the index holds for later (live leases among it), what waits for the calendar, and the longest waiting.
+-- What is scheduled, in the index or waiting for the calendar, and the place of the longest waiting.
 -- name: waiting
 WITH lane (id) AS (SELECT id FROM claims_lane UNION ALL SELECT -id FROM claims_lane)
 SELECT coalesce(sum((
     SELECT count(*) FROM claims_task t INDEXED BY claims_task_next
     WHERE t.lane = lane.id AND t.priority = p.column1 AND t.next_at > ?1
-)), 0) - (
-    SELECT count(*) FROM claims_task t INDEXED BY claims_task_held WHERE t.state = 2 AND t.next_at > ?1
-) + (
+)), 0) + (
     SELECT count(*) FROM claims_task t INDEXED BY claims_task_due
     WHERE t.state = 1 AND t.next_at IS NULL AND t.due_wall IS NOT NULL AND t.due_wall > ?2
 ), min((
@@ -89,14 +91,22 @@ SELECT coalesce(sum(total), 0), coalesce(sum(blocked), 0), coalesce(sum(complete
 FROM claims_instance;
 
 -- name: held
+WITH held (id) AS (
+    SELECT id FROM claims_task WHERE lane >= 4294967296 AND next_at IS NOT NULL
+    UNION ALL SELECT id FROM claims_task WHERE lane <= -4294967296 AND next_at IS NOT NULL
+)
 SELECT count(*), count(*) FILTER (WHERE t.lease_expires IS NULL OR t.lease_expires > ?1)
-FROM claims_task t INDEXED BY claims_task_held CROSS JOIN claims_instance i ON i.id = t.instance
-WHERE t.state = 2 AND i.state != 4;
+FROM held CROSS JOIN claims_task t ON t.id = held.id CROSS JOIN claims_instance i ON i.id = t.instance
+WHERE i.state != 4;
 
 -- name: claims
+WITH held (id) AS (
+    SELECT id FROM claims_task WHERE lane >= 4294967296 AND next_at IS NOT NULL
+    UNION ALL SELECT id FROM claims_task WHERE lane <= -4294967296 AND next_at IS NOT NULL
+)
 SELECT t.id, i.name, t.name, t.worker, t.started_wall, t.expires_wall, t.token, t.lease_expires
-FROM claims_task t INDEXED BY claims_task_held CROSS JOIN claims_instance i ON i.id = t.instance
-WHERE t.state = 2 AND i.state != 4;
+FROM held CROSS JOIN claims_task t ON t.id = held.id CROSS JOIN claims_instance i ON i.id = t.instance
+WHERE i.state != 4;
 
 -- name: task_rows_page
 SELECT t.id, t.state, t.lane, t.id FROM claims_task t WHERE t.id > ?1 ORDER BY t.id LIMIT ?2;
@@ -105,6 +115,10 @@ SELECT t.id, t.state, t.lane, t.id FROM claims_task t WHERE t.id > ?1 ORDER BY t
 SELECT t.id, t.state, t.lane, t.name FROM claims_task t WHERE t.instance = ?3 AND t.name > ?1 ORDER BY t.name LIMIT ?2;
 
 -- name: workers
-SELECT s.id, s.worker, s.pid, s.started_wall,
-    (SELECT count(*) FROM claims_task t INDEXED BY claims_task_held WHERE t.state = 2 AND t.session = s.id)
-FROM claims_session s ORDER BY s.id;
+WITH held (id) AS (
+    SELECT id FROM claims_task WHERE lane >= 4294967296 AND next_at IS NOT NULL
+    UNION ALL SELECT id FROM claims_task WHERE lane <= -4294967296 AND next_at IS NOT NULL
+)
+SELECT s.id, s.worker, s.pid, s.started_wall, count(t.id)
+FROM claims_session s LEFT JOIN (SELECT t.id, t.session FROM held CROSS JOIN claims_task t ON t.id = held.id) t ON t.session = s.id
+GROUP BY s.id;

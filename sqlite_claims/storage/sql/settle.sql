@@ -2,12 +2,14 @@
 
 -- name: complete_one
 UPDATE claims_task
-SET state = 3, next_at = NULL, session = NULL, lease_expires = NULL, expires_wall = NULL, finished_wall = ?2
+SET state = 3, next_at = NULL, session = NULL, lease_expires = NULL, expires_wall = NULL, finished_wall = ?2,
+    lane = iif(lane > 0, lane - 4294967296, lane + 4294967296)
 WHERE id = ?1;
 
 -- name: complete_many
 UPDATE claims_task
-SET state = 3, next_at = NULL, session = NULL, lease_expires = NULL, expires_wall = NULL, finished_wall = ?2
+SET state = 3, next_at = NULL, session = NULL, lease_expires = NULL, expires_wall = NULL, finished_wall = ?2,
+    lane = iif(lane > 0, lane - 4294967296, lane + 4294967296)
 WHERE id IN (SELECT value FROM carray(?1));
 
 -- name: store_output
@@ -25,21 +27,24 @@ SELECT initial_delay, multiplier, max_delay, jitter FROM claims_policy WHERE id 
 -- name: retry_later
 UPDATE claims_task
 SET state = 1, next_at = ?2, available_at = ?2, failures = failures + 1, failed_worker = worker,
-    session = NULL, lease_expires = NULL, expires_wall = NULL
+    session = NULL, lease_expires = NULL, expires_wall = NULL,
+    lane = iif(lane > 0, lane - 4294967296, lane + 4294967296)
 WHERE id = ?1;
 
 -- name: fail
 UPDATE claims_task
 SET state = 4, next_at = NULL, failures = failures + ?2, losses = losses + ?3,
     failed_worker = iif(?2, worker, failed_worker),
-    session = NULL, lease_expires = NULL, expires_wall = NULL, finished_wall = ?4
+    session = NULL, lease_expires = NULL, expires_wall = NULL, finished_wall = ?4,
+    lane = iif(lane > 0, lane - 4294967296, lane + 4294967296)
 WHERE id = ?1;
 
 -- A claim whose worker died: a loss, and its place is now.
 -- name: lose
 UPDATE claims_task
 SET state = 1, next_at = ?2, available_at = ?2, losses = losses + 1,
-    session = NULL, lease_expires = NULL, expires_wall = NULL
+    session = NULL, lease_expires = NULL, expires_wall = NULL,
+    lane = iif(lane > 0, lane - 4294967296, lane + 4294967296)
 WHERE id = ?1;
 
 -- The instance's counters; it ends when no task of it is open.
@@ -112,7 +117,7 @@ WHERE id = ?1;
 
 -- name: exhausted
 SELECT t.id FROM claims_task t INDEXED BY claims_task_last CROSS JOIN claims_instance i ON i.id = t.instance
-WHERE t.state = 2 AND t.next_at IS NULL AND t.lease_expires IS NOT NULL AND t.lane > 0 AND t.lease_expires <= ?1
+WHERE t.state = 2 AND t.next_at = 4611686018427387904 AND t.lease_expires IS NOT NULL AND t.lane > 0 AND t.lease_expires <= ?1
     AND i.state = 0
 ORDER BY t.lease_expires LIMIT ?2;
 
@@ -133,7 +138,9 @@ WHERE t.id = ?1;
 SELECT id FROM claims_session;
 
 -- name: session_claims
-SELECT id FROM claims_task INDEXED BY claims_task_held WHERE state = 2 AND session = ?1 ORDER BY id LIMIT ?2;
+SELECT id FROM claims_task WHERE lane >= 4294967296 AND next_at IS NOT NULL AND session = ?1
+UNION ALL SELECT id FROM claims_task WHERE lane <= -4294967296 AND next_at IS NOT NULL AND session = ?1
+LIMIT ?2;
 
 -- name: add_session
 INSERT INTO claims_session (worker, pid, started_wall) VALUES (?, ?, ?) RETURNING id;

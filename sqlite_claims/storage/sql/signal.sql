@@ -26,7 +26,8 @@ UPDATE claims_task SET lane = -lane WHERE instance = ?1 AND name > ?2 AND name <
 
 -- name: move_to_cancelled
 UPDATE claims_task
-SET state = 5, next_at = NULL, session = NULL, lease_expires = NULL, expires_wall = NULL, finished_wall = ?4
+SET state = 5, next_at = NULL, session = NULL, lease_expires = NULL, expires_wall = NULL, finished_wall = ?4,
+    lane = iif(state != 2, lane, iif(lane > 0, lane - 4294967296, lane + 4294967296))
 WHERE instance = ?1 AND name > ?2 AND name <= ?3 AND state < 3;
 
 -- name: moved_to
