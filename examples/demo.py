@@ -1,0 +1,175 @@
+"""Compress and checksum every file of Python's standard library, with two ``sqlite-claims map`` that share one file.
+One of them and its running commands are killed on the way; the other finishes, and every result is verified.
+
+``python examples/demo.py``: exit status 0 only if everything is as it should be.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from pathlib import Path
+
+from sqlite_claims import SqliteClaimStore, TaskInfo, TaskState
+
+NAME = "standard-library"
+JOBS = 2
+KILL_AT = 0.4  # of all tasks done
+COMPRESS = Path(__file__).with_name("compress_file.py")
+BEGAN = time.monotonic()
+
+
+def main() -> int:
+    files = standard_library()
+    say(f"{len(files)} files of {sysconfig.get_path('stdlib')}, each a task: compress it and tell its checksum")
+    with tempfile.TemporaryDirectory(prefix="sqlite-claims-demo-") as name:
+        folder = Path(name)
+        (folder / "files.txt").write_bytes(b"".join(os.fsencode(file) + b"\n" for file in files))
+        (folder / "compressed").mkdir()
+        with SqliteClaimStore(folder / "jobs.db") as store:
+            return show(store, folder, files)
+
+
+def show(store: SqliteClaimStore, folder: Path, files: list[str]) -> int:
+    maps = [start_map(folder), start_map(folder)]
+    try:
+        first, second = maps
+        say(f"two maps share one file, {JOBS} commands at a time each: processes {first.pid} and {second.pid}")
+        wait_until_done(store, round(KILL_AT * len(files)), first)
+        held, killed_at = kill(store, first)
+        say(f"process {first.pid} and its {len(held)} running commands are killed (SIGKILL)")
+        back_after = {file: wait_until_back(store, held[file], first) - killed_at for file in held}
+        wait_until_done(store, len(files), second)
+        statuses = [second.wait()]
+        took = time.monotonic() - BEGAN
+        say(f"process {second.pid} has finished, with status {statuses[0]}")
+        maps.append(start_map(folder))
+        statuses.append(maps[-1].wait())
+        say(f"the same command once more finds nothing left to do: status {statuses[1]}")
+    finally:
+        for process in maps:
+            process.kill()
+            process.wait()
+
+    tasks = {os.fsdecode(task.input): task for task in store.list_tasks(NAME)}
+    print()
+    for process in (first, second):
+        print(f"process {process.pid} did {sum(task.worker_id == worker_of(process) for task in tasks.values())} tasks")
+    print(f"{len(tasks) / took:.0f} tasks a second, in {took:.1f} s")
+    for file, after in back_after.items():
+        by = tasks[file].worker_id
+        print(
+            f"{Path(file).name} was killed half-way: {after:.2f} s later others could have it; {by} did it in its turn"
+        )
+
+    wrong = [] if statuses == [0, 0] else [f"the maps ended with {statuses}"]
+    wrong += verify(tasks, files, held, folder / "compressed")
+    for problem in wrong[:20]:
+        print(f"WRONG: {problem}")
+    if not wrong:
+        print(f"all {len(tasks)} results verified: none is missing, and only what was killed ran twice")
+    return 1 if wrong else 0
+
+
+def standard_library() -> list[str]:
+    """Its Python files, without the tests and without what was installed beside it."""
+    found = []
+    for folder, folders, names in os.walk(sysconfig.get_path("stdlib")):
+        folders[:] = [name for name in folders if name not in {"site-packages", "dist-packages", "test", "tests"}]
+        found += [os.path.join(folder, name) for name in names if name.endswith(".py")]
+    return sorted(found)
+
+
+def start_map(folder: Path) -> subprocess.Popen[bytes]:
+    options = ["--quiet", "-j", str(JOBS), "--name", NAME, str(folder / "files.txt")]
+    # -S and -E: Python without site-packages starts sooner.
+    command = [sys.executable, "-S", "-E", str(COMPRESS), "{}", str(folder / "compressed")]
+    argv = [sys.executable, "-m", "sqlite_claims", "map", str(folder / "jobs.db"), *options, "--", *command]
+    return subprocess.Popen(argv, stdout=subprocess.DEVNULL)
+
+
+def worker_of(process: subprocess.Popen[bytes]) -> str:
+    return f"map-{process.pid}"
+
+
+def wait_until_done(store: SqliteClaimStore, number: int, process: subprocess.Popen[bytes]) -> None:
+    """Until so many tasks are done, or the process has ended."""
+    told = time.monotonic()
+    while (done := store.stats().counts[TaskState.COMPLETED]) < number and process.poll() is None:
+        if time.monotonic() - told >= 2:
+            told = time.monotonic()
+            say(f"{done} done")
+        time.sleep(0.02)
+
+
+def kill(store: SqliteClaimStore, process: subprocess.Popen[bytes]) -> tuple[dict[str, str], float]:
+    """Kill the process and its commands while they run; the files they were at with their tasks, and when."""
+    while True:
+        os.kill(process.pid, signal.SIGSTOP)  # so that it starts nothing while we look
+        print(os.waitpid(process.pid, os.WUNTRACED))
+        claimed = store.list_tasks(NAME, states=[TaskState.CLAIMED])
+        held = {os.fsdecode(task.input): task.task_id for task in claimed if task.worker_id == worker_of(process)}
+        commands = children(process.pid)
+        if len(held) == len(commands) == JOBS:
+            break
+        os.kill(process.pid, signal.SIGCONT)
+    killed_at = time.monotonic()
+    for pid in [*commands, process.pid]:
+        os.kill(pid, signal.SIGKILL)
+    process.wait()
+    return held, killed_at
+
+
+def wait_until_back(store: SqliteClaimStore, task_id: str, dead: subprocess.Popen[bytes]) -> float:
+    """When the store no longer has the task as the dead process's."""
+    while True:
+        task = store.get_task(NAME, task_id)
+        if task.state is not TaskState.CLAIMED or task.worker_id != worker_of(dead):
+            return time.monotonic()
+        time.sleep(0.005)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that it has started and that have not ended."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = re.sub(r".*\) ", "", stat.read_text(errors="replace"), flags=re.DOTALL).split()
+        except OSError:
+            continue  # it has just ended
+        if fields[0] != "Z" and int(fields[1]) == pid:
+            found.append(int(stat.parent.name))
+    return found
+
+
+def verify(tasks: dict[str, TaskInfo], files: list[str], held: dict[str, str], compressed: Path) -> list[str]:
+    """What is not as it should be."""
+    wrong = [f"{file}: no task" for file in files if file not in tasks]
+    for file, task in tasks.items():
+        data = Path(file).read_bytes()
+        result = compressed / f"{hashlib.sha256(os.fsencode(file)).hexdigest()}.gz"
+        if task.state is not TaskState.COMPLETED or task.output is None:
+            wrong.append(f"{file}: {task.state}, {task.error}")
+        elif task.output.split()[:2] != [hashlib.sha256(data).hexdigest().encode(), b"%d" % len(data)]:
+            wrong.append(f"{file}: its checksum is wrong")
+        elif gzip.decompress(result.read_bytes()) != data:
+            wrong.append(f"{file}: what was compressed is something else")
+        if (task.attempts, task.losses) != ((2, 1) if file in held else (1, 0)):
+            wrong.append(f"{file}: {task.attempts} attempts, {task.losses} lost")
+    return wrong
+
+
+def say(text: str) -> None:
+    print(f"{time.monotonic() - BEGAN:5.1f} s  {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
