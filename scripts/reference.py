@@ -73,9 +73,10 @@ def _entry(name: str, value: Any) -> Iterator[str]:
         yield "".join(f"* `{field.name}: {field.type}{_default(field)}`\n" for field in fields)
     elif "__init__" in vars(value) and not getattr(value, "_is_protocol", False):
         yield f"`{name}{_signature(value.__init__, bound=True)}`\n"
-        if text := _doc(value.__init__):
-            yield f"{text}\n"
-    shared = _shared(value)
+        if value.__init__.__doc__:
+            yield f"{_doc(value.__init__)}\n"
+    base = next((base for base in value.__mro__[1:] if base.__name__ in sqlite_claims.__all__), object)
+    shared = sorted(key for key in dir(base) if not key.startswith("_"))
     members = [(key, member) for key, member in inspect.getmembers_static(value) if not key.startswith("_")]
     for key, member in members:
         if isinstance(member, property):
@@ -86,14 +87,10 @@ def _entry(name: str, value: Any) -> Iterator[str]:
             continue
         if key not in shared:
             yield f"**{shown}**\n\n{found}\n"
+        elif inspect.isfunction(member) and _signature(member) != _signature(getattr(base, key)):
+            yield f"**{shown}**\n\nAs in `{base.__name__}`{'' if found == _doc(getattr(base, key)) else f'. {found}'}\n"
     if shared:
-        yield f"And all of `{value.__mro__[1].__name__}`: {', '.join(f'`{key}`' for key in sorted(shared))}.\n"
-
-
-def _shared(value: type) -> set[str]:
-    """The members that stand in a public base already, whose meaning is there."""
-    bases = [base for base in value.__mro__[1:] if base.__name__ in sqlite_claims.__all__]
-    return {key for base in bases[:1] for key in dir(base) if not key.startswith("_")}
+        yield f"All of `{base.__name__}`: {', '.join(f'`{key}`' for key in shared)}.\n"
 
 
 def _doc(value: Any) -> str:
@@ -105,7 +102,8 @@ def _default(field: dataclasses.Field[Any]) -> str:
 
 
 def _shown(value: object) -> str:
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+    text = repr(value)
+    return "..." if text.startswith("<") else text
 
 
 def _signature(function: Any, *, bound: bool = False) -> str:
