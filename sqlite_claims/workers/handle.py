@@ -76,7 +76,7 @@ class WorkerHandle:
         return self._summary
 
     def _wait_for_end_or_signals(self, deadline: float | None) -> None:
-        with signals_as_bytes() as (readable, writable), self._telling(writable):
+        with signals_as_bytes() as (readable, writable), self.announced_on(writable):
             timeout = self._shutdown_timeout
             while not self._done.is_set():
                 left = None if deadline is None else deadline - time.monotonic()
@@ -86,8 +86,15 @@ class WorkerHandle:
                     self._run.stop("interrupted", timeout)
                     timeout = 0.0
 
+    @property
+    def done(self) -> bool:
+        """Whether it has ended."""
+        return self._done.is_set()
+
     @contextmanager
-    def _telling(self, writable: int) -> Iterator[None]:
+    def announced_on(self, writable: int) -> Iterator[None]:
+        """Its end is a byte ``b"e"`` on this descriptor, for those who wait for other things too."""
+
         def tell() -> None:
             with suppress(BlockingIOError):
                 os.write(writable, b"e")

@@ -1,0 +1,138 @@
+"""``WorkerPool``: worker processes under a supervisor."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing.spawn
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from .. import validate
+from ..model import Duration
+from .context import RunSummary
+from .handle import WorkerHandle
+from .importing import paths_of
+from .options import worker_options
+from .registry import Handlers
+from .supervisor import Supervisor, WorkerStartError
+
+__all__ = ["WorkerPool", "WorkerStartError"]
+
+
+class WorkerPool:
+    """Runs tasks in N worker processes. The process that it is made in supervises and runs no handlers.
+
+    ``handlers``: ``"module:attribute"`` (a mapping from kind to callable, a ``TaskRegistry``, or one callable for
+    everything), or such an object whose functions can be imported by name. In a program's main file, start the pool
+    under ``if __name__ == "__main__":``.
+
+    A process that dies is replaced, and its tasks are back at once: the one that ran counts a loss, what waited behind
+    it costs nothing. One whose task takes longer than ``task_timeout`` is killed, with all that the task has started,
+    and the attempt is a failure ("timed out"). When the supervisor is killed, the processes notice and stop.
+
+    ``processes``: as many as there are CPUs, if not given. ``concurrency``: tasks at a time in each (when one times
+    out, the others in its process are given back). ``max_tasks_per_child``, ``max_memory_per_child`` (bytes): beyond
+    that a process is replaced after what it runs. ``shutdown_timeout``: seconds that running tasks have to finish after
+    a signal. ``store_options``: how the processes open the store (``durability``, ``busy_timeout``, ``create``,
+    ``use_c_core``). The other arguments are those of ``PooledWorker``.
+
+    Log records of the processes go to this process's loggers.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        handlers: str | Handlers,
+        *,
+        processes: int | None = None,
+        worker_id: str | None = None,
+        concurrency: int = 1,
+        claim_ttl: Duration | None = 600.0,
+        heartbeat_interval: Duration | None = None,
+        tags: Collection[str] | None = None,
+        batch_size: int | None = None,
+        poll_interval: Duration = 1.0,
+        task_timeout: Duration | None = None,
+        shutdown_timeout: Duration = 5.0,
+        max_tasks_per_child: int | None = None,
+        max_memory_per_child: int | None = None,
+        store_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        options = worker_options(
+            worker_id=worker_id,
+            concurrency=concurrency,
+            claim_ttl=claim_ttl,
+            heartbeat_interval=heartbeat_interval,
+            tags=tags,
+            batch_size=batch_size,
+            poll_interval=poll_interval,
+            task_timeout=task_timeout,
+            shutdown_timeout=shutdown_timeout,
+        )
+        validate.name("worker_id with the number of a process", f"{options.worker_id}-4294967295")
+        self._processes = cpus() if processes is None else validate.integer("processes", processes, 1, 4096)
+        self._options = options
+        self._settings: dict[str, Any] = {
+            "path": os.fspath(path),
+            "handlers": paths_of(handlers),
+            # Timeouts are the supervisor's to enforce.
+            "options": {**asdict(options), "task_timeout": None},
+            "store_options": dict(store_options or {}),
+            "max_tasks_per_child": _optional("max_tasks_per_child", max_tasks_per_child),
+            "max_memory_per_child": _optional("max_memory_per_child", max_memory_per_child),
+            "adapter": None,
+        }
+
+    def run(self, until_idle: bool = False) -> RunSummary:
+        """Work until stopped: by SIGTERM or SIGINT (on the main thread), by a handler's ``SystemExit``, or with
+        ``until_idle`` when no task that it could handle is ready, scheduled or claimed by anyone in an instance in
+        progress.
+
+        Then everything is settled or given back and the processes have ended. A second signal shortens the wait.
+        Raises ``WorkerStartError``, with the error's text, where the processes die before they can work.
+        """
+        with self.spawn(until_idle) as handle:
+            return handle.join()
+
+    def spawn(self, until_idle: bool = False) -> WorkerHandle:
+        """``run`` in the background."""
+        settings = {
+            **self._settings,
+            "main": _main_file(self._settings["handlers"]),
+            "log_levels": _log_levels(),
+            "until_idle": until_idle,
+        }
+        supervisor = Supervisor(settings, self._options, self._processes)
+        return WorkerHandle(supervisor, f"claims-pool-{self._options.worker_id}", self._options.shutdown_timeout)
+
+
+def cpus() -> int:
+    """CPUs that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _optional(argument: str, value: int | None) -> int | None:
+    return None if value is None else validate.integer(argument, value, 1)
+
+
+def _main_file(handlers: str | dict[str, str]) -> dict[str, str]:
+    """Where a process finds handlers that are defined in the program's main file; empty where none are."""
+    paths = [handlers] if isinstance(handlers, str) else handlers.values()
+    if not any(path.startswith("__main__:") for path in paths):
+        return {}
+    data = multiprocessing.spawn.get_preparation_data("worker")
+    return {name: data[name] for name in ("init_main_from_name", "init_main_from_path") if name in data}
+
+
+def _log_levels() -> dict[str, int]:
+    """The levels set in this process, by logger, so that the processes make no records that nobody wants."""
+    levels = {
+        name: logger.level
+        for name, logger in logging.root.manager.loggerDict.items()
+        if isinstance(logger, logging.Logger) and logger.level
+    }
+    return {**levels, "": logging.root.level}

@@ -1,0 +1,296 @@
+"""Keeps N worker processes running: starts, watches, replaces, kills and stops them. Runs no user code.
+
+Everything happens on one thread, in one loop around a ``select`` on what the processes say, their deaths and calls of
+``stop``.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import selectors
+import socket
+import time
+from collections import deque
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import BackendError, ClaimLostError
+from ..model import TaskClaim
+from ..store import SqliteClaimStore
+from .context import Reason, RunSummary
+from .lane import key
+from .options import WorkerOptions
+from .process import Process, has_died_of
+from .settling import TRANSIENT, log
+
+# Between the first death of a row and its replacement, doubled with each further one, up to the second.
+_BACK_OFF_S = 0.1
+_BACK_OFF_S_MAX = 5.0
+# Processes in a row that could not work, over all slots, after which no more are started.
+_FAILURES_MAX = 5
+# What a process that was told to stop has beyond its tasks' time, before it is killed.
+_GRACE_S = 2.0
+# A write that must precede a kill waits no longer than this for the store's writer, which may be the one to be killed.
+_FAIL_FIRST_S = 1.0
+
+
+class WorkerStartError(BackendError):
+    """Worker processes die before they can work; the message bears what the last one said."""
+
+
+@dataclass(slots=True)
+class Slot:
+    """The place of one process: ``process`` is ``None`` before ``start_at`` and once it is ``over``."""
+
+    process: Process | None = None
+    start_at: float = 0.0
+    deaths: int = 0
+    over: bool = False
+    kill_at: float = math.inf
+
+
+class Supervisor:
+    """Call it once: it blocks until the pool's run is over."""
+
+    def __init__(self, settings: dict[str, Any], options: WorkerOptions, processes: int) -> None:
+        self._settings = settings
+        self._options = options
+        self._slots = [Slot() for _ in range(processes)]
+        self._started = 0
+        self._failures = 0
+        self._ever_ready = False
+        self._completed = self._failed = self._lost = 0
+        self._reason: Reason | None = None
+        self._error: BackendError | None = None
+        self._timeout: float | None = None  # the latest stop's, as the processes are told
+        self._stop_calls: deque[tuple[Reason, float | None]] = deque()
+        self._dead: deque[Process] = deque()
+        self._waker, self._alarm = socket.socketpair()
+        self._waker.setblocking(False)
+        self._alarm.setblocking(False)
+        self._check_timeouts_at = math.inf
+        if options.task_timeout is not None:
+            self._check_every = min(max(options.task_timeout / 10, 0.02), 0.5)
+            self._check_timeouts_at = 0.0
+
+    def stop(self, reason: Reason, timeout: float | None = None) -> None:
+        """Claim no more; tasks that run may finish within ``timeout`` seconds. From any thread."""
+        self._stop_calls.append((reason, timeout))
+        self._wake()
+
+    def __call__(self) -> RunSummary:
+        """Run until idle or stopped."""
+        with (
+            self._waker,
+            self._alarm,
+            SqliteClaimStore(self._settings["path"], **self._settings["store_options"]) as self._store,
+            selectors.DefaultSelector() as self._selector,
+        ):
+            self._settings["path"] = self._store.path
+            self._selector.register(self._alarm, selectors.EVENT_READ)
+            try:
+                while not all(slot.over for slot in self._slots):
+                    self._start_due()
+                    for event, _ in self._selector.select(self._pause()):
+                        if event.data is None:
+                            self._drain_alarm()
+                        else:
+                            self._listen(event.data)
+                    while self._stop_calls:
+                        self._begin_stop(*self._stop_calls.popleft())
+                    while self._dead:
+                        self._after_death(self._dead.popleft())
+                    self._kill_late()
+                    self._kill_overdue()
+                    if os.getpid() == 1:
+                        reap_orphans({slot.process.pid for slot in self._slots if slot.process is not None})
+            finally:
+                self._kill_all()
+        if self._error is not None:
+            raise self._error
+        return RunSummary(self._reason or "idle", self._completed, self._failed, self._lost)
+
+    def _wake(self) -> None:
+        with suppress(OSError):  # full, so that it wakes anyway; or closed, since the run is over
+            self._waker.send(b"w")
+
+    def _drain_alarm(self) -> None:
+        with suppress(BlockingIOError):
+            while self._alarm.recv(4096):
+                pass
+
+    def _pause(self) -> float | None:
+        now = time.monotonic()
+        due = self._check_timeouts_at
+        for slot in self._slots:
+            if not slot.over:
+                due = min(due, slot.start_at if slot.process is None else slot.kill_at)
+        if os.getpid() == 1:
+            due = min(due, now + 1.0)
+        return None if due == math.inf else max(0.0, due - now)
+
+    # -- starting
+
+    def _start_due(self) -> None:
+        now = time.monotonic()
+        for slot in self._slots:
+            if slot.process is None and not slot.over and slot.start_at <= now:
+                self._started += 1
+                worker_id = f"{self._options.worker_id}-{self._started}"
+                settings = {**self._settings, "options": {**self._settings["options"], "worker_id": worker_id}}
+                process = Process(settings, self._options.concurrency, worker_id, self._on_exit)
+                slot.process = process
+                self._selector.register(process.socket, selectors.EVENT_READ, process)
+
+    def _on_exit(self, process: Process) -> None:
+        self._dead.append(process)
+        self._wake()
+
+    def _listen(self, process: Process) -> None:
+        for message in process.messages():
+            if "log" in message:
+                record = logging.makeLogRecord({**message["log"], "processName": process.worker_id})
+                logger = logging.getLogger(record.name)
+                if logger.isEnabledFor(record.levelno):
+                    logger.handle(record)
+            elif "ready" in message:
+                process.ready = self._ever_ready = True
+            elif "failed" in message:
+                process.failed = message["stage"], message["failed"]
+            else:
+                process.end = message
+        if process.hung_up:  # its death is told on another way
+            with suppress(KeyError):
+                self._selector.unregister(process.socket)
+
+    # -- deaths
+
+    def _after_death(self, process: Process) -> None:
+        slot = next(slot for slot in self._slots if slot.process is process)
+        self._listen(process)
+        with suppress(KeyError):
+            self._selector.unregister(process.socket)
+        completed, failed, lost = process.board.totals()
+        running = [claim for _, _, claim in process.board.running()]
+        self._completed += completed
+        self._failed += failed
+        self._lost += lost
+        was_killed = process.killed
+        if process.end is None:
+            process.kill()  # what its tasks have started, which nobody else knows of
+        status = process.bury()
+        worked = bool(completed or failed)
+        if worked:
+            self._failures = 0
+        slot.process = None
+        slot.start_at = 0.0
+        slot.kill_at = math.inf
+        slot.deaths = 1 if worked else slot.deaths + 1
+        if process.end is not None:
+            slot.deaths = 0
+            slot.over = process.end["end"] == "idle"
+            if process.end["by_handler"]:
+                self._begin_stop(process.end["end"], self._options.shutdown_timeout)
+        elif was_killed:
+            for claim in process.overdue:
+                self._fail(claim)
+        else:
+            self._give_back(process, but=running)
+            self._lost += len(running)
+            slot.start_at = time.monotonic() + min(_BACK_OFF_S * 2 ** (slot.deaths - 1), _BACK_OFF_S_MAX)
+            if self._reason is None:
+                self._report(process, has_died_of(status))
+        slot.over = slot.over or self._reason is not None
+
+    def _report(self, process: Process, how: str) -> None:
+        stage, text = process.failed or ("", how)
+        log.error("worker process %d (%s) died: %s", process.pid, process.worker_id, text)
+        if process.ready and process.failed is None:
+            return  # a task of it may have done that, and the next one is another
+        self._failures += 1
+        if (stage == "handlers" and not self._ever_ready) or self._failures >= _FAILURES_MAX:
+            self._error = WorkerStartError(f"worker processes die before they can work; the last one said: {text}")
+            self._begin_stop("stopped", self._options.shutdown_timeout)
+
+    def _give_back(self, process: Process, *, but: Collection[TaskClaim] = ()) -> None:
+        """Give back, at no cost, what a process held. ``but`` stays with its session and is lost with it."""
+        kept = {key(claim) for claim in but}
+        try:
+            held = [claim for claim in self._store.list_claims(process.worker_id) if key(claim) not in kept]
+            if held:
+                self._store.release_tasks(held)
+        except TRANSIENT as error:
+            log.warning("claims of worker %s are lost instead of given back: %s", process.worker_id, error)
+
+    # -- stopping
+
+    def _begin_stop(self, reason: Reason, timeout: float | None) -> None:
+        if self._reason is None:
+            self._reason = reason
+        for slot in self._slots:
+            if slot.process is None:
+                slot.over = True
+            else:
+                slot.process.stop(timeout)
+                if timeout is not None:
+                    slot.kill_at = min(slot.kill_at, time.monotonic() + timeout + _GRACE_S)
+
+    def _kill_late(self) -> None:
+        now = time.monotonic()
+        for slot in self._slots:
+            if slot.process is not None and now >= slot.kill_at:
+                log.warning("worker process %d (%s) did not stop in time", slot.process.pid, slot.process.worker_id)
+                slot.kill_at = math.inf
+                self._give_back(slot.process)
+                slot.process.kill()
+
+    def _kill_all(self) -> None:
+        """Nothing is left behind, also after an error of ours."""
+        for slot in self._slots:
+            if slot.process is not None:
+                slot.process.kill()
+                slot.process.bury()
+
+    # -- timeouts
+
+    def _kill_overdue(self) -> None:
+        now, timeout = time.monotonic(), self._options.task_timeout
+        if timeout is None or now < self._check_timeouts_at:
+            return
+        self._check_timeouts_at = now + self._check_every
+        for process in [slot.process for slot in self._slots if slot.process is not None and not slot.process.killed]:
+            overdue = [(lane, at, claim) for lane, at, claim in process.board.running() if now - at / 1e9 >= timeout]
+            # First the failure, then the kill: the other way round, a worker that looks for work just then would make
+            # the attempt a loss.
+            unfailed = [claim for _, _, claim in overdue if not self._fail(claim)]
+            if any(process.board.started_ns(lane) == at for lane, at, _ in overdue):
+                process.overdue = unfailed
+                self._give_back(process, but=unfailed)
+                process.kill()
+
+    def _fail(self, claim: TaskClaim) -> bool:
+        """Whether the failure is stored, or the claim gone."""
+        log.warning("task %r of instance %r timed out", claim.task_id, claim.instance_id)
+        try:
+            with self._store.transaction(_FAIL_FIRST_S) as tx:
+                tx.fail_task(claim, f"timed out after {self._options.task_timeout:g} s")
+        except ClaimLostError:
+            return True
+        except TRANSIENT as error:
+            log.warning("the failure of task %r could not be stored: %s", claim.task_id, error)
+            return False
+        self._failed += 1
+        return True
+
+
+def reap_orphans(own: Collection[int]) -> None:
+    """As process 1, bury what others have left behind. Our own processes, ``own``, are buried where they belong."""
+    with suppress(ChildProcessError):
+        while (dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+            if dead.si_pid in own:
+                return  # it is dealt with on its own way, and the others in the next round
+            os.waitpid(dead.si_pid, 0)
