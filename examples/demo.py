@@ -65,10 +65,7 @@ def show(store: SqliteClaimStore, folder: Path, files: list[str]) -> int:
         print(f"process {process.pid} did {sum(task.worker_id == worker_of(process) for task in tasks.values())} tasks")
     print(f"{len(tasks) / took:.0f} tasks a second, in {took:.1f} s")
     for file, after in back_after.items():
-        by = tasks[file].worker_id
-        print(
-            f"{Path(file).name} was killed half-way: {after:.2f} s later others could have it; {by} did it in its turn"
-        )
+        print(f"{Path(file).name} was killed half-way: back in the list {after:.2f} s later, done in its turn")
 
     wrong = [] if statuses == [0, 0] else [f"the maps ended with {statuses}"]
     wrong += verify(tasks, files, held, folder / "compressed")
@@ -114,13 +111,14 @@ def kill(store: SqliteClaimStore, process: subprocess.Popen[bytes]) -> tuple[dic
     """Kill the process and its commands while they run; the files they were at with their tasks, and when."""
     while True:
         os.kill(process.pid, signal.SIGSTOP)  # so that it starts nothing while we look
-        print(os.waitpid(process.pid, os.WUNTRACED))
+        os.waitpid(process.pid, os.WUNTRACED)
         claimed = store.list_tasks(NAME, states=[TaskState.CLAIMED])
         held = {os.fsdecode(task.input): task.task_id for task in claimed if task.worker_id == worker_of(process)}
         commands = children(process.pid)
         if len(held) == len(commands) == JOBS:
             break
         os.kill(process.pid, signal.SIGCONT)
+        time.sleep(0.01)
     killed_at = time.monotonic()
     for pid in [*commands, process.pid]:
         os.kill(pid, signal.SIGKILL)
