@@ -10,7 +10,7 @@ CORE := $(shell scripts/has-c-toolchain && echo c || echo python)
 FOR_TEST := .venv/.installed-test-$(CORE)
 FOR_CHECK := .venv/.installed-check-$(CORE)
 
-# The machine's cores; 2 is what the test processes get along with at the least.
+# Test processes at a time; some tests start several more for themselves.
 JOBS ?= 2
 PYTEST := $(PY) -m pytest
 
