@@ -202,7 +202,7 @@ def _renew(db: Database, claim: TaskClaim, ttl: int | None) -> TaskClaim:
 
 
 def _complete(db: Database, claim: TaskClaim, output: bytes) -> None:
-    settling.complete(db, [claiming.held_row(db, claim)], [output])
+    settling.complete_one(db, claiming.held_row(db, claim), output)
 
 
 def _fail(db: Database, claim: TaskClaim, error: str, retry: bool, retry_in: int | None) -> None:

@@ -30,6 +30,8 @@ def shown(value: object) -> str:
 
 def name(argument: str, value: object, *, empty: bool = False) -> str:
     """A name: valid UTF-8, no NUL, 1 to 256 bytes (0 where ``empty`` allows it)."""
+    if type(value) is str and 0 < len(value) <= NAME_BYTES_MAX and value.isascii() and "\0" not in value:
+        return value
     if not isinstance(value, str):
         raise InvalidArgumentError(f"{argument} must be a str, not {type(value).__name__}: {shown(value)}")
     if type(value) is not str:

@@ -164,11 +164,10 @@ def held_rows(db: Database, claims: Iterable[TaskClaim]) -> list[tuple[Any, ...]
     The claim's hint saves a look-up by name; whatever it says, the names and the token decide.
     """
     claims = list(claims)
-    hints = [claim._row for claim in claims if claim._row > 0]
-    if len(hints) > 1:
-        by_id = {row[0]: row for row in db.rows(sql.claims_by_row, apsw.carray(array("q", hints)))}
-    else:
-        by_id = {row[0]: row for hint in hints for row in db.rows(sql.claim_by_row, hint)}
+    by_id: dict[int, tuple[Any, ...]] = {}
+    if claims:
+        hints = apsw.carray(array("q", [claim._row for claim in claims]))
+        by_id = {row[0]: row for row in db.rows(sql.claims_by_row, hints)}
     return [_checked(db, claim, by_id.get(claim._row)) for claim in claims]
 
 
@@ -185,7 +184,8 @@ def _checked(db: Database, claim: TaskClaim, row: tuple[Any, ...] | None) -> tup
 
 def held_row(db: Database, claim: TaskClaim) -> tuple[Any, ...]:
     """The claim's row of ``claim_by_row``; ``ClaimLostError`` where it is no longer the task's."""
-    row = held_rows(db, (claim,))[0]
+    found = db.rows(sql.claim_by_row, claim._row)
+    row = _checked(db, claim, found[0] if found else None)
     if row is None:
         raise ClaimLostError(
             f"the claim of {claim.worker_id!r} on task {claim.task_id!r} of instance {claim.instance_id!r} (token {claim.token}) "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from os import getpid
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import apsw
@@ -35,6 +36,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Rows = list[tuple[Any, ...]]
 
+_BEGIN_WRITE = sql.begin_write
+_COMMIT = sql.commit
 # How often looking for work asks the kernel who is still alive: one call a session.
 PROBE_EVERY_US = 500_000
 
@@ -122,7 +125,7 @@ class Database:
 
     def close(self) -> None:
         """Close the connection and end this store's presence and sessions. May be called twice."""
-        if os.getpid() != forks.current_pid():
+        if getpid() != forks.pid:
             self._closed = True
             return
         with self._lock:
@@ -151,8 +154,13 @@ class Database:
             self.sessions = None
 
     def _acquire(self, timeout: float | None = None) -> None:
-        if not self._lock.acquire(timeout=max(self.busy_timeout if timeout is None else timeout, 0.001)):
-            raise StoreBusyError(f"{self.path}: another thread of this process is using the store")
+        lock = self._lock
+        if not lock.acquire(blocking=False):
+            wait = self.busy_timeout if timeout is None else timeout
+            if not lock.acquire(timeout=min(wait, threading.TIMEOUT_MAX)):
+                raise StoreBusyError(f"{self.path}: another thread of this process is using the store")
+        if self._connection is not None and getpid() == forks.pid:
+            return
         try:
             if self._closed:
                 raise StoreClosedError(f"{self.path}: the store is closed")
@@ -172,8 +180,18 @@ class Database:
         would matter, so it is synced, after the lock is free, before this returns."""
         self._acquire()
         try:
-            self.refuse_writes()
-            result = self._in_transaction(sql.begin_write, operation, *args, **kwargs)
+            if self.read_only or self.in_transaction:
+                self.refuse_writes()
+            execute = self.execute
+            try:
+                execute(_BEGIN_WRITE)
+                self.time.write(execute)
+                result = operation(self, *args, **kwargs)
+                execute(_COMMIT)
+                self.lanes.saved()
+            except BaseException as error:
+                self._undone(error)
+                raise
         finally:
             self._lock.release()
         if durable and self.durable:
@@ -186,7 +204,15 @@ class Database:
         try:
             if self.in_transaction:
                 return operation(self, *args, **kwargs)
-            return self._in_transaction(sql.begin_read, operation, *args, **kwargs)
+            try:
+                self.execute(sql.begin_read)
+                self.time.read()
+                result = operation(self, *args, **kwargs)
+                self.execute(_COMMIT)
+                return result
+            except BaseException as error:
+                self._undone(error)
+                raise
         finally:
             self._lock.release()
 
@@ -197,26 +223,12 @@ class Database:
         if self.in_transaction:
             raise InvalidStateError("this thread has a transaction open: call the method on its tx")
 
-    def _in_transaction(
-        self, begin: str, operation: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        connection = self._connection
-        assert connection is not None
-        try:
-            connection.execute(begin)
-            if begin is sql.begin_write:
-                self.time.write(connection)
-            else:
-                self.time.read()
-            result = operation(self, *args, **kwargs)
-            connection.execute(sql.commit)
-            self.lanes.saved()
-            return result
-        except BaseException as error:
-            self.undo()
-            if isinstance(error, apsw.Error):
-                raise translate(error, self.path, connection.system_errno) from error
-            raise
+    def _undone(self, error: BaseException) -> None:
+        """Roll back after an error, and raise ours where it is one of SQLite's."""
+        system_errno = self.connection.system_errno
+        self.undo()
+        if isinstance(error, apsw.Error):
+            raise translate(error, self.path, system_errno) from error
 
     def undo(self) -> None:
         """Roll back whatever is open, and forget what was learned within it."""
@@ -254,7 +266,7 @@ class Database:
         try:
             connection.execute(sql.savepoint)
             try:
-                self.time.write(connection)
+                self.time.write(self.execute)
                 result = operation(self, *args, **kwargs)
             except BaseException:
                 self.lanes.forget()

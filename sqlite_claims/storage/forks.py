@@ -39,7 +39,8 @@ _registry_lock = threading.RLock()
 _ready: list[Forkable] = []
 _not_ready: list[Forkable] = []
 _poisoned: set[str] = set()
-_pid = os.getpid()
+pid = os.getpid()
+"""The process whose forks have been followed."""
 
 
 def register(store: Forkable) -> None:
@@ -50,7 +51,7 @@ def register(store: Forkable) -> None:
 
 def guard(path: str) -> None:
     """Raise where this process must not touch the file."""
-    if os.getpid() != _pid:
+    if os.getpid() != pid:
         _adopt_unhooked_fork()
     if _poisoned and path in _poisoned:
         raise StoreClosedError(
@@ -61,8 +62,8 @@ def guard(path: str) -> None:
 
 def _adopt_unhooked_fork() -> None:
     """A fork that ran no hooks: whatever was open belongs to the parent."""
-    global _pid
-    _pid = os.getpid()
+    global pid
+    pid = os.getpid()
     for store in list(_stores):
         _poisoned.add(store.path)
         store.after_fork_in_child(usable=False)
@@ -83,8 +84,8 @@ def _after_in_parent() -> None:
 
 
 def _after_in_child() -> None:
-    global _pid
-    _pid = os.getpid()
+    global pid
+    pid = os.getpid()
     # One store that stayed open spoils every other on that file: the lock tables are by file, not by connection.
     _poisoned.update(store.path for store in _not_ready)
     for store in _ready:
@@ -102,11 +103,6 @@ def _release() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
-
-
-def current_pid() -> int:
-    """The process whose forks have been followed."""
-    return _pid
 
 
 def leak(connection: object) -> None:

@@ -17,18 +17,25 @@ from .statements import sql
 from .states import BROKEN, CALLED_OFF, DONE, FAILED, PAUSED
 
 
+def complete_one(db: Database, row: tuple[Any, ...], output: bytes) -> None:
+    """Complete the task of this row of ``claim_by_row``. (As ``complete`` for one, a third faster.)"""
+    if row[7] or row[10] or row[13] or row[14] == 1:
+        complete(db, [row], [output])
+        return
+    # Nothing follows from it but the count: no error to forget, no dependents, and the instance goes on.
+    db.execute(sql.complete_one, (row[0], db.time.wall))
+    if output:
+        db.execute(sql.store_output, (row[0], output))
+    db.execute(sql.count_ended, (row[6], 1, 0, 0, 0))
+
+
 def complete(db: Database, rows: Sequence[tuple[Any, ...]], outputs: Sequence[bytes]) -> None:
     """Complete the tasks of these rows of ``claim_by_row``."""
     wall = db.time.wall
-    if len(rows) == 1:
-        db.execute(sql.complete_one, (rows[0][0], wall))
-        if outputs[0]:
-            db.execute(sql.store_output, (rows[0][0], outputs[0]))
-    else:
-        db.execute(sql.complete_many, (apsw.carray(array("q", [row[0] for row in rows])), wall))
-        stored = [(row[0], output) for row, output in zip(rows, outputs, strict=True) if output]
-        if stored:
-            db.executemany(sql.store_output, stored)
+    db.execute(sql.complete_many, (apsw.carray(array("q", [row[0] for row in rows])), wall))
+    stored = [(row[0], output) for row, output in zip(rows, outputs, strict=True) if output]
+    if stored:
+        db.executemany(sql.store_output, stored)
     unblocked: Counter[int] = Counter()
     for row in rows:
         if row[7] or row[10]:  # it has failed or was lost before, so there may be an error to forget

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import apsw
@@ -20,8 +21,8 @@ _EPOCH = 32
 _EPOCHS_PER_COPY = 1 << 16
 
 
-def _stored(connection: apsw.Connection) -> tuple[Any, ...]:
-    return connection.execute(sql.meta_timeline).fetchall()[0]
+def _stored(execute: Callable[..., apsw.Cursor]) -> tuple[Any, ...]:
+    return execute(sql.meta_timeline).fetchall()[0]
 
 
 class Timeline:
@@ -47,7 +48,7 @@ class Timeline:
         """Whether the machine has slept since leases were last prolonged, as far as this process knows."""
         return self.clock.boot_us() - self.clock.awake_us() - self._sleep >= SLEEP_US_MIN
 
-    def write(self, connection: apsw.Connection) -> None:
+    def write(self, execute: Callable[..., apsw.Cursor]) -> None:
         """Take the time for an operation that holds the write lock, and settle what the passing of time demands."""
         clock = self.clock
         boot = clock.boot_us()
@@ -55,13 +56,13 @@ class Timeline:
         self.wall = clock.wall_us()
         sleep = boot - clock.awake_us()
         if sleep - self._sleep >= SLEEP_US_MIN:
-            _, _, seen, known, _, _ = _stored(connection)
+            _, _, seen, known, _, _ = _stored(execute)
             if sleep - known >= SLEEP_US_MIN:
-                connection.execute(sql.prolong_leases, (sleep - known, seen))
-                connection.execute(sql.set_sleep, (sleep,))
+                execute(sql.prolong_leases, (sleep - known, seen))
+                execute(sql.set_sleep, (sleep,))
             self._sleep = sleep
         if now - self._seen >= SEEN_EVERY_US:
-            connection.execute(sql.set_seen, (now,))
+            execute(sql.set_seen, (now,))
             self._seen = now
 
     def lease_left(self, lease_expires: int) -> int:
@@ -71,7 +72,7 @@ class Timeline:
 
     def load(self, connection: apsw.Connection) -> bool:
         """Read the file's timeline. ``False`` where a new boot or a backup's first use has to be written down."""
-        boot_id, anchor, seen, sleep, floor, is_copy = _stored(connection)
+        boot_id, anchor, seen, sleep, floor, is_copy = _stored(connection.execute)
         boot = self.clock.boot_us()
         same = not is_copy and boot_id == self.clock.boot_id() and boot + anchor >= seen - SEEN_EVERY_US
         # A store that may not write still needs a time that fits what is stored.
@@ -88,7 +89,7 @@ class Timeline:
         connection.execute(sql.begin_write)
         try:
             if not self.load(connection):
-                *_, floor, is_copy = _stored(connection)
+                *_, floor, is_copy = _stored(connection.execute)
                 if not is_copy and sessions.anyone_present():
                     raise StoreUnavailableError(
                         f"{path}: in use by processes that see another boot of the machine (a container with a boot id of "
