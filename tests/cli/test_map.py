@@ -35,16 +35,19 @@ def test_where_the_kernel_cannot_tell_who_lives_claims_end_by_time_and_are_renew
         monkeypatch.setattr(module, "TTL_S", 60.0)
     monkeypatch.setattr(loop, "_RENEW_S", 0.0)
     renewed: list[Any] = []
+    gate = cli.folder / "gate"
+    os.mkfifo(gate)
     renew = SqliteClaimStore.renew_task_claims
 
     def count(store: SqliteClaimStore, claims: Any, ttl: Any) -> Any:
         done = renew(store, claims, ttl)
+        if done[0] and not renewed:
+            gate.write_text("go on\n")
         renewed.extend(done[0])
         return done
 
     monkeypatch.setattr(SqliteClaimStore, "renew_task_claims", count)
-    assert cli("map", cli.file("in", "a\n"), "--", "sh", "-c", "echo out").status == 0
-    assert renewed
+    assert cli("map", cli.file("in", "a\n"), "--", "sh", "-c", f"read _ < {gate}").status == 0
     assert all(claim.expires_at - claim.claimed_at >= 60 for claim in renewed)
 
 

@@ -248,5 +248,5 @@ def test_a_result_whose_claim_was_released_by_hand_is_refused(runs: Runs) -> Non
         os.kill(process.pid, signal.SIGINT)
         runs.let_go("a")
         ended = runs.finish(process)
-        assert "1 results were not stored" in ended.err
+        assert "given to others or cancelled: 1 results" in ended.err
         assert store.get_task(task.instance_id, task.task_id).worker_id == "thief"

@@ -126,7 +126,7 @@ def _report(outcome: Outcome, plan: Plan, database: str, progress: Progress, too
             f"sqlite-claims ls {database} --instance {plan.instance_id} --state failed"
         )
     if outcome.lost:
-        progress.say(f"{outcome.lost} results were not stored: their tasks had been given to others or cancelled")
+        progress.say(f"not stored, since their tasks had been given to others or cancelled: {outcome.lost} results")
     if took is not None:
         rate = (outcome.completed + outcome.failed) / max(took, 0.001)
         progress.say(f"{outcome.completed} done and {outcome.failed} failed in this run; {span(took)}, {rate:.1f}/s")

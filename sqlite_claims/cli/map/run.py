@@ -242,12 +242,12 @@ class MapRun:
             self._forget(good)
         for running in over:
             if running.error is not None:
-                self._fail(running, running.error)
+                self._fail(running)
                 self._forget([running])
         self._look_again = 0.0
 
-    def _fail(self, running: Running, error: str) -> None:
-        claim, retry = running.claim, False
+    def _fail(self, running: Running) -> None:
+        claim, error, retry = running.claim, running.failure, False
         if running.may_retry and self._plan.retries:
             retry = self._store.get_task(claim.instance_id, claim.task_id).failures < self._plan.retries
         try:
@@ -277,9 +277,8 @@ class MapRun:
 
     def _note_interrupt(self) -> None:
         self._stopping = True
-        if self._running:
-            number = len(self._running)
-            self._progress.say(f"interrupted: {number} running may finish; interrupt again to kill them")
+        # Said whatever is known of what runs: a command may have been started just now.
+        self._progress.say("interrupted: running commands may finish; interrupt again to kill them")
 
     def _stop(self, problem: str | None, status: int) -> None:
         """Start nothing more. The first problem counts."""

@@ -89,14 +89,16 @@ class Running:
 
     @property
     def is_read(self) -> bool:
-        """Whether all of its output has been passed on. Then ``error`` is complete."""
-        if any(relay.fileno() >= 0 for relay in self.relays):
-            return False
-        if self.error is not None and self._err is not None:
-            last = bytes(self._err.kept[-_ERROR_BYTES:]).decode("utf-8", "backslashreplace")
-            self.error = "\n".join([self.error, *last.splitlines()[-_ERROR_LINES:]])
-            self._err = None
-        return True
+        """Whether all of its output has been passed on."""
+        return all(relay.fileno() < 0 for relay in self.relays)
+
+    @property
+    def failure(self) -> str:
+        """``error`` and the last lines of its standard error."""
+        if self._err is None:
+            return self.error or ""
+        last = bytes(self._err.kept[-_ERROR_BYTES:]).decode("utf-8", "backslashreplace")
+        return "\n".join([self.error or "", *last.splitlines()[-_ERROR_LINES:]])
 
     @property
     def output(self) -> bytes:
