@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .context import FailTask, RunSummary, SnoozeTask, TaskContext
-    from .durable_map import durable_map
+    from .durable import durable_map
     from .handle import WorkerHandle
     from .pool import WorkerPool, WorkerStartError
     from .pooled import PooledWorker
@@ -29,7 +29,7 @@ _HOMES = {
     "WorkerHandle": "handle",
     "WorkerPool": "pool",
     "WorkerStartError": "pool",
-    "durable_map": "durable_map",
+    "durable_map": "durable",
 }
 
 __all__ = [

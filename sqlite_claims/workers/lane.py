@@ -56,7 +56,7 @@ class Lane:
         ran = 0
         spent = 0.0
         while spent < BATCH_SECONDS and (task := self._next()) is not None:
-            result = execute(self._run.handler(task.kind), task, self._run.loop)
+            result = execute(self._run.handler(task.kind), task, self._run.wait_for)
             self._end(task, result)
             ran += 1
             spent = time.monotonic() - began

@@ -10,18 +10,21 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Awaitable, Iterable
+from typing import TYPE_CHECKING, Any
 
 from ..errors import BackendError
 from ..model import ClaimedTask, TaskClaim
 from .context import Reason, RunSummary, TaskContext
-from .execute import Failure, LoopThread
+from .execute import Failure
 from .idle import OpenWork
 from .lane import BATCH_SECONDS, Lane, key
 from .options import WorkerOptions, WorkerStore
 from .registry import Handler, HandlerTable
 from .settling import TRANSIENT, Board, Settler, log
+
+if TYPE_CHECKING:
+    from .coroutines import LoopThread
 
 # A stop is noticed this soon by a lane that waits for work.
 _NAP_S_MAX = 0.25
@@ -46,7 +49,7 @@ class Run:
         self.options = options
         self.board = board
         self.settler = Settler(store, lambda: time.monotonic() >= self._deadline, board)
-        self.loop = LoopThread()
+        self._loop: LoopThread | None = None
         self.wake = threading.Event()
         self.stopping = False
         self.by_handler = False
@@ -83,7 +86,8 @@ class Run:
                     pause = BATCH_SECONDS
                 self.wake.wait(pause)
                 self.wake.clear()
-        self.loop.stop(_LEAVE_AFTER_S)
+        if self._loop is not None:
+            self._loop.stop(_LEAVE_AFTER_S)
         if self._error is not None:
             raise self._error
         return RunSummary(self._reason, self.settler.completed, self.settler.failed, self.settler.lost)
@@ -117,6 +121,15 @@ class Run:
         handler = self._handlers.find(kind)
         assert handler is not None, f"the store gave a task of kind {kind!r}, which was not asked for"
         return handler
+
+    def wait_for(self, awaitable: Awaitable[Any], task: TaskContext) -> Any:
+        """Run a handler's coroutine to its end, on the one event loop of the run."""
+        if self._loop is None:
+            from .coroutines import LoopThread
+
+            with self._lock:
+                self._loop = self._loop or LoopThread()
+        return self._loop.wait_for(awaitable, task)
 
     def expect(self, at: float) -> None:
         """Be awake at that time of the monotonic clock."""
