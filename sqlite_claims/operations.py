@@ -15,6 +15,8 @@ from .storage import adding, claiming, reading, settling, signals
 from .storage.database import Database
 
 T = TypeVar("T")
+# Only a longer span can reach past the last date there is: a hundred years.
+_LONG_US = 100 * 365 * 86_400 * 1_000_000
 
 
 class Operations(ClaimWriter):
@@ -33,7 +35,10 @@ class Operations(ClaimWriter):
         return self._db.time.clock.wall_us()
 
     def _ttl(self, ttl: Duration | None) -> int | None:
-        return None if ttl is None else validate.duration_us("ttl", ttl, wall_us=self._wall())
+        if ttl is None:
+            return None
+        us = validate.duration_us("ttl", ttl)
+        return us if us < _LONG_US else validate.duration_us("ttl", ttl, wall_us=self._wall())
 
     # -- the trait
 
@@ -202,7 +207,8 @@ def _renew(db: Database, claim: TaskClaim, ttl: int | None) -> TaskClaim:
 
 
 def _complete(db: Database, claim: TaskClaim, output: bytes) -> None:
-    settling.complete_one(db, claiming.held_row(db, claim), output)
+    if not (claim._row and settling.complete_plain(db, claim, output)):
+        settling.complete(db, [claiming.held_row(db, claim)], [output])
 
 
 def _fail(db: Database, claim: TaskClaim, error: str, retry: bool, retry_in: int | None) -> None:

@@ -80,7 +80,6 @@ class SqliteClaimStore(Operations, TaskClaimStore):
             clock=clock,
         )
         self._db.probe_every_us = self._probe_every_us
-        # Whether the last look for work under the write lock found some. Else the next one looks without it first.
         self._found_work = True
 
     def __repr__(self) -> str:
@@ -122,11 +121,12 @@ class SqliteClaimStore(Operations, TaskClaimStore):
         return found
 
     def _claim_available(self, *args: Any) -> list[ClaimedTask]:
+        # Whether the last look found work tells whether this one should take the write lock at once.
         if not self._found_work:
             self._db.refuse_writes()
             if not self._read(claiming.any_available, args[3], args[4]):
                 return []
-        claimed = super()._claim_available(*args)
+        claimed = self._db.write(claiming.claim_available, False, *args)
         self._found_work = bool(claimed)
         return claimed
 

@@ -89,7 +89,7 @@ def claim_maker(db: Database, worker_id: str, wall: int, ttl: int | None) -> Cal
     claimed_at = wall / 1e6
     clock = db.time.clock
     expires_at = None if ttl is None else (wall + ttl) / 1e6
-    ends = None if ttl is None else clock.awake_us() + ttl
+    ends = None if ttl is None else db.time.awake(db.time.now + ttl)
     return lambda instance_id, task_id, token, row: TaskClaim(
         instance_id, task_id, worker_id, claimed_at, expires_at, token, ends, clock, row
     )
@@ -198,7 +198,7 @@ def renew(db: Database, claim: TaskClaim, ttl: int | None, row: tuple[Any, ...])
     """Set the expiry to now + ``ttl``."""
     now, wall = db.time.now, db.time.wall
     db.execute(sql.set_expiry, (row[0], None if ttl is None else now + ttl, None if ttl is None else wall + ttl))
-    ends = None if ttl is None else db.time.clock.awake_us() + ttl
+    ends = None if ttl is None else db.time.awake(now + ttl)
     expires_at = None if ttl is None else (wall + ttl) / 1e6
     return TaskClaim(
         claim.instance_id, claim.task_id, row[11], row[12] / 1e6, expires_at, claim.token, ends, db.time.clock, row[0]

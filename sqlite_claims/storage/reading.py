@@ -91,7 +91,7 @@ def _task_info(db: Database, row: tuple[Any, ...]) -> TaskInfo:
 
 def _claim(db: Database, row: tuple[Any, ...]) -> TaskClaim:
     id, instance_id, task_id, worker, started, expires, token, lease_expires = row
-    ends = None if lease_expires is None else db.time.clock.awake_us() + db.time.lease_left(lease_expires)
+    ends = None if lease_expires is None else db.time.lease_ends(lease_expires)
     expires_at = None if expires is None else expires / 1e6
     return TaskClaim(instance_id, task_id, worker, started / 1e6, expires_at, token, ends, db.time.clock, id)
 

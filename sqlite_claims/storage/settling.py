@@ -17,16 +17,20 @@ from .statements import sql
 from .states import BROKEN, CALLED_OFF, DONE, FAILED, PAUSED
 
 
-def complete_one(db: Database, row: tuple[Any, ...], output: bytes) -> None:
-    """Complete the task of this row of ``claim_by_row``. (As ``complete`` for one, a third faster.)"""
-    if row[7] or row[10] or row[13] or row[14] == 1:
-        complete(db, [row], [output])
-        return
-    # Nothing follows from it but the count: no error to forget, no dependents, and the instance goes on.
-    db.execute(sql.complete_one, (row[0], db.time.wall))
+def complete_plain(db: Database, claim: TaskClaim, output: bytes) -> bool:
+    """Complete the claim's task in the fewest steps, if nothing follows from it but the count; else do nothing and say
+    ``False``. (A third faster than ``complete``, which serves every case.)"""
+    row = claim._row
+    try:
+        db.execute(sql.complete_plain, (row, db.time.wall, claim.token, claim.task_id, claim.instance_id))
+    except (TypeError, ValueError, OverflowError):
+        return False  # a claim that was tampered with
+    if not db.changes():
+        return False
     if output:
-        db.execute(sql.store_output, (row[0], output))
-    db.execute(sql.count_ended, (row[6], 1, 0, 0, 0))
+        db.execute(sql.store_output, (row, output))
+    db.execute(sql.count_completed, (claim.instance_id,))
+    return True
 
 
 def complete(db: Database, rows: Sequence[tuple[Any, ...]], outputs: Sequence[bytes]) -> None:

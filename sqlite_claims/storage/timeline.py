@@ -28,7 +28,7 @@ def _stored(execute: Callable[..., apsw.Cursor]) -> tuple[Any, ...]:
 class Timeline:
     """One store's view of store time. ``now`` and ``wall`` are read once an operation, under the write lock."""
 
-    __slots__ = ("_anchor", "_seen", "_sleep", "clock", "now", "token_floor", "wall")
+    __slots__ = ("_anchor", "_lag", "_looked", "_seen", "_sleep", "clock", "now", "token_floor", "wall")
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -38,37 +38,48 @@ class Timeline:
         self._anchor = 0
         self._seen = 0
         self._sleep = 0
+        self._lag = 0  # boot clock - awake clock
+        self._looked = 0  # at it, by the boot clock
 
     def read(self) -> None:
         """Take the time for an operation that only reads."""
-        self.now = self.clock.boot_us() + self._anchor
+        self._take()
         self.wall = self.clock.wall_us()
 
+    def _take(self) -> bool:
+        """Read the boot clock. Returns whether the machine has slept since leases were last prolonged for it, as far
+        as this process knows. (No sleep is longer than the time since the last look at it.)"""
+        boot = self.clock.boot_us()
+        self.now = boot + self._anchor
+        if boot - self._looked >= SLEEP_US_MIN:
+            self._looked = boot
+            self._lag = boot - self.clock.awake_us()
+        return self._lag - self._sleep >= SLEEP_US_MIN
+
     def slept(self) -> bool:
-        """Whether the machine has slept since leases were last prolonged, as far as this process knows."""
-        return self.clock.boot_us() - self.clock.awake_us() - self._sleep >= SLEEP_US_MIN
+        """Whether leases have to be prolonged for a sleep of the machine before they are judged."""
+        return self._lag - self._sleep >= SLEEP_US_MIN
+
+    def awake(self, moment: int) -> int:
+        """A moment of store time, no earlier than the last sleep, on the awake clock."""
+        return moment - self._anchor - self._lag
 
     def write(self, execute: Callable[..., apsw.Cursor]) -> None:
         """Take the time for an operation that holds the write lock, and settle what the passing of time demands."""
-        clock = self.clock
-        boot = clock.boot_us()
-        self.now = now = boot + self._anchor
-        self.wall = clock.wall_us()
-        sleep = boot - clock.awake_us()
-        if sleep - self._sleep >= SLEEP_US_MIN:
+        if self._take():
             _, _, seen, known, _, _ = _stored(execute)
-            if sleep - known >= SLEEP_US_MIN:
-                execute(sql.prolong_leases, (sleep - known, seen))
-                execute(sql.set_sleep, (sleep,))
-            self._sleep = sleep
-        if now - self._seen >= SEEN_EVERY_US:
-            execute(sql.set_seen, (now,))
-            self._seen = now
+            if self._lag - known >= SLEEP_US_MIN:
+                execute(sql.prolong_leases, (self._lag - known, seen))
+                execute(sql.set_sleep, (self._lag,))
+            self._sleep = self._lag
+        self.wall = self.clock.wall_us()
+        if self.now - self._seen >= SEEN_EVERY_US:
+            execute(sql.set_seen, (self.now,))
+            self._seen = self.now
 
-    def lease_left(self, lease_expires: int) -> int:
-        """Microseconds until a lease ends, sleep that isn't granted yet included."""
-        pending = self.clock.boot_us() - self.clock.awake_us() - self._sleep
-        return lease_expires - self.now + (pending if pending >= SLEEP_US_MIN else 0)
+    def lease_ends(self, lease_expires: int) -> int:
+        """When a stored lease ends on the awake clock, sleep that isn't granted yet included."""
+        return self.awake(lease_expires) + (self._lag - self._sleep if self.slept() else 0)
 
     def load(self, connection: apsw.Connection) -> bool:
         """Read the file's timeline. ``False`` where a new boot or a backup's first use has to be written down."""
@@ -78,6 +89,8 @@ class Timeline:
         # A store that may not write still needs a time that fits what is stored.
         self._anchor = anchor if same else seen + SEEN_EVERY_US - boot
         self._seen, self._sleep, self.token_floor = seen, sleep, floor
+        self._looked = boot
+        self._lag = boot - self.clock.awake_us()
         return same
 
     def start(self, connection: apsw.Connection, path: str, sessions: SessionFile) -> None:
@@ -96,9 +109,8 @@ class Timeline:
                         "its own?); share the host's /proc/sys/kernel/random/boot_id, or use one container"
                     )
                 epoch = (floor >> _EPOCH) + (_EPOCHS_PER_COPY if is_copy else 1)
-                boot = self.clock.boot_us()
-                self._sleep = boot - self.clock.awake_us()
-                self._seen = boot + self._anchor
+                self._sleep = self._lag
+                self._seen = self.clock.boot_us() + self._anchor
                 self.token_floor = epoch << _EPOCH
                 connection.execute(sql.end_all_claims)
                 connection.execute(sql.end_all_sessions)

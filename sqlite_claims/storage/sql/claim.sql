@@ -65,20 +65,17 @@ WHERE id = ?1;
 -- Claims by the hint of their rows; the caller checks names and token.
 -- name: claims_by_row
 SELECT t.id, i.name, t.name, t.token, t.state, i.state, t.instance, t.failures, t.max_attempts, t.policy, t.losses,
-    t.worker, t.started_wall, EXISTS (SELECT 1 FROM claims_dependency d WHERE d.depends_on = t.id),
-    i.total - i.completed - i.failed - i.cancelled
+    t.worker, t.started_wall, EXISTS (SELECT 1 FROM claims_dependency d WHERE d.depends_on = t.id)
 FROM carray(?1) c CROSS JOIN claims_task t ON t.id = c.value CROSS JOIN claims_instance i ON i.id = t.instance;
 
 -- name: claim_by_row
 SELECT t.id, i.name, t.name, t.token, t.state, i.state, t.instance, t.failures, t.max_attempts, t.policy, t.losses,
-    t.worker, t.started_wall, EXISTS (SELECT 1 FROM claims_dependency d WHERE d.depends_on = t.id),
-    i.total - i.completed - i.failed - i.cancelled
+    t.worker, t.started_wall, EXISTS (SELECT 1 FROM claims_dependency d WHERE d.depends_on = t.id)
 FROM claims_task t CROSS JOIN claims_instance i ON i.id = t.instance
 WHERE t.id = ?1;
 
 -- name: claim_by_name
 SELECT t.id, i.name, t.name, t.token, t.state, i.state, t.instance, t.failures, t.max_attempts, t.policy, t.losses,
-    t.worker, t.started_wall, EXISTS (SELECT 1 FROM claims_dependency d WHERE d.depends_on = t.id),
-    i.total - i.completed - i.failed - i.cancelled
+    t.worker, t.started_wall, EXISTS (SELECT 1 FROM claims_dependency d WHERE d.depends_on = t.id)
 FROM claims_instance i CROSS JOIN claims_task t ON t.instance = i.id AND t.name = ?2
 WHERE i.name = ?1;

@@ -1,10 +1,17 @@
 -- Completing, failing, and what follows for others.
 
--- name: complete_one
+-- Checked and done in one step, where nothing follows but the count: for the caller's claim, never tried
+-- or lost before, and without dependents.
+-- name: complete_plain
 UPDATE claims_task
 SET state = 3, next_at = NULL, session = NULL, lease_expires = NULL, expires_wall = NULL, finished_wall = ?2,
     lane = iif(lane > 0, lane - 4294967296, lane + 4294967296)
-WHERE id = ?1;
+WHERE id = ?1 AND token = ?3 AND state = 2 AND name = ?4 AND failures = 0 AND losses = 0
+    AND instance = (SELECT id FROM claims_instance WHERE name = ?5 AND total - completed - failed - cancelled > 1)
+    AND NOT EXISTS (SELECT 1 FROM claims_dependency WHERE depends_on = ?1);
+
+-- name: count_completed
+UPDATE claims_instance SET completed = completed + 1 WHERE name = ?;
 
 -- name: complete_many
 UPDATE claims_task
