@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.util import find_spec
@@ -40,14 +39,17 @@ class Bench:
         module = import_module("sqlite_claims.store")
         # Dead sessions are looked for at each look for work, not twice a second of real time.
         eager = type("EagerStore", (module.SqliteClaimStore,), {"_probe_every_us": 0})
-        return eager(self._path, use_c_core=self.implementation == "sqlite-c", clock=self.clock)
+        use_c_core = self.implementation == "sqlite-c"
+        # What these tests are about does not depend on waiting for the disk.
+        return eager(self._path, use_c_core=use_c_core, durability="process", clock=self.clock)
 
     def reopen(self) -> Any:
         """The process ends and starts again."""
-        if self.implementation != "memory":
-            self.store.close()
-            self.store = self.open()
-        return self.store
+        self.go_down()
+        return self.come_up()
+
+    def close(self) -> None:
+        self.store.close()
 
     def kill(self, session: Any) -> None:
         """The process that a session is the life of dies; what is in memory can only pretend."""
@@ -56,19 +58,31 @@ class Bench:
         else:
             session.drop()
 
-    def reboot(self) -> Any:
-        """The machine goes off and on again."""
+    def go_down(self) -> None:
         if self.implementation != "memory":
             self.store.close()
-        self.clock.reboot()
+
+    def come_up(self) -> Any:
         if self.implementation != "memory":
             self.store = self.open()
         return self.store
+
+    def reboot(self) -> Any:
+        """The machine goes off and on again."""
+        self.go_down()
+        self.clock.reboot()
+        return self.come_up()
 
 
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock()
+
+
+@pytest.fixture
+def implementations() -> list[str]:
+    """All there are, the oracle first."""
+    return IMPLEMENTATIONS
 
 
 @pytest.fixture
@@ -83,7 +97,7 @@ def make_bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..
 
     yield make
     for bench in benches:
-        bench.store.close()
+        bench.close()
 
 
 @pytest.fixture(params=IMPLEMENTATIONS)
@@ -104,11 +118,6 @@ def offered(bench: Bench) -> Callable[..., list[str]]:
         return [task.task_id for task in bench.store.find_available_tasks(worker_id, limit, **wanted)]
 
     return offered
-
-
-def long_runs() -> bool:
-    """Whether the long versions of the random tests were asked for."""
-    return os.environ.get("SQLITE_CLAIMS_SOAK") == "1"
 
 
 def snapshot(store: TaskClaimStore) -> list[Any]:

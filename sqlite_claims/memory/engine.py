@@ -240,11 +240,11 @@ class Engine:
             raise NotFoundError(f"There is no instance {instance_id!r}") from None
 
     def add_instance(self, instance_id: str, specs: list[NewTask], definition_hash: str, skip: bool) -> bool:
+        _check_dependencies(instance_id, specs, {})
         if instance_id in self.state.instances:
             if skip:
                 return False
             raise AlreadyExistsError(f"There is an instance {instance_id!r} already")
-        self._check_dependencies(instance_id, specs)
         state = self.state
         state.instances[instance_id] = Instance(instance_id, self._next_seq(), definition_hash, self.wall)
         state.members[instance_id], state.tally[instance_id] = {}, Counter()
@@ -255,29 +255,16 @@ class Engine:
         instance = self.instance(instance_id)
         if instance.state is InstanceState.CANCELLED:
             raise InvalidStateError(f"Instance {instance_id!r} is cancelled")
-        stored = {spec.task_id for spec in specs if (instance_id, spec.task_id) in self.state.tasks}
-        if stored and not skip:
-            raise AlreadyExistsError(f"There is a task {min(stored)!r} in instance {instance_id!r} already")
+        stored = {task.spec.task_id: task for task in self.state.members_of(instance_id)}
+        known = [spec.task_id for spec in specs if spec.task_id in stored]
+        if known and not skip:
+            raise AlreadyExistsError(f"There is a task {known[0]!r} in instance {instance_id!r} already")
         specs = [spec for spec in specs if spec.task_id not in stored]
-        self._check_dependencies(instance_id, specs)
+        _check_dependencies(instance_id, specs, stored)
         if specs and instance.has_ended:
             self._put_instance(instance, InstanceState.IN_PROGRESS)
         self._add(instance_id, specs)
         return len(specs)
-
-    def _check_dependencies(self, instance_id: str, specs: list[NewTask]) -> None:
-        new = {spec.task_id for spec in specs}
-        for spec in specs:
-            for name in spec.depends_on:
-                stored = self.state.tasks.get((instance_id, name))
-                if stored is None and name not in new:
-                    raise InvalidArgumentError(
-                        f"tasks: depends_on of {spec.task_id!r} names {name!r}, which instance {instance_id!r} hasn't"
-                    )
-                if stored is not None and stored.state in (TaskState.FAILED, TaskState.CANCELLED):
-                    raise InvalidStateError(
-                        f"Task {spec.task_id!r} would depend on {name!r}, which is {stored.state}: it could never run"
-                    )
 
     def _add(self, instance_id: str, specs: list[NewTask]) -> None:
         for spec in specs:
@@ -405,6 +392,20 @@ class Engine:
     def _next_seq(self) -> int:
         self.state.next_seq += 1
         return self.state.next_seq
+
+
+def _check_dependencies(instance_id: str, specs: list[NewTask], stored: dict[str, Task]) -> None:
+    new = {spec.task_id for spec in specs}
+    for spec in specs:
+        for name in spec.depends_on:
+            if name not in new and name not in stored:
+                raise InvalidArgumentError(
+                    f"tasks: depends_on of {spec.task_id!r} names {name!r}, which instance {instance_id!r} hasn't"
+                )
+            if name in stored and stored[name].state in (TaskState.FAILED, TaskState.CANCELLED):
+                raise InvalidStateError(
+                    f"Task {spec.task_id!r} would depend on {name!r}, which is {stored[name].state}: it could never run"
+                )
 
 
 def _delay_us(spec: NewTask) -> int:

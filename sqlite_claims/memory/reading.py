@@ -163,8 +163,8 @@ def explanation(engine: Engine, task: Task) -> str:
         unmet=[
             name for name in task.depends_on if engine.state.tasks[task.instance_id, name].state in stands_in_the_way
         ],
-        due_in=waits,
-        waited=-waits,
+        due_in=max(0.0, waits),
+        waited=max(0.0, -waits),
         last_claim=task.is_last_claim,
         workers=len(engine.state.sessions.keys() - engine.dead_sessions),
         wall_us=engine.wall,

@@ -42,16 +42,22 @@ class InMemorySession:
 
     def __init__(self, store: InMemoryClaimStore, id: int, worker_id: str) -> None:
         self._store = store
+        self._is_over = False
         self.id = id
         self.worker_id = worker_id
 
     def close(self) -> None:
         """End the session. May be called twice. Claims still bound to it are lost: settle or release them first."""
-        self._store._end_session(self.id, seen=True)
+        self._end(seen=True)
 
     def kill(self) -> None:
         """For tests: the worker dies. Its claims are lost when somebody next looks for work, and so finds out."""
-        self._store._end_session(self.id, seen=False)
+        self._end(seen=False)
+
+    def _end(self, *, seen: bool) -> None:
+        if not self._is_over:
+            self._is_over = True
+            self._store._end_session(self.id, seen=seen)
 
     def __enter__(self) -> Self:
         return self
