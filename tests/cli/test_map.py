@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import selectors
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from sqlite_claims.cli.map import command, feeder, running
 from sqlite_claims.cli.map import run as loop
 from sqlite_claims.cli.map.command import CannotRunError, Template, describe_end, room_for
+from sqlite_claims.cli.map.output import Relay
 from sqlite_claims.cli.map.progress import BarProgress, NoProgress, PlainProgress, Standing
 from sqlite_claims.errors import StoreBusyError, StoreFullError
 from sqlite_claims.model import TaskState
@@ -136,6 +138,28 @@ def test_no_descriptor_is_left_open(cli: Cli) -> None:
     assert cli("map", "-j", "4", given, "--", "sh", "-c", "exit $(($1 % 2))", "sh").status == 1
     assert cli("map", given, "--", "no-such-program").status == 127
     assert os.listdir("/dev/fd") == before
+
+
+def test_the_selector_lets_go_of_an_output_before_it_is_closed(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A command that is being started has our descriptors for a moment. One that is closed meanwhile stays in the
+    # kernel's set, and its events come under the number that another output has by then.
+    made: list[selectors.DefaultSelector] = []
+    watched: list[bool] = []
+    close = Relay.close
+
+    class Noted(selectors.DefaultSelector):
+        def __init__(self) -> None:
+            super().__init__()
+            made.append(self)
+
+    def look(relay: Relay) -> None:
+        watched.append(relay.fileno() in made[0].get_map())
+        close(relay)
+
+    monkeypatch.setattr(selectors, "DefaultSelector", Noted)
+    monkeypatch.setattr(Relay, "close", look)
+    assert cli("map", cli.file("in", "a\nb\nc\n"), "--", "echo").status == 0
+    assert watched == [False] * 6
 
 
 def test_commands_inherit_their_own_session_and_nothing_else_of_the_store(cli: Cli) -> None:

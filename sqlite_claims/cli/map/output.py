@@ -57,21 +57,20 @@ class Relay:
         self._line = bytearray()  # the unfinished line, or what of it came after that in the file
         self._file: IO[bytes] | None = None
         self.kept = bytearray()
+        self.at_end = False
 
     def fileno(self) -> int:
-        """Where it reads from; -1 at the end."""
+        """Where it reads from; -1 once closed."""
         return self._descriptor
 
     def pump(self) -> bool:
-        """Pass on what is there, in one read. ``False`` where nothing is, for now or for good."""
-        if self._descriptor < 0:
-            return False
+        """Pass on what is there, in one read. ``False`` where nothing is, for now or ``at_end``."""
         try:
             data = os.read(self._descriptor, _READ_BYTES)
         except BlockingIOError:
             return False
         if not data:
-            self.close()
+            self.at_end = True
             return False
         self._keep(data)
         end = data.rfind(b"\n") + 1
@@ -87,7 +86,8 @@ class Relay:
                 return
 
     def close(self) -> None:
-        """Read no more; a last line without an ending gets one."""
+        """Read no more; a last line without an ending gets one. Selectors must have let go of it before: a command that
+        is being started has the descriptor for a moment, so that closing it here doesn't end it for them."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

@@ -202,10 +202,13 @@ class MapRun:
         return True
 
     def _pump(self, relay: Relay) -> None:
-        descriptor = relay.fileno()
         relay.pump()
-        if relay.fileno() < 0:
-            self._selector.unregister(descriptor)
+        if relay.at_end:
+            self._close(relay)
+
+    def _close(self, relay: Relay) -> None:
+        self._selector.unregister(relay.fileno())
+        relay.close()
 
     def _reap(self) -> None:
         if self._signals.child_ended:
@@ -219,13 +222,9 @@ class MapRun:
         for running in self._ended:
             for relay in running.relays:
                 if relay.fileno() >= 0:
-                    # Unregistered while it is open: the selector would go on with a closed one's successor.
-                    self._selector.unregister(relay.fileno())
                     relay.drain()
-                    if now >= running.drain_until:
-                        relay.close()
-                    if relay.fileno() >= 0:
-                        self._selector.register(relay.fileno(), selectors.EVENT_READ, relay)
+                    if relay.at_end or now >= running.drain_until:
+                        self._close(relay)
 
     # -- settling
 
