@@ -11,7 +11,7 @@ from .errors import InvalidArgumentError
 from .interface import ClaimWriter, IfExists, Settled
 from .lease.session import WorkerSession
 from .model import ClaimedTask, Duration, InstanceInfo, NewTask, TaskClaim, TaskInfo
-from .storage import adding, claiming, reading, settling, signals
+from .storage import adding, claiming, keeping, reading, settling, signals
 from .storage.database import Database
 
 T = TypeVar("T")
@@ -187,6 +187,14 @@ class Operations(ClaimWriter):
             validate.name("task_id", task_id),
             durable=True,
         )
+
+    # -- the file
+
+    def set_aging_interval(self, interval: Duration | None) -> None:
+        aging = None if interval is None else validate.duration_us("interval", interval)
+        if aging == 0:
+            raise InvalidArgumentError("interval must be more than 0 s, or None for no aging")
+        self._run(keeping.set_aging, aging, durable=True)
 
     # -- reading
 

@@ -250,12 +250,6 @@ class SqliteClaimStore(Operations, TaskClaimStore):
         aging = self._read(reading.aging)
         return None if aging is None else aging / 1e6
 
-    def set_aging_interval(self, interval: Duration | None) -> None:
-        aging = None if interval is None else validate.duration_us("interval", interval)
-        if aging == 0:
-            raise InvalidArgumentError("interval must be more than 0 s, or None for no aging")
-        self._run(keeping.set_aging, aging, durable=True)
-
     def prune(self, older_than: Duration, *, limit: int = 1000) -> int:
         before = self._wall() - validate.duration_us("older_than", older_than)
         limit = validate.limit(limit)

@@ -40,6 +40,10 @@ class OpenTransaction(Operations, Transaction):
         if threading.get_ident() != self._thread:
             raise InvalidStateError("a transaction belongs to the thread that entered it")
         over, self._over = self._over, self._over or "the transaction has ended"
+        if self._db.is_closed():
+            if kind is None:
+                self._db.end(commit=False)  # says why
+            return
         late = not over and time.monotonic() > self._deadline
         commit = kind is None and not over and not late and self._db.is_open()
         lost = kind is None and not over and not late and not commit

@@ -37,19 +37,28 @@ def _take(descriptor: int, kind: int, byte: int) -> None:
 
 
 class SessionFile:
-    """The ``-sessions`` file as one open store sees it: present itself, and able to ask about others."""
+    """The ``-sessions`` file as one open store sees it: able to ask about others, and to be seen itself."""
 
-    def __init__(self, path: str, mode: int) -> None:
-        """``mode``: the permissions of the store's file, which a new file gets too. Raises ``OSError``."""
+    def __init__(self, path: str, mode: int, *, read_only: bool = False) -> None:
+        """``mode``: the permissions of the store's file, which a new file gets too. ``read_only``: make no file, and
+        only ask. Raises ``OSError``."""
         self.path = path
         self._mode = mode
+        self._read_only = read_only
+        self._descriptor = -1
         self._descriptor = self._open()
+
+    def arrive(self) -> None:
+        """Be present from now on. Only once the boot that this store sees is the file's: else stores that are opened
+        at the same moment after a reboot would take each other for another boot's."""
         _take(self._descriptor, fcntl.F_RDLCK, _PRESENCE)
 
     def _open(self) -> int:
         try:
-            return os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+            return os.open(self.path, (os.O_RDONLY if self._read_only else os.O_RDWR) | os.O_CLOEXEC)
         except FileNotFoundError:
+            if self._read_only:
+                return -1
             descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_CREAT, self._mode)
             if os.fstat(descriptor).st_mode & 0o777 != self._mode:
                 os.fchmod(descriptor, self._mode)  # the umask took some of it
@@ -66,6 +75,8 @@ class SessionFile:
     def _held(self, start: int, length: int) -> bool:
         if _GETLK is None:
             return True  # Without these locks nobody can tell: leases alone end claims.
+        if self._descriptor < 0:
+            return False
         answer = fcntl.fcntl(self._descriptor, _GETLK, _request(fcntl.F_WRLCK, start, length))
         return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
 
@@ -80,10 +91,12 @@ class SessionFile:
         return descriptor
 
     def close(self) -> None:
-        """End this store's presence."""
+        """End this store's presence. May be called twice."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+    __del__ = close
 
 
 class WorkerSession:
@@ -108,6 +121,8 @@ class WorkerSession:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+    __del__ = drop
 
     def close(self) -> None:
         """End the session. May be called twice."""

@@ -77,6 +77,7 @@ class Database:
         self._scanner: Scanner | None = None
         self._sync = WalSync(path)
         self._closed = False
+        self._active = False  # whether a call is under way
         self._foreign: Guard | None = None
         self._open()
         forks.register(self)
@@ -96,10 +97,13 @@ class Database:
                 use_wal(connection, self.path, self.busy_timeout)
                 if stale:
                     schema.migrate(connection, self.time.clock)
-                if self.sessions is None:
-                    self.sessions = SessionFile(f"{self.path}-sessions", os.stat(self.path).st_mode & 0o777)
-            if not self.time.load(connection) and self.sessions is not None:
+            if self.sessions is None:
+                mode = os.stat(self.path).st_mode & 0o777
+                self.sessions = SessionFile(f"{self.path}-sessions", mode, read_only=self.read_only)
+            if not self.time.load(connection) and not self.read_only:
                 self.time.start(connection, self.path, self.sessions)
+            if not self.read_only:
+                self.sessions.arrive()
             self._scanner = open_scanner(
                 connection, self._use_c_core, ScanStatements(sql.scan_head, sql.scan_range, sql.scan_instance_state)
             )
@@ -182,6 +186,7 @@ class Database:
         try:
             if self.read_only or self.in_transaction:
                 self.refuse_writes()
+            self._enter()
             execute = self.execute
             try:
                 execute(_BEGIN_WRITE)
@@ -192,6 +197,8 @@ class Database:
             except BaseException as error:
                 self._undone(error)
                 raise
+            finally:
+                self._active = False
         finally:
             self._lock.release()
         if durable and self.durable:
@@ -203,7 +210,8 @@ class Database:
         self._acquire()
         try:
             if self.in_transaction:
-                return operation(self, *args, **kwargs)
+                return self.nested(operation, *args, **kwargs)
+            self._enter()
             try:
                 self.execute(sql.begin_read)
                 self.time.read()
@@ -213,8 +221,17 @@ class Database:
             except BaseException as error:
                 self._undone(error)
                 raise
+            finally:
+                self._active = False
         finally:
             self._lock.release()
+
+    def _enter(self) -> None:
+        """Refuse a call from within another on the same thread: a signal handler or a destructor that ran in its midst
+        would commit half of what it does."""
+        if self._active:
+            raise InvalidStateError(f"{self.path}: called from within another call of the same store")
+        self._active = True
 
     def refuse_writes(self) -> None:
         """Raise where the store's own writing methods can't be used."""
@@ -256,13 +273,19 @@ class Database:
                 raise translate(error, self.path) from error
             raise
 
+    def is_closed(self) -> bool:
+        """Whether the store was closed, as it is in the child of a fork within the transaction."""
+        return self._closed
+
     def is_open(self) -> bool:
         """Whether the transaction is still open; SQL of the caller's may have made SQLite roll it back."""
         return bool(self.connection.in_transaction)
 
     def nested(self, operation: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an operation within the open transaction; if it raises, it alone is undone."""
+        forks.guard(self.path)
         connection = self.connection
+        self._enter()
         try:
             connection.execute(sql.savepoint)
             try:
@@ -278,9 +301,12 @@ class Database:
             return result
         except apsw.Error as error:
             raise translate(error, self.path, connection.system_errno) from error
+        finally:
+            self._active = False
 
     def execute_foreign(self, statement: str, params: Any) -> Rows:
         """Run the caller's own SQL, under the rules of ``guard``; it alone is undone if it raises."""
+        forks.guard(self.path)
         connection = self.connection
         connection.execute(sql.savepoint)
         self._foreign = Guard()
@@ -305,6 +331,10 @@ class Database:
 
     def end(self, commit: bool) -> None:
         """End the transaction and let others in."""
+        if self._closed:
+            raise StoreClosedError(
+                f"{self.path}: this process was forked within the transaction, which is its parent's"
+            )
         try:
             if commit:
                 try:
@@ -324,7 +354,8 @@ class Database:
     @property
     def connection(self) -> apsw.Connection:
         """The open connection."""
-        assert self._connection is not None
+        if self._connection is None:
+            raise StoreClosedError(f"{self.path}: the store is closed")
         return self._connection
 
     def rows(self, statement: str, *bindings: Any) -> Rows:
@@ -360,6 +391,7 @@ class Database:
         self.own_sessions.clear()
         self._drop_sessions()
         self._lock = threading.RLock()
+        self._active = False
         self._sync = WalSync(self.path)
         if not usable:
             self._closed = True

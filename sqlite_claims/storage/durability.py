@@ -46,8 +46,10 @@ class WalSync:
                 self._reopen()
             _sync(self._descriptor)
         except FileNotFoundError:
-            # The last connection was closed, which copied everything into the database and synced that.
             self._drop()
+            if not os.path.exists(self._path.removesuffix("-wal")):
+                raise StoreUnavailableError(f"{self._path}: the store's files were removed while it was open") from None
+            # The last connection was closed, which copied everything into the database and synced that.
         except OSError as error:
             self._drop()
             kind = StoreFullError if error.errno in DISK_FULL else StoreUnavailableError
