@@ -81,7 +81,7 @@ def run(args: list[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except BackendError as error:
-        click.echo(f"sqlite-claims: {clean(str(error))}", err=True)
+        click.echo(f"sqlite-claims: {clean(str(error).partition(chr(10))[0])}", err=True)
         return 2
     except (click.Abort, KeyboardInterrupt):
         return 130

@@ -24,8 +24,9 @@ def work_command(ctx: click.Context, /, database: str, handlers: str, until_idle
     """Run worker processes on DB with the handlers of MODULE:ATTRIBUTE, a mapping from kind to a callable, a registry,
     or one callable for everything. Modules are looked for in the current folder, too.
 
-    Exit status: 0 when it was stopped or, with --until-idle, all went well; 1 when a task failed in this run; 130
-    when interrupted.
+    Interrupted (Ctrl-C, SIGTERM), it lets running tasks finish for some seconds and gives the others back.
+
+    Exit status: 130 when interrupted; with --until-idle, 0 when no task failed in this run and 1 when any did.
     """
     from ..workers import WorkerPool
 
@@ -34,7 +35,7 @@ def work_command(ctx: click.Context, /, database: str, handlers: str, until_idle
     if here not in sys.path:
         sys.path.insert(0, here)
     chosen = {key: value for key, value in options.items() if value not in (None, ())}
-    summary = WorkerPool(database, handlers, **chosen).run(until_idle=until_idle)
+    summary = WorkerPool(database, handlers, store_options={"create": False}, **chosen).run(until_idle=until_idle)
     click.echo(
         f"sqlite-claims: {summary.reason}: {summary.completed} completed, {summary.failed} failed, {summary.lost} lost",
         err=True,
