@@ -131,7 +131,6 @@ def _work(
                 for message in messages or ():
                     run.stop("stopped", message["stop"])
             if memory_max is not None and not run.stopping and memory_used() > memory_max:
-                run.recycled = True
                 run.stop("stopped")
     summary = handle.join()
     link.say(end=summary.reason, by_handler=run.by_handler)

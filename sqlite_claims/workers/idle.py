@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
 
 from ..errors import NotFoundError
 from ..interface import TaskClaimStore
-from ..model import InstanceState, TaskState
+from ..model import InstanceState, TaskInfo, TaskState
 
 OPEN = frozenset({TaskState.READY, TaskState.SCHEDULED, TaskState.CLAIMED})
+# Looking through all tasks takes at most this share of the time.
+_SHARE_MAX = 0.1
 
 
 class OpenWork:
@@ -18,38 +21,45 @@ class OpenWork:
         self._store = store
         self._tags = frozenset(tags or ())
         self._kinds = kinds
-        # One open task is proof enough. While it stays open, nothing else has to be looked through.
+        # One open task is proof enough: while it stays open, nothing else has to be looked through.
         self._witness: tuple[str, str] | None = None
+        self._look_through_at = 0.0
 
     def exists(self) -> bool:
-        """Whether there is such a task. Reads only."""
+        """Whether there is such a task; ``True`` also where it is too early to look through all of them again."""
         if self._witness is not None and self._is_open(*self._witness):
             return True
         self._witness = None
         counts = self._store.stats().counts
         if not any(counts[state] for state in OPEN):
             return False
-        in_progress: dict[str, bool] = {}
-        for task in self._store.list_tasks(states=OPEN, kinds=self._kinds):
-            if self._tags and not self._tags.issuperset(task.tags):
-                continue
-            name = task.instance_id
-            if name not in in_progress:
-                in_progress[name] = self._in_progress(name)
-            if in_progress[name]:
-                self._witness = (name, task.task_id)
-                return True
-        return False
+        if any(self._is_open(claim.instance_id, claim.task_id) for claim in self._store.list_claims()):
+            return True
+        began = time.monotonic()
+        if began < self._look_through_at:
+            return True
+        found = any(self._counts(task) for task in self._store.list_tasks(states=OPEN, kinds=self._kinds))
+        now = time.monotonic()
+        self._look_through_at = now + (now - began) / _SHARE_MAX
+        # A list is read in pages: something may have slipped through unless nothing moved meanwhile.
+        return found or self._store.stats().counts != counts
 
     def _is_open(self, instance_id: str, task_id: str) -> bool:
         try:
-            state = self._store.get_task(instance_id, task_id).state
+            return self._counts(self._store.get_task(instance_id, task_id))
         except NotFoundError:
             return False
-        return state in OPEN and self._in_progress(instance_id)
 
-    def _in_progress(self, instance_id: str) -> bool:
+    def _counts(self, task: TaskInfo) -> bool:
+        if task.state not in OPEN or (self._kinds is not None and task.kind not in self._kinds):
+            return False
+        if self._tags and not self._tags.issuperset(task.tags):
+            return False
         try:
-            return self._store.get_instance(instance_id).state is InstanceState.IN_PROGRESS
+            instance = self._store.get_instance(task.instance_id)
         except NotFoundError:
             return False
+        if instance.state is not InstanceState.IN_PROGRESS:
+            return False
+        self._witness = (task.instance_id, task.task_id)
+        return True

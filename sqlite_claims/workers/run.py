@@ -53,7 +53,6 @@ class Run:
         self.wake = threading.Event()
         self.stopping = False
         self.by_handler = False
-        self.recycled = False
         # A task that runs no longer than this needs no attention.
         spans = (options.poll_interval, options.task_timeout, options.heartbeat_interval)
         self.patience = min(span for span in spans if span is not None)
@@ -76,8 +75,11 @@ class Run:
     def __call__(self) -> RunSummary:
         """Run until idle or stopped. Raises what made the run impossible, after giving back what it held."""
         with self.store.open_session(self.options.worker_id) as self._session:
-            for lane in self._lanes:
-                lane.thread.start()
+            try:
+                for lane in self._lanes:
+                    lane.thread.start()
+            except RuntimeError as error:  # no more threads
+                self.abort(error)
             while not self._over():
                 try:
                     pause = self._tend()
@@ -143,7 +145,6 @@ class Run:
         with self._turn:
             while not self.stopping:
                 if self._left == 0:
-                    self.recycled = True
                     self.stop("stopped")
                     break
                 limit = min(size, options.batch_size, self._left or size)

@@ -1,0 +1,72 @@
+"""Live stores, whose clocks run: workers wait in real time. Each test runs on both."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sqlite_claims.memory import InMemoryClaimStore
+from sqlite_claims.store import SqliteClaimStore
+
+
+class Gate:
+    """Stands between a handler and the test: the handler says that it is there and waits to be let through."""
+
+    def __init__(self) -> None:
+        self.reached = threading.Event()
+        self.open = threading.Event()
+
+    def pass_through(self) -> None:
+        """For the handler."""
+        self.reached.set()
+        assert self.open.wait(30)
+
+
+class Spy:
+    """A store whose calls of some methods go through a function of the test's first."""
+
+    def __init__(self, store: Any, **replaced: Callable[..., Any]) -> None:
+        self._store = store
+        self._replaced = replaced
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._replaced:
+            return lambda *args, **options: self._replaced[name](getattr(self._store, name), *args, **options)
+        return getattr(self._store, name)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+    found: Any = InMemoryClaimStore() if request.param == "memory" else SqliteClaimStore(tmp_path / "jobs.db")
+    with found:
+        yield found
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    found = Gate()
+    yield found
+    found.open.set()
+
+
+@pytest.fixture
+def spy() -> type[Spy]:
+    return Spy
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], bool]], None]:
+    """Waits for something that nothing announces."""
+
+    def wait(happened: Callable[[], bool]) -> None:
+        until = time.monotonic() + 30
+        while not happened():
+            assert time.monotonic() < until
+            time.sleep(0.01)
+
+    return wait

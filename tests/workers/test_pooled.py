@@ -1,0 +1,459 @@
+"""A worker in this process: what it takes, keeps, loses and gives back."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sqlite_claims import (
+    InvalidArgumentError,
+    NewTask,
+    RetryPolicy,
+    StoreBusyError,
+    StoreClosedError,
+    TaskState,
+)
+from sqlite_claims.workers import PooledWorker, TaskContext
+
+
+def nothing(task: TaskContext) -> None: ...
+
+
+def states(store: Any, instance_id: str = "i") -> dict[str, str]:
+    return {task.task_id: str(task.state) for task in store.list_tasks(instance_id)}
+
+
+# -- what it takes
+
+
+def test_it_runs_all_there_is_and_then_is_idle(store: Any) -> None:
+    store.add_instance("i", [NewTask(f"t{n}") for n in range(300)])
+    summary = PooledWorker(store, nothing, concurrency=3).run(until_idle=True)
+    assert (summary.reason, summary.completed) == ("idle", 300)
+    assert set(states(store).values()) == {"completed"}
+
+
+def test_tasks_of_other_kinds_stay_available_and_untouched(store: Any) -> None:
+    store.add_instance("i", [NewTask("mine", kind="a"), NewTask("theirs", kind="b"), NewTask("nobodys")])
+    assert PooledWorker(store, {"a": nothing}).run(until_idle=True).completed == 1
+    assert states(store) == {"mine": "completed", "theirs": "ready", "nobodys": "ready"}
+    assert store.get_task("i", "theirs").claim is None
+    assert store.get_task("i", "theirs").attempts == 0
+
+
+def test_tags_bound_what_it_takes_and_what_it_waits_for(store: Any) -> None:
+    store.add_instance("i", [NewTask("plain"), NewTask("gpu", tags=["gpu"]), NewTask("big", tags=["gpu", "big"])])
+    assert PooledWorker(store, nothing, tags=["gpu"]).run(until_idle=True).completed == 2
+    assert states(store)["big"] == "ready"
+
+
+def test_dependents_follow_in_the_same_run(store: Any) -> None:
+    tasks = [NewTask("0")] + [NewTask(str(n), depends_on=[str(n - 1)]) for n in range(1, 20)]
+    store.add_instance("i", tasks)
+    assert PooledWorker(store, nothing).run(until_idle=True).completed == 20
+
+
+def test_until_idle_waits_for_what_is_scheduled(store: Any) -> None:
+    store.add_instance("i", [NewTask("t", delay=0.2)])
+    assert PooledWorker(store, nothing).run(until_idle=True).completed == 1
+
+
+def test_until_idle_waits_for_what_another_holds(store: Any) -> None:
+    store.add_instance("i", [NewTask("held"), NewTask("next", depends_on=["held"])])
+    claim = store.claim_task("i", "held", "another", 60)
+    with PooledWorker(store, nothing).spawn(until_idle=True) as handle:
+        assert handle.join(timeout=0.1) is None
+        store.complete_task(claim)
+        assert handle.join().completed == 1
+
+
+def test_until_idle_does_not_wait_for_what_is_paused(store: Any) -> None:
+    store.add_instance("i", [NewTask("t")])
+    store.pause_instance("i")
+    assert PooledWorker(store, nothing).run(until_idle=True).completed == 0
+
+
+def test_until_idle_does_not_wait_for_another_kind_that_someone_holds(store: Any) -> None:
+    store.add_instance("i", [NewTask("t", kind="b")])
+    store.claim_task("i", "t", "another", 60)
+    assert PooledWorker(store, {"a": nothing}).run(until_idle=True).reason == "idle"
+
+
+def test_as_many_tasks_run_at_a_time_as_it_has_lanes(store: Any) -> None:
+    store.add_instance("i", [NewTask(f"t{n}") for n in range(4)])
+    meeting = threading.Barrier(4, timeout=30)
+    assert (
+        PooledWorker(store, lambda _: str(meeting.wait()).encode(), concurrency=4).run(until_idle=True).completed == 4
+    )
+
+
+def test_a_worker_can_run_again(store: Any) -> None:
+    worker = PooledWorker(store, nothing)
+    for name in "ab":
+        store.add_instance(name, [NewTask("t")])
+        assert worker.run(until_idle=True).completed == 1
+
+
+# -- batches
+
+
+def test_many_short_tasks_share_a_transaction(store: Any, spy: Any) -> None:
+    calls = []
+
+    def claim(really: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        calls.append(args[1])
+        return really(*args, **options)
+
+    store.add_instance("i", [NewTask(f"t{n}") for n in range(500)])
+    assert PooledWorker(spy(store, claim_available_tasks=claim), nothing).run(until_idle=True).completed == 500
+    assert len(calls) < 250
+    assert calls[0] == 1
+
+
+def test_no_more_than_the_batch_size_is_held(store: Any, spy: Any) -> None:
+    limits = []
+
+    def claim(really: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        limits.append(args[1])
+        return really(*args, **options)
+
+    store.add_instance("i", [NewTask(f"t{n}") for n in range(50)])
+    PooledWorker(spy(store, claim_available_tasks=claim), nothing, batch_size=3).run(until_idle=True)
+    assert max(limits) <= 3
+
+
+def test_what_waits_behind_a_long_task_is_given_back_and_what_is_done_is_stored(
+    store: Any, gate: Any, eventually: Any
+) -> None:
+    """Short tasks let the batch grow; then one takes long. Another worker can have the rest meanwhile."""
+
+    def long_in_the_middle(task: TaskContext) -> None:
+        if task.task_id == "t100":
+            gate.pass_through()
+
+    store.add_instance("i", [NewTask(f"t{n}") for n in range(140)])
+    with PooledWorker(store, long_in_the_middle).spawn() as handle:
+        assert gate.reached.wait(30)
+        with PooledWorker(store, nothing).spawn():
+            eventually(lambda: list(states(store).values()).count("completed") == 139)
+        assert states(store)["t100"] == "claimed"
+        gate.open.set()
+        handle.shutdown()
+        assert handle.join().lost == 0
+    assert all(task.attempts == 1 for task in store.list_tasks("i"))
+
+
+def test_a_task_that_was_tried_before_is_held_alone(store: Any) -> None:
+    """It may be one that kills its worker: what is held beside it would be lost with it, time and again."""
+    held = []
+
+    def fail_once(task: TaskContext) -> None:
+        if task.attempt == 1:
+            raise ValueError
+        held.append(len(list(store.list_claims(task.worker_id))))
+
+    store.add_instance("i", [NewTask(f"t{n}", retry=RetryPolicy(initial_delay=0)) for n in range(40)])
+    assert PooledWorker(store, fail_once).run(until_idle=True).completed == 40
+    assert held == [1] * 40
+
+
+# -- claims that are kept, and lost
+
+
+def test_claims_are_renewed_for_as_long_as_a_task_runs(store: Any, spy: Any) -> None:
+    renewed = threading.Semaphore(0)
+
+    def renew(really: Callable[..., Any], *args: Any) -> Any:
+        result = really(*args)
+        renewed.release()
+        return result
+
+    def long(task: TaskContext) -> None:
+        first = task.claim
+        for _ in range(5):
+            assert renewed.acquire(timeout=30)
+        assert task.claim.expires_at > first.expires_at  # type: ignore[operator]
+        assert task.claim.token == first.token
+
+    store.add_instance("i", [NewTask("t", max_attempts=1)])
+    worker = PooledWorker(spy(store, renew_task_claims=renew), long, claim_ttl=0.3)
+    assert worker.run(until_idle=True).completed == 1
+    assert store.get_task("i", "t").losses == 0
+
+
+def test_one_renewal_serves_all_claims_of_the_worker(store: Any, spy: Any, gate: Any) -> None:
+    sizes = []
+    meeting = threading.Barrier(3, timeout=30)
+
+    def renew(really: Callable[..., Any], claims: Any, ttl: Any) -> Any:
+        sizes.append(len(claims))
+        gate.open.set()
+        return really(claims, ttl)
+
+    def long(_: TaskContext) -> None:
+        meeting.wait()
+        gate.pass_through()
+
+    store.add_instance("i", [NewTask(f"t{n}") for n in range(3)])
+    worker = PooledWorker(spy(store, renew_task_claims=renew), long, concurrency=3, claim_ttl=30, heartbeat_interval=1)
+    worker.run(until_idle=True)
+    assert sizes == [3]
+
+
+def test_a_claim_without_an_end_is_never_renewed(store: Any, spy: Any) -> None:
+    renewals: list[Any] = []
+    watched = threading.Semaphore(0)
+
+    def watch(really: Callable[..., Any], *args: Any) -> Any:
+        watched.release()
+        return really(*args)
+
+    def long(_: TaskContext) -> None:
+        for _ in range(3):
+            assert watched.acquire(timeout=30)
+
+    store.add_instance("i", [NewTask("t")])
+    watching = spy(store, list_claims=watch, renew_task_claims=lambda *args: renewals.append(args))
+    worker = PooledWorker(watching, long, claim_ttl=None, heartbeat_interval=0.01, poll_interval=0.02)
+    assert worker.run(until_idle=True).completed == 1
+    assert renewals == []
+
+
+def cancel(store: Any) -> None:
+    store.cancel_instance("i")
+
+
+def take_away(store: Any) -> None:
+    store.release_task_claim("i", "t", "me")
+    assert store.claim_task("i", "t", "another", 60) is not None
+
+
+@pytest.mark.parametrize("end_claim", [cancel, take_away])
+def test_a_claim_that_is_gone_sets_cancelled_and_the_result_is_dropped(store: Any, end_claim: Any) -> None:
+    reached = threading.Event()
+
+    def notice(task: TaskContext) -> bytes:
+        reached.set()
+        assert task.cancelled.wait(30)
+        return b"too late"
+
+    store.add_instance("i", [NewTask("t")])
+    with PooledWorker(store, notice, worker_id="me", poll_interval=0.05).spawn() as handle:
+        assert reached.wait(30)
+        end_claim(store)
+        handle.shutdown()
+        summary = handle.join()
+    assert (summary.completed, summary.lost) == (0, 1)
+    assert store.get_task("i", "t").output is None
+
+
+def test_a_claim_that_is_gone_by_the_time_of_the_result_counts_as_lost(store: Any) -> None:
+    def cut_the_branch(_: TaskContext) -> bytes:
+        cancel(store)
+        return b"too late"
+
+    store.add_instance("i", [NewTask("t")])
+    summary = PooledWorker(store, cut_the_branch).run(until_idle=True)
+    assert (summary.completed, summary.lost) == (0, 1)
+
+
+def test_a_coroutine_is_cancelled_when_its_claim_is_gone(store: Any) -> None:
+    reached, was_cancelled = threading.Event(), threading.Event()
+
+    async def sleep(_: TaskContext) -> None:
+        reached.set()
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            was_cancelled.set()
+            raise
+
+    store.add_instance("i", [NewTask("t")])
+    with PooledWorker(store, sleep, poll_interval=0.05).spawn() as handle:
+        assert reached.wait(30)
+        cancel(store)
+        assert was_cancelled.wait(30)
+        handle.shutdown()
+        assert handle.join().lost == 1
+
+
+def test_a_pause_lets_what_runs_finish_and_nothing_else_start(store: Any, gate: Any) -> None:
+    store.add_instance("i", [NewTask("t"), NewTask("u", depends_on=["t"])])
+    with PooledWorker(store, lambda _: gate.pass_through(), poll_interval=0.05).spawn(until_idle=True) as handle:
+        assert gate.reached.wait(30)
+        store.pause_instance("i")
+        gate.open.set()
+        assert handle.join().completed == 1
+    assert states(store) == {"t": "completed", "u": "ready"}
+
+
+def test_a_task_past_its_time_is_a_failure_and_its_late_result_is_dropped(store: Any) -> None:
+    returned = threading.Event()
+
+    def slow(task: TaskContext) -> bytes:
+        assert task.cancelled.wait(30)
+        returned.set()
+        return b"too late"
+
+    store.add_instance("i", [NewTask("t", max_attempts=1)])
+    summary = PooledWorker(store, slow, task_timeout=0.05).run(until_idle=True)
+    assert returned.is_set()
+    assert (summary.completed, summary.failed, summary.lost) == (0, 1, 0)
+    info = store.get_task("i", "t")
+    assert (info.state, info.error, info.losses) == (TaskState.FAILED, "timed out after 0.05 s", 0)
+
+
+def test_a_handler_that_ignores_its_end_does_not_keep_the_run_from_ending(store: Any, gate: Any) -> None:
+    store.add_instance("i", [NewTask("t", max_attempts=1)])
+    summary = PooledWorker(store, lambda _: gate.pass_through(), task_timeout=0.05).run(until_idle=True)
+    assert summary.failed == 1
+    assert not gate.open.is_set()
+
+
+# -- stopping
+
+
+def test_shutdown_lets_what_runs_finish_and_starts_nothing_more(store: Any, gate: Any) -> None:
+    store.add_instance("i", [NewTask("t"), NewTask("u")])
+    handle = PooledWorker(store, lambda _: gate.pass_through()).spawn()
+    assert gate.reached.wait(30)
+    handle.shutdown()
+    assert handle.join(timeout=0.1) is None
+    gate.open.set()
+    summary = handle.join()
+    assert (summary.reason, summary.completed) == ("stopped", 1)
+    assert sorted(states(store).values()) == ["completed", "ready"]
+
+
+def test_what_is_not_finished_in_time_is_given_back_at_no_cost(store: Any) -> None:
+    told = threading.Event()
+
+    def stubborn(task: TaskContext) -> bytes:
+        handle.shutdown(timeout=0.05)
+        assert task.cancelled.wait(30)
+        told.set()
+        return b"too late"
+
+    store.add_instance("i", [NewTask("t")])
+    handle = PooledWorker(store, stubborn).spawn()
+    summary = handle.join()
+    assert told.wait(30)
+    assert (summary.reason, summary.completed, summary.failed, summary.lost) == ("stopped", 0, 0, 0)
+    info = store.get_task("i", "t")
+    assert (info.state, info.attempts, info.claim) == (TaskState.READY, 0, None)
+
+
+def test_a_second_shutdown_shortens_the_first(store: Any, gate: Any) -> None:
+    store.add_instance("i", [NewTask("t")])
+    handle = PooledWorker(store, lambda _: gate.pass_through()).spawn()
+    assert gate.reached.wait(30)
+    handle.shutdown()
+    handle.shutdown(timeout=0)
+    assert handle.join().reason == "stopped"
+    assert states(store) == {"t": "ready"}
+
+
+def test_an_idle_worker_stops_soon(store: Any) -> None:
+    with PooledWorker(store, nothing, concurrency=4, poll_interval=3600).spawn() as handle:
+        handle.shutdown()
+        summary = handle.join(timeout=30)
+        assert summary is not None
+        assert summary.reason == "stopped"
+
+
+def test_leaving_the_block_stops_the_worker(store: Any) -> None:
+    with PooledWorker(store, nothing).spawn() as handle:
+        pass
+    assert handle.done
+
+
+def test_a_stopped_worker_has_no_session_and_no_thread(store: Any) -> None:
+    before = threading.active_count()
+    store.add_instance("i", [NewTask("t")])
+    PooledWorker(store, nothing, concurrency=3).run(until_idle=True)
+    assert list(store.list_workers()) == []
+    for thread in threading.enumerate():
+        if thread.name.startswith("claims-"):
+            thread.join(30)
+    assert threading.active_count() <= before
+
+
+# -- a store that is in trouble
+
+
+def test_a_result_waits_for_a_store_that_is_busy(store: Any, spy: Any) -> None:
+    busy = iter([StoreBusyError("busy"), StoreBusyError("busy")])
+
+    def complete(really: Callable[..., Any], *args: Any) -> Any:
+        for error in busy:
+            raise error
+        return really(*args)
+
+    store.add_instance("i", [NewTask("t")])
+    assert PooledWorker(spy(store, complete_tasks=complete), nothing).run(until_idle=True).completed == 1
+    assert store.get_task("i", "t").attempts == 1
+
+
+def test_a_busy_store_keeps_nobody_from_claiming_later(store: Any, spy: Any) -> None:
+    busy = iter([StoreBusyError("busy")])
+
+    def claim(really: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        for error in busy:
+            raise error
+        return really(*args, **options)
+
+    store.add_instance("i", [NewTask("t")])
+    assert PooledWorker(spy(store, claim_available_tasks=claim), nothing).run(until_idle=True).completed == 1
+
+
+def test_a_result_too_large_for_the_store_fails_its_own_task_alone(store: Any, spy: Any) -> None:
+    def complete(really: Callable[..., Any], results: Any) -> Any:
+        if any(len(output) > 10 for _, output in results):
+            raise InvalidArgumentError("a value is larger than SQLite can store")
+        return really(results)
+
+    store.add_instance("i", [NewTask(f"t{n}", b"x" * n, max_attempts=1) for n in range(12)])
+    worker = PooledWorker(spy(store, complete_tasks=complete), lambda task: task.input)
+    summary = worker.run(until_idle=True)
+    assert (summary.completed, summary.failed) == (11, 1)
+    assert "the result can't be stored: a value is larger" in store.get_task("i", "t11").error
+
+
+def test_a_store_that_is_closed_ends_the_run_with_its_error(store: Any, gate: Any) -> None:
+    store.add_instance("i", [NewTask("t")])
+    handle = PooledWorker(store, lambda _: gate.pass_through()).spawn()
+    assert gate.reached.wait(30)
+    store.close()
+    gate.open.set()
+    with pytest.raises(StoreClosedError):
+        handle.join()
+
+
+# -- arguments
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"concurrency": 0}, "concurrency"),
+        ({"worker_id": ""}, "worker_id"),
+        ({"claim_ttl": 0}, "claim_ttl"),
+        ({"claim_ttl": 10, "heartbeat_interval": 10}, "heartbeat_interval"),
+        ({"tags": "gpu"}, "tags"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"poll_interval": 0}, "poll_interval"),
+        ({"task_timeout": 0}, "task_timeout"),
+        ({"shutdown_timeout": -1}, "shutdown_timeout"),
+    ],
+)
+def test_an_argument_without_sense_is_refused_by_name(store: Any, options: dict[str, Any], named: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=named):
+        PooledWorker(store, nothing, **options)
+
+
+def test_two_workers_have_two_names(store: Any) -> None:
+    assert PooledWorker(store, nothing).worker_id != PooledWorker(store, nothing).worker_id
