@@ -32,13 +32,16 @@ class Lane:
         self.waiting: deque[ClaimedTask] = deque()
         self.current: TaskContext | None = None
         self.started = 0.0
+        self.dropped_at = 0.0
+        # Another lane has its place, since its handler would not end; its thread leaves when it does.
+        self.replaced = False
         self.done: list[tuple[TaskClaim, Result]] = []
         self.thread = threading.Thread(target=self._work, name=f"claims-lane-{index}", daemon=True)
 
     def _work(self) -> None:
         try:
             size = 1
-            while batch := self._run.next_batch(size):
+            while not self.replaced and (batch := self._run.next_batch(size)):
                 size = self._work_through(batch)
         except BaseException as error:  # noqa: BLE001 - it ends the run, which raises it
             self._run.abort(error)
@@ -86,7 +89,7 @@ class Lane:
             self.current = None
             if not task._dropped:
                 self.done.append((task.claim, result))
-        if self._run.board is not None:
+        if self._run.board is not None and not self.replaced:
             self._run.board.task_ended(self.index)
         if isinstance(result, Quit):
             self._run.stop(result.reason, by_handler=True)
@@ -99,6 +102,7 @@ class Lane:
             if self.current is not task or task._dropped:
                 return False
             task._dropped = True
+            self.dropped_at = time.monotonic()
         task._drop()
         return True
 

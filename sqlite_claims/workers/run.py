@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # A stop is noticed this soon by a lane that waits for work.
 _NAP_S_MAX = 0.25
-# How long a handler whose attempt was dropped may take to notice before its thread is left behind.
+# How long a handler whose attempt was dropped may take to notice before its thread is left to itself.
 _LEAVE_AFTER_S = 1.0
 
 
@@ -214,10 +214,25 @@ class Run:
         timeout = self.options.task_timeout
         if timeout is not None and not task._dropped:
             if now < started + timeout:
-                due = min(due, started + timeout)
-            elif lane.drop(task):
+                return min(due, started + timeout)
+            if lane.drop(task):
                 self.settler.settle([(task.claim, Failure(f"timed out after {timeout:g} s"))])
+        if task._dropped and not self.stopping:
+            leave_at = lane.dropped_at + _LEAVE_AFTER_S
+            if time.monotonic() < leave_at:
+                return min(due, leave_at)
+            self._replace(lane, task)
         return due
+
+    def _replace(self, lane: Lane, task: TaskContext) -> None:
+        """A handler that ignores its end must not cost the worker a lane: its thread is left to itself."""
+        with lane.lock:
+            if lane.current is not task:
+                return
+            lane.replaced = True
+        log.warning("the handler of task %r did not return when it was cancelled", task.task_id)
+        self._lanes[lane.index] = Lane(self, lane.index)
+        self._lanes[lane.index].thread.start()
 
     def _keep_claims(self, now: float) -> float:
         held = [claim for lane in self._lanes for claim in lane.held()]
@@ -263,7 +278,10 @@ class Run:
 
     def _watch(self, running: list[tuple[Lane, TaskContext]]) -> None:
         """A cancelled instance or a claim taken over shows long before a renewal would tell."""
-        still = {key(claim) for claim in self.store.list_claims(self.options.worker_id)}
+        try:
+            still = {key(claim) for claim in self.store.list_claims(self.options.worker_id)}
+        except TRANSIENT:
+            return
         self._lose(task.claim for _, task in running if key(task.claim) not in still)
 
     def _lose(self, claims: Iterable[TaskClaim]) -> None:
@@ -311,5 +329,5 @@ class Run:
             task = lane.current
             if task is None or not task._dropped or time.monotonic() < self._leave_at():
                 return False
-        log.warning("%d handlers did not return when they were cancelled; their threads are left behind", len(busy))
+        log.warning("%d handlers did not return when they were cancelled", len(busy))
         return True

@@ -213,7 +213,7 @@ def test_a_claim_without_an_end_is_never_renewed(store: Any, spy: Any) -> None:
         return really(*args)
 
     def long(_: TaskContext) -> None:
-        for _ in range(3):
+        for _number in range(3):
             assert watched.acquire(timeout=30)
 
     store.add_instance("i", [NewTask("t")])
@@ -307,10 +307,13 @@ def test_a_task_past_its_time_is_a_failure_and_its_late_result_is_dropped(store:
     assert (info.state, info.error, info.losses) == (TaskState.FAILED, "timed out after 0.05 s", 0)
 
 
-def test_a_handler_that_ignores_its_end_does_not_keep_the_run_from_ending(store: Any, gate: Any) -> None:
-    store.add_instance("i", [NewTask("t", max_attempts=1)])
-    summary = PooledWorker(store, lambda _: gate.pass_through(), task_timeout=0.05).run(until_idle=True)
-    assert summary.failed == 1
+def test_a_handler_that_ignores_its_end_keeps_neither_the_next_task_nor_the_run_from_ending(
+    store: Any, gate: Any
+) -> None:
+    store.add_instance("i", [NewTask("stuck", kind="stuck", max_attempts=1), NewTask("next", kind="next")])
+    handlers = {"stuck": lambda _: gate.pass_through(), "next": nothing}
+    summary = PooledWorker(store, handlers, task_timeout=0.05).run(until_idle=True)
+    assert (summary.completed, summary.failed) == (1, 1)
     assert not gate.open.is_set()
 
 
