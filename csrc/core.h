@@ -19,6 +19,30 @@ int claims_scan_open(sqlite3 *db, const char *head, const char *range, const cha
 int claims_scan_ready(claims_scan *scan, const int64_t *lanes, int64_t lanes_len, int64_t now, int64_t aging,
                       int64_t limit, int moving, const int64_t **ids, int64_t *ids_len);
 void claims_scan_close(claims_scan *scan);
+
+typedef struct claims_bell claims_bell;
+
+#define CLAIMS_BELL_SIZE 4096
+#define CLAIMS_BELL_COUNTERS 2
+#define CLAIMS_BELL_READY 0
+#define CLAIMS_BELL_COMMITS 1
+
+/* Answers errno, 0 for success. The file must be CLAIMS_BELL_SIZE long, and its space allocated. */
+int claims_bell_open(int descriptor, claims_bell **bell);
+void claims_bell_close(claims_bell *bell);
+uint32_t claims_bell_read(claims_bell *bell, int which);
+void claims_bell_ring(claims_bell *bell, int which);
+void claims_bell_wait(claims_bell *bell, int which, uint32_t seen, int64_t us_max);
+
+/* How a connection waits for the file's one writer: at most us_max. Lives at least as long as the connection. */
+typedef struct {
+  claims_bell *bell;
+  int64_t us_max;
+  int64_t deadline_us;
+  uint32_t seen;
+} claims_waiter;
+
+int claims_waiter_install(sqlite3 *db, claims_waiter *waiter);
 /* cffi: end */
 
 #endif

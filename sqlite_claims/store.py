@@ -14,6 +14,7 @@ from .errors import BackendError, InvalidArgumentError, InvalidStateError
 from .explain import explain
 from .interface import TaskClaimStore
 from .lease.clock import SYSTEM_CLOCK, Clock
+from .lease.doorbell import COMMITS, READY
 from .lease.session import WorkerSession
 from .model import (
     AvailableTask,
@@ -36,8 +37,8 @@ from .transaction import OpenTransaction
 T = TypeVar("T")
 # Between the short steps of a long operation others get the writer for as long as the step took, at most this.
 _PAUSE_S_MAX = 0.005
-# How often a waiter looks where nothing tells it.
-_LOOK_EVERY_S = 0.05
+# How often who waits for an instance looks at it.
+_LOOK_EVERY_S_MIN, _LOOK_EVERY_S_MAX = 0.002, 0.5
 
 
 class SqliteClaimStore(Operations, TaskClaimStore):
@@ -135,21 +136,16 @@ class SqliteClaimStore(Operations, TaskClaimStore):
     ) -> bool:
         wanted = () if tags is None else validate.names("tags", tags)
         handled = validate.kinds(kinds)
-
-        def look() -> bool | None:
-            return bool(self.find_available_tasks("waiter", 1, tags=wanted, kinds=handled)) or None
-
-        return bool(self._wait(look, timeout))
-
-    def _wait(self, look: Callable[[], T | None], timeout: Duration) -> T | None:
-        """Call ``look`` until it gives something, or the timeout has passed. Only a commit or time can change it."""
         deadline = time.monotonic() + validate.duration_us("timeout", timeout) / 1e6
         while True:
-            found = look()
+            seen = self._db.bell.read(READY)
+            if self.find_available_tasks("waiter", 1, tags=wanted, kinds=handled):
+                return True
             left = deadline - time.monotonic()
-            if found is not None or left <= 0:
-                return found
-            time.sleep(min(left, _LOOK_EVERY_S))
+            if left <= 0:
+                return False
+            up = self._read(claiming.next_up, wanted, handled)
+            self._db.bell.wait(READY, seen, min(left, up, claiming.SHORT_US / 1e6))
 
     # -- sessions
 
@@ -186,11 +182,18 @@ class SqliteClaimStore(Operations, TaskClaimStore):
         )
 
     def wait_for_instance(self, instance_id: str, timeout: Duration) -> InstanceInfo | None:
-        def look() -> InstanceInfo | None:
+        deadline = time.monotonic() + validate.duration_us("timeout", timeout) / 1e6
+        while True:
+            seen = self._db.bell.read(COMMITS)
             info = self.get_instance(instance_id)
-            return None if info.state in (InstanceState.IN_PROGRESS, InstanceState.PAUSED) else info
-
-        return self._wait(look, timeout)
+            if info.state not in (InstanceState.IN_PROGRESS, InstanceState.PAUSED):
+                return info
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return None
+            self._db.bell.wait(COMMITS, seen, min(left, _LOOK_EVERY_S_MAX))
+            # Among busy workers every look would be followed by the next at once.
+            time.sleep(min(_LOOK_EVERY_S_MIN, left))
 
     def list_instances(
         self, *, states: Collection[InstanceState] | None = None, limit: int | None = None

@@ -156,6 +156,7 @@ def _add(
     if not rows:
         return
     db.executemany(sql.add_task, rows)
+    db.ring()
     if inputs:
         db.executemany(sql.add_input, inputs)
     if edges:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -16,6 +17,9 @@ from .database import Database
 from .lanes import Kinds, Tags
 from .statements import sql
 from .states import CALLED_OFF, CLAIMED, PAUSED, RUNNING, WAITING
+
+# Who sleeps for work looks again after this at the latest, which is also how soon the dead are noticed.
+SHORT_US = 500_000
 
 
 def find(
@@ -61,6 +65,24 @@ def any_available(db: Database, tags: Tags, kinds: Kinds) -> bool:
     return bool(db.scan(db.lanes.select(tags, kinds), 1, look[0], bool(look[2])))
 
 
+def next_up(db: Database, tags: Tags, kinds: Kinds) -> float:
+    """Seconds until a task that these admit comes up by time alone, as far as is known now; ``inf``: none."""
+    db.lanes.refresh(db, db.rows(sql.lane_count)[0][0])
+    lanes = db.lanes.select(tags, kinds)
+    if not lanes:
+        return math.inf
+    up = db.rows(sql.next_up, apsw.carray(lanes), db.time.now)[0][0]
+    due = db.rows(sql.next_due)[0][0]
+    spans = [math.inf if up is None else up - db.time.now, math.inf if due is None else due - db.time.wall]
+    return max(0, min(spans)) / 1e6
+
+
+def _tell_of_short(db: Database, ttl: int | None) -> None:
+    """A claim that ends before a sleeper would look again by itself is something to know about."""
+    if ttl is not None and ttl < SHORT_US:
+        db.ring()
+
+
 def claim_available(
     db: Database, worker_id: str, limit: int, ttl: int | None, tags: Tags, kinds: Kinds, session: int | None
 ) -> list[ClaimedTask]:
@@ -80,6 +102,7 @@ def claim_available(
     else:
         ids = apsw.carray(array("q", [row[0] for row in rows]))
         db.execute(sql.claim_many, (ids, floor, lease, worker_id, session, wall, expires))
+    _tell_of_short(db, ttl)
     make = claim_maker(db, worker_id, wall, ttl)
     return [ClaimedTask(available(db, row), make(row[1], row[2], max(row[9], floor) + 1, row[0])) for row in rows]
 
@@ -125,6 +148,7 @@ def claim_task(
     expires = None if ttl is None else wall + ttl
     floor = db.time.token_floor
     db.execute(sql.claim_one, (id, floor, lease, worker_id, session, wall, expires))
+    _tell_of_short(db, ttl)
     return claim_maker(db, worker_id, wall, ttl)(instance_id, task_id, max(token, floor) + 1, id)
 
 
@@ -141,6 +165,7 @@ def _held_by(db: Database, instance_id: str, task_id: str, worker_id: str) -> tu
 
 def release_by_worker(db: Database, instance_id: str, task_id: str, worker_id: str) -> None:
     """Give a task back, by the worker's name."""
+    db.ring()
     db.execute(sql.release, (_held_by(db, instance_id, task_id, worker_id)[0], None))
 
 
@@ -196,6 +221,7 @@ def held_row(db: Database, claim: TaskClaim) -> tuple[Any, ...]:
 
 def renew(db: Database, claim: TaskClaim, ttl: int | None, row: tuple[Any, ...]) -> TaskClaim:
     """Set the expiry to now + ``ttl``."""
+    _tell_of_short(db, ttl)
     now, wall = db.time.now, db.time.wall
     db.execute(sql.set_expiry, (row[0], None if ttl is None else now + ttl, None if ttl is None else wall + ttl))
     ends = None if ttl is None else db.time.awake(now + ttl)
@@ -207,4 +233,5 @@ def renew(db: Database, claim: TaskClaim, ttl: int | None, row: tuple[Any, ...])
 
 def release(db: Database, id: int, delay: int | None) -> None:
     """Give a task back: to its old place, or to one ``delay`` from now."""
+    db.ring()
     db.execute(sql.release, (id, None if delay is None else db.time.now + delay))

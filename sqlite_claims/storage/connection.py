@@ -30,7 +30,7 @@ def connect(path: str, *, create: bool, read_only: bool, busy_timeout: float) ->
         flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if create else 0)
     connection = apsw.Connection(path, flags=flags, statementcachesize=_STATEMENT_CACHE)
     try:
-        connection.set_busy_handler(waiter(busy_timeout))
+        connection.set_busy_handler(patience(busy_timeout))
         # Without it SQLite re-plans cached statements when their bindings change: 10 to 23 µs a call instead of 2.
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
@@ -43,9 +43,9 @@ def connect(path: str, *, create: bool, read_only: bool, busy_timeout: float) ->
     return connection
 
 
-def waiter(seconds: float) -> Callable[[int], bool]:
+def patience(seconds: float) -> Callable[[int], bool]:
     """A busy handler: yield twice, then short naps, for ``seconds`` in all. SQLite's own naps grow to 100 ms, in
-    which time others overtake without end."""
+    which time others overtake without end. (Where there is a doorbell its handler in C takes over.)"""
     deadline = 0.0
 
     def wait(tries: int) -> bool:

@@ -20,10 +20,11 @@ from ..errors import (
 )
 from ..lease.clock import Clock
 from ..lease.session import SessionFile, WorkerSession
-from ..scan import Scanner, ScanStatements, open_scanner
+from ..lease.doorbell import COMMITS, READY, Doorbell, FutexBell, PollingBell
+from ..scan import Scanner, ScanStatements, core, open_scanner
 from ..validate import shown
 from . import forks, schema
-from .connection import connect, use_wal, waiter
+from .connection import connect, patience, use_wal
 from .durability import WalSync
 from .faults import translate
 from .files import check_place
@@ -79,6 +80,9 @@ class Database:
         self._closed = False
         self._active = False  # whether a call is under way
         self._foreign: Guard | None = None
+        self.bell: Doorbell = PollingBell(self._data_version)
+        self._waiter: Any = None  # the busy handler's, in C; must outlive the connection
+        self._ring = False
         self._open()
         forks.register(self)
 
@@ -104,6 +108,7 @@ class Database:
                 self.time.start(connection, self.path, self.sessions)
             if not self.read_only:
                 self.sessions.arrive()
+                self._hang_bell(connection)
             self._scanner = open_scanner(
                 connection, self._use_c_core, ScanStatements(sql.scan_head, sql.scan_range, sql.scan_instance_state)
             )
@@ -126,6 +131,27 @@ class Database:
         self.changes = connection.changes
         # From now on a missing file is a fault, not something to make anew.
         self._create = False
+
+    def _hang_bell(self, connection: apsw.Connection) -> None:
+        """Take the doorbell in C where it can be had, and let the connection wait for the writer on it."""
+        loaded = None if self._use_c_core is False else core.load()
+        if loaded is None:
+            return
+        lib, ffi = loaded
+        if not isinstance(self.bell, FutexBell):
+            try:
+                self.bell = FutexBell(loaded, f"{self.path}-bell", os.stat(self.path).st_mode & 0o777)
+            except OSError:
+                return  # no futexes here, or no room for the file: polling serves
+        self._waiter = ffi.new("claims_waiter *", [self.bell.mapped, round(self.busy_timeout * 1e6), 0, 0])
+        lib.claims_waiter_install(ffi.cast("sqlite3 *", connection.sqlite3_pointer()), self._waiter)
+
+    def _data_version(self) -> int:
+        return int(self.read(lambda db: db.rows(sql.data_version)[0][0]))
+
+    def ring(self) -> None:
+        """Let sleepers know, once this is committed, that tasks may be claimed, or sooner than they could know."""
+        self._ring = True
 
     def close(self) -> None:
         """Close the connection and end this store's presence and sessions. May be called twice."""
@@ -193,7 +219,7 @@ class Database:
                 self.time.write(execute)
                 result = operation(self, *args, **kwargs)
                 execute(_COMMIT)
-                self.lanes.saved()
+                self._committed()
             except BaseException as error:
                 self._undone(error)
                 raise
@@ -240,6 +266,13 @@ class Database:
         if self.in_transaction:
             raise InvalidStateError("this thread has a transaction open: call the method on its tx")
 
+    def _committed(self) -> None:
+        self.lanes.saved()
+        self.bell.ring(COMMITS)
+        if self._ring:
+            self._ring = False
+            self.bell.ring(READY)
+
     def _undone(self, error: BaseException) -> None:
         """Roll back after an error, and raise ours where it is one of SQLite's."""
         system_errno = self.connection.system_errno
@@ -250,9 +283,11 @@ class Database:
     def undo(self) -> None:
         """Roll back whatever is open, and forget what was learned within it."""
         self.lanes.forget()
+        self._ring = False
         connection = self._connection
         if connection is not None and connection.in_transaction:
             connection.execute(sql.rollback)
+            self.bell.ring(COMMITS)  # whoever waits for the writer needs to know of this end, too
 
     # -- transaction(): open over several calls
 
@@ -261,17 +296,23 @@ class Database:
         self._acquire(timeout)
         try:
             self.refuse_writes()
-            self.connection.set_busy_handler(waiter(timeout))
+            self._be_patient(timeout)
             try:
                 self.execute(sql.begin_write)
             finally:
-                self.connection.set_busy_handler(waiter(self.busy_timeout))
+                self._be_patient(self.busy_timeout)
             self.in_transaction = True
         except BaseException as error:
             self._lock.release()
             if isinstance(error, apsw.Error):
                 raise translate(error, self.path) from error
             raise
+
+    def _be_patient(self, seconds: float) -> None:
+        if self._waiter is None:
+            self.connection.set_busy_handler(patience(seconds))
+        else:
+            self._waiter.us_max = round(seconds * 1e6)
 
     def is_closed(self) -> bool:
         """Whether the store was closed, as it is in the child of a fork within the transaction."""
@@ -339,7 +380,7 @@ class Database:
             if commit:
                 try:
                     self.execute(sql.commit)
-                    self.lanes.saved()
+                    self._committed()
                 except apsw.Error as error:
                     raise translate(error, self.path, self.connection.system_errno) from error
         finally:

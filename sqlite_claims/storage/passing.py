@@ -85,6 +85,7 @@ def lose(db: Database, id: int) -> None:
     if state != CLAIMED or instance_state == CALLED_OFF:  # a cancelled instance's rows follow it by steps of their own
         return
     if losses + 1 < max_lost:
+        db.ring()
         db.execute(sql.lose, (id, db.time.now))
         return
     message = f"lost {losses + 1} claims; max_lost is {max_lost}"

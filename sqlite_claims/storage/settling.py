@@ -47,6 +47,7 @@ def complete(db: Database, rows: Sequence[tuple[Any, ...]], outputs: Sequence[by
         if row[13]:
             unblocked[row[6]] += db.rows(sql.count_unblocked, row[0])[0][0]
             db.execute(sql.unblock, (row[0], db.time.now, wall))
+            db.ring()
     for instance, number in Counter(row[6] for row in rows).items():
         count_ended(db, instance, completed=number, unblocked=unblocked[instance])
 
@@ -71,6 +72,7 @@ def fail(db: Database, claim: TaskClaim, row: tuple[Any, ...], error: str, retry
     if retry_in is None:
         rule = RetryPolicy(*db.rows(sql.policy, policy)[0])
         retry_in = rule.delay_us(failures, random.uniform(-1.0, 1.0))
+    db.ring()
     db.execute(sql.retry_later, (id, db.time.now + retry_in))
     db.execute(sql.store_error, (id, error))
 
@@ -95,6 +97,7 @@ def retry_task(db: Database, instance_id: str, task_id: str) -> None:
     if state != FAILED:
         raise InvalidStateError(f"task {task_id!r} of instance {instance_id!r} has not failed")
     paused = instance_state == PAUSED
+    db.ring()
     db.execute(sql.retry, (id, db.time.now, paused))
     db.execute(sql.drop_error, (id,))
     restored = 0

@@ -76,6 +76,8 @@ def step(db: Database) -> bool:
         db.execute(sql.move_to_cancelled, (id, start, end, finished_wall))
     else:
         db.execute(sql.move_out if state == PAUSED else sql.move_in, (id, start, end))
+        if state != PAUSED:
+            db.ring()
     db.execute(sql.moved_to, (id, end if found else None))
     if not found:
         db.execute(sql.count_moving, (-1,))

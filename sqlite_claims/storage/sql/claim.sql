@@ -29,6 +29,22 @@ WHERE t.id = ?1;
 
 -- Whatever may be claimed: ready, or claimed with an expired lease, whose loss is counted here. (On the right of each
 -- = stands the value before.) A claim that may not be lost once more never comes up in the index: somebody settles it.
+-- When the next task of these lanes comes up by time alone: it is due, or its claim expires.
+-- name: next_up
+SELECT min((
+    SELECT t.next_at FROM claims_task t INDEXED BY claims_task_next
+    WHERE t.lane = l.value AND t.priority = p.column1 AND t.next_at > ?2 ORDER BY t.next_at LIMIT 1
+))
+FROM carray(?1) l CROSS JOIN (VALUES (1), (2), (3), (4), (5)) p;
+
+-- name: next_due
+SELECT min((
+    SELECT t.due_wall FROM claims_task t INDEXED BY claims_task_due
+    WHERE t.state = 1 AND t.next_at IS NULL AND t.due_wall IS NOT NULL AND t.priority = p.column1
+    ORDER BY t.due_wall LIMIT 1
+))
+FROM (VALUES (1), (2), (3), (4), (5)) p;
+
 -- name: claim_one
 UPDATE claims_task
 SET state = 2, token = max(token, ?2) + 1, attempts = attempts + 1, losses = losses + (state = 2),

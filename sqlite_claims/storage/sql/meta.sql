@@ -27,6 +27,9 @@ RELEASE claims_call;
 -- name: savepoint_rollback
 ROLLBACK TO claims_call;
 
+-- name: data_version
+PRAGMA data_version;
+
 -- name: has_tables
 SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'claims_meta';
 

@@ -1,0 +1,111 @@
+/* The doorbell: counters in a small file that every process of a store maps, and the kernel's futex to sleep on them.
+ *
+ * Who changes something counts up and wakes; who finds nothing reads the counter first, looks, and sleeps only while
+ * the counter still has that value, so no change can fall between the look and the sleep. The counters own nothing: a
+ * process that dies with the mapping leaves nothing broken, at worst a count of sleepers that is too high, which costs
+ * a system call a ring. Every sleep has an end.
+ *
+ * The busy handler sleeps here too. SQLite's own naps up to 100 ms while others overtake without end (8 processes on
+ * 2 cores: worst claim 633 ms, slowest worker 0.00 of the fastest's share); one that only yields burns the processor. */
+#include <errno.h>
+#include <limits.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <time.h>
+
+#include <sqlite3ext.h>
+
+#include "core.h"
+
+SQLITE_EXTENSION_INIT3
+
+#ifdef __linux__
+
+#include <linux/futex.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Each counter on a cache line of its own, since different processes write them. */
+typedef struct {
+  _Alignas(64) _Atomic uint32_t count;
+  _Atomic uint32_t sleepers;
+} counter;
+
+struct claims_bell {
+  counter counters[CLAIMS_BELL_COUNTERS];
+};
+
+_Static_assert(sizeof(struct claims_bell) <= CLAIMS_BELL_SIZE, "the file must hold the counters");
+
+int claims_bell_open(int descriptor, claims_bell **bell) {
+  void *mapped = mmap(0, CLAIMS_BELL_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
+  if (mapped == MAP_FAILED) return errno;
+  *bell = mapped;
+  return 0;
+}
+
+void claims_bell_close(claims_bell *bell) { munmap(bell, CLAIMS_BELL_SIZE); }
+
+uint32_t claims_bell_read(claims_bell *bell, int which) { return atomic_load(&bell->counters[which].count); }
+
+void claims_bell_ring(claims_bell *bell, int which) {
+  counter *c = &bell->counters[which];
+  atomic_fetch_add(&c->count, 1);
+  if (atomic_load(&c->sleepers) != 0) syscall(SYS_futex, &c->count, FUTEX_WAKE, INT_MAX, 0, 0, 0);
+}
+
+void claims_bell_wait(claims_bell *bell, int which, uint32_t seen, int64_t us_max) {
+  counter *c = &bell->counters[which];
+  struct timespec left = {us_max / 1000000, us_max % 1000000 * 1000};
+  atomic_fetch_add(&c->sleepers, 1);
+  syscall(SYS_futex, &c->count, FUTEX_WAIT, seen, &left, 0, 0);
+  atomic_fetch_sub(&c->sleepers, 1);
+}
+
+#else
+
+/* Without futexes Python polls, see lease/doorbell.py. */
+int claims_bell_open(int descriptor, claims_bell **bell) {
+  (void)descriptor, (void)bell;
+  return ENOSYS;
+}
+void claims_bell_close(claims_bell *bell) { (void)bell; }
+uint32_t claims_bell_read(claims_bell *bell, int which) { return (void)bell, (void)which, 0; }
+void claims_bell_ring(claims_bell *bell, int which) { (void)bell, (void)which; }
+void claims_bell_wait(claims_bell *bell, int which, uint32_t seen, int64_t us_max) {
+  (void)bell, (void)which, (void)seen, (void)us_max;
+}
+
+#endif
+
+/* A commit that nobody rang for (another program's, or one of a process that died just then) is noticed after this. */
+enum { NAP_US_MAX = 2000, YIELDS = 2 };
+
+static int64_t now_us(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+static int wait_for_writer(void *argument, int tries) {
+  claims_waiter *waiter = argument;
+  int64_t now = now_us();
+  if (tries == 0) waiter->deadline_us = now + waiter->us_max;
+  int64_t left = waiter->deadline_us - now;
+  if (left <= 0) return 0;
+  if (tries < YIELDS) {
+    sched_yield();
+  } else {
+    /* `seen` was read before the attempt that has just failed: a commit since then ends the sleep before it begins. */
+    claims_bell_wait(waiter->bell, CLAIMS_BELL_COMMITS, waiter->seen, left < NAP_US_MAX ? left : NAP_US_MAX);
+  }
+  waiter->seen = claims_bell_read(waiter->bell, CLAIMS_BELL_COMMITS);
+  return 1;
+}
+
+int claims_waiter_install(sqlite3 *db, claims_waiter *waiter) {
+  if (!claims_core_loaded()) return CLAIMS_NOT_LOADED;
+  return sqlite3_busy_handler(db, wait_for_writer, waiter);
+}

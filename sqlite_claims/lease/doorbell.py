@@ -1,0 +1,88 @@
+"""The doorbell: how a process that has nothing to do sleeps until there may be something, and how one that waits for
+the file's writer learns that it is free. See csrc/doorbell.c, which does it; without futexes the waits below poll.
+
+It only ever tells that a look may be worth while. What there is to do stands in the database.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+READY, COMMITS = 0, 1
+"""What is rung for: tasks that may be claimed, now or sooner than was known; any commit."""
+_SIZE = 4096
+_POLL_S_MIN, _POLL_S_MAX = 0.001, 0.02
+
+
+class Doorbell(Protocol):
+    """Waiting for others, and letting them know."""
+
+    def read(self, which: int) -> int:
+        """A number that changes whenever it rings. To be read before the look that finds nothing."""
+
+    def ring(self, which: int) -> None:
+        """Wake all who wait for this."""
+
+    def wait(self, which: int, seen: int, seconds: float) -> None:
+        """Sleep until it has rung since ``seen`` was read, for at most ``seconds``. May return early."""
+
+
+class FutexBell:
+    """By a mapped file and the kernel's futex: nothing runs until somebody rings."""
+
+    def __init__(self, core: tuple[Any, Any], path: str, mode: int) -> None:
+        """``core``: the C core. Raises ``OSError`` where the file or the platform doesn't serve."""
+        self.core = self._lib, ffi = core
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
+        try:
+            if os.fstat(descriptor).st_size != _SIZE:
+                os.fchmod(descriptor, mode)  # the umask took some of it
+                # Really there: on a full disk, writing to a hole of a mapped file would kill the process.
+                os.posix_fallocate(descriptor, 0, _SIZE)
+            made = ffi.new("claims_bell **")
+            code = self._lib.claims_bell_open(descriptor, made)
+            if code:
+                raise OSError(code, os.strerror(code), path)
+        finally:
+            os.close(descriptor)
+        # Unmapped when nobody refers to it any more: a waiting thread, or a connection's busy handler, may outlive close().
+        self.mapped = ffi.gc(made[0], self._lib.claims_bell_close)
+
+    def read(self, which: int) -> int:
+        return int(self._lib.claims_bell_read(self.mapped, which))
+
+    def ring(self, which: int) -> None:
+        self._lib.claims_bell_ring(self.mapped, which)
+
+    def wait(self, which: int, seen: int, seconds: float) -> None:
+        self._lib.claims_bell_wait(self.mapped, which, seen, max(0, int(seconds * 1e6)))
+
+
+class PollingBell:
+    """Where there is no futex: ``version`` (SQLite's data version, which any commit changes) is looked at."""
+
+    def __init__(self, version: Callable[[], int]) -> None:
+        self._version = version
+        self._rings = 0
+
+    def read(self, which: int) -> int:
+        # The data version doesn't tell of commits by this very connection, that is, of other threads of this process.
+        return (self._version() << 32) + self._rings
+
+    def ring(self, which: int) -> None:
+        self._rings += 1
+
+    def wait(self, which: int, seen: int, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        nap = _POLL_S_MIN
+        while self.read(which) == seen:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return
+            time.sleep(min(nap, left))
+            nap = min(nap * 2, _POLL_S_MAX)
