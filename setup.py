@@ -11,7 +11,7 @@ from setuptools.command.build_ext import build_ext
 
 NOT_BUILT = """\
 sqlite-claims: the C core could not be built; what the compiler said stands above. The Python twin serves instead.
-It needs a C compiler and SQLite's headers (Debian: gcc libsqlite3-dev). SQLITE_CLAIMS_REQUIRE_C=1 makes this an error."""
+It needs a C compiler and SQLite's headers (Debian: gcc libsqlite3-dev). SQLITE_CLAIMS_REQUIRE_C=1 makes this fail."""
 
 
 class BuildCore(build_ext):

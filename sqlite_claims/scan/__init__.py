@@ -1,6 +1,6 @@
 """Which tasks may be claimed, in order: the C core's binding and its Python twin, behind one face.
 
-Nothing outside this folder and ``lease`` touches the C core. The SQL stands in ``storage/sql/scan.sql`` and is handed in.
+Nothing outside this folder and ``lease`` touches the C core. The SQL, of ``storage/sql/scan.sql``, is handed in.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from array import array
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import apsw
 
@@ -74,8 +74,12 @@ class CoreScanner:
         )
         if code:
             self._fail(code)
-        # The destructor is for who forgets to close; it keeps a dropped scanner's statements from outliving it.
-        self._scan = ffi.gc(made[0], lib.claims_scan_close)
+
+        # For who forgets to close. It holds the connection, which can't be closed before the statements are gone.
+        def destructor(scan: Any, _: apsw.Connection = connection) -> None:
+            lib.claims_scan_close(scan)
+
+        self._scan = ffi.gc(made[0], destructor)
 
     def ready_ids(self, lanes: array[int], now: int, aging: int | None, limit: int, moving: bool) -> array[int]:
         checked_aging(aging)

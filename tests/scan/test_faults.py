@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from pathlib import Path
 
 import apsw
@@ -137,8 +136,19 @@ def test_a_dropped_scanner_frees_its_statements(tmp_path: Path, use_c_core: bool
     scanner = open_scanner(connection, use_c_core, STATEMENTS)
     scanner.ready_ids(*QUESTION)
     del scanner
-    gc.collect()
     connection.close()  # raises BusyError if statements are left
+
+
+def test_a_connection_dropped_with_its_scanner_is_closed_after_it(
+    tmp_path: Path, use_c_core: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    connection = table(tmp_path / "a.db", ROWS)
+    scanner = open_scanner(connection, use_c_core, STATEMENTS)
+    scanner.ready_ids(*QUESTION)
+    del connection
+    del scanner
+    # A destructor that fails can only print.
+    assert capsys.readouterr().err == ""
 
 
 def test_two_scanners_on_two_stores_keep_apart(scan: Open) -> None:
