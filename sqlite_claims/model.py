@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from . import validate
@@ -180,6 +180,10 @@ class NewTask:
             at = self.available_at
             if not isinstance(at, datetime) or at.utcoffset() is None:
                 raise InvalidArgumentError(f"available_at must be an aware datetime, not {validate.shown(at)}")
+            try:
+                put(self, "available_at", at.astimezone(UTC))
+            except OverflowError:
+                raise InvalidArgumentError(f"available_at is in no year from 1 to 9999: {validate.shown(at)}") from None
         if not isinstance(self.retry, RetryPolicy):
             raise InvalidArgumentError(f"retry must be a RetryPolicy, not {validate.shown(self.retry)}")
 
