@@ -436,7 +436,8 @@ class Database:
         self._sync = WalSync(self.path)
         if not usable:
             self._closed = True
-            if self._connection is not None:
-                forks.leak(self._connection)
-                self._connection = None
-            self._scanner = None
+            # The scanner's statements too: ending them waits for whatever the parent's threads were amidst.
+            for held in (self._connection, self._scanner):
+                if held is not None:
+                    forks.leak(held)
+            self._connection = self._scanner = None
