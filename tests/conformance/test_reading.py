@@ -1,0 +1,398 @@
+"""What can be read of a store, and waiting for it to change."""
+
+# ruff: noqa: ARG001 - the cases of a table take the same arguments, needed or not
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from sqlite_claims import InstanceState, NewTask, NotFoundError, TaskState
+from sqlite_claims.testing import ManualClock
+
+
+def test_what_is_not_there_is_not_found(store: Any) -> None:
+    store.add_instance("i", [NewTask("t")])
+    for ask in (
+        lambda: store.get_task("i", "nothing"),
+        lambda: store.get_task("nowhere", "t"),
+        lambda: store.explain_task("i", "nothing"),
+        lambda: store.explain_task("nowhere", "t"),
+        lambda: store.get_instance("nowhere"),
+        lambda: store.wait_for_instance("nowhere", 0),
+        lambda: list(store.list_tasks("nowhere")),
+        lambda: store.retry_task("i", "nothing"),
+        lambda: store.retry_task("nowhere", "t"),
+    ):
+        with pytest.raises(NotFoundError):
+            ask()
+
+
+# -- lists
+
+
+@pytest.fixture
+def some(store: Any) -> Any:
+    """Three instances: two tasks in progress, one completed, one paused."""
+    store.add_instance("z", [NewTask("b", kind="x"), NewTask("a", kind="y")])
+    store.add_instance("done", [NewTask("t", kind="x")])
+    store.add_instance("paused", [NewTask("u")])
+    store.complete_task(store.claim_task("done", "t", "w", 30))
+    store.pause_instance("paused")
+    return store
+
+
+@pytest.mark.parametrize(
+    ("wanted", "names"),
+    [
+        ({}, ["z", "done", "paused"]),
+        ({"limit": 2}, ["z", "done"]),
+        ({"limit": 0}, []),
+        ({"limit": 2**70}, ["z", "done", "paused"]),
+        ({"states": [InstanceState.PAUSED, InstanceState.COMPLETED]}, ["done", "paused"]),
+        ({"states": {"in_progress"}}, ["z"]),
+        ({"states": []}, []),
+        ({"states": [InstanceState.COMPLETED, InstanceState.IN_PROGRESS], "limit": 1}, ["z"]),
+        ({"states": [InstanceState.CANCELLED]}, []),
+    ],
+)
+def test_instances_are_listed_in_the_order_of_adding(some: Any, wanted: dict[str, Any], names: list[str]) -> None:
+    listed = some.list_instances(**wanted)
+    assert isinstance(listed, Iterator)
+    found = list(listed)
+    assert [info.instance_id for info in found] == names
+    assert found == [some.get_instance(name) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("instance_id", "wanted", "names"),
+    [
+        (None, {}, ["b", "a", "t", "u"]),
+        ("z", {}, ["a", "b"]),
+        ("done", {}, ["t"]),
+        (None, {"limit": 3}, ["b", "a", "t"]),
+        ("z", {"limit": 1}, ["a"]),
+        (None, {"states": [TaskState.READY]}, ["b", "a", "u"]),
+        (None, {"states": ["completed", "failed"]}, ["t"]),
+        (None, {"states": []}, []),
+        (None, {"kinds": ["x"]}, ["b", "t"]),
+        (None, {"kinds": [""]}, ["u"]),
+        (None, {"kinds": []}, []),
+        ("z", {"kinds": ["y", ""], "states": [TaskState.READY]}, ["a"]),
+        (None, {"kinds": ["x"], "states": [TaskState.READY, TaskState.COMPLETED], "limit": 1}, ["b"]),
+    ],
+)
+def test_tasks_are_listed_by_name_in_an_instance_and_else_in_the_order_of_adding(
+    some: Any, instance_id: str | None, wanted: dict[str, Any], names: list[str]
+) -> None:
+    listed = some.list_tasks(instance_id, **wanted)
+    assert isinstance(listed, Iterator)
+    found = list(listed)
+    assert [task.task_id for task in found] == names
+    assert found == [some.get_task(task.instance_id, task.task_id) for task in found]
+
+
+def test_ready_and_scheduled_are_told_apart_by_time(store: Any, clock: ManualClock) -> None:
+    day = datetime.fromtimestamp(clock.wall_us() / 1e6 + 20, UTC)
+    store.add_instance("i", [NewTask("a"), NewTask("b", delay=10), NewTask("c", available_at=day)])
+
+    def named(state: str) -> list[str]:
+        return [task.task_id for task in store.list_tasks(states=[state])]
+
+    assert (named("ready"), named("scheduled")) == (["a"], ["b", "c"])
+    clock.advance(10)
+    assert (named("ready"), named("scheduled")) == (["a", "b"], ["c"])
+    clock.advance(10)
+    assert (named("ready"), named("scheduled")) == (["a", "b", "c"], [])
+
+
+def test_a_cancelled_instances_tasks_are_listed_as_cancelled_at_once(store: Any) -> None:
+    store.add_instance("i", [NewTask("a"), NewTask("b", depends_on=["a"]), NewTask("c", delay=10)])
+    store.cancel_instance("i")
+    assert [task.task_id for task in store.list_tasks(states=["cancelled"])] == ["a", "b", "c"]
+    assert list(store.list_tasks(states=["ready", "blocked", "scheduled", "claimed"])) == []
+
+
+def test_long_lists_come_whole_and_let_others_write_meanwhile(bench: Any) -> None:
+    names = [f"t{n:04}" for n in range(2500)]
+    bench.store.add_instance("i", [NewTask(name) for name in reversed(names)])
+    for n in range(1200):
+        bench.store.add_instance(f"more{n}")
+    other = bench.open()
+    tasks, instances = bench.store.list_tasks("i"), bench.store.list_instances()
+    found = [next(tasks).task_id]
+    assert next(instances).instance_id == "i"
+    other.complete_task(other.claim_task("i", names[-1], "w", 30))
+    other.cancel_instance("i")
+    found += [task.task_id for task in tasks]
+    assert found == names
+    assert len(list(instances)) == 1200
+    assert [task.task_id for task in bench.store.list_tasks()] == names[::-1]
+    if other is not bench.store:
+        other.close()
+
+
+def test_what_disappears_while_a_list_is_read_is_left_out_or_was_given_before(store: Any, clock: ManualClock) -> None:
+    for n in range(1500):
+        store.add_instance(f"i{n}")
+        store.cancel_instance(f"i{n}")
+    clock.advance(60)
+    listed = store.list_instances()
+    first = next(listed)
+    assert first.instance_id == "i0"
+    assert store.prune(30, limit=10_000) == 1500
+    rest = [info.instance_id for info in listed]
+    assert rest == [f"i{n}" for n in range(1, len(rest) + 1)]
+    assert list(store.list_instances()) == []
+
+
+def test_claims_are_listed_expired_ones_too(store: Any, clock: ManualClock) -> None:
+    store.add_instance("i", [NewTask("a"), NewTask("b"), NewTask("c"), NewTask("d", max_lost=1), NewTask("e")])
+    claims = {name: store.claim_task("i", name, worker, ttl) for name, worker, ttl in
+              (("a", "w", 30), ("b", "w", 5), ("c", "v", None), ("d", "v", 5))}  # fmt: skip
+    clock.advance(10)
+    store.pause_instance("i")
+
+    def listed(*worker_id: str) -> dict[str, Any]:
+        return {claim.task_id: claim for claim in store.list_claims(*worker_id)}
+
+    assert listed() == claims
+    assert {name: claim.remaining() for name, claim in listed().items()} == {"a": 20, "b": 0, "c": None, "d": 0}
+    assert listed("w") == {"a": claims["a"], "b": claims["b"]}
+    assert listed("nobody") == {}
+    store.release_task(listed()["a"])
+    assert sorted(listed()) == ["b", "c", "d"]
+    store.cancel_instance("i")
+    assert listed() == {}
+
+
+# -- figures
+
+
+def test_an_empty_store_has_nothing_to_count(store: Any) -> None:
+    stats = store.stats()
+    assert (stats.counts, stats.live_claims, stats.oldest_ready_age) == (dict.fromkeys(TaskState, 0), 0, None)
+
+
+def test_live_claims_are_those_that_have_not_expired(store: Any, clock: ManualClock) -> None:
+    store.add_instance("i", [NewTask(name) for name in "abcd"])
+    store.claim_task("i", "a", "w", None)
+    store.claim_task("i", "b", "w", 10)
+    store.claim_task("i", "c", "w", 20)
+    assert store.stats().live_claims == 3
+    clock.advance(10)
+    assert store.stats().live_claims == 2
+    assert store.stats().counts[TaskState.CLAIMED] == 3
+    clock.advance(10)
+    assert store.stats().live_claims == 1
+
+
+def test_the_oldest_age_is_that_of_what_could_be_claimed_now(store: Any, clock: ManualClock) -> None:
+    def age() -> Any:
+        return store.stats().oldest_ready_age
+
+    store.add_instance("i", [NewTask("delayed", delay=10), NewTask("blocked", depends_on=["delayed"])])
+    assert age() is None
+    clock.advance(15)
+    assert age() == 5
+    store.add_tasks("i", [NewTask("new", priority=1)])
+    assert age() == 5
+    claim = store.claim_task("i", "delayed", "w", 30)
+    clock.advance(1)
+    assert age() == 1
+    store.pause_instance("i")
+    assert age() is None
+    store.resume_instance("i")
+    assert age() == 1
+    store.release_task(claim)
+    assert age() == 6
+
+
+def test_an_expired_claims_task_could_be_claimed_so_it_counts_as_waiting(store: Any, clock: ManualClock) -> None:
+    store.add_instance("i", [NewTask("t"), NewTask("last", max_lost=1)])
+    store.claim_task("i", "t", "w", 10)
+    store.claim_task("i", "last", "w", 5)
+    clock.advance(13)
+    assert store.stats().oldest_ready_age == 3
+
+
+# -- why a task is not running
+
+
+def _explained(store: Any, task_id: str = "t") -> str:
+    sentence = store.explain_task("i", task_id)
+    assert isinstance(sentence, str)
+    assert "\n" not in sentence
+    assert repr(task_id) in sentence
+    return sentence
+
+
+def test_a_blocked_tasks_explanation_names_what_it_waits_for(store: Any) -> None:
+    store.add_instance("i", [NewTask("a"), NewTask("b"), NewTask("t", depends_on=["a", "b"])])
+    store.complete_task(store.claim_task("i", "a", "w", 30))
+    assert "blocked" in _explained(store)
+    assert "'b'" in _explained(store)
+    assert "'a'" not in _explained(store)
+
+
+def test_a_scheduled_tasks_explanation_tells_when_it_is_due(store: Any, clock: ManualClock) -> None:
+    day = datetime.fromtimestamp(clock.wall_us() / 1e6 + 20, UTC)
+    store.add_instance("i", [NewTask("t", delay=20), NewTask("u", available_at=day), NewTask("failed")])
+    store.fail_task(store.claim_task("i", "failed", "w", 30), "no", retry_in=20)
+    for name in ("t", "u", "failed"):
+        assert "20 s" in _explained(store, name)
+        assert f"{day:%Y-%m-%d %H:%M:%S} UTC" in _explained(store, name)
+    assert "1 failure" in _explained(store, "failed")
+
+
+def test_a_claimed_tasks_explanation_tells_who_holds_it_and_until_when(store: Any, clock: ManualClock) -> None:
+    store.add_instance("i", [NewTask("t"), NewTask("endless"), NewTask("last", max_lost=1)])
+    until = datetime.fromtimestamp(store.claim_task("i", "t", "holder", 30).expires_at, UTC)
+    store.claim_task("i", "endless", "holder", None)
+    store.claim_task("i", "last", "holder", 30)
+    assert "'holder'" in _explained(store)
+    assert f"{until:%Y-%m-%d %H:%M:%S} UTC" in _explained(store)
+    assert "without an end" in _explained(store, "endless")
+    clock.advance(30)
+    assert "expired" in _explained(store)
+    assert "max_lost" in _explained(store, "last")
+
+
+def test_a_ready_tasks_explanation_names_the_kind_and_the_tags_that_a_worker_needs(store: Any) -> None:
+    store.add_instance("i", [NewTask("t", kind="render", tags=["gpu", "eu"])])
+    for word in ("ready", "'render'", "'eu'", "'gpu'", "no worker session"):
+        assert word in _explained(store)
+    with store.open_session("w"):
+        assert "1 worker session" in _explained(store)
+
+
+def test_an_explanation_says_that_the_instance_is_paused(store: Any, clock: ManualClock) -> None:
+    store.add_instance(
+        "i", [NewTask("t"), NewTask("later", delay=5), NewTask("held"), NewTask("after", depends_on=["t"])]
+    )
+    store.claim_task("i", "held", "w", 5)
+    store.pause_instance("i")
+    for name in ("t", "later", "after"):
+        assert "paused" in _explained(store, name)
+    clock.advance(5)
+    assert "paused" in _explained(store, "held")
+
+
+def test_an_ended_tasks_explanation_tells_how_it_ended(store: Any) -> None:
+    store.add_instance("i", [NewTask("done"), NewTask("t"), NewTask("after", depends_on=["t"]), NewTask("open")])
+    store.complete_task(store.claim_task("i", "done", "w", 30))
+    store.fail_task(store.claim_task("i", "t", "w", 30), "broke", retry=False)
+    assert "completed" in _explained(store, "done")
+    assert "broke" in _explained(store)
+    assert "'t'" in _explained(store, "after")
+    store.cancel_instance("i", "not needed")
+    assert "not needed" in _explained(store, "open")
+    assert "cancelled" in _explained(store, "open")
+
+
+# -- waiting
+
+
+@contextmanager
+def _meanwhile(act: Callable[[], Any]) -> Iterator[None]:
+    """Run ``act`` in another thread while the block waits for what it does."""
+    thread = threading.Thread(target=act)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
+def test_waiting_ends_at_once_where_a_task_can_be_claimed_already(store: Any) -> None:
+    store.add_instance("i", [NewTask("t", kind="x", tags=["a"])])
+    assert store.wait_for_tasks(3600) is True
+    assert store.wait_for_tasks(3600, tags=["a"], kinds=["x"]) is True
+    assert store.get_task("i", "t").attempts == 0
+
+
+def test_waiting_ends_at_the_timeout_where_nothing_that_fits_can_be_claimed(store: Any) -> None:
+    assert store.wait_for_tasks(0) is False
+    store.add_instance("i", [NewTask("t", kind="x", tags=["a"]), NewTask("later", delay=60)])
+    for wanted in ({"kinds": ["y"]}, {"tags": ["b"]}, {"kinds": []}, {"kinds": [""]}):
+        assert store.wait_for_tasks(0.01, **wanted) is False
+    store.claim_task("i", "t", "w", 60)
+    assert store.wait_for_tasks(0.01) is False
+
+
+def _add(store: Any, clock: ManualClock) -> None:
+    store.add_tasks("i", [NewTask("new")])
+
+
+def _unblock(store: Any, clock: ManualClock) -> None:
+    (claim,) = store.list_claims("w")
+    store.complete_task(claim)
+
+
+def _give_back(store: Any, clock: ManualClock) -> None:
+    store.release_task_claim("i", "held", "w")
+
+
+def _let_time_pass(store: Any, clock: ManualClock) -> None:
+    clock.advance(3600)
+
+
+def _resume(store: Any, clock: ManualClock) -> None:
+    store.resume_instance("paused")
+
+
+@pytest.mark.parametrize("happen", [_add, _unblock, _give_back, _let_time_pass, _resume])
+def test_waiting_ends_when_a_task_can_be_claimed(
+    bench: Any, clock: ManualClock, happen: Callable[[Any, ManualClock], None]
+) -> None:
+    store = bench.store
+    store.add_instance("i", [NewTask("held"), NewTask("later", delay=3600), NewTask("next", depends_on=["held"])])
+    store.claim_task("i", "held", "w", 7200)
+    store.add_instance("paused", [NewTask("t")])
+    store.pause_instance("paused")
+    assert store.wait_for_tasks(0) is False
+    other = bench.open()
+    with _meanwhile(lambda: happen(other, clock)):
+        assert store.wait_for_tasks(60) is True
+    if other is not store:
+        other.close()
+
+
+def test_waiting_ends_when_a_claim_expires(store: Any, clock: ManualClock) -> None:
+    store.add_instance("i", [NewTask("t")])
+    store.claim_task("i", "t", "w", 3600)
+    with _meanwhile(lambda: clock.advance(3600)):
+        assert store.wait_for_tasks(60) is True
+
+
+def test_waiting_ends_when_a_time_of_day_comes(store: Any, clock: ManualClock) -> None:
+    store.add_instance("i", [NewTask("t", available_at=datetime.fromtimestamp(clock.wall_us() / 1e6 + 3600, UTC))])
+    with _meanwhile(lambda: clock.advance(3600)):
+        assert store.wait_for_tasks(60) is True
+
+
+def test_waiting_for_an_instance_gives_it_when_it_has_ended(store: Any) -> None:
+    store.add_instance("i", [NewTask("t")])
+    claim = store.claim_task("i", "t", "w", None)
+    assert store.wait_for_instance("i", 0) is None
+    store.pause_instance("i")
+    assert store.wait_for_instance("i", 0.01) is None
+    with _meanwhile(lambda: store.complete_task(claim)):
+        ended = store.wait_for_instance("i", 60)
+    assert ended.state is InstanceState.COMPLETED
+    assert ended == store.get_instance("i")
+    assert store.wait_for_instance("i", 0) == ended
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_failed_or_cancelled_instance_has_ended_too(store: Any, cancelled: bool) -> None:
+    store.add_instance("i", [NewTask("t")])
+    if cancelled:
+        store.cancel_instance("i", "why not")
+    else:
+        store.fail_task(store.claim_task("i", "t", "w", 30), "no", retry=False)
+    assert store.wait_for_instance("i", 3600) == store.get_instance("i")
