@@ -83,8 +83,9 @@ class Database:
         self.bell: Doorbell = PollingBell(self._data_version)
         self._waiter: Any = None  # the busy handler's, in C; must outlive the connection
         self._ring = False
-        self._open()
-        forks.register(self)
+        with self._lock:
+            forks.register(self)  # before a connection is there for a fork to copy
+            self._open()
 
     # -- opening and closing
 
@@ -113,13 +114,15 @@ class Database:
                 connection, self._use_c_core, ScanStatements(sql.scan_head, sql.scan_range, sql.scan_instance_state)
             )
         except BaseException as error:
+            system_errno = 0
             if connection is not None:
+                system_errno = connection.system_errno
                 connection.close(True)
             self._drop_sessions()
             if isinstance(error, apsw.CantOpenError) and not existed:
                 raise StoreUnavailableError(f"{self.path}: cannot be created ({error})") from error
             if isinstance(error, apsw.Error):
-                raise translate(error, self.path) from error
+                raise translate(error, self.path, system_errno) from error
             if isinstance(error, OSError):
                 raise StoreUnavailableError(f"{error.filename}: {error.strerror}") from error
             raise
@@ -159,6 +162,8 @@ class Database:
             self._closed = True
             return
         with self._lock:
+            if self._active:
+                raise InvalidStateError(f"{self.path}: called from within another call of the same store")
             if not self._closed:
                 for session in list(self.own_sessions):
                     session.close()
@@ -184,21 +189,21 @@ class Database:
             self.sessions = None
 
     def _acquire(self, timeout: float | None = None) -> None:
+        if getpid() != forks.pid:
+            forks.guard(self.path)  # before the lock, which a thread of the parent's may hold for ever
         lock = self._lock
         if not lock.acquire(blocking=False):
             wait = self.busy_timeout if timeout is None else timeout
             if not lock.acquire(timeout=min(wait, threading.TIMEOUT_MAX)):
                 raise StoreBusyError(f"{self.path}: another thread of this process is using the store")
-        if self._connection is not None and getpid() == forks.pid:
+        if self._connection is not None:
             return
         try:
             if self._closed:
                 raise StoreClosedError(f"{self.path}: the store is closed")
-            forks.guard(self.path)
-            if self._connection is None:
-                self._open()
+            self._open()
         except BaseException:
-            self._lock.release()
+            lock.release()
             raise
 
     # -- transactions
@@ -268,6 +273,7 @@ class Database:
 
     def _committed(self) -> None:
         self.lanes.saved()
+        self.time.saved()
         self.bell.ring(COMMITS)
         if self._ring:
             self._ring = False
@@ -283,6 +289,7 @@ class Database:
     def undo(self) -> None:
         """Roll back whatever is open, and forget what was learned within it."""
         self.lanes.forget()
+        self.time.forget()
         self._ring = False
         connection = self._connection
         if connection is not None and connection.in_transaction:
@@ -296,6 +303,8 @@ class Database:
         self._acquire(timeout)
         try:
             self.refuse_writes()
+            if self._active:
+                raise InvalidStateError(f"{self.path}: called from within another call of the same store")
             self._be_patient(timeout)
             try:
                 self.execute(sql.begin_write)
@@ -303,7 +312,11 @@ class Database:
                 self._be_patient(self.busy_timeout)
             self.in_transaction = True
         except BaseException as error:
-            self._lock.release()
+            try:
+                if not (self.in_transaction or self._active):  # else there is one that isn't this call's
+                    self.undo()
+            finally:
+                self._lock.release()
             if isinstance(error, apsw.Error):
                 raise translate(error, self.path) from error
             raise
@@ -334,6 +347,7 @@ class Database:
                 result = operation(self, *args, **kwargs)
             except BaseException:
                 self.lanes.forget()
+                self.time.forget()
                 if connection.in_transaction:
                     connection.execute(sql.savepoint_rollback)
                     connection.execute(sql.savepoint_release)
@@ -384,9 +398,11 @@ class Database:
                 except apsw.Error as error:
                     raise translate(error, self.path, self.connection.system_errno) from error
         finally:
-            self.undo()
-            self.in_transaction = False
-            self._lock.release()
+            try:
+                self.undo()
+            finally:
+                self.in_transaction = False
+                self._lock.release()
         if commit and self.durable:
             self._sync.sync()
 
@@ -413,7 +429,7 @@ class Database:
     def before_fork(self, wait: float) -> bool:
         if not self._lock.acquire(timeout=wait):
             return False
-        if self.in_transaction:  # of this very thread
+        if self.in_transaction or self._active:  # of this very thread
             self._lock.release()
             return False
         try:
@@ -433,6 +449,7 @@ class Database:
         self._drop_sessions()
         self._lock = threading.RLock()
         self._active = False
+        self.in_transaction = False
         self._sync = WalSync(self.path)
         if not usable:
             self._closed = True

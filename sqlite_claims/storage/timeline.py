@@ -28,7 +28,7 @@ def _stored(execute: Callable[..., apsw.Cursor]) -> tuple[Any, ...]:
 class Timeline:
     """One store's view of store time. ``now`` and ``wall`` are read once an operation, under the write lock."""
 
-    __slots__ = ("_anchor", "_lag", "_looked", "_seen", "_sleep", "clock", "now", "token_floor", "wall")
+    __slots__ = ("_anchor", "_lag", "_looked", "_saved", "_seen", "_sleep", "clock", "now", "token_floor", "wall")
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -40,6 +40,7 @@ class Timeline:
         self._sleep = 0
         self._lag = 0  # boot clock - awake clock
         self._looked = 0  # at it, by the boot clock
+        self._saved: tuple[int, int] | None = None  # seen and sleep, where the open transaction has changed them
 
     def read(self) -> None:
         """Take the time for an operation that only reads."""
@@ -71,11 +72,27 @@ class Timeline:
             if self._lag - known >= SLEEP_US_MIN:
                 execute(sql.prolong_leases, (self._lag - known, seen))
                 execute(sql.set_sleep, (self._lag,))
+            self._change()
             self._sleep = self._lag
         self.wall = self.clock.wall_us()
         if self.now - self._seen >= SEEN_EVERY_US:
             execute(sql.set_seen, (self.now,))
+            self._change()
             self._seen = self.now
+
+    def _change(self) -> None:
+        if self._saved is None:
+            self._saved = self._seen, self._sleep
+
+    def saved(self) -> None:
+        """After a commit: what ``write`` has noted is there."""
+        self._saved = None
+
+    def forget(self) -> None:
+        """After a rollback: it isn't."""
+        if self._saved is not None:
+            self._seen, self._sleep = self._saved
+            self._saved = None
 
     def lease_ends(self, lease_expires: int) -> int:
         """When a stored lease ends on the awake clock, sleep that isn't granted yet included."""

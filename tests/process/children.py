@@ -1,0 +1,131 @@
+"""Python processes that a test starts, talks with over pipes, and ends.
+
+A program is text: it says words on standard output, one line each time, and waits for lines on standard input. Nothing
+here sleeps to let something happen; who waits, waits for a line or for an end, and gives up after ``PATIENCE``.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from textwrap import dedent
+
+import pytest
+
+PATIENCE = 60.0
+# What every program begins with. Lines are written whole, so that threads and forked children may say something too.
+PRELUDE = """
+import os, signal, sys, threading, time
+from sqlite_claims import *
+args = sys.argv[1:]
+def say(*words):
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())
+def hear():
+    return sys.stdin.readline().strip()
+def ask(path, store):
+    for name, use in (("own", store.stats), ("new", lambda: SqliteClaimStore(path))):
+        try:
+            use()
+            say(name, "works")
+        except BaseException as error:
+            say(name, type(error).__name__, error)
+"""
+
+
+class Child:
+    """One such process."""
+
+    def __init__(self, program: str, *args: object, pass_fds: tuple[int, ...] = ()) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", PRELUDE + dedent(program), *map(str, args)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=pass_fds,
+        )
+        self.pid = self._process.pid
+        self._buffer = b""
+
+    def says(self, *expected: object) -> list[str]:
+        """The words of its next line, which begins with those expected."""
+        words = self.next_line().split(" ")
+        assert words[: len(expected)] == [str(word) for word in expected], words
+        return words[len(expected) :]
+
+    def next_line(self) -> str:
+        line = self.line_within(PATIENCE)
+        assert line is not None, "it ended, or said nothing for too long"
+        return line
+
+    def line_within(self, seconds: float) -> str | None:
+        """Its next line, or ``None`` where it ends or lets this time pass before one."""
+        assert self._process.stdout is not None
+        until = time.monotonic() + seconds
+        while b"\n" not in self._buffer:
+            ready, _, _ = select.select([self._process.stdout], [], [], max(0.0, until - time.monotonic()))
+            block = os.read(self._process.stdout.fileno(), 65536) if ready else b""
+            if not block:
+                return None
+            self._buffer += block
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line.decode()
+
+    def rest(self) -> list[str]:
+        """All that it still says until it ends."""
+        lines = []
+        while (line := self.line_within(PATIENCE)) is not None:
+            lines.append(line)
+        return lines
+
+    def tell(self, line: str = "go") -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(line.encode() + b"\n")
+        self._process.stdin.flush()
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it the hard way, and wait until it is gone."""
+        self._process.kill()
+        self.wait()
+
+    def wait(self) -> int:
+        """How it ended, once it has."""
+        status = self._process.wait(PATIENCE)
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            pipe.close()
+        return status
+
+    def end(self) -> None:
+        """Wait until it has ended well, all said having been heard."""
+        assert self.rest() == []
+        assert self.wait() == 0
+
+
+class Start:
+    """Starts children, and ends those that a test leaves behind."""
+
+    def __init__(self) -> None:
+        self._children: list[Child] = []
+
+    def __call__(self, program: str, *args: object, pass_fds: tuple[int, ...] = ()) -> Child:
+        child = Child(program, *args, pass_fds=pass_fds)
+        self._children.append(child)
+        return child
+
+    def end(self) -> None:
+        for child in self._children:
+            child.kill()
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    starter = Start()
+    yield starter
+    starter.end()
