@@ -6,15 +6,14 @@
  * a system call a ring. Every sleep has an end.
  *
  * The busy handler sleeps here too. SQLite's own naps up to 100 ms while others overtake without end (8 processes on
- * 2 cores: worst claim 633 ms, slowest worker 0.00 of the fastest's share); one that only yields burns the processor. */
+ * 2 cores: worst claim 633 ms, slowest worker 0.00 of the fastest's share); one that only yields burns a core. */
 #include <errno.h>
 #include <limits.h>
 #include <sched.h>
+#include <sqlite3ext.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <time.h>
-
-#include <sqlite3ext.h>
 
 #include "core.h"
 
