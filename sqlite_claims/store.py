@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Iterator
-from itertools import islice
+from itertools import chain
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Generic, Literal, Self, TypeVar
 
 from . import validate
 from .errors import BackendError, InvalidArgumentError, InvalidStateError
@@ -39,6 +39,17 @@ T = TypeVar("T")
 _PAUSE_S_MAX = 0.005
 # How often who waits for an instance looks at it.
 _LOOK_EVERY_S_MIN, _LOOK_EVERY_S_MAX = 0.002, 0.5
+
+
+class Paged(Iterator[T], Generic[T]):
+    """Records, from pages that are read when they are reached. Who takes the ``pages`` themselves gets one a step."""
+
+    def __init__(self, pages: Iterator[list[T]]) -> None:
+        self.pages = pages
+        self._records = chain.from_iterable(pages)
+
+    def __next__(self) -> T:
+        return next(self._records)
 
 
 class SqliteClaimStore(Operations, TaskClaimStore):
@@ -220,18 +231,17 @@ class SqliteClaimStore(Operations, TaskClaimStore):
         before: tuple[Any, ...],
         after: tuple[Any, ...],
         limit: int | None,
-    ) -> Iterator[T]:
-        stop = None if limit is None else validate.limit(limit)
+    ) -> Paged[T]:
+        number = validate.LIMIT_MAX if limit is None else validate.limit(limit)
 
-        def records() -> Iterator[T]:
-            start: Any = None
-            while True:
+        def pages() -> Iterator[list[T]]:
+            left, start = number, None
+            while left:
                 found, start = self._read(page, *before, start, *after)
-                yield from found
-                if start is None:
-                    return
+                yield found[:left]
+                left = max(0, left - len(found)) if start is not None else 0
 
-        return islice(records(), stop)
+        return Paged(pages())
 
     def list_claims(self, worker_id: str | None = None) -> Iterator[TaskClaim]:
         name = None if worker_id is None else validate.name("worker_id", worker_id)
