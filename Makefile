@@ -13,8 +13,9 @@ FOR_CHECK := .venv/.installed-check-$(CORE)
 # Test processes at a time; some tests start several more for themselves.
 JOBS ?= 2
 PYTEST := $(PY) -m pytest
+C_FILES := $(wildcard csrc/*.c csrc/*.h benchmarks/*.c)
 
-.PHONY: help demo test lint format check bench-smoke bench soak reference clean
+.PHONY: help demo test lint format check bench-smoke bench soak generate clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,12 +34,12 @@ lint: $(FOR_CHECK) ## Check style, types, import directions
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	.venv/bin/lint-imports
-	.venv/bin/clang-format --dry-run --Werror $(wildcard csrc/*.c csrc/*.h)
+	.venv/bin/clang-format --dry-run --Werror $(C_FILES)
 
 format: $(FOR_CHECK) ## Bring Python and C into the project's style
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
-	.venv/bin/clang-format -i $(wildcard csrc/*.c csrc/*.h)
+	.venv/bin/clang-format -i $(C_FILES)
 
 bench-smoke: $(FOR_CHECK) ## Run each benchmark once, without timing
 	$(PYTEST) benchmarks --benchmark-disable -q
@@ -49,7 +50,8 @@ bench: $(FOR_CHECK) ## Time the benchmarks (give the machine to it alone)
 soak: $(FOR_CHECK) ## Run the long tests
 	$(PYTEST) -m soak
 
-reference: $(FOR_TEST) ## Write docs/reference.md from the docstrings
+generate: $(FOR_TEST) ## Write docs/reference.md and the asynchronous twins anew
+	$(PY) scripts/make_aio.py
 	$(PY) scripts/reference.py
 
 clean: ## Remove what building and testing made

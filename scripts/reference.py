@@ -1,6 +1,6 @@
 """Writes docs/reference.md from the docstrings of the public names, so that it can't drift from them.
 
-A test compares the file with what ``reference()`` returns; ``make reference`` writes it.
+A test compares the file with what ``reference()`` returns; ``make generate`` writes it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TARGET = Path(__file__).parents[1] / "docs" / "reference.md"
 HEAD = """\
 # Reference
 
-Written from the docstrings by `make reference`; not to be edited. [Fine points of meaning](semantics.md) settles what
+Written from the docstrings by `make generate`; not to be edited. [Fine points of meaning](semantics.md) settles what
 they leave open.
 
 All durations are a `timedelta`, or seconds as `int` or `float`.

@@ -113,4 +113,4 @@ def test_the_reference_is_what_the_docstrings_say() -> None:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert module.TARGET.read_text("utf-8") == module.reference(), "run `make reference`"
+    assert module.TARGET.read_text("utf-8") == module.reference(), "run `make generate`"
