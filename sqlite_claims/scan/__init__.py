@@ -18,7 +18,7 @@ from .twin import TwinScanner
 __all__ = ["AGING_US_MAX", "ScanStatements", "Scanner", "core_available", "open_scanner"]
 
 _HOW_TO_GET_IT = (
-    "install a C compiler and SQLite's headers (Debian: gcc libsqlite3-dev), "
+    "install a C compiler and the headers of Python and SQLite (Debian: gcc python3-dev libsqlite3-dev), "
     "then: SQLITE_CLAIMS_REQUIRE_C=1 pip install --force-reinstall --no-deps --no-cache-dir sqlite-claims"
 )
 _said_so = False
