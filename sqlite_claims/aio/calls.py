@@ -1,0 +1,57 @@
+"""From a method to the thread and back: what the generated methods stand on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, TypeVar
+
+from ..model import TaskClaim
+from ..operations import Operations
+from ..store import Paged, SqliteClaimStore
+from .thread import StoreThread
+
+T = TypeVar("T")
+
+
+class OperationCalls:
+    """Calls of what a store and its transactions have in common."""
+
+    async def _call(self, run: Callable[[Operations], T], undo: Callable[[Operations, T], object] | None = None) -> T:
+        """Run something on the thread; ``undo`` it if the caller can't be given the result."""
+        raise NotImplementedError
+
+    async def _claim(self, run: Callable[[Operations], T]) -> T:
+        """Run something that claims: what its caller doesn't get is given back."""
+        return await self._call(run, _release)
+
+
+class StoreCalls(OperationCalls):
+    """Calls of a store."""
+
+    _thread: StoreThread
+
+    async def _call(
+        self, run: Callable[[SqliteClaimStore], T], undo: Callable[[SqliteClaimStore, T], object] | None = None
+    ) -> T:
+        thread = self._thread
+        return await thread.ask(
+            lambda: run(thread.store()), undo=None if undo is None else lambda result: undo(thread.store(), result)
+        )
+
+    async def _listed(self, run: Callable[[SqliteClaimStore], Iterator[T]]) -> AsyncIterator[T]:
+        """What a listing gives, with one call for each of its pages, so that others get their turn between them."""
+
+        def listed(on: SqliteClaimStore) -> Iterator[list[T]]:
+            found = run(on)
+            return found.pages if isinstance(found, Paged) else iter([list(found)])
+
+        pages = await self._call(listed)
+        while (page := await self._call(lambda _: next(pages, None))) is not None:
+            for record in page:
+                yield record
+
+
+def _release(on: Operations, found: Any) -> None:
+    claims = [found] if isinstance(found, TaskClaim) else [claimed.claim for claimed in found or ()]
+    if claims:
+        on.release_tasks(claims)

@@ -1,0 +1,263 @@
+"""What every asynchronous claim store does: the Protocols of ``sqlite_claims.interface``, with coroutines.
+
+Written by scripts/make_aio.py; not to be edited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from ..interface import IfExists, Settled
+from ..model import (
+    AvailableTask,
+    ClaimedTask,
+    Duration,
+    InstanceInfo,
+    InstanceState,
+    NewTask,
+    StoreStats,
+    TaskClaim,
+    TaskInfo,
+    TaskState,
+    WorkerInfo,
+)
+
+
+class AsyncClaimWriter(Protocol):
+    """The writing methods and two reads: what ``transaction()`` offers within one transaction, and a store alone."""
+
+    async def claim_task(
+        self, instance_id: str, task_id: str, worker_id: str, ttl: Duration | None
+    ) -> TaskClaim | None:
+        """Claim one task by name; ``None`` if it can't be claimed now.
+
+        It can be claimed when it is ready, or when its claim has expired: then the old claim is a loss. It can't
+        while anyone (the caller included) holds it live, while it is blocked, delayed or in back-off, once it has
+        ended, and while its instance is paused or cancelled. ``ttl``: how long until the claim expires; 0 gives one
+        that already has; ``None`` gives one without an end, which only its owner or a reboot ends.
+        Raises ``NotFoundError`` where there is no such task.
+        """
+
+    async def release_task_claim(self, instance_id: str, task_id: str, worker_id: str) -> None:
+        """Give a task back, by the worker's name: it is available at once in its old place and the attempt does not
+        count. Works on an expired claim that nobody has taken over, too.
+
+        Raises ``NotFoundError`` where nobody holds a claim on it, ``ClaimLostError`` where another worker does.
+        """
+
+    async def extend_task_claim(
+        self, instance_id: str, task_id: str, worker_id: str, additional_duration: Duration
+    ) -> None:
+        """Add to the claim's expiry, also to one that has passed if nobody has taken the task over. Does nothing to a
+        claim without an end. It is additive: for heartbeats use ``renew_task_claim``, which can't run ahead.
+
+        Raises ``NotFoundError`` where nobody holds a claim on it, ``ClaimLostError`` where another worker does.
+        """
+
+    async def claim_available_tasks(
+        self,
+        worker_id: str,
+        limit: int = 1,
+        ttl: Duration | None = 30.0,
+        *,
+        tags: Collection[str] | None = None,
+        kinds: Collection[str] | None = None,
+    ) -> list[ClaimedTask]:
+        """Find and claim up to ``limit`` tasks in one transaction, in the order of ``find_available_tasks``."""
+
+    async def renew_task_claim(self, claim: TaskClaim, ttl: Duration | None) -> TaskClaim:
+        """Set the claim's expiry to now + ``ttl`` (``None``: no end) and return the claim as it is now.
+
+        Raises ``ClaimLostError`` where the claim is no longer the task's: the heartbeat's signal to stop.
+        """
+
+    async def complete_task(self, claim: TaskClaim, output: bytes = b"") -> None:
+        """Store the result, end the claim, make ready what depended on it: all in one transaction.
+
+        Raises ``ClaimLostError`` where the claim is no longer the task's; the output is not stored then.
+        """
+
+    async def fail_task(
+        self, claim: TaskClaim, error: str, *, retry: bool = True, retry_in: Duration | None = None
+    ) -> None:
+        """End the claim as a failure. The task is tried again after the delay of its retry policy (or ``retry_in``),
+        or is ``FAILED`` for good at its ``max_attempts``-th failure, or at once with ``retry=False``. A task that is
+        ``FAILED`` cancels all that depend on it.
+
+        Raises ``ClaimLostError`` where the claim is no longer the task's.
+        """
+
+    async def release_task(self, claim: TaskClaim, *, delay: Duration | None = None) -> None:
+        """Give the task back, by the claim's token: as ``release_task_claim``; with ``delay`` it is ``SCHEDULED`` for
+        that long first, and takes its place in the order when that has passed.
+
+        Raises ``ClaimLostError`` where the claim is no longer the task's.
+        """
+
+    async def renew_task_claims(self, claims: Iterable[TaskClaim], ttl: Duration | None) -> Settled:
+        """``renew_task_claim`` for many in one transaction: the renewed claims, and the lost ones as given."""
+
+    async def complete_tasks(self, results: Iterable[tuple[TaskClaim, bytes]]) -> Settled:
+        """``complete_task`` for many in one transaction: ``(done, lost)``."""
+
+    async def fail_tasks(self, failures: Iterable[tuple[TaskClaim, str]]) -> Settled:
+        """``fail_task`` by each task's policy for many in one transaction: ``(done, lost)``."""
+
+    async def release_tasks(self, claims: Iterable[TaskClaim]) -> Settled:
+        """``release_task`` for many in one transaction: ``(done, lost)``."""
+
+    async def add_instance(
+        self,
+        instance_id: str,
+        tasks: Iterable[NewTask] = (),
+        *,
+        definition_hash: str = "",
+        if_exists: IfExists = "error",
+    ) -> bool:
+        """Add an instance with its first tasks, all or nothing; at most 100,000 tasks a call. ``True`` if added;
+        with ``if_exists="skip"``, ``False`` where an instance of that name is stored already.
+
+        Raises ``AlreadyExistsError`` otherwise, and ``InvalidArgumentError`` for cycles, unknown or self
+        dependencies and duplicate ids.
+        """
+
+    async def add_tasks(self, instance_id: str, tasks: Iterable[NewTask], *, if_exists: IfExists = "error") -> int:
+        """Add tasks to an instance, all or nothing; at most 100,000 a call. Returns how many were added. They may
+        depend on tasks that are stored already. With ``if_exists="skip"``, tasks whose name is stored already are
+        left as they are. An instance that had completed or failed is in progress again.
+
+        Raises ``NotFoundError`` where there is no such instance, ``InvalidStateError`` where it is cancelled or a
+        dependency has failed or was cancelled, ``AlreadyExistsError`` for a stored task's name, and
+        ``InvalidArgumentError`` as ``add_instance``.
+        """
+
+    async def pause_instance(self, instance_id: str) -> None:
+        """Let no task of the instance be claimed until it is resumed. Holders may go on and settle their claims.
+        No-op on a paused one; ``InvalidStateError`` on one that has ended; ``NotFoundError``."""
+
+    async def resume_instance(self, instance_id: str) -> None:
+        """End a pause; every task is in its old place. No-op where there is none; ``InvalidStateError`` on a
+        cancelled one; ``NotFoundError``."""
+
+    async def cancel_instance(self, instance_id: str, reason: str | None = None) -> None:
+        """End the instance for good: all its tasks that have not ended are ``CANCELLED`` and its claims are lost.
+        No-op on a cancelled one; ``InvalidStateError`` on one that completed or failed; ``NotFoundError``."""
+
+    async def retry_task(self, instance_id: str, task_id: str) -> None:
+        """Start a ``FAILED`` task over, with no attempt, failure or loss used. Tasks that were cancelled because of
+        it return, where nothing else that they need has failed. ``InvalidStateError`` on a task that is not
+        ``FAILED`` or whose instance is cancelled; ``NotFoundError``."""
+
+    async def get_task(self, instance_id: str, task_id: str) -> TaskInfo:
+        """All about one task. Raises ``NotFoundError``."""
+
+    async def get_instance(self, instance_id: str) -> InstanceInfo:
+        """All about one instance. Raises ``NotFoundError``."""
+
+
+class AsyncTransaction(AsyncClaimWriter, Protocol):
+    """What ``transaction()`` gives: its methods run within one transaction, which ends with the ``async with`` block.
+
+    What is called on the store itself within the block, also by tasks that the block starts, sees what the transaction
+    has done so far and can't write; calls from elsewhere wait until it has ended.
+    """
+
+    async def execute(self, sql: str, params: Sequence[Any] | dict[str, Any] = ()) -> list[tuple[Any, ...]]:
+        """Run the caller's own SQL on the caller's own tables in the same file; rows as tuples. SQLite's exceptions
+        for it pass through; transaction control in any form is ``InvalidArgumentError``."""
+
+
+class AsyncTaskClaimStore(AsyncClaimWriter, Protocol):
+    """``TaskClaimStore`` for programs on an event loop. Each method means the same and is a coroutine, except that
+    ``list_*`` give asynchronous iterators, that ``transaction()`` is for ``async with``, and that the property
+    ``aging_interval`` is ``get_aging_interval()``.
+
+    A call that is cancelled before it has begun is not made. One that has begun happens, but a claim that its caller
+    did not get is given back.
+    """
+
+    async def find_available_tasks(
+        self, worker_id: str, limit: int, *, tags: Collection[str] | None = None, kinds: Collection[str] | None = None
+    ) -> list[AvailableTask]:
+        """The first ``limit`` tasks that this worker could claim now. Does NOT claim them.
+
+        ``tags``: a task is offered if its tags are a subset of these; without tags, everything is. ``kinds``: only
+        tasks of one of these kinds (``""``: those without one); ``None`` is all, an empty collection none.
+        Order, exact over the whole store: by priority, then by when the task became available, then by the order of
+        adding; with an aging interval, by ``priority - waited / aging_interval``. Within the result, tasks whose
+        last attempt failed on this worker come last.
+        """
+
+    async def explain_task(self, instance_id: str, task_id: str) -> str:
+        """One sentence on why the task is not running. Raises ``NotFoundError``."""
+
+    async def wait_for_instance(self, instance_id: str, timeout: Duration) -> InstanceInfo | None:
+        """The instance once it is neither in progress nor paused, or ``None`` at the timeout. Raises
+        ``NotFoundError``."""
+
+    def list_instances(
+        self, *, states: Collection[InstanceState] | None = None, limit: int | None = None
+    ) -> AsyncIterator[InstanceInfo]:
+        """Instances in the order of adding, read in pages; no read transaction is held between them."""
+
+    def list_tasks(
+        self,
+        instance_id: str | None = None,
+        *,
+        states: Collection[TaskState] | None = None,
+        kinds: Collection[str] | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[TaskInfo]:
+        """Tasks of one instance by name, or of all in the order of adding; read in pages, with no read transaction
+        held between them. ``NotFoundError`` for an ``instance_id`` that is not stored."""
+
+    def list_claims(self, worker_id: str | None = None) -> AsyncIterator[TaskClaim]:
+        """The claims there are, also those that have expired and that nobody has taken over."""
+
+    def list_workers(self) -> AsyncIterator[WorkerInfo]:
+        """The worker sessions that are known."""
+
+    async def stats(self) -> StoreStats:
+        """Counts and ages, cheap at any size."""
+
+    async def wait_for_tasks(
+        self, timeout: Duration, *, tags: Collection[str] | None = None, kinds: Collection[str] | None = None
+    ) -> bool:
+        """Wait until a task that these admit can be claimed: ``True``, at once where one already can. ``False`` at the
+        timeout. Another may claim it first. Other calls go on meanwhile."""
+
+    def transaction(self, timeout: Duration = 5.0) -> AbstractAsyncContextManager[AsyncTransaction]:
+        """Several writes, and the caller's own SQL in the same file, all or nothing. ``timeout`` bounds waiting for
+        the writer and holding it: past it all is rolled back, whatever the block is doing, and the next call, or the
+        end, raises ``StoreBusyError``. A call that raises undoes only itself."""
+
+    async def get_aging_interval(self) -> float | None:
+        """Seconds of waiting that are worth one priority level; ``None``: no aging. A property of the file, which
+        has to be read to tell it: hence a coroutine."""
+
+    async def set_aging_interval(self, interval: Duration | None) -> None:
+        """Set ``aging_interval`` for every process that uses the file; more than 0, or ``None``."""
+
+    async def prune(self, older_than: Duration | timedelta, *, limit: int = 1000) -> int:
+        """Remove instances that ended longer ago than this by the wall clock, with their tasks, at most ``limit``.
+        Returns how many."""
+
+    async def backup(self, path: str) -> None:
+        """Write a consistent copy to a new file while workers run."""
+
+    async def check(self) -> list[str]:
+        """Look for damage; each finding is a sentence, and none means all is well."""
+
+    async def close(self) -> None:
+        """End the use of the store, after the calls that were made before. May be called twice."""
+
+    async def __aenter__(self) -> Self:
+        """The store itself; leaving the block closes it."""
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...

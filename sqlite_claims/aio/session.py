@@ -1,0 +1,55 @@
+"""``await store.open_session(...)``: a worker's session, whose end is a write like any other."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from ..lease.session import WorkerSession
+
+if TYPE_CHECKING:
+    from .store import AsyncSqliteClaimStore
+
+
+class AsyncWorkerSession:
+    """``WorkerSession`` for programs on an event loop: the life of one worker. Claims bound to it (``session=``) are
+    lost, whatever their lease, as soon as its process is gone.
+
+    Settle or release them before closing it.
+    """
+
+    def __init__(self, store: AsyncSqliteClaimStore, session: WorkerSession) -> None:
+        self._store = store
+        self._session = session
+
+    @property
+    def id(self) -> int:
+        """Its number in the file."""
+        return self._session.id
+
+    @property
+    def worker_id(self) -> str:
+        """Whose it is."""
+        return self._session.worker_id
+
+    def fileno(self) -> int:
+        """The descriptor whose lock is this session's life, to hand to a child command (``pass_fds``); -1 once
+        closed."""
+        return self._session.fileno()
+
+    async def close(self) -> None:
+        """End the session. May be called twice."""
+        await self._store._call(lambda _: self._session.close())
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+def bare(session: AsyncWorkerSession | None) -> WorkerSession | None:
+    """What the file store knows a session as; what is none is for it to refuse."""
+    return session._session if isinstance(session, AsyncWorkerSession) else session

@@ -1,0 +1,295 @@
+"""The one thread on which a store's calls run, in the order in which they are made.
+
+One thread, because the store has one lock anyway, and a transaction belongs to the thread that began it. Everything
+that touches the store is a call in this thread's queue, also opening and closing it, and undoing a call whose result
+nobody got.
+
+While a transaction is open, only calls made within it run; all others are put off until it has ended, or its time is
+up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import ContextVar
+from queue import Empty, SimpleQueue
+from typing import Any, Generic, TypeVar, cast
+
+from ..errors import BackendError, InvalidStateError, StoreBusyError, StoreClosedError
+from ..store import SqliteClaimStore
+from ..transaction import OpenTransaction
+
+T = TypeVar("T")
+# What a queue can be told to wait for at most; whoever needs longer waits again.
+_WAIT_S_MAX = 3600.0
+
+
+class Scope:
+    """One ``transaction()``, from before it begins until after it has ended."""
+
+    __slots__ = ("tx",)
+
+    def __init__(self) -> None:
+        self.tx: OpenTransaction | None = None
+
+
+# The transactions whose blocks this task is in. Tasks that are started within a block inherit it.
+entered: ContextVar[tuple[Scope, ...]] = ContextVar("entered", default=())
+
+
+class Call(Generic[T]):
+    """One call: what to run, whom to tell, and how to undo it if that fails."""
+
+    __slots__ = ("_decided", "_loop", "arrived", "error", "patience", "result", "run", "scopes", "undo", "until")
+
+    def __init__(
+        self,
+        run: Callable[[], T],
+        *,
+        loop: asyncio.AbstractEventLoop | None = None,
+        scopes: tuple[Scope, ...] = (),
+        undo: Callable[[T], object] | None = None,
+        patience: float | None = math.inf,
+    ) -> None:
+        """``loop``: the caller's, if anybody waits. ``scopes``: the transactions within which it is made. ``undo``: run
+        with the result if nobody got it. ``patience``: seconds it may be put off; ``None``: ``busy_timeout``."""
+        self.run = run
+        self.scopes = scopes
+        self.undo = undo
+        self.patience = patience
+        self.until = 0.0
+        self.result: T | None = None
+        self.error: BaseException | None = None
+        self.arrived = None if loop is None else loop.create_future()
+        self._loop = loop
+        self._decided = threading.Lock()
+
+    def decide(self) -> bool:
+        """Whether it is for the asker to say if this call is run: the thread that would, or the caller who gives up.
+        True for the first of them alone."""
+        return self._decided.acquire(blocking=False)
+
+    def tell(self) -> bool:
+        """Let the caller know that it is done. ``False`` where its loop is no more."""
+        if self._loop is not None:
+            try:
+                self._loop.call_soon_threadsafe(self._arrive)
+            except RuntimeError:
+                return False
+        return True
+
+    def _arrive(self) -> None:
+        if self.arrived is not None and not self.arrived.done():
+            self.arrived.set_result(None)
+
+    def outcome(self) -> T:
+        """What it returned; raises what it raised."""
+        error, self.error = self.error, None
+        if error is None:
+            return cast("T", self.result)
+        try:
+            raise error
+        finally:
+            del error, self  # the traceback would hold them, and they the traceback
+
+
+class StoreThread:
+    """A file store and the thread that uses it. ``ask`` and ``submit`` are for any thread; what says so, for this one.
+
+    After a fork the child begins with a thread and a queue of its own; what was queued is the parent's.
+    """
+
+    def __init__(self, open_store: Callable[[], SqliteClaimStore], path: str) -> None:
+        self.path = path
+        self._open_store = open_store
+        self._store: SqliteClaimStore | None = None
+        self._closed = False
+        self._start_over()
+
+    def _start_over(self) -> None:
+        self._pid = os.getpid()
+        # Reentrant: collecting garbage within may end a forgotten coroutine, whose call then has to be undone.
+        self._lock = threading.RLock()
+        self._queue: SimpleQueue[Call[Any] | None] = SimpleQueue()
+        self._deferred: deque[Call[Any]] = deque()
+        self._open: Scope | None = None
+        # Done, but not yet in their callers' hands. Whoever takes one out decides what becomes of it.
+        self._unclaimed: dict[Call[Any], Any] = {}
+        self._thread: threading.Thread | None = None
+
+    # -- for callers
+
+    async def ask(
+        self,
+        run: Callable[[], T],
+        *,
+        within: Scope | None = None,
+        undo: Callable[[T], object] | None = None,
+        patience: float | None = None,
+    ) -> T:
+        """Run something on the thread. If the caller is cancelled before it has begun, it is not run; if the caller
+        can't be given the result, it is undone."""
+        scopes = entered.get() if within is None else (*entered.get(), within)
+        call = Call(run, loop=asyncio.get_running_loop(), scopes=scopes, undo=undo, patience=patience)
+        self.submit(call)
+        assert call.arrived is not None
+        try:
+            await call.arrived
+        except BaseException:
+            if not call.decide() and undo is not None:
+                with suppress(StoreClosedError):  # closing has undone it
+                    self.submit(Call(lambda: self._take_back(call), scopes=scopes))
+            raise
+        if undo is not None and call.error is None and self._unclaimed.pop(call, call) is call:
+            raise StoreClosedError(f"{self.path}: the store was closed before the call returned, and so undid it")
+        return call.outcome()
+
+    async def finish(self, call: Call[T]) -> T:
+        """Submit a call and wait until it is done, also if cancelled meanwhile; the cancellation is raised then."""
+        self.submit(call)
+        assert call.arrived is not None
+        cancelled: asyncio.CancelledError | None = None
+        while not call.arrived.done():
+            try:
+                await asyncio.wait([call.arrived])
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
+        return call.outcome()
+
+    def submit(self, call: Call[Any]) -> None:
+        """Put a call into the queue. Raises ``StoreClosedError``."""
+        if self._pid != os.getpid():
+            self._start_over()
+        with self._lock:
+            if self._closed:
+                raise StoreClosedError(f"{self.path}: the store is closed")
+            if self._thread is None:
+                # A daemon: a program that ends without closing its store is not held up.
+                self._thread = threading.Thread(target=self._work, name=f"claims {self.path}", daemon=True)
+                self._thread.start()
+            self._queue.put(call)
+
+    def stop(self) -> None:
+        """End the thread, since nobody refers to the store any more. May be called from anywhere."""
+        self._queue.put(None)
+
+    # -- on the thread
+
+    def store(self) -> SqliteClaimStore:
+        """The store, opened by the first who asks. On the thread."""
+        if self._store is None:
+            self._store = self._open_store()
+        return self._store
+
+    def begin(self, scope: Scope, timeout: float, asked: float) -> None:
+        """Open a transaction, for which somebody has waited since ``asked``. On the thread."""
+        if scope.tx is not None:
+            raise InvalidStateError("a transaction can be entered once")
+        left = timeout - (time.monotonic() - asked)
+        if left < 0:
+            raise StoreBusyError(f"{self.path}: other calls have kept the store for more than {timeout:g} s")
+        tx = self.store().transaction(left)
+        tx.__enter__()
+        scope.tx = tx
+        self._open = scope
+
+    def end(self, scope: Scope, kind: type[BaseException] | None) -> None:
+        """End a transaction: commit it, if ``kind`` is ``None``. On the thread."""
+        assert scope.tx is not None
+        if scope is self._open:
+            self._open = None
+            scope.tx.__exit__(kind, None, None)
+        elif kind is None:
+            scope.tx._check()  # it was ended when its time was up, and says so
+
+    def close(self) -> None:
+        """Close the store, and take no more calls. On the thread."""
+        if self._open is None:
+            for call in list(self._unclaimed):
+                self._take_back(call)
+        if self._store is not None:
+            self._store.close()
+        with self._lock:
+            self._closed = True
+
+    def _work(self) -> None:
+        while not self._closed:
+            call = self._next()
+            if call is None:
+                self.close()
+            elif call.decide():
+                self._perform(call)
+            del call  # nothing is kept while waiting for the next
+        # Nobody can add to these any more.
+        while self._deferred or not self._queue.empty():
+            left = self._deferred.popleft() if self._deferred else self._queue.get()
+            if left is not None:
+                self._refuse(left, StoreClosedError(f"{self.path}: the store is closed"))
+
+    def _next(self) -> Call[Any] | None:
+        """The next call to run; ``None``: no more."""
+        while True:
+            if self._open is None:
+                if self._deferred:
+                    return self._deferred.popleft()
+                wait = None
+            elif (wait := self._time_left(self._open)) <= 0:
+                continue
+            try:
+                call = self._queue.get(timeout=wait)
+            except Empty:
+                continue
+            if call is None or self._open is None or self._open in call.scopes:
+                return call
+            patience = self.store()._db.busy_timeout if call.patience is None else call.patience
+            call.until = time.monotonic() + patience
+            self._deferred.append(call)
+
+    def _time_left(self, scope: Scope) -> float:
+        """Seconds until an open transaction, or whoever waits for it, has run out of time; 0 where one just did."""
+        assert scope.tx is not None
+        now = time.monotonic()
+        if now > scope.tx._deadline:
+            # So that a block which waits for something slow holds up the writers of all processes no longer.
+            for step in (scope.tx._check, lambda: self.end(scope, None)):
+                with suppress(Exception):  # the thread goes on, whatever the file does
+                    step()
+            return 0
+        late = [call for call in self._deferred if now > call.until]
+        for call in late:
+            self._deferred.remove(call)
+            self._refuse(call, StoreBusyError(f"{self.path}: a transaction on this store is open elsewhere"))
+        soonest = min((scope.tx._deadline, *(call.until for call in self._deferred)))
+        return min(max(soonest - now, 0.001), _WAIT_S_MAX)
+
+    def _refuse(self, call: Call[Any], error: BackendError) -> None:
+        if call.decide():
+            call.error = error
+            call.tell()
+
+    def _perform(self, call: Call[Any]) -> None:
+        try:
+            call.result = call.run()
+        except BaseException as error:  # noqa: BLE001 - raised again where the call was made
+            call.error = error
+        else:
+            if call.undo is not None:
+                self._unclaimed[call] = call.result
+        if not call.tell():
+            self._take_back(call)
+
+    def _take_back(self, call: Call[Any]) -> None:
+        """Undo a call, unless its result has found its caller or it was undone before."""
+        if call.undo is not None and call in self._unclaimed:
+            result = self._unclaimed.pop(call)
+            with suppress(Exception):  # there is nobody left to tell
+                call.undo(result)

@@ -1,0 +1,79 @@
+"""``async with store.transaction() as tx``: several writes and the caller's own SQL, all or nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from ..errors import BackendError, InvalidStateError, StoreClosedError
+from ..transaction import OpenTransaction
+from .interface import AsyncTransaction
+from .methods import AsyncOperations
+from .thread import Call, Scope, entered
+
+if TYPE_CHECKING:
+    from .store import AsyncSqliteClaimStore
+
+T = TypeVar("T")
+
+
+class AsyncOpenTransaction(AsyncOperations, AsyncTransaction):
+    """A transaction, from entering its ``async with`` block to leaving it. Leaving it by an exception, a cancellation
+    too, rolls back; the block is not left before that, or the commit, is done."""
+
+    def __init__(self, store: AsyncSqliteClaimStore, timeout: float) -> None:
+        self._store = store  # which must not be collected while this is open
+        self._thread = store._thread
+        self._timeout = timeout
+        self._scope = Scope()
+
+    async def __aenter__(self) -> Self:
+        asked = time.monotonic()
+        await self._thread.ask(
+            lambda: self._thread.begin(self._scope, self._timeout, asked),
+            within=self._scope,
+            undo=lambda _: self._thread.end(self._scope, asyncio.CancelledError),
+            patience=self._timeout,
+        )
+        entered.set((*entered.get(), self._scope))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        scope = self._scope
+        entered.set(tuple(other for other in entered.get() if other is not scope))
+
+        def end() -> None:
+            self._thread.end(scope, kind)
+
+        if kind is GeneratorExit:  # the loop has gone and left this behind: there is nothing to wait on
+            with suppress(StoreClosedError):
+                self._thread.submit(Call(end, scopes=(scope,)))
+            return
+        try:
+            await self._thread.finish(Call(end, loop=asyncio.get_running_loop(), scopes=(scope,)))
+        except BackendError:
+            if kind is None:  # else the block's own exception says more
+                raise
+
+    async def _call(
+        self, run: Callable[[OpenTransaction], T], undo: Callable[[OpenTransaction, T], object] | None = None
+    ) -> T:
+        return await self._thread.ask(
+            lambda: run(self._begun()),
+            within=self._scope,
+            undo=None if undo is None else lambda result: undo(self._begun(), result),
+        )
+
+    def _begun(self) -> OpenTransaction:
+        if self._scope.tx is None:
+            raise InvalidStateError("a transaction is open only within its async with block")
+        return self._scope.tx
+
+    async def execute(self, sql: str, params: Sequence[Any] | dict[str, Any] = ()) -> list[tuple[Any, ...]]:
+        return await self._call(lambda tx: tx.execute(sql, params))
