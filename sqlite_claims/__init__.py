@@ -1,4 +1,12 @@
-"""Many worker processes, one SQLite file: find a task, claim it atomically with a lease, do it, say so."""
+"""Many worker processes, one SQLite file: find a task, claim it atomically with a lease, do it, say so.
+
+What not every program needs (workers, asyncio, the store in memory) loads when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from .errors import (
     AlreadyExistsError,
@@ -31,20 +39,60 @@ from .model import (
 )
 from .store import SqliteClaimStore
 
+if TYPE_CHECKING:
+    from .aio import AsyncSqliteClaimStore, AsyncTaskClaimStore
+    from .memory import InMemoryClaimStore
+    from .workers import (
+        CheckpointingRunner,
+        FailTask,
+        PooledWorker,
+        RunSummary,
+        SnoozeTask,
+        TaskContext,
+        TaskRegistry,
+        WorkerHandle,
+        WorkerPool,
+        durable_map,
+    )
+
+_HOMES = {
+    "AsyncSqliteClaimStore": "aio",
+    "AsyncTaskClaimStore": "aio",
+    "CheckpointingRunner": "workers",
+    "FailTask": "workers",
+    "InMemoryClaimStore": "memory",
+    "PooledWorker": "workers",
+    "RunSummary": "workers",
+    "SnoozeTask": "workers",
+    "TaskContext": "workers",
+    "TaskRegistry": "workers",
+    "WorkerHandle": "workers",
+    "WorkerPool": "workers",
+    "durable_map": "workers",
+}
+
 __all__ = [
     "AlreadyExistsError",
+    "AsyncSqliteClaimStore",
+    "AsyncTaskClaimStore",
     "AvailableTask",
     "BackendError",
+    "CheckpointingRunner",
     "ClaimLostError",
     "ClaimedTask",
+    "FailTask",
+    "InMemoryClaimStore",
     "InstanceInfo",
     "InstanceState",
     "InvalidArgumentError",
     "InvalidStateError",
     "NewTask",
     "NotFoundError",
+    "PooledWorker",
     "RetryPolicy",
+    "RunSummary",
     "SchemaVersionError",
+    "SnoozeTask",
     "SqliteClaimStore",
     "StoreBusyError",
     "StoreClosedError",
@@ -54,8 +102,19 @@ __all__ = [
     "StoreUnavailableError",
     "TaskClaim",
     "TaskClaimStore",
+    "TaskContext",
     "TaskFailedError",
     "TaskInfo",
+    "TaskRegistry",
     "TaskState",
+    "WorkerHandle",
     "WorkerInfo",
+    "WorkerPool",
+    "durable_map",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
