@@ -60,7 +60,6 @@ clean: ## Remove what building and testing made
 
 $(FOR_TEST):
 	@scripts/make-venv cli,test
-	@$(report_core)
 	@touch $@
 
 $(FOR_CHECK): | $(FOR_TEST)
@@ -68,5 +67,3 @@ $(FOR_CHECK): | $(FOR_TEST)
 	@touch $@
 
 $(FOR_TEST) $(FOR_CHECK): $(BUILT_FROM)
-
-report_core = $(if $(filter c,$(CORE)),true,echo "No C compiler or no sqlite3ext.h (libsqlite3-dev): the compiled scan is left out, its Python twin serves.")
