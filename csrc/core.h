@@ -43,6 +43,9 @@ typedef struct {
 } claims_waiter;
 
 int claims_waiter_install(sqlite3 *db, claims_waiter *waiter);
+
+/* Keeps *frames at the length of the -wal, as of this connection's last commit. Lives as long as the connection. */
+int claims_frames_install(sqlite3 *db, int *frames);
 /* cffi: end */
 
 #endif

@@ -274,6 +274,7 @@ class SqliteClaimStore(Operations, TaskClaimStore):
         self._in_steps(keeping.remove_step)
         if pruned:
             self._in_steps(keeping.shrink_step)
+            self._db.checkpoint()
         return pruned
 
     def backup(self, path: str | os.PathLike[str]) -> None:

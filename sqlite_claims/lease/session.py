@@ -17,7 +17,8 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 _SETLK = getattr(fcntl, "F_OFD_SETLK", None)
 _GETLK = getattr(fcntl, "F_OFD_GETLK", None)
@@ -25,6 +26,8 @@ SUPPORTED = _SETLK is not None
 # struct flock: type, whence, start, length, pid; padded as the kernel reads it.
 _FLOCK = struct.Struct("hhqqi4x")
 _PRESENCE = 0
+# Far beyond every session: who runs a checkpoint.
+_CHECKPOINT = 1 << 62
 
 
 def _request(kind: int, start: int, length: int) -> bytes:
@@ -34,6 +37,14 @@ def _request(kind: int, start: int, length: int) -> bytes:
 def _take(descriptor: int, kind: int, byte: int) -> None:
     if _SETLK is not None:
         fcntl.fcntl(descriptor, _SETLK, _request(kind, byte, 1))
+
+
+def _try(descriptor: int, kind: int, byte: int) -> bool:
+    try:
+        _take(descriptor, kind, byte)
+    except (BlockingIOError, PermissionError):  # EAGAIN or EACCES: another holds it
+        return False
+    return True
 
 
 class SessionFile:
@@ -70,7 +81,7 @@ class SessionFile:
 
     def anyone_present(self) -> bool:
         """Whether another open store or a session of any process holds a lock of the file."""
-        return self._held(_PRESENCE, 0)
+        return self._held(_PRESENCE, _CHECKPOINT)
 
     def _held(self, start: int, length: int) -> bool:
         if _GETLK is None:
@@ -79,6 +90,16 @@ class SessionFile:
             return False
         answer = fcntl.fcntl(self._descriptor, _GETLK, _request(fcntl.F_WRLCK, start, length))
         return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
+
+    @contextmanager
+    def checkpointing(self) -> Iterator[bool]:
+        """Whether nobody else is running a checkpoint; while within, nobody else begins one."""
+        free = _try(self._descriptor, fcntl.F_WRLCK, _CHECKPOINT)
+        try:
+            yield free
+        finally:
+            if free:
+                _take(self._descriptor, fcntl.F_UNLCK, _CHECKPOINT)
 
     def lock(self, session: int) -> int:
         """Take a session's lock on a new descriptor and return it; the lock lives as long as the descriptor does."""

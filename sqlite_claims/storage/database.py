@@ -24,6 +24,7 @@ from ..lease.doorbell import COMMITS, READY, Doorbell, FutexBell, PollingBell
 from ..scan import Scanner, ScanStatements, core, open_scanner
 from ..validate import shown
 from . import forks, schema
+from .checkpoints import RESTART_WAIT_S, Checkpointer
 from .connection import connect, patience, use_wal
 from .durability import WalSync
 from .faults import translate
@@ -83,6 +84,8 @@ class Database:
         self.bell: Doorbell = PollingBell(self._data_version)
         self._waiter: Any = None  # the busy handler's, in C; must outlive the connection
         self._ring = False
+        self._frames: Any = [0]  # of the -wal at this connection's last commit
+        self._checkpointer: Checkpointer | None = None
         with self._lock:
             forks.register(self)  # before a connection is there for a fork to copy
             self._open()
@@ -110,6 +113,7 @@ class Database:
             if not self.read_only:
                 self.sessions.arrive()
                 self._hang_bell(connection)
+                self._watch_wal(connection)
             self._scanner = open_scanner(
                 connection, self._use_c_core, ScanStatements(sql.scan_head, sql.scan_range, sql.scan_instance_state)
             )
@@ -149,6 +153,27 @@ class Database:
         self._waiter = ffi.new("claims_waiter *", [self.bell.mapped, round(self.busy_timeout * 1e6), 0, 0])
         lib.claims_waiter_install(ffi.cast("sqlite3 *", connection.sqlite3_pointer()), self._waiter)
 
+    def _watch_wal(self, connection: apsw.Connection) -> None:
+        """Have the -wal copied back, in a thread, when it has grown."""
+        assert self.sessions is not None
+        loaded = None if self._use_c_core is False else core.load()
+        if loaded is None:
+            frames = self._frames = [0]
+
+            def note(_: object, __: object, number: int) -> int:
+                frames[0] = number
+                return apsw.SQLITE_OK
+
+            connection.set_wal_hook(note)
+        else:
+            lib, ffi = loaded
+            self._frames = ffi.new("int *")
+            lib.claims_frames_install(ffi.cast("sqlite3 *", connection.sqlite3_pointer()), self._frames)
+        path = self.path
+        self._checkpointer = Checkpointer(
+            lambda: connect(path, create=False, read_only=False, busy_timeout=RESTART_WAIT_S), self.sessions
+        )
+
     def _data_version(self) -> int:
         return int(self.read(lambda db: db.rows(sql.data_version)[0][0]))
 
@@ -171,7 +196,11 @@ class Database:
             self._close_connection()
             self._drop_sessions()
 
-    def _close_connection(self) -> None:
+    def _close_connection(self, wait: float | None = None) -> bool:
+        """Close all connections. ``False``, with them open, where the thread's would not close in time."""
+        if self._checkpointer is not None and not self._checkpointer.close(wait):
+            return False
+        self._checkpointer = None
         if self._scanner is not None:
             self._scanner.close()
             self._scanner = None
@@ -182,6 +211,7 @@ class Database:
         self._sync.close()
         if connection is not None:
             connection.close(True)
+        return True
 
     def _drop_sessions(self) -> None:
         if self.sessions is not None:
@@ -189,6 +219,10 @@ class Database:
             self.sessions = None
 
     def _acquire(self, timeout: float | None = None) -> None:
+        if getpid() != forks.pid:
+            forks.guard(self.path)  # before the lock, which a thread of the parent's may hold for ever
+        if getpid() != forks.pid:
+            forks.guard(self.path)  # before the lock, which a thread of the parent's may hold for ever
         if getpid() != forks.pid:
             forks.guard(self.path)  # before the lock, which a thread of the parent's may hold for ever
         lock = self._lock
@@ -257,6 +291,16 @@ class Database:
         finally:
             self._lock.release()
 
+    def checkpoint(self) -> None:
+        """Copy what the -wal holds into the database, as far as no reader needs it there; a shrunk file shrinks now."""
+        self._acquire()
+        try:
+            self.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except apsw.Error as error:
+            raise translate(error, self.path, self.connection.system_errno) from error
+        finally:
+            self._lock.release()
+
     def _enter(self) -> None:
         """Refuse a call from within another on the same thread: a signal handler or a destructor that ran in its midst
         would commit half of what it does."""
@@ -274,7 +318,11 @@ class Database:
     def _committed(self) -> None:
         self.lanes.saved()
         self.time.saved()
+        self.time.saved()
+        self.time.saved()
         self.bell.ring(COMMITS)
+        if self._checkpointer is not None:
+            self._checkpointer.committed(self._frames[0])
         if self._ring:
             self._ring = False
             self.bell.ring(READY)
@@ -432,12 +480,14 @@ class Database:
         if self.in_transaction or self._active:  # of this very thread
             self._lock.release()
             return False
+        closed = False
         try:
-            self._close_connection()
+            closed = self._close_connection(wait)
         except (apsw.Error, BackendError):
+            pass
+        if not closed:
             self._lock.release()
-            return False
-        return True
+        return closed
 
     def after_fork_in_parent(self) -> None:
         self._lock.release()
@@ -458,3 +508,4 @@ class Database:
                 if held is not None:
                     forks.leak(held)
             self._connection = self._scanner = None
+            self._checkpointer = None

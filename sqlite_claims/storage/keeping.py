@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import sys
 from array import array
 
 import apsw
 
 from ..errors import AlreadyExistsError, InvalidArgumentError, StoreUnavailableError
+from . import forks
 from .database import Database
 from .statements import sql
 
@@ -99,7 +102,28 @@ def check(db: Database) -> list[str]:
     for name, statement in sql.all().items():
         if name.startswith("invariant_"):
             findings += [text for (text,) in db.rows(statement)]
-    return findings + side_files(db.path)
+    return findings + side_files(db.path) + foreign_descriptors(db.path)
+
+
+def foreign_descriptors(path: str) -> list[str]:
+    """Whether the standard library's driver seems to have the file open in this process, where closing it drops the
+    locks of ours. Only where the kernel lists a process's descriptors."""
+    if "_sqlite3" not in sys.modules:
+        return []
+    own = os.stat(path)
+    number = 0
+    for entry in glob.glob("/proc/self/fd/*"):
+        try:
+            status = os.stat(entry)
+        except OSError:
+            continue
+        number += (status.st_dev, status.st_ino) == (own.st_dev, own.st_ino)
+    if number <= forks.open_stores(path):
+        return []
+    return [
+        f"{path}: this process has {number} descriptors of it, more than its stores need: if the standard library's sqlite3 "
+        "has it open too, closing that connection drops the locks of this one; keep the store in a file of its own"
+    ]
 
 
 def side_files(path: str) -> list[str]:

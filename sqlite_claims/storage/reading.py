@@ -130,7 +130,8 @@ def stats(db: Database) -> StoreStats:
     total, blocked, completed, failed, cancelled = db.rows(sql.totals)[0]
     moving = db.rows(sql.look, db.time.now, db.time.wall)[0][2]
     statement = sql.waiting_in_motion if moving else sql.waiting
-    scheduled, oldest = db.rows(statement, db.time.now, db.time.wall)[0]
+    scheduled, *places = db.rows(statement, db.time.now, db.time.wall)[0]
+    oldest = min((place for place in places if place is not None), default=None)
     claimed, live = db.rows(sql.held, db.time.now)[0]
     age = None if oldest is None else (db.time.now - oldest) / 1e6
     return StoreStats(_counts(total, blocked, scheduled, claimed, completed, failed, cancelled), live, age)

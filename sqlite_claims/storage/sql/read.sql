@@ -67,6 +67,10 @@ SELECT coalesce(sum((
 ), min((
     SELECT t.next_at FROM claims_task t INDEXED BY claims_task_next
     WHERE lane.id > 0 AND t.lane = lane.id AND t.priority = p.column1 AND t.next_at <= ?1 ORDER BY t.next_at LIMIT 1
+)), min((
+    SELECT t.next_at FROM claims_task t INDEXED BY claims_task_next
+    WHERE lane.id > 0 AND t.lane = lane.id + 4294967296 AND t.priority = p.column1 AND t.next_at <= ?1
+    ORDER BY t.next_at LIMIT 1
 ))
 FROM lane CROSS JOIN (VALUES (1), (2), (3), (4), (5)) p;
 
@@ -82,6 +86,10 @@ SELECT coalesce(sum((
 ), min((
     SELECT t.next_at FROM claims_task t INDEXED BY claims_task_next CROSS JOIN claims_instance i ON i.id = t.instance
     WHERE t.lane = lane.id AND t.priority = p.column1 AND t.next_at <= ?1 AND i.state = 0 ORDER BY t.next_at LIMIT 1
+)), min((
+    SELECT t.next_at FROM claims_task t INDEXED BY claims_task_next CROSS JOIN claims_instance i ON i.id = t.instance
+    WHERE t.lane = lane.id + 4294967296 AND t.priority = p.column1 AND t.next_at <= ?1 AND i.state = 0
+    ORDER BY t.next_at LIMIT 1
 ))
 FROM lane CROSS JOIN (VALUES (1), (2), (3), (4), (5)) p;
 

@@ -1,0 +1,92 @@
+"""Checkpoints off the claim path: a thread with a connection of its own copies the -wal back into the database.
+
+A checkpoint stalls whoever runs it for a sync of the disk. Passive ones hold up nobody else, but under a steady writer
+they never reach the end of the -wal, so it would only grow: past a bound one RESTART takes the writer's lock for what
+little a passive one has just left, and the next commit starts at the front again.
+
+There is no timer: without commits nothing runs. One process at a time does it, by a lock.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import apsw
+
+if TYPE_CHECKING:
+    from ..lease.session import SessionFile
+
+# Frames (pages of 2 KiB, where the file is ours) since the last checkpoint that make another one worth while.
+PASSIVE_FRAMES = 4000
+# Frames in the -wal past which it has to start over.
+RESTART_FRAMES = 16_000
+# How long a RESTART may hold the writer's lock while it waits for readers, who ring for nobody.
+RESTART_WAIT_S = 0.01
+
+
+class Checkpointer:
+    """The maintenance of one store's -wal. ``committed`` is called after each commit; all else happens in the thread."""
+
+    def __init__(self, open_connection: Callable[[], apsw.Connection], sessions: SessionFile) -> None:
+        """``open_connection``: makes the thread's own; called in the thread."""
+        self._open_connection = open_connection
+        self._sessions = sessions
+        self._thread: threading.Thread | None = None
+        self._wake = threading.Event()
+        self._stop = False
+        self._next = PASSIVE_FRAMES
+        self.last_error: Exception | None = None
+
+    def committed(self, frames: int) -> None:
+        """Note how long the -wal is now."""
+        if frames < self._next:
+            if frames < self._next - 2 * PASSIVE_FRAMES:  # it has started over
+                self._next = PASSIVE_FRAMES
+            return
+        self._next = frames + PASSIVE_FRAMES
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="sqlite-claims-checkpoints", daemon=True)
+            self._thread.start()
+        self._wake.set()
+
+    def _run(self) -> None:
+        connection = None
+        try:
+            while True:
+                self._wake.wait()
+                if self._stop:
+                    return
+                self._wake.clear()
+                if connection is None:
+                    connection = self._open_connection()
+                # Another process at it makes this one superfluous.
+                with self._sessions.checkpointing() as free:
+                    if free:
+                        self._checkpoint(connection)
+        except (apsw.Error, OSError) as error:
+            # A full disk, say. Commits go on; the next long -wal starts another thread.
+            self.last_error = error
+            self._thread = None
+        finally:
+            if connection is not None:
+                connection.close(True)
+
+    def _checkpoint(self, connection: apsw.Connection) -> None:
+        try:
+            frames, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            if frames >= RESTART_FRAMES:
+                connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
+        except apsw.BusyError:
+            pass  # a long reader: the next one tries again
+
+    def close(self, wait: float | None = None) -> bool:
+        """End the thread and its connection. ``False`` where that was not done after ``wait`` seconds."""
+        thread = self._thread
+        self._stop = True
+        self._wake.set()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(wait)
+            return not thread.is_alive()
+        return True
