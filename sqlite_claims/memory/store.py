@@ -141,14 +141,15 @@ class InMemoryClaimStore(MemoryWriter, TaskClaimStore):
         until = time.monotonic() + validate.duration_us("timeout", timeout) / 1e6
         while True:
             with self._engine(writes=False) as engine:
-                if self._tx is not None:
-                    raise InvalidStateError("This thread has a transaction open: what it waits for could not happen")
                 if (result := found(engine)) is not None:
                     return result
                 left = until - time.monotonic()
                 if left <= 0:
                     return None
-                self._changed.wait(min(left, _LOOK_AGAIN))
+                if self._tx is None:
+                    self._changed.wait(min(left, _LOOK_AGAIN))
+                else:  # to wait by the condition would let others in, in the midst of the transaction
+                    time.sleep(min(left, _LOOK_AGAIN))
 
     # -- lists and figures
 
