@@ -21,10 +21,12 @@ SQLITE_EXTENSION_INIT3
 
 #ifdef __linux__
 
-#include <linux/futex.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+/* As the kernel's <linux/futex.h> has them, which not every libc brings along. */
+enum { FUTEX_WAIT = 0, FUTEX_WAKE = 1 };
 
 /* Each counter on a cache line of its own, since different processes write them. */
 typedef struct {

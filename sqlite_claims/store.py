@@ -36,7 +36,7 @@ from .transaction import OpenTransaction
 
 T = TypeVar("T")
 # Between the short steps of a long operation others get the writer for as long as the step took, at most this.
-_PAUSE_S_MAX = 0.005
+_PAUSE_S_MAX = 0.02
 # How often who waits for an instance looks at it.
 _LOOK_EVERY_S_MIN, _LOOK_EVERY_S_MAX = 0.002, 0.5
 

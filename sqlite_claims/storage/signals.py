@@ -10,8 +10,8 @@ from .database import Database
 from .statements import sql
 from .states import BROKEN, CALLED_OFF, DONE, PAUSED, RUNNING
 
-# Rows that change lane or state in one transaction: a few milliseconds of the write lock.
-STEP = 1000
+# Rows that change lane or state in one transaction: a millisecond or two of the write lock.
+STEP = 300
 # Above every name: a step that reaches the end.
 _LAST = chr(0x10FFFF) * 65
 
