@@ -152,6 +152,10 @@ class ClaimWriter(Protocol):
         it return, where nothing else that they need has failed. ``InvalidStateError`` on a task that is not
         ``FAILED`` or whose instance is cancelled; ``NotFoundError``."""
 
+    def set_aging_interval(self, interval: Duration | None) -> None:
+        """Set how many seconds of waiting are worth one priority level, for every process that uses the file; more
+        than 0, or ``None``: no aging."""
+
     def get_task(self, instance_id: str, task_id: str) -> TaskInfo:
         """All about one task. Raises ``NotFoundError``."""
 
@@ -233,9 +237,6 @@ class TaskClaimStore(ClaimWriter, Protocol):
     @property
     def aging_interval(self) -> float | None:
         """Seconds of waiting that are worth one priority level; ``None``: no aging. A property of the file."""
-
-    def set_aging_interval(self, interval: Duration | None) -> None:
-        """Set ``aging_interval`` for every process that uses the file; more than 0, or ``None``."""
 
     def prune(self, older_than: Duration | timedelta, *, limit: int = 1000) -> int:
         """Remove instances that ended longer ago than this by the wall clock, with their tasks, at most ``limit``.

@@ -152,6 +152,10 @@ class AsyncClaimWriter(Protocol):
         it return, where nothing else that they need has failed. ``InvalidStateError`` on a task that is not
         ``FAILED`` or whose instance is cancelled; ``NotFoundError``."""
 
+    async def set_aging_interval(self, interval: Duration | None) -> None:
+        """Set how many seconds of waiting are worth one priority level, for every process that uses the file; more
+        than 0, or ``None``: no aging."""
+
     async def get_task(self, instance_id: str, task_id: str) -> TaskInfo:
         """All about one task. Raises ``NotFoundError``."""
 
@@ -238,9 +242,6 @@ class AsyncTaskClaimStore(AsyncClaimWriter, Protocol):
     async def get_aging_interval(self) -> float | None:
         """Seconds of waiting that are worth one priority level; ``None``: no aging. A property of the file, which
         has to be read to tell it: hence a coroutine."""
-
-    async def set_aging_interval(self, interval: Duration | None) -> None:
-        """Set ``aging_interval`` for every process that uses the file; more than 0, or ``None``."""
 
     async def prune(self, older_than: Duration | timedelta, *, limit: int = 1000) -> int:
         """Remove instances that ended longer ago than this by the wall clock, with their tasks, at most ``limit``.

@@ -242,13 +242,6 @@ class InMemoryClaimStore(MemoryWriter, TaskClaimStore):
 
     # -- upkeep
 
-    def set_aging_interval(self, interval: Duration | None) -> None:
-        aging = None if interval is None else validate.duration_us("interval", interval)
-        if aging == 0:
-            raise InvalidArgumentError(f"interval must be more than 0, or None, not {validate.shown(interval)}")
-        with self._engine() as engine:
-            engine.state.aging = aging
-
     def prune(self, older_than: Duration, *, limit: int = 1000) -> int:
         older_than_us, limit = validate.duration_us("older_than", older_than), validate.limit(limit)
         with self._engine() as engine:

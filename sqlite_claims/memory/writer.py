@@ -190,6 +190,13 @@ class MemoryWriter(ClaimWriter):
         with self._engine() as engine:
             engine.retry(instance_id, task_id)
 
+    def set_aging_interval(self, interval: Duration | None) -> None:
+        aging = None if interval is None else validate.duration_us("interval", interval)
+        if aging == 0:
+            raise InvalidArgumentError(f"interval must be more than 0, or None, not {validate.shown(interval)}")
+        with self._engine() as engine:
+            engine.state.aging = aging
+
     def get_task(self, instance_id: str, task_id: str) -> TaskInfo:
         instance_id, task_id = validate.name("instance_id", instance_id), validate.name("task_id", task_id)
         with self._engine(writes=False) as engine:
