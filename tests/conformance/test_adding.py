@@ -245,7 +245,9 @@ def test_names_that_look_alike_are_different(store: Any) -> None:
     assert sorted(task.task_id for task in store.list_tasks()) == sorted(names)
 
 
-@pytest.mark.parametrize("given", [b"", b"\0\x01", bytearray(b"ab"), memoryview(b"abcd")[::2]], ids=repr)
+@pytest.mark.parametrize(
+    "given", [b"", b"\0\x01", bytearray(b"ab"), memoryview(b"abcd")[::2]], ids=lambda given: type(given).__name__
+)
 def test_an_input_is_bytes_like(store: Any, given: Any) -> None:
     store.add_instance("i", [NewTask("t", given)])
     assert store.find_available_tasks("w", 1)[0].input == bytes(given)
