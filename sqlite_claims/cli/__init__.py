@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -17,6 +18,9 @@ def main() -> None:
         sys.exit(2)
     from .app import run
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # it is None where its descriptor was closed
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal can't show is no reason to end
     sys.exit(run())
 
 

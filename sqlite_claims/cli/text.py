@@ -17,7 +17,7 @@ def clean(text: str, *, width: int | None = None) -> str:
     if not text.isprintable():
         text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     if width is not None and len(text) > width:
-        text = text[: width - 1] + "…"
+        text = text[: width - 3] + "..."
     return text
 
 

@@ -199,6 +199,12 @@ def test_a_command_knows_its_task(runs: Runs) -> None:
     assert (task.instance_id, task.kind) == ("mine", "mine")
 
 
+@pytest.mark.parametrize("name", ["*", "x" * 300])
+def test_a_name_that_is_none_is_told_before_anything_is_done(runs: Runs, name: str) -> None:
+    assert runs.run("--name", name, lines=["a"]).status == 2
+    assert not runs.db.exists()
+
+
 def test_a_name_belongs_to_one_command(runs: Runs) -> None:
     assert runs.run("--name", "mine", lines=["a"], command=["echo", "1"]).status == 0
     ended = runs.run("--name", "mine", lines=["a"], command=["echo", "2"])

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import os
 import shlex
 import shutil
 import signal
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
+from typing import Any
 
 from ...errors import BackendError
 from .lines import LINE_BYTES_MAX
 
 _PLACE = b"{}"
 _HASH_BYTES_MAX = 256
+_LOCK_AT = 231
 
 
 class CannotRunError(BackendError):
@@ -66,16 +70,24 @@ class Template:
         except CannotRunError as error:
             raise LineUnfitError(str(error)) from None
 
-    def start(self, line: bytes, *, stdout: int, stderr: int, keep: int, environment: Mapping[bytes, bytes]) -> int:
+    def start(
+        self, line: bytes, *, stdout: int, stderr: int, keep: tuple[int, int], environment: Mapping[bytes, bytes]
+    ) -> int:
         """Start it in a session of its own (so that a terminal's Ctrl-C, and its end, are the caller's to handle), with
-        nothing on its standard input and with the descriptor ``keep`` held open in it. Returns the process id.
+        nothing on its standard input. ``keep``: a descriptor to hold open in it, and the number that it has there.
+        Returns the process id.
 
         Raises ``LineUnfitError``, ``CannotRunError``, and other ``OSError``s: no more processes, no memory.
         """
         program, argv = self.fill(line)
-        os.set_inheritable(keep, True)
+        actions = [
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, stdout, 1),
+            (os.POSIX_SPAWN_DUP2, stderr, 2),
+            (os.POSIX_SPAWN_DUP2, *keep),
+        ]
         try:
-            return _spawn(program, argv, environment, stdout, stderr)
+            return _spawn(program, argv, environment, actions)
         except OSError as error:
             if error.errno == errno.E2BIG:
                 raise LineUnfitError("with this line the command is longer than the system allows") from None
@@ -85,16 +97,11 @@ class Template:
             if error.errno == errno.ENOEXEC:
                 told += " (a script needs a first line like #!/bin/sh)"
             raise (LineUnfitError if self._program is None else CannotRunError)(told) from None
-        finally:
-            os.set_inheritable(keep, False)
 
 
-def _spawn(program: bytes, argv: list[bytes], environment: Mapping[bytes, bytes], stdout: int, stderr: int) -> int:
-    actions = [
-        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_DUP2, stdout, 1),
-        (os.POSIX_SPAWN_DUP2, stderr, 2),
-    ]
+def _spawn(
+    program: bytes, argv: list[bytes], environment: Mapping[bytes, bytes], actions: list[tuple[Any, ...]]
+) -> int:
     defaults = [signal.SIGPIPE, signal.SIGXFSZ]  # which Python ignores, and a program would inherit
     try:
         return os.posix_spawn(
@@ -116,6 +123,19 @@ def _find(program: bytes) -> bytes:
     if b"/" in program and os.path.exists(program):
         raise CannotRunError(f"cannot run {name!r}: it is not executable")
     raise CannotRunError(f"cannot run {name!r}: there is no such program")
+
+
+def reserve_descriptor() -> int:
+    """A descriptor of nothing whose number in our commands is the one of their task's lock. It is a high one, because
+    scripts open others over the low ones, and those that examples like: 9, 99, 100, 200."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    try:
+        for lowest in (_LOCK_AT, 20):
+            with contextlib.suppress(OSError):  # more than the system allows
+                return fcntl.fcntl(nothing, fcntl.F_DUPFD_CLOEXEC, lowest)
+        return os.dup(nothing)
+    finally:
+        os.close(nothing)
 
 
 def describe_end(status: int) -> str:

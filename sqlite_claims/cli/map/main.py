@@ -8,6 +8,7 @@ from typing import Literal
 
 import click
 
+from ...model import NewTask
 from ...store import SqliteClaimStore
 from ..app import database
 from ..text import clean, clean_bytes, clean_lines, span
@@ -107,6 +108,7 @@ def map_command(
     source = LineSource(open_inputs(files), b"\0" if null else b"\n")
     try:
         plan = Plan(name or template.instance_id, template, jobs, retries, keep_output)
+        NewTask("any", kind=plan.kind)  # refuses a name that is none, before a file is made
         began = time.monotonic()
         with SqliteClaimStore(database, durability=durability) as store:
             outcome = MapRun(store, plan, source, progress).run()

@@ -18,7 +18,7 @@ from ...errors import BackendError, ClaimLostError, InvalidStateError, StoreBusy
 from ...lease.session import WorkerSession
 from ...model import ClaimedTask, InstanceInfo, InstanceState, TaskState
 from ...store import SqliteClaimStore
-from .command import CannotRunError, LineUnfitError
+from .command import CannotRunError, LineUnfitError, reserve_descriptor
 from .feeder import Feeder
 from .lines import LineSource
 from .output import Relay, Sink
@@ -49,6 +49,7 @@ class MapRun:
         self._worker_id = f"map-{os.getpid()}"
 
         self._slots = plan.jobs
+        self._lock_at = -1
         self._running: dict[int, Running] = {}
         self._ended: list[Running] = []  # not settled yet
         self._spare: WorkerSession | None = None
@@ -72,6 +73,7 @@ class MapRun:
     def run(self) -> Outcome:
         """Run until all is done or the user stops it. Raises ``BackendError`` where it can't even begin."""
         self._prepare()
+        self._lock_at = reserve_descriptor()
         with self._signals, self._selector:
             self._selector.register(self._signals.fileno(), selectors.EVENT_READ)
             try:
@@ -86,6 +88,7 @@ class MapRun:
                 if self._spare is not None:
                     with contextlib.suppress(BackendError):
                         self._spare.close()
+                os.close(self._lock_at)
         return self._outcome()
 
     def _prepare(self) -> None:
@@ -181,7 +184,7 @@ class MapRun:
     def _start(self, task: ClaimedTask, session: WorkerSession) -> bool:
         """Whether commands can be started: a line that is unfit for one fails alone."""
         try:
-            running = Running.start(self._plan, task, session, self._stdout, self._stderr)
+            running = Running.start(self._plan, task, session, self._lock_at, self._stdout, self._stderr)
         except LineUnfitError as error:
             self._ended.append(Running.unfit(task, session, str(error)))
             return True

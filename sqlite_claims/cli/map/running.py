@@ -40,8 +40,11 @@ class Running:
         self.drain_until = 0.0
 
     @classmethod
-    def start(cls, plan: Plan, task: ClaimedTask, session: WorkerSession, stdout: Sink, stderr: Sink) -> Running:
-        """Start the plan's command for the task's line. Raises as ``Template.start``."""
+    def start(
+        cls, plan: Plan, task: ClaimedTask, session: WorkerSession, lock_at: int, stdout: Sink, stderr: Sink
+    ) -> Running:
+        """Start the plan's command for the task's line; it holds the session as its descriptor ``lock_at``.
+        Raises as ``Template.start``."""
         environment = {
             **_ENVIRONMENT,
             b"SQLITE_CLAIMS_INSTANCE": task.task.instance_id.encode(),
@@ -57,7 +60,11 @@ class Running:
                 ours.append(read)
                 theirs.append(write)
             pid = plan.template.start(
-                task.task.input, stdout=theirs[0], stderr=theirs[1], keep=session.fileno(), environment=environment
+                task.task.input,
+                stdout=theirs[0],
+                stderr=theirs[1],
+                keep=(session.fileno(), lock_at),
+                environment=environment,
             )
         except BaseException:
             for descriptor in ours:
