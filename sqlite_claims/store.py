@@ -124,11 +124,15 @@ class SqliteClaimStore(Operations, TaskClaimStore):
         handled = validate.kinds(kinds)
         if limit == 0 or (handled is not None and not handled):
             return []
+        return self._settled(claiming.find_available, worker_id, limit, wanted, handled)
+
+    def _settled(self, look: Callable[..., T | None], *args: Any) -> T:
+        """A look for work, after what the passing of time has left to settle."""
         may_settle = not self._db.read_only and not self._db.in_transaction
-        found = self._read(claiming.find_available, worker_id, limit, wanted, handled, may_settle)
+        found = self._read(look, *args, may_settle)
         if found is None:
             self._run(passing.settle)
-            found = self._read(claiming.find_available, worker_id, limit, wanted, handled, False)
+            found = self._read(look, *args, False)
         assert found is not None
         return found
 
@@ -136,7 +140,7 @@ class SqliteClaimStore(Operations, TaskClaimStore):
         # Whether the last look found work tells whether this one should take the write lock at once.
         if not self._found_work:
             self._db.refuse_writes()
-            if not self._read(claiming.any_available, args[3], args[4]):
+            if self._read(claiming.any_available, args[3], args[4], True) is False:
                 return []
         claimed = self._db.write(claiming.claim_available, False, *args)
         self._found_work = bool(claimed)
@@ -150,7 +154,7 @@ class SqliteClaimStore(Operations, TaskClaimStore):
         deadline = time.monotonic() + validate.duration_us("timeout", timeout) / 1e6
         while True:
             seen = self._db.bell.read(READY)
-            if self.find_available_tasks("waiter", 1, tags=wanted, kinds=handled):
+            if self._settled(claiming.any_available, wanted, handled):
                 return True
             left = deadline - time.monotonic()
             if left <= 0:

@@ -56,11 +56,11 @@ def find_available(
     return [available(db, row) for row in find(db, worker_id, limit, tags, kinds, look)]
 
 
-def any_available(db: Database, tags: Tags, kinds: Kinds) -> bool:
-    """Whether a look for work under the write lock would find, or have to settle, anything."""
+def any_available(db: Database, tags: Tags, kinds: Kinds, settle: bool) -> bool | None:
+    """Whether there is anything that these admit, or ``None`` where something has to be settled (and may be) first."""
     look = passing.look(db)
-    if passing.pending(db, look):
-        return True
+    if settle and passing.pending(db, look):
+        return None
     db.lanes.refresh(db, look[1])
     return bool(db.scan(db.lanes.select(tags, kinds), 1, look[0], bool(look[2])))
 
