@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable
@@ -292,12 +293,12 @@ class Database:
             self._lock.release()
 
     def checkpoint(self) -> None:
-        """Copy what the -wal holds into the database, as far as no reader needs it there; a shrunk file shrinks now."""
+        """Copy what the -wal holds into the database, as far as no reader needs it there; a shrunk file shrinks now.
+        Where that can't be done, another process being at it or the disk full, it is left to the next checkpoint."""
         self._acquire()
         try:
-            self.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-        except apsw.Error as error:
-            raise translate(error, self.path, self.connection.system_errno) from error
+            with contextlib.suppress(apsw.Error):
+                self.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         finally:
             self._lock.release()
 

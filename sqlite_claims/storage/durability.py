@@ -61,7 +61,7 @@ class WalSync:
         self._drop()
         self._descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
         status = os.fstat(self._descriptor)
-        # A new file's name must last too. SQLite does this at its own first sync, which comes only with a checkpoint.
+        # A new file's name must last too. (SQLite sees to that for a -wal that it makes, unless told to sync nothing.)
         folder = os.open(os.path.dirname(self._path), os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(folder)

@@ -1,0 +1,140 @@
+"""A disk as a power cut leaves it, rebuilt from what ``recorder.c`` saw a process do to the files of a folder.
+
+What was synced is there. Of everything else, each sector of 512 bytes may have reached the disk or not, in any order;
+so may each change of a name (a file made, removed, renamed), until its folder is synced. SQLite takes no more for
+granted than that writing a sector leaves its neighbours alone.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from textwrap import dedent
+
+SECTOR = 512
+ACKNOWLEDGED = "acknowledged"
+"""The file to which the recorded program writes what it has been promised: not of the disk, but told beside it."""
+_HEAD = struct.Struct("=5q")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One thing that was done. See ``recorder.c``."""
+
+    kind: str
+    inode: int
+    offset: int
+    name: str
+    data: bytes
+
+
+def build_recorder(folder: Path) -> Path | None:
+    """Compile the recorder; ``None`` where there is no C compiler."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None or sys.platform != "linux":
+        return None
+    made = folder / "recorder.so"
+    source = Path(__file__).with_name("recorder.c")
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-Wall", "-o", made, source, "-ldl"], check=True)
+    return made
+
+
+def record(recorder: Path, folder: Path, program: str, *args: object) -> list[Record]:
+    """Run a Python program on an empty folder and tell what it did there."""
+    disk, log = folder / "disk", folder / "log"
+    disk.mkdir()
+    environment = os.environ | {"LD_PRELOAD": str(recorder), "RECORD_FOLDER": str(disk), "RECORD_LOG": str(log)}
+    subprocess.run([sys.executable, "-c", dedent(program), disk, *map(str, args)], env=environment, check=True)
+    data = log.read_bytes()
+    records, at = [], 0
+    while at < len(data):
+        kind, inode, offset, name_len, data_len = _HEAD.unpack_from(data, at)
+        at += _HEAD.size
+        name = data[at : at + name_len].decode()
+        at += name_len
+        records.append(Record(chr(kind), inode, offset, name, data[at : at + data_len]))
+        at += data_len
+    return records
+
+
+@dataclass
+class _File:
+    """What was done to one file, whatever its name by now."""
+
+    done: list[tuple[int, Record]] = field(default_factory=list)
+    synced: int = 0  # all that was done before this record is on the disk
+
+    def content(self, lasts: Callable[[], bool], fill: Callable[[int], bytes]) -> bytes:
+        data = bytearray()
+        for place, record in self.done:
+            durable = place < self.synced
+            if record.kind == "t":
+                if durable or lasts():
+                    _resize(data, record.offset, fill)
+                continue
+            at, end = record.offset, record.offset + len(record.data)
+            while at < end:
+                until = min(end, (at // SECTOR + 1) * SECTOR)
+                if durable or lasts():
+                    if until > len(data):
+                        _resize(data, until, fill)
+                    data[at:until] = record.data[at - record.offset : until - record.offset]
+                at = until
+        return bytes(data)
+
+
+def _resize(data: bytearray, size: int, fill: Callable[[int], bytes]) -> None:
+    if size < len(data):
+        del data[size:]
+    else:
+        data += fill(size - len(data))
+
+
+def cut_power(records: list[Record], moment: int, random: Random) -> tuple[dict[str, bytes], list[str]]:
+    """The files by name after a power cut that let the first ``moment`` records happen, and what had been
+    acknowledged by then, line by line."""
+    share = random.choice([0.0, 0.1, 0.5, 0.9, 1.0])
+
+    def lasts() -> bool:
+        return random.random() < share
+
+    files: dict[int, _File] = {}
+    folder: list[tuple[int, Record, _File | None]] = []
+    folder_synced = 0
+    begun: dict[int, int] = {}
+    told = b""
+    for place, record in enumerate(records[:moment]):
+        if record.name == ACKNOWLEDGED:
+            told += record.data
+        elif record.kind == "c":
+            files[record.inode] = _File()
+            folder.append((place, record, files[record.inode]))
+        elif record.kind in "ur":
+            folder.append((place, record, None))
+        elif record.kind == "b":
+            begun[record.offset] = place
+        elif record.kind == "e" and record.name == "":
+            folder_synced = max(folder_synced, begun[record.offset])
+        elif record.kind == "e":
+            files[record.inode].synced = max(files[record.inode].synced, begun[record.offset])
+        else:
+            files[record.inode].done.append((place, record))
+
+    names: dict[str, _File] = {}
+    for place, record, made in folder:
+        if place >= folder_synced and not lasts():
+            continue
+        if made is not None:
+            names[record.name] = made
+        elif (file := names.pop(record.name, None)) is not None and record.kind == "r":
+            names[record.data.decode()] = file
+    # What a file grew by without being written: nothing, or what stood there before.
+    fill: Callable[[int], bytes] = random.randbytes if random.random() < 0.5 else bytes
+    return {name: file.content(lasts, fill) for name, file in names.items()}, told.decode().splitlines()

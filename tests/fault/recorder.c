@@ -1,0 +1,185 @@
+/* Records what a process does to the files of one folder, so that a test can rebuild the disk as a power cut at any
+ * moment could have left it. Preloaded (LD_PRELOAD); RECORD_FOLDER is the folder, RECORD_LOG the file to append to.
+ *
+ * A sync is two records, its begin and its end: it makes durable what was written before its begin, and only from its
+ * end on. It is not carried out, which makes the test fast. Everything else is. What is written through a mapping isn't
+ * recorded: -shm and -bell, which have to be of no importance after a power cut. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+enum { DESCRIPTORS_MAX = 1024 };
+
+/* The folder itself has no name. */
+struct record {
+  int64_t kind; /* 'c'reated, 'w'ritten, 't'runcated, 'u'nlinked, 'r'enamed, sync 'b'egun and 'e'nded */
+  int64_t inode;
+  int64_t offset; /* or the new size, or the number of the sync */
+  int64_t name_len;
+  int64_t data_len; /* what was written, or the new name */
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static const char *folder;
+static size_t folder_len;
+static int record_fd = -1;
+static int64_t syncs;
+/* Names by descriptor; NULL where it is no file of the folder. */
+static char *names[DESCRIPTORS_MAX];
+
+#define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+
+__attribute__((constructor)) static void start(void) {
+  folder = getenv("RECORD_FOLDER");
+  folder_len = folder ? strlen(folder) : 0;
+  if (folder) record_fd = REAL(open)(getenv("RECORD_LOG"), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+}
+
+/* The part of a path after the folder and its slash, "" for the folder itself; NULL outside of it. */
+static const char *inside(const char *path) {
+  if (!folder || strncmp(path, folder, folder_len) != 0) return NULL;
+  if (path[folder_len] == 0) return "";
+  return path[folder_len] == '/' ? path + folder_len + 1 : NULL;
+}
+
+static const char *name_of(int fd) { return fd >= 0 && fd < DESCRIPTORS_MAX ? names[fd] : NULL; }
+
+/* With the lock held, so that the order of the records is that of what was done. */
+static void note(char kind, int64_t inode, int64_t offset, const char *name, const void *data, size_t data_len) {
+  struct record head = {kind, inode, offset, (int64_t)strlen(name), (int64_t)data_len};
+  struct iovec parts[3] = {{&head, sizeof head}, {(void *)name, (size_t)head.name_len}, {(void *)data, data_len}};
+  if (writev(record_fd, parts, 3) != (ssize_t)(sizeof head + (size_t)head.name_len + data_len)) abort();
+}
+
+static int64_t inode_of(int fd) {
+  struct stat status;
+  return fstat(fd, &status) == 0 ? (int64_t)status.st_ino : -1;
+}
+
+static int opened(const char *path, int flags, mode_t mode) {
+  const char *name = inside(path);
+  if (!name) return REAL(open)(path, flags, mode);
+  pthread_mutex_lock(&lock);
+  int fresh = (flags & O_CREAT) && access(path, F_OK) != 0;
+  int fd = REAL(open)(path, flags, mode);
+  if (fd >= 0 && fd < DESCRIPTORS_MAX) {
+    names[fd] = strdup(name);
+    if (fresh) note('c', inode_of(fd), 0, name, "", 0);
+    if (!fresh && (flags & O_TRUNC)) note('t', inode_of(fd), 0, name, "", 0);
+  }
+  pthread_mutex_unlock(&lock);
+  return fd;
+}
+
+#define OPEN(function)                             \
+  int function(const char *path, int flags, ...) { \
+    va_list more;                                  \
+    va_start(more, flags);                         \
+    mode_t mode = va_arg(more, mode_t);            \
+    va_end(more);                                  \
+    return opened(path, flags, mode);              \
+  }
+OPEN(open)
+OPEN(open64)
+
+#define OPEN_AT(function)                                          \
+  int function(int at, const char *path, int flags, ...) {         \
+    va_list more;                                                  \
+    va_start(more, flags);                                         \
+    mode_t mode = va_arg(more, mode_t);                            \
+    va_end(more);                                                  \
+    if (!inside(path)) return REAL(openat)(at, path, flags, mode); \
+    return opened(path, flags, mode);                              \
+  }
+OPEN_AT(openat)
+OPEN_AT(openat64)
+
+int close(int fd) {
+  pthread_mutex_lock(&lock);
+  if (name_of(fd)) {
+    free(names[fd]);
+    names[fd] = NULL;
+  }
+  int result = REAL(close)(fd);
+  pthread_mutex_unlock(&lock);
+  return result;
+}
+
+static ssize_t written(int fd, const void *data, size_t length, off_t offset) {
+  pthread_mutex_lock(&lock);
+  ssize_t result = REAL(pwrite)(fd, data, length, offset);
+  if (result > 0) note('w', inode_of(fd), offset, name_of(fd), data, (size_t)result);
+  pthread_mutex_unlock(&lock);
+  return result;
+}
+
+ssize_t pwrite(int fd, const void *data, size_t length, off_t offset) {
+  return name_of(fd) ? written(fd, data, length, offset) : REAL(pwrite)(fd, data, length, offset);
+}
+
+ssize_t pwrite64(int fd, const void *data, size_t length, off_t offset) { return pwrite(fd, data, length, offset); }
+
+ssize_t write(int fd, const void *data, size_t length) {
+  if (!name_of(fd)) return REAL(write)(fd, data, length);
+  int appends = fcntl(fd, F_GETFL) & O_APPEND;
+  ssize_t result = written(fd, data, length, lseek(fd, 0, appends ? SEEK_END : SEEK_CUR));
+  if (result > 0 && !appends) lseek(fd, result, SEEK_CUR);
+  return result;
+}
+
+int ftruncate(int fd, off_t length) {
+  if (!name_of(fd)) return REAL(ftruncate)(fd, length);
+  pthread_mutex_lock(&lock);
+  int result = REAL(ftruncate)(fd, length);
+  if (result == 0) note('t', inode_of(fd), length, name_of(fd), "", 0);
+  pthread_mutex_unlock(&lock);
+  return result;
+}
+
+int ftruncate64(int fd, off_t length) { return ftruncate(fd, length); }
+
+int unlink(const char *path) {
+  const char *name = inside(path);
+  if (!name) return REAL(unlink)(path);
+  pthread_mutex_lock(&lock);
+  int result = REAL(unlink)(path);
+  if (result == 0) note('u', 0, 0, name, "", 0);
+  pthread_mutex_unlock(&lock);
+  return result;
+}
+
+int rename(const char *from, const char *to) {
+  const char *name = inside(from), *new_name = inside(to);
+  if (!name || !new_name) return REAL(rename)(from, to);
+  pthread_mutex_lock(&lock);
+  int result = REAL(rename)(from, to);
+  if (result == 0) note('r', 0, 0, name, new_name, strlen(new_name));
+  pthread_mutex_unlock(&lock);
+  return result;
+}
+
+static int synced(int fd) {
+  pthread_mutex_lock(&lock);
+  int64_t number = ++syncs + ((int64_t)getpid() << 32);
+  note('b', inode_of(fd), number, name_of(fd), "", 0);
+  pthread_mutex_unlock(&lock);
+  /* Time for others to get in between. */
+  sched_yield();
+  pthread_mutex_lock(&lock);
+  note('e', inode_of(fd), number, name_of(fd), "", 0);
+  pthread_mutex_unlock(&lock);
+  return 0;
+}
+
+int fsync(int fd) { return name_of(fd) ? synced(fd) : REAL(fsync)(fd); }
+
+int fdatasync(int fd) { return name_of(fd) ? synced(fd) : REAL(fdatasync)(fd); }

@@ -1,0 +1,226 @@
+"""Power cuts: whatever moment they choose, what was acknowledged is there afterwards, and no token comes twice."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from sqlite_claims import BackendError, SqliteClaimStore, TaskState
+from sqlite_claims.model import InstanceState
+from sqlite_claims.testing import ManualClock
+
+from .power import Record, build_recorder, cut_power, record
+
+# Three boots. In each, threads and a second process add, complete, fail, cancel and prune, with checkpoints every few
+# commits, and write down what they were promised.
+WORK = """
+import hashlib, os, random, sys
+from concurrent.futures import ThreadPoolExecutor
+from sqlite_claims import *
+from sqlite_claims.lease.clock import SystemClock
+from sqlite_claims.storage import checkpoints
+
+folder, durability, steps, seed = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+checkpoints.PASSIVE_FRAMES, checkpoints.RESTART_FRAMES = 20, 60
+told = os.open(f"{folder}/acknowledged", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+def acknowledge(*words):
+    os.write(told, (" ".join(map(str, words)) + "\\n").encode())
+
+class Boot(SystemClock):
+    def __init__(self, number):
+        self.number = number
+    def boot_id(self):
+        return f"boot {self.number}"
+
+def work(store, me, choose):
+    for step in range(steps):
+        name = f"{me}-{step}"
+        tasks = [NewTask(f"t{n}", choose.randbytes(choose.choice([0, 10, 5000]))) for n in range(4)]
+        # Nothing ends by itself: the task that waits for ever keeps an instance from being pruned.
+        store.add_instance(name, [*tasks, NewTask("last", depends_on=["t0", "t1"]), NewTask("never", delay=1e9)])
+        acknowledge("added", name, 6)
+        claimed = store.claim_available_tasks(me, 4, 600)
+        for one in claimed:
+            acknowledge("claimed", one.claim.token)
+        for one in claimed[:2]:
+            output = choose.randbytes(choose.choice([1, 100, 9000]))
+            store.complete_task(one.claim, output)
+            acknowledge("completed", one.claim.instance_id, one.claim.task_id, hashlib.sha256(output).hexdigest())
+        for one in claimed[2:3]:
+            store.fail_task(one.claim, "no good", retry=False)
+            acknowledge("failed", one.claim.instance_id, one.claim.task_id)
+        with store.transaction() as tx:
+            tx.add_instance(f"{name}-tx", [NewTask("t"), NewTask("never", delay=1e9)])
+            tx.add_tasks(name, [NewTask("more")])
+        acknowledge("added", f"{name}-tx", 2)
+        acknowledge("added", name, 7)
+        if step % 4 == 1:
+            acknowledge("cancelling", f"{name}-tx")
+            store.cancel_instance(f"{name}-tx")
+            acknowledge("cancelled", f"{name}-tx")
+        if step % 4 == 3:
+            acknowledge("pruning")
+            store.prune(0, limit=1)
+
+for boot in range(3):
+    clock = Boot(boot)
+    with SqliteClaimStore(f"{folder}/jobs.db", durability=durability, clock=clock) as store:
+        # Before anything else is synced: a token of the new boot that the power takes must not be given once more.
+        for one in store.claim_available_tasks("early", 3, None):
+            acknowledge("claimed", one.claim.token)
+        ways = [random.Random(seed * 100 + boot * 10 + thread) for thread in range(3)]
+        pool = ThreadPoolExecutor(2)
+        threads = [pool.submit(work, store, f"{boot}-{thread}", ways[thread]) for thread in range(2)]
+        child = os.fork()
+        if child == 0:
+            work(store, f"{boot}-child", ways[2])
+            store.close()
+            os._exit(0)
+        for thread in threads:
+            thread.result()
+        assert os.waitpid(child, 0)[1] == 0
+        store.backup(f"{folder}/copy-{boot}.db")
+        acknowledge("copied", f"copy-{boot}.db")
+"""
+
+
+@dataclass
+class Promises:
+    """What had been acknowledged when the power went."""
+
+    tasks: dict[str, int] = field(default_factory=dict)
+    ended: dict[tuple[str, str], str] = field(default_factory=dict)
+    cancelled: set[str] = field(default_factory=set)
+    may_be_cancelled: set[str] = field(default_factory=set)
+    may_be_pruned: bool = False
+    token: int = 0
+    copies: list[str] = field(default_factory=list)
+
+    def __init__(self, lines: list[str]) -> None:
+        self.tasks, self.ended, self.cancelled, self.may_be_cancelled, self.copies = {}, {}, set(), set(), []
+        for what, *words in map(str.split, lines):
+            match what:
+                case "added":
+                    self.tasks[words[0]] = int(words[1])
+                case "completed" | "failed":
+                    self.ended[words[0], words[1]] = words[2] if what == "completed" else ""
+                case "cancelling":
+                    self.may_be_cancelled.add(words[0])
+                case "cancelled":
+                    self.cancelled.add(words[0])
+                case "pruning":
+                    self.may_be_pruned = True
+                case "claimed":
+                    self.token = max(self.token, int(words[0]))
+                case "copied":
+                    self.copies.append(words[0])
+
+
+def broken_promises(folder: Path, told: list[str]) -> list[str]:
+    """What is missing, wrong or given twice in the store that is left, opened in the machine's next boot."""
+    promised = Promises(told)
+    with SqliteClaimStore(folder / "jobs.db", durability="process", clock=ManualClock()) as store:
+        broken = store.check()
+        instances = {info.instance_id: info for info in store.list_instances()}
+        tasks = {(task.instance_id, task.task_id): task for task in store.list_tasks()}
+        for name, number in promised.tasks.items():
+            found = instances.get(name)
+            if found is None:
+                if not (promised.may_be_pruned and name in promised.may_be_cancelled):
+                    broken.append(f"instance {name} is missing")
+                continue
+            if sum(found.counts.values()) < number:
+                broken.append(f"tasks of {name} are missing")
+            if name in promised.cancelled and found.state is not InstanceState.CANCELLED:
+                broken.append(f"the end of {name} is missing")
+        for (name, task_id), digest in promised.ended.items():
+            if name in promised.may_be_cancelled:
+                continue
+            task = tasks.get((name, task_id))
+            if task is None or task.state is not (TaskState.COMPLETED if digest else TaskState.FAILED):
+                broken.append(f"the end of task {task_id} of {name} is missing")
+            elif digest and sha256(task.output or b"").hexdigest() != digest:
+                broken.append(f"the output of task {task_id} of {name} is another")
+        while claimed := store.claim_available_tasks("next", 1000, None):
+            broken += [f"token {c.claim.token} was given before" for c in claimed if c.claim.token <= promised.token]
+            broken += [f"{claim} was lost" for claim in store.complete_tasks([(c.claim, b"") for c in claimed])[1]]
+        store.add_instance("afterwards")
+        broken += store.check()
+    for copy in promised.copies:
+        with SqliteClaimStore(folder / copy, create=False, durability="process", clock=ManualClock()) as store:
+            broken += store.check()
+    return broken
+
+
+def cut_at(records: list[Record], moment: int, seed: int, folder: Path) -> list[str]:
+    """What one power cut broke."""
+    random = Random(seed)
+    files, told = cut_power(records, moment, random)
+    folder.mkdir()
+    for name, data in files.items():
+        # Mapped, never synced: whatever is in there must not matter.
+        mapped = name.endswith(("-shm", "-bell"))
+        noise = random.randbytes(len(data) or random.choice([0, 4096, 32768]))
+        (folder / name).write_bytes(noise if mapped else data)
+    try:
+        return broken_promises(folder, told)
+    except BackendError as error:
+        return [f"{type(error).__name__}: {error}"]
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def recorder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = build_recorder(tmp_path_factory.mktemp("recorder"))
+    if made is None and os.environ.get("SQLITE_CLAIMS_REQUIRE_C") != "1":
+        pytest.skip("what is written is recorded by a library in C: there is no C compiler")
+    assert made is not None, "there is no C compiler"
+    return made
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """In memory where there is such a place: nothing here depends on a real disk."""
+    memory = Path("/dev/shm")  # noqa: S108 - a folder of its own is made in it
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else tmp_path) as made:
+        yield Path(made)
+
+
+def moments(records: list[Record], number: int, seed: int) -> list[int]:
+    return sorted(Random(seed).sample(range(len(records)), number))
+
+
+def test_after_a_power_cut_at_any_moment_all_that_was_acknowledged_is_there(recorder: Path, folder: Path) -> None:
+    records = record(recorder, folder, WORK, "full", 6, 1)
+    for seed, moment in enumerate([*moments(records, 80, 1), len(records)]):
+        assert cut_at(records, moment, seed, folder / str(seed)) == [], f"cut at {moment} of {len(records)}, {seed=}"
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(2, 12))
+def test_after_a_power_cut_at_any_of_many_moments_all_that_was_acknowledged_is_there(
+    recorder: Path, folder: Path, seed: int
+) -> None:
+    records = record(recorder, folder, WORK, "full", 12, seed)
+    for number, moment in enumerate(moments(records, 500, seed)):
+        assert cut_at(records, moment, number, folder / str(number)) == [], f"cut at {moment}, {number=}"
+
+
+def test_without_the_sync_that_full_durability_adds_a_power_cut_does_lose_something(
+    recorder: Path, folder: Path
+) -> None:
+    records = record(recorder, folder, WORK, "process", 4, 1)
+    broken = [cut_at(records, moment, seed, folder / str(seed)) for seed, moment in enumerate(moments(records, 20, 1))]
+    assert any("missing" in finding for findings in broken for finding in findings)
+    # What is left is sound all the same, and no token comes twice.
+    assert not [finding for findings in broken for finding in findings if "SQLite" in finding or "token" in finding]
