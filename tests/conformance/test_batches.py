@@ -150,12 +150,13 @@ def test_a_malformed_element_is_refused_and_nothing_is_done(
     store: Any, seen: Callable[[], Any], method: str, argument: str, bad: Any
 ) -> None:
     claims = claim_some(store, 2)
-    good: list[Any] = {
+    elements: dict[str, list[Any]] = {
         "renew_task_claims": claims,
         "release_tasks": claims,
         "complete_tasks": [(claim, b"") for claim in claims],
         "fail_tasks": [(claim, "") for claim in claims],
-    }[method]
+    }
+    good = elements[method]
     more = (30,) if method == "renew_task_claims" else ()
     before = seen()
     with pytest.raises(InvalidArgumentError, match=argument):

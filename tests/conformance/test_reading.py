@@ -318,7 +318,8 @@ def test_waiting_ends_at_once_where_a_task_can_be_claimed_already(store: Any) ->
 def test_waiting_ends_at_the_timeout_where_nothing_that_fits_can_be_claimed(store: Any) -> None:
     assert store.wait_for_tasks(0) is False
     store.add_instance("i", [NewTask("t", kind="x", tags=["a"]), NewTask("later", delay=60)])
-    for wanted in ({"kinds": ["y"]}, {"tags": ["b"]}, {"kinds": []}, {"kinds": [""]}):
+    unfit: list[dict[str, list[str]]] = [{"kinds": ["y"]}, {"tags": ["b"]}, {"kinds": []}, {"kinds": [""]}]
+    for wanted in unfit:
         assert store.wait_for_tasks(0.01, **wanted) is False
     store.claim_task("i", "t", "w", 60)
     assert store.wait_for_tasks(0.01) is False

@@ -52,7 +52,8 @@ def test_states_are_their_lower_case_names() -> None:
         "blocked", "scheduled", "ready", "claimed", "completed", "failed", "cancelled",
     ]  # fmt: skip
     assert [state.value for state in InstanceState] == ["in_progress", "paused", "completed", "failed", "cancelled"]
-    assert f"{TaskState.READY}" == TaskState.READY == "ready"
+    assert str(TaskState.READY) == "ready"
+    assert TaskState("ready") is TaskState.READY
 
 
 def test_public_fields_come_in_the_order_that_callers_may_rely_on() -> None:
@@ -71,7 +72,8 @@ def test_public_fields_come_in_the_order_that_callers_may_rely_on() -> None:
 
 
 def test_a_new_task_keeps_tags_sorted_each_once_and_bytes_as_bytes() -> None:
-    task = NewTask("t", bytearray(b"in"), tags={"b", "a"}, depends_on=iter(["z", "y", "z"]))
+    given: Any = bytearray(b"in")
+    task = NewTask("t", given, tags={"b", "a"}, depends_on=iter(["z", "y", "z"]))
     assert (task.tags, task.depends_on, task.input) == (("a", "b"), ("y", "z"), b"in")
     assert type(task.input) is bytes
 
@@ -185,7 +187,9 @@ def test_what_a_store_gives_is_of_plain_types(store: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: TaskClaim("i", "t", "w", 1.0, 2.0, 1), lambda: NewTask("t"), RetryPolicy], ids=str
+    "make",
+    [lambda: TaskClaim("i", "t", "w", 1.0, 2.0, 1), lambda: NewTask("t"), RetryPolicy],
+    ids=["claim", "new task", "retry policy"],
 )
 def test_a_record_shows_what_it_holds(make: Callable[[], Any]) -> None:
     record = make()
