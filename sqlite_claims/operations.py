@@ -220,7 +220,7 @@ def _complete(db: Database, claim: TaskClaim, output: bytes) -> None:
 
 
 def _fail(db: Database, claim: TaskClaim, error: str, retry: bool, retry_in: int | None) -> None:
-    settling.fail(db, claim, claiming.held_row(db, claim), error, retry, retry_in)
+    settling.fail(db, claiming.held_row(db, claim), error, retry, retry_in)
 
 
 def _release(db: Database, claim: TaskClaim, delay: int | None) -> None:
@@ -258,7 +258,7 @@ def _complete_many(db: Database, pairs: list[tuple[TaskClaim, bytes]]) -> Settle
 def _fail_many(db: Database, pairs: list[tuple[TaskClaim, str]]) -> Settled:
     held, done, lost = _held_once(db, [claim for claim, _ in pairs])
     for place, row in held:
-        settling.fail(db, pairs[place][0], row, pairs[place][1], True, None)
+        settling.fail(db, row, pairs[place][1], True, None)
     return done, lost
 
 

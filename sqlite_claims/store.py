@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -171,10 +172,9 @@ class SqliteClaimStore(Operations, TaskClaimStore):
 
     def _end_session(self, session: WorkerSession) -> None:
         self._db.own_sessions.remove(session)
-        try:
+        # Else whoever looks for work next finds the lock free.
+        with contextlib.suppress(BackendError):
             self._run(workers.close_session, session.id)
-        except BackendError:
-            pass  # whoever looks for work next finds the lock free
 
     # -- signals
 

@@ -76,7 +76,7 @@ class OpenTransaction(Operations, Transaction):
             self._over = "SQLite rolled the transaction back within the caller's own SQL"
             raise InvalidStateError(self._over)
 
-    def _run(self, operation: Callable[..., T], *args: Any, durable: bool = False) -> T:
+    def _run(self, operation: Callable[..., T], *args: Any, durable: bool = False) -> T:  # noqa: ARG002 - the whole is synced
         self._check()
         return self._db.nested(operation, *args)
 

@@ -50,7 +50,7 @@ class FutexBell:
                 raise OSError(code, os.strerror(code), path)
         finally:
             os.close(descriptor)
-        # Unmapped when nobody refers to it any more: a waiting thread, or a connection's busy handler, may outlive close().
+        # Unmapped when nobody refers to it any more: a waiting thread or a busy handler may outlive the store.
         self.mapped = ffi.gc(made[0], self._lib.claims_bell_close)
 
     def read(self, which: int) -> int:
@@ -70,11 +70,11 @@ class PollingBell:
         self._version = version
         self._rings = 0
 
-    def read(self, which: int) -> int:
+    def read(self, which: int) -> int:  # noqa: ARG002 - it can't tell what was rung for
         # The data version doesn't tell of commits by this very connection, that is, of other threads of this process.
         return (self._version() << 32) + self._rings
 
-    def ring(self, which: int) -> None:
+    def ring(self, which: int) -> None:  # noqa: ARG002
         self._rings += 1
 
     def wait(self, which: int, seen: int, seconds: float) -> None:

@@ -19,6 +19,7 @@ import os
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Self
 
 _SETLK = getattr(fcntl, "F_OFD_SETLK", None)
 _GETLK = getattr(fcntl, "F_OFD_GETLK", None)
@@ -151,7 +152,7 @@ class WorkerSession:
             self.drop()
             self._forget(self)
 
-    def __enter__(self) -> WorkerSession:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -27,7 +27,7 @@ RESTART_WAIT_S = 0.01
 
 
 class Checkpointer:
-    """The maintenance of one store's -wal. ``committed`` is called after each commit; all else happens in the thread."""
+    """The maintenance of one store's -wal. ``committed`` is called after each commit; its thread does the rest."""
 
     def __init__(self, open_connection: Callable[[], apsw.Connection], sessions: SessionFile) -> None:
         """``open_connection``: makes the thread's own; called in the thread."""

@@ -25,7 +25,7 @@ SHORT_US = 500_000
 def find(
     db: Database, worker_id: str, limit: int, tags: Tags, kinds: Kinds, look: tuple[Any, ...]
 ) -> list[tuple[Any, ...]]:
-    """Rows of ``tasks_found``: the first tasks that may be claimed, those that last failed on this worker at the end."""
+    """Rows of ``tasks_found``: what may be claimed, in order; what last failed on this worker stands at the end."""
     aging, lane_count, moving, _ = look
     db.lanes.refresh(db, lane_count)
     ids = db.scan(db.lanes.select(tags, kinds), limit, aging, bool(moving))
@@ -158,7 +158,7 @@ def _held_by(db: Database, instance_id: str, task_id: str, worker_id: str) -> tu
         raise NotFoundError(f"nobody holds a claim on task {task_id!r} of instance {instance_id!r}")
     if rows[0][11] != worker_id:
         raise ClaimLostError(
-            f"the claim on task {task_id!r} of instance {instance_id!r} is held by {rows[0][11]!r}, not by {worker_id!r}"
+            f"task {task_id!r} of instance {instance_id!r} is held by {rows[0][11]!r}, not by {worker_id!r}"
         )
     return rows[0]
 
@@ -213,8 +213,8 @@ def held_row(db: Database, claim: TaskClaim) -> tuple[Any, ...]:
     row = _checked(db, claim, found[0] if found else None)
     if row is None:
         raise ClaimLostError(
-            f"the claim of {claim.worker_id!r} on task {claim.task_id!r} of instance {claim.instance_id!r} (token {claim.token}) "
-            "was settled, taken over or cancelled"
+            f"the claim of {claim.worker_id!r} on task {claim.task_id!r} of instance {claim.instance_id!r} "
+            f"(token {claim.token}) was settled, taken over or cancelled"
         )
     return row
 

@@ -20,8 +20,8 @@ from ..errors import (
     StoreUnavailableError,
 )
 from ..lease.clock import Clock
-from ..lease.session import SessionFile, WorkerSession
 from ..lease.doorbell import COMMITS, READY, Doorbell, FutexBell, PollingBell
+from ..lease.session import SessionFile, WorkerSession
 from ..scan import Scanner, ScanStatements, core, open_scanner
 from ..validate import shown
 from . import forks, schema
@@ -482,10 +482,8 @@ class Database:
             self._lock.release()
             return False
         closed = False
-        try:
+        with contextlib.suppress(apsw.Error, BackendError):
             closed = self._close_connection(wait)
-        except (apsw.Error, BackendError):
-            pass
         if not closed:
             self._lock.release()
         return closed

@@ -49,7 +49,7 @@ def store_path(path: object) -> str:
     text = os.fsdecode(path)
     if text in ("", ":memory:"):
         raise InvalidArgumentError(
-            f"path must not be {text!r}: a store is a file that other processes open too (InMemoryClaimStore is for tests)"
+            f"path must not be {text!r}: a store is a file that others open too (for tests: InMemoryClaimStore)"
         )
     if "\0" in text:
         raise InvalidArgumentError(f"path must not contain NUL: {text!r}")

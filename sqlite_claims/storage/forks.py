@@ -61,8 +61,8 @@ def guard(path: str) -> None:
         _adopt_unhooked_fork()
     if _poisoned and path in _poisoned:
         raise StoreClosedError(
-            f"{path}: this process was forked while the store was in use in its parent, and SQLite's locks don't survive "
-            "that; use the spawn start method, or fork with no transaction open"
+            f"{path}: this process was forked while the store was in use in its parent, "
+            "and SQLite's locks don't survive that; use the spawn start method, or fork with no transaction open"
         )
 
 

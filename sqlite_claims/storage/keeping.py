@@ -120,10 +120,11 @@ def foreign_descriptors(path: str) -> list[str]:
         number += (status.st_dev, status.st_ino) == (own.st_dev, own.st_ino)
     if number <= forks.open_stores(path):
         return []
-    return [
-        f"{path}: this process has {number} descriptors of it, more than its stores need: if the standard library's sqlite3 "
-        "has it open too, closing that connection drops the locks of this one; keep the store in a file of its own"
-    ]
+    finding = (
+        f"{path}: this process has {number} descriptors of it, more than its stores need: if the standard library's "
+        "sqlite3 has it open too, closing that connection drops the locks of this one; give the store a file of its own"
+    )
+    return [finding]
 
 
 def side_files(path: str) -> list[str]:

@@ -51,8 +51,8 @@ def get_task(db: Database, instance_id: str, task_id: str) -> TaskInfo:
 
 def _task_info(db: Database, row: tuple[Any, ...]) -> TaskInfo:
     (id, instance_id, task_id, data, definition_hash, lane, priority, delay, due_wall, max_attempts, max_lost, policy,
-     code, instance_code, available_at, next_at, attempts, failures, losses, output, error, worker, token, lease_expires,
-     started, expires, added, finished, instance_finished) = row  # fmt: skip
+     code, instance_code, available_at, next_at, attempts, failures, losses, output, error, worker, token,
+     lease_expires, started, expires, added, finished, instance_finished) = row  # fmt: skip
     waits_for_day = due_wall if code == WAITING and next_at is None else None
     state = _state(db, code, instance_code, available_at, waits_for_day)
     claim = None

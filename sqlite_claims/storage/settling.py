@@ -62,7 +62,7 @@ def count_ended(
         db.execute(sql.end_instance, (instance, BROKEN if not_completed else DONE, db.time.wall))
 
 
-def fail(db: Database, claim: TaskClaim, row: tuple[Any, ...], error: str, retry: bool, retry_in: int | None) -> None:
+def fail(db: Database, row: tuple[Any, ...], error: str, retry: bool, retry_in: int | None) -> None:
     """End the claim of a row of ``claim_by_row`` as a failure."""
     id, _, _, _, _, _, instance, failures, max_attempts, policy, *_ = row
     failures += 1

@@ -122,8 +122,8 @@ class Timeline:
                 *_, floor, is_copy = _stored(connection.execute)
                 if not is_copy and sessions.anyone_present():
                     raise StoreUnavailableError(
-                        f"{path}: in use by processes that see another boot of the machine (a container with a boot id of "
-                        "its own?); share the host's /proc/sys/kernel/random/boot_id, or use one container"
+                        f"{path}: in use by processes that see another boot of the machine (a container with a "
+                        "boot id of its own?); share the host's /proc/sys/kernel/random/boot_id, or use one container"
                     )
                 epoch = (floor >> _EPOCH) + (_EPOCHS_PER_COPY if is_copy else 1)
                 self._sleep = self._lag

@@ -15,14 +15,14 @@ WHERE i.name = ?1;
 
 -- What a worker gets to see of the tasks found, in the order of the ids.
 -- name: tasks_found
-SELECT t.id, i.name, t.name, coalesce(n.data, o.data), i.definition_hash, t.lane, t.priority, t.attempts, t.failed_worker,
-    t.token
+SELECT t.id, i.name, t.name, coalesce(n.data, o.data), i.definition_hash, t.lane, t.priority, t.attempts,
+    iif(t.state = 1, t.failed_worker, NULL), t.token
 FROM carray(?1) c CROSS JOIN claims_task t ON t.id = c.value CROSS JOIN claims_instance i ON i.id = t.instance
     LEFT JOIN claims_input n ON n.task = t.id LEFT JOIN claims_output o ON o.task = t.input_from;
 
 -- name: task_found
-SELECT t.id, i.name, t.name, coalesce(n.data, o.data), i.definition_hash, t.lane, t.priority, t.attempts, t.failed_worker,
-    t.token
+SELECT t.id, i.name, t.name, coalesce(n.data, o.data), i.definition_hash, t.lane, t.priority, t.attempts,
+    iif(t.state = 1, t.failed_worker, NULL), t.token
 FROM claims_task t CROSS JOIN claims_instance i ON i.id = t.instance
     LEFT JOIN claims_input n ON n.task = t.id LEFT JOIN claims_output o ON o.task = t.input_from
 WHERE t.id = ?1;
@@ -51,7 +51,7 @@ SET state = 2, token = max(token, ?2) + 1, attempts = attempts + 1, losses = los
     available_at = iif(state = 2, lease_expires, available_at),
     next_at = iif(losses + (state = 2) + 1 >= max_lost OR ?3 IS NULL, 4611686018427387904, ?3), lease_expires = ?3,
     lane = iif(state = 2, lane, iif(lane > 0, lane + 4294967296, lane - 4294967296)),
-    worker = ?4, session = ?5, started_wall = ?6, expires_wall = ?7
+    worker = ?4, failed_worker = iif(state = 2, NULL, failed_worker), session = ?5, started_wall = ?6, expires_wall = ?7
 WHERE id = ?1;
 
 -- name: claim_many
@@ -60,7 +60,7 @@ SET state = 2, token = max(token, ?2) + 1, attempts = attempts + 1, losses = los
     available_at = iif(state = 2, lease_expires, available_at),
     next_at = iif(losses + (state = 2) + 1 >= max_lost OR ?3 IS NULL, 4611686018427387904, ?3), lease_expires = ?3,
     lane = iif(state = 2, lane, iif(lane > 0, lane + 4294967296, lane - 4294967296)),
-    worker = ?4, session = ?5, started_wall = ?6, expires_wall = ?7
+    worker = ?4, failed_worker = iif(state = 2, NULL, failed_worker), session = ?5, started_wall = ?6, expires_wall = ?7
 WHERE id IN (SELECT value FROM carray(?1));
 
 -- Back to its place, the attempt taken back.

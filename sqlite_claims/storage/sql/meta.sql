@@ -108,7 +108,7 @@ WHERE id IN (
 -- A new boot: no worker survived it, so every claim is gone, at no cost.
 -- name: end_all_claims
 UPDATE claims_task
-SET state = 1, next_at = available_at, session = NULL, lease_expires = NULL, expires_wall = NULL,
+SET state = 1, next_at = available_at, failed_worker = NULL, session = NULL, lease_expires = NULL, expires_wall = NULL,
     lane = iif(lane > 0, lane - 4294967296, lane + 4294967296)
 WHERE id IN (
     SELECT id FROM claims_task WHERE lane >= 4294967296 AND next_at IS NOT NULL

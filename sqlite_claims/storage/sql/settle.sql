@@ -49,7 +49,7 @@ WHERE id = ?1;
 -- A claim whose worker died: a loss, and its place is now.
 -- name: lose
 UPDATE claims_task
-SET state = 1, next_at = ?2, available_at = ?2, losses = losses + 1,
+SET state = 1, next_at = ?2, available_at = ?2, losses = losses + 1, failed_worker = NULL,
     session = NULL, lease_expires = NULL, expires_wall = NULL,
     lane = iif(lane > 0, lane - 4294967296, lane + 4294967296)
 WHERE id = ?1;
