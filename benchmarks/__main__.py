@@ -1,0 +1,54 @@
+"""``python -m benchmarks``: takes figures, prints them beside their targets, keeps them in ``benchmarks/results``."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from . import layouts, machine, report, targets
+from .pairs import Figure
+from .sizes import FULL, SMOKE, Sizes
+
+_ROUNDS_MIN = 5
+
+
+def main() -> None:
+    """Take the figures that the command line asks for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "case", nargs="*", choices=[*targets.CASES, "layouts", []], help="all but layouts if none is named"
+    )
+    parser.add_argument("--rounds", type=int, default=FULL.rounds, help=f"at least {_ROUNDS_MIN}")
+    parser.add_argument("--smoke", action="store_true", help="with tiny sizes, only to see it run")
+    parser.add_argument("--no-write", action="store_true", help="keep no results")
+    asked = parser.parse_args()
+    sizes = SMOKE if asked.smoke else dataclasses.replace(FULL, rounds=max(asked.rounds, _ROUNDS_MIN))
+    facts = machine.facts(Path(tempfile.gettempdir()))
+    for name, value in facts.items():
+        print(f"{name}: {value}")
+    print()
+    figures = []
+    for figure in _figures(sizes, asked.case):
+        print(report.line(figure), flush=True)
+        figures.append(figure)
+    facts["load_after"] = round(os.getloadavg()[0], 2)
+    facts["case"] = "-".join(asked.case) or "targets"
+    if not (asked.no_write or asked.smoke):
+        print(f"\nkept in {report.write(facts, figures)}")
+
+
+def _figures(sizes: Sizes, cases: list[str]) -> Iterator[Figure]:
+    if "layouts" in cases:
+        yield from layouts.figures(sizes)
+    if named := [case for case in cases if case != "layouts"]:
+        yield from targets.figures(sizes, named)
+    elif not cases:
+        yield from targets.figures(sizes, [])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,349 @@
+"""Other ways in which the file could be laid out, each timed beside the present one.
+
+A layout is the package's own schema and statements with a few edits of their text. The loop that claims and completes
+is the store's, as far as SQL goes, with as little Python between the statements as there can be, so that what the file
+costs shows. An edit that finds nothing to change is an error: then the layout has to be adapted, or has had its day.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from array import array
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from sqlite_claims.scan import ScanStatements, open_scanner
+from sqlite_claims.storage.connection import PAGE_SIZE
+from sqlite_claims.storage.lanes import CLAIMED_SIDE
+from sqlite_claims.storage.statements import migrations, sql
+
+from .pairs import Figure, Target, interleaved, repeated
+from .sizes import Sizes
+from .stores import WORKER
+
+Edits = tuple[tuple[str, str], ...]
+
+# What makes a checkpoint worth while, whatever the size of a page.
+_CHECKPOINT_BYTES = 8 << 20
+_LEASE_US = 30_000_000
+_LANE = 1
+_SESSION = 1
+# What each statement of the loop is called with.
+_BINDINGS = {
+    "claim_one": ("row", "floor", "lease", "worker", "session", "wall", "expires"),
+    "complete_plain": ("row", "wall", "token", "task", "instance"),
+    "count_completed": ("instance",),
+    "store_output": ("row", "output"),
+    "drop_claim": ("row",),
+    "any_open": ("instance_id",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A layout, as what is different in it."""
+
+    name: str
+    page_size: int = PAGE_SIZE
+    auto_vacuum: str = "incremental"
+    payload: int = 64  # bytes of each task's input
+    output: int = 0  # and of its output
+    schema: Edits = ()
+    statements: Mapping[str, Edits] = field(default_factory=dict)
+    added: Mapping[str, str] = field(default_factory=dict)  # statements that the present layout has none of
+    complete: tuple[str, ...] = ("complete_plain", "count_completed")
+    has_sides: bool = True
+    in_row: bool = False
+
+    def text(self, name: str) -> str:
+        """A statement as it is in this layout."""
+        return self.added[name] if name in self.added else edited(getattr(sql, name), self.statements.get(name, ()))
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
+
+
+def edited(text: str, edits: Edits) -> str:
+    """The text with each edit made once."""
+    for old, new in edits:
+        if text.count(old) != 1:
+            raise ValueError(f"{old!r} stands {text.count(old)} times in: {text}")
+        text = text.replace(old, new)
+    return text
+
+
+_INPUT_FROM = "    input_from    INTEGER,"
+_NEXT_INDEX = "CREATE INDEX claims_task_next ON"
+_TO_CLAIMED_SIDE = " lane = iif(state = 2, lane, iif(lane > 0, lane + 4294967296, lane - 4294967296)),"
+_FROM_CLAIMED_SIDE = ", lane = iif(lane > 0, lane - 4294967296, lane + 4294967296)"
+_OPEN_TASKS = " AND total - completed - failed - cancelled > 1"
+
+PRESENT = Layout("present")
+_IN_ROW: dict[str, Edits] = {
+    "add_task": (("input_from)", "input_from, data)"), ("?, ?, ?)", "?, ?, ?, ?)")),
+    "task_found": (("coalesce(n.data,", "coalesce(t.data,"), (" LEFT JOIN claims_input n ON n.task = t.id", "")),
+}
+_DATA_COLUMN: Edits = ((_INPUT_FROM, f"    data BLOB,\n{_INPUT_FROM}"),)
+
+HELD_INDEX = Layout(
+    "claims found by an index of their own",
+    schema=((_NEXT_INDEX, f"CREATE INDEX claims_task_held ON claims_task (session) WHERE state = 2;\n{_NEXT_INDEX}"),),
+    statements={"claim_one": ((_TO_CLAIMED_SIDE, ""),), "complete_plain": ((_FROM_CLAIMED_SIDE, ""),)},
+    has_sides=False,
+)
+_CLAIM_TABLE = """CREATE TABLE claims_claim (
+    task INTEGER PRIMARY KEY, token INTEGER NOT NULL, worker TEXT NOT NULL, session INTEGER, lease_expires INTEGER,
+    started_wall INTEGER NOT NULL, expires_wall INTEGER
+) STRICT;
+"""
+# A claim doesn't touch the task: whoever looks for work has to step over what is claimed.
+CLAIM_TABLE = Layout(
+    "a table of claims",
+    schema=((_NEXT_INDEX, _CLAIM_TABLE + _NEXT_INDEX),),
+    statements={
+        "scan_head": (
+            (
+                " AND next_at IS NOT NULL",
+                " AND next_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM claims_claim WHERE task = claims_task.id)",
+            ),
+        ),
+        "complete_plain": (
+            (_FROM_CLAIMED_SIDE, ", token = ?3, attempts = attempts + 1"),
+            (
+                " AND token = ?3 AND state = 2",
+                " AND EXISTS (SELECT 1 FROM claims_claim WHERE task = ?1 AND token = ?3)",
+            ),
+        ),
+    },
+    added={
+        "claim_one": "INSERT INTO claims_claim SELECT id, max(token, ?2) + 1, ?4, ?5, ?3, ?6, ?7"
+        " FROM claims_task WHERE id = ?1",
+        "drop_claim": "DELETE FROM claims_claim WHERE task = ?",
+    },
+    complete=("complete_plain", "drop_claim", "count_completed"),
+    has_sides=False,
+)
+NO_COUNTER = Layout(
+    "no counter in the instance", statements={"complete_plain": ((_OPEN_TASKS, ""),)}, complete=("complete_plain",)
+)
+_ANY_OPEN = """SELECT EXISTS (
+    SELECT 1 FROM claims_task INDEXED BY claims_task_open WHERE instance = ? AND state < 3
+)"""
+OPEN_INDEX = Layout(
+    "no counter, an index of open tasks",
+    schema=((_NEXT_INDEX, f"CREATE INDEX claims_task_open ON claims_task (instance) WHERE state < 3;\n{_NEXT_INDEX}"),),
+    statements=NO_COUNTER.statements,
+    added={"any_open": _ANY_OPEN},
+    complete=("complete_plain", "any_open"),
+)
+LARGE = 4096
+HUGE = 256 * 1024
+
+
+def _group(base: Layout, *others: Layout) -> list[tuple[Layout, Layout]]:
+    return [(base, other) for other in others]
+
+
+# Each with what it is compared with.
+COMPARED = [
+    *_group(
+        PRESENT,
+        *(Layout(f"page_size {size}", page_size=size) for size in (1024, 4096, 8192)),
+        Layout("no auto_vacuum", auto_vacuum="none"),
+        HELD_INDEX,
+        CLAIM_TABLE,
+        Layout("input of 64 bytes in the row", schema=_DATA_COLUMN, statements=_IN_ROW, in_row=True),
+        NO_COUNTER,
+        OPEN_INDEX,
+    ),
+    *_group(
+        Layout("present, 4 KiB of input", payload=LARGE),
+        Layout("input of 4 KiB in the row", payload=LARGE, schema=_DATA_COLUMN, statements=_IN_ROW, in_row=True),
+    ),
+    *_group(
+        Layout("present, 256 KiB of output", payload=64, output=HUGE),
+        Layout("page_size 4096, 256 KiB of output", payload=64, output=HUGE, page_size=4096),
+    ),
+]
+# Those whose scan depends on what is claimed.
+_BEHIND_CLAIMS = [PRESENT, HELD_INDEX, CLAIM_TABLE]
+
+
+class Trial:
+    """One file in one layout, with ready tasks, and the loop on it."""
+
+    def __init__(self, layout: Layout, folder: Path, tasks: int) -> None:
+        self.layout = layout
+        self._output = bytes(layout.output)
+        self._connection = connection = apsw.Connection(
+            str(folder / f"{layout.name}-{tasks}.db".replace(" ", "-")), statementcachesize=256
+        )
+        connection.pragma("page_size", layout.page_size)
+        connection.pragma("auto_vacuum", layout.auto_vacuum)
+        connection.pragma("journal_mode", "wal")
+        connection.pragma("synchronous", "NORMAL")
+        connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
+        self._bound_wal()
+        self._texts = {name: layout.text(name) for name in ("look", "task_found", "claim_one", *self._completion())}
+        connection.execute(edited(migrations()[-1][1], layout.schema))
+        self._fill(tasks)
+        self._scanner = open_scanner(
+            connection,
+            None,
+            ScanStatements(layout.text("scan_head"), layout.text("scan_range"), sql.scan_instance_state),
+        )
+        sides = (_LANE, _LANE + CLAIMED_SIDE) if layout.has_sides else (_LANE,)
+        self._lanes = array("q", sides)
+
+    def _completion(self) -> tuple[str, ...]:
+        return (*self.layout.complete, *["store_output"] * bool(self._output))
+
+    def _bound_wal(self) -> None:
+        self._connection.wal_autocheckpoint(_CHECKPOINT_BYTES // self.layout.page_size)
+
+    def _fill(self, tasks: int) -> None:
+        connection, now, payload = self._connection, _now_us(), bytes(self.layout.payload)
+        with connection:
+            connection.execute(sql.create_meta, (1, "", 0, now, 0))
+            connection.execute(sql.add_instance, ("instance", "", now))
+            connection.execute(sql.add_lane, ("", "[]"))
+            connection.execute(sql.count_lane)
+            own = (payload,) if self.layout.in_row else ()
+            connection.executemany(
+                self.layout.text("add_task"),
+                (
+                    (id, 1, f"task-{id:07}", _LANE, 3, 1, now, now, 0, 3, 5, 1, 0, now, None, None, None, *own)
+                    for id in range(1, tasks + 1)
+                ),
+            )
+            if not self.layout.in_row:
+                connection.executemany(sql.add_input, ((id, payload) for id in range(1, tasks + 1)))
+            connection.execute(sql.count_added, (1, tasks, 0))
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+
+    def cycle(self) -> None:
+        """Claim the next task and complete it: two transactions."""
+        execute, texts = self._connection.execute, self._texts
+        execute("BEGIN IMMEDIATE")
+        now = _now_us()
+        look: Any = execute(texts["look"], (now, now)).fetchall()[0]
+        (row,) = self._scanner.ready_ids(self._lanes, now, look[0], 1, bool(look[2]))
+        found: Any = execute(texts["task_found"], (row,)).fetchall()[0]
+        values = self._values(row, found[9] + 1, found[2], now)
+        execute(texts["claim_one"], [values[name] for name in _BINDINGS["claim_one"]])
+        execute("COMMIT")
+        execute("BEGIN IMMEDIATE")
+        for statement in self._completion():
+            execute(texts[statement], [values[name] for name in _BINDINGS[statement]]).fetchall()
+        execute("COMMIT")
+
+    def _values(self, row: int, token: int, task: str, now: int) -> dict[str, object]:
+        return {
+            "row": row, "floor": 0, "lease": now + _LEASE_US, "worker": WORKER, "session": _SESSION, "wall": now,
+            "expires": now + _LEASE_US, "token": token, "task": task, "instance": "instance", "instance_id": 1,
+            "output": self._output,
+        }  # fmt: skip
+
+    def claim_first(self, count: int) -> None:
+        """Claim so many of the tasks that come first, under leases that don't end meanwhile."""
+        text, now = self.layout.text("claim_one"), _now_us() + 3_600_000_000
+        with self._connection:
+            self._connection.executemany(
+                text,
+                (
+                    [self._values(row, 1, "", now)[name] for name in _BINDINGS["claim_one"]]
+                    for row in range(1, count + 1)
+                ),
+            )
+
+    def scan(self) -> None:
+        """Find the next ten."""
+        self._connection.execute("BEGIN")
+        found = self._scanner.ready_ids(self._lanes, _now_us(), None, 10, False)
+        self._connection.execute("COMMIT")
+        if len(found) != 10:
+            raise RuntimeError(f"{self.layout.name}: found {len(found)} of 10")
+
+    def frames_per_cycle(self, count: int) -> float:
+        """Pages that a cycle writes to the -wal."""
+        self._connection.wal_autocheckpoint(0)
+        self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        for _ in range(count):
+            self.cycle()
+        frames: int = self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)[0]
+        self._bound_wal()
+        return frames / count
+
+    def time_cycles(self, count: int) -> float:
+        """Seconds a cycle takes."""
+        return repeated(self.cycle, count)()
+
+    def time_scans(self, count: int) -> float:
+        """Seconds a scan takes."""
+        return repeated(self.scan, count)()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._scanner.close()
+        self._connection.close()
+
+
+def figures(sizes: Sizes) -> Iterator[Figure]:
+    """Cycles a second of each layout, of those of the one it is compared with; what each writes; and scans."""
+    with tempfile.TemporaryDirectory(prefix="sqlite-claims-bench-") as folder:
+        yield from _cycles(sizes, Path(folder))
+        yield from _scans(sizes, Path(folder))
+
+
+def _cycles(sizes: Sizes, folder: Path) -> Iterator[Figure]:
+    layouts = list(dict.fromkeys(layout.name for pair in COMPARED for layout in pair))
+    by_name = {layout.name: layout for pair in COMPARED for layout in pair}
+    trials = {}
+    for name in layouts:
+        cycles = _cycles_of(by_name[name], sizes)
+        trials[name] = Trial(by_name[name], folder, cycles * (sizes.rounds + 2) + 1)
+    taken = interleaved(
+        {name: partial(trial.time_cycles, _cycles_of(trial.layout, sizes)) for name, trial in trials.items()},
+        sizes.rounds,
+    )
+    frames = {
+        name: trial.frames_per_cycle(min(_cycles_of(trial.layout, sizes), 1000)) for name, trial in trials.items()
+    }
+    for base, layout in COMPARED:
+        ratios = [a / b for a, b in zip(taken[base.name], taken[layout.name], strict=True)]
+        detail = {
+            "of": base.name,
+            "cycle_us": [round(seconds * 1e6, 2) for seconds in taken[layout.name]],
+            "cycle_of_us": [round(seconds * 1e6, 2) for seconds in taken[base.name]],
+        }
+        yield Figure(
+            f"{layout.name}: cycles/s", statistics.median(ratios), "x", Target(), min(ratios), max(ratios), detail
+        )
+    for name, number in frames.items():
+        yield Figure(
+            f"{name}: frames/cycle", number, "", Target(), number, number, {"page_size": by_name[name].page_size}
+        )
+    for trial in trials.values():
+        trial.close()
+
+
+def _cycles_of(layout: Layout, sizes: Sizes) -> int:
+    return max(sizes.cycles // (30 if layout.output == HUGE else 1), 1)
+
+
+def _scans(sizes: Sizes, folder: Path) -> Iterator[Figure]:
+    for layout in _BEHIND_CLAIMS:
+        with closing(Trial(layout, folder, sizes.not_yet + 10)) as trial:
+            trial.claim_first(sizes.not_yet)
+            taken = [trial.time_scans(sizes.looks // 50 or 1) * 1e6 for _ in range(sizes.rounds)]
+        name = f"{layout.name}: scan behind {sizes.not_yet:,} claims"
+        yield Figure(name, statistics.median(taken), "µs", Target(), min(taken), max(taken), {})

@@ -1,0 +1,39 @@
+"""What a process that finds and claims takes in memory: run as a program of its own, and told apart from what Python
+and apsw take."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+_BARE = "import apsw"
+_WORKER = """
+import sys
+from sqlite_claims import SqliteClaimStore
+with SqliteClaimStore(sys.argv[1], durability="process") as store:
+    for _ in range(int(sys.argv[2])):
+        store.find_available_tasks("worker", 10)
+        for claimed in store.claim_available_tasks("worker", 10):
+            store.release_task(claimed.claim)
+"""
+# The peak of this process alone: what getrusage tells begins with the parent's.
+_TELL = """
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
+def can_tell() -> bool:
+    """Whether the platform says what a process takes at its peak."""
+    return os.path.exists("/proc/self/status")
+
+
+def added_mib(store: Path, looks: int) -> float:
+    """MiB that finding and claiming ``looks`` times in this store take beyond a process that only imports apsw."""
+    return (_peak_kib(_WORKER, str(store), str(looks)) - _peak_kib(_BARE)) / 1024
+
+
+def _peak_kib(program: str, *args: str) -> int:
+    command = [sys.executable, "-c", program + _TELL, *args]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)

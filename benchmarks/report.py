@@ -1,0 +1,30 @@
+"""Figures as a table for people and as JSON for comparing later."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from .pairs import Figure
+
+RESULTS = Path(__file__).parent / "results"
+_VERDICTS = {True: "met", False: "MISSED", None: ""}
+
+
+def line(figure: Figure) -> str:
+    """One figure: its value, the range of its rounds, its target and whether that is met."""
+    value = f"{figure.value:.2f} {figure.unit}"
+    spread = f"{figure.low:.2f} to {figure.high:.2f}"
+    verdict = _VERDICTS[figure.target.met_by(figure.value)]
+    return f"{figure.name:<62} {value:>11}  {spread:>18}  {figure.target!s:>6} {verdict}"
+
+
+def write(facts: dict[str, Any], figures: Iterable[Figure]) -> Path:
+    """Keep figures, with what they depend on."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{facts['at'][:10]}-{facts['commit'][:8] or 'unknown'}-{facts['case']}.json"
+    content = {"facts": facts, "figures": [figure.as_json() for figure in figures]}
+    path.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+    return path

@@ -1,0 +1,40 @@
+"""How much of everything: enough to be timed, or just enough to show that a benchmark still runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Numbers of tasks, lanes and repetitions."""
+
+    few: int  # ready tasks in the smallest, the middle and the largest store
+    many: int
+    most: int
+    ineligible: int  # tasks of higher priority that the worker may not take
+    not_yet: int  # tasks that are delayed, and as many that are held
+    lanes: int
+    batch: int  # tasks claimed at a time, where it is not one
+    added: int  # tasks added in one call
+    looks: int  # calls of find_available_tasks in a round
+    cycles: int  # tasks claimed and completed in a round
+    rounds: int
+
+
+FULL = Sizes(
+    few=1_000,
+    many=100_000,
+    most=1_000_000,
+    ineligible=300_000,
+    not_yet=50_000,
+    lanes=200,
+    batch=50,
+    added=20_000,
+    looks=1_000,
+    cycles=3_000,
+    rounds=7,
+)
+SMOKE = Sizes(
+    few=20, many=30, most=40, ineligible=30, not_yet=20, lanes=5, batch=5, added=20, looks=2, cycles=10, rounds=1
+)
