@@ -7,14 +7,12 @@ costs shows. An edit that finds nothing to change is an error: then the layout h
 
 from __future__ import annotations
 
-import statistics
 import tempfile
 import time
 from array import array
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,7 @@ from sqlite_claims.storage.connection import PAGE_SIZE
 from sqlite_claims.storage.lanes import CLAIMED_SIDE
 from sqlite_claims.storage.statements import migrations, sql
 
-from .pairs import Figure, Target, interleaved, repeated
+from .pairs import Figure, figure, interleaved, microseconds, ratios, repeated, timed
 from .sizes import Sizes
 from .stores import WORKER
 
@@ -283,14 +281,6 @@ class Trial:
         self._bound_wal()
         return frames / count
 
-    def time_cycles(self, count: int) -> float:
-        """Seconds a cycle takes."""
-        return repeated(self.cycle, count)()
-
-    def time_scans(self, count: int) -> float:
-        """Seconds a scan takes."""
-        return repeated(self.scan, count)()
-
     def close(self) -> None:
         """Close the file."""
         self._scanner.close()
@@ -305,45 +295,26 @@ def figures(sizes: Sizes) -> Iterator[Figure]:
 
 
 def _cycles(sizes: Sizes, folder: Path) -> Iterator[Figure]:
-    layouts = list(dict.fromkeys(layout.name for pair in COMPARED for layout in pair))
-    by_name = {layout.name: layout for pair in COMPARED for layout in pair}
-    trials = {}
-    for name in layouts:
-        cycles = _cycles_of(by_name[name], sizes)
-        trials[name] = Trial(by_name[name], folder, cycles * (sizes.rounds + 2) + 1)
-    taken = interleaved(
-        {name: partial(trial.time_cycles, _cycles_of(trial.layout, sizes)) for name, trial in trials.items()},
-        sizes.rounds,
-    )
-    frames = {
-        name: trial.frames_per_cycle(min(_cycles_of(trial.layout, sizes), 1000)) for name, trial in trials.items()
-    }
-    for base, layout in COMPARED:
-        ratios = [a / b for a, b in zip(taken[base.name], taken[layout.name], strict=True)]
-        detail = {
-            "of": base.name,
-            "cycle_us": [round(seconds * 1e6, 2) for seconds in taken[layout.name]],
-            "cycle_of_us": [round(seconds * 1e6, 2) for seconds in taken[base.name]],
+    layouts = {layout.name: layout for pair in COMPARED for layout in pair}
+    counts = {name: max(sizes.cycles // (30 if layout.output == HUGE else 3), 1) for name, layout in layouts.items()}
+    turns = sizes.rounds * 3
+    with ExitStack() as stack:
+        trials = {
+            name: stack.enter_context(closing(Trial(layout, folder, counts[name] * (turns + 2) + 1)))
+            for name, layout in layouts.items()
         }
-        yield Figure(
-            f"{layout.name}: cycles/s", statistics.median(ratios), "x", Target(), min(ratios), max(ratios), detail
-        )
-    for name, number in frames.items():
-        yield Figure(
-            f"{name}: frames/cycle", number, "", Target(), number, number, {"page_size": by_name[name].page_size}
-        )
-    for trial in trials.values():
-        trial.close()
-
-
-def _cycles_of(layout: Layout, sizes: Sizes) -> int:
-    return max(sizes.cycles // (30 if layout.output == HUGE else 1), 1)
+        taken = interleaved({name: repeated(trial.cycle, counts[name]) for name, trial in trials.items()}, turns)
+        for base, layout in COMPARED:
+            ours, other = taken[layout.name], taken[base.name]
+            detail = {"other": base.name, **microseconds({"ours": ours, "other": other})}
+            yield figure(f"{layout.name}: cycles/s", ratios(ours, other, rate=True), "x", detail=detail)
+        for name, trial in trials.items():
+            yield figure(f"{name}: frames/cycle", [trial.frames_per_cycle(counts[name])], "")
 
 
 def _scans(sizes: Sizes, folder: Path) -> Iterator[Figure]:
     for layout in _BEHIND_CLAIMS:
         with closing(Trial(layout, folder, sizes.not_yet + 10)) as trial:
             trial.claim_first(sizes.not_yet)
-            taken = [trial.time_scans(sizes.looks // 50 or 1) * 1e6 for _ in range(sizes.rounds)]
-        name = f"{layout.name}: scan behind {sizes.not_yet:,} claims"
-        yield Figure(name, statistics.median(taken), "µs", Target(), min(taken), max(taken), {})
+            scans = repeated(trial.scan, sizes.looks // 50 or 1)
+            yield timed(f"{layout.name}: scan behind {sizes.not_yet:,} claims", sizes.rounds, scans)

@@ -41,21 +41,32 @@ class Target:
         return "" if self.bound is None else f"{'≤' if self.sense == 'at most' else '≥'} {self.bound:g}"
 
 
+NONE = Target()
+
+
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One line of the report."""
+    """One line of the report: the median of some rounds, and between what the middle half of them lies."""
 
     name: str
     value: float
     unit: str
-    target: Target
-    low: float  # of the rounds
+    low: float
     high: float
+    target: Target
     detail: dict[str, Any]
 
     def as_json(self) -> dict[str, Any]:
         """For the results."""
         return asdict(self) | {"met": self.target.met_by(self.value)}
+
+
+def figure(
+    name: str, samples: list[float], unit: str, target: Target = NONE, detail: dict[str, Any] | None = None
+) -> Figure:
+    """What the rounds gave, as one figure."""
+    low, value, high = statistics.quantiles(samples, method="inclusive") if len(samples) > 1 else samples * 3
+    return Figure(name, value, unit, low, high, target, detail or {})
 
 
 def interleaved(rounds: dict[str, Round], count: int) -> dict[str, list[float]]:
@@ -69,25 +80,24 @@ def interleaved(rounds: dict[str, Round], count: int) -> dict[str, list[float]]:
     return taken
 
 
-def compare(name: str, count: int, ours: Round, other: Round, target: Target, *, rate: bool = False) -> Figure:
+def compare(name: str, count: int, ours: Round, other: Round, target: Target = NONE, *, rate: bool = False) -> Figure:
     """The ratio of two times or, ``rate``, of what gets done in a second. The figure is the median of the ratios of
     neighbouring rounds: what slows both falls out of it."""
     taken = interleaved({"ours": ours, "other": other}, count)
-    pairs = zip(taken["ours"], taken["other"], strict=True)
-    ratios = [b / a if rate else a / b for a, b in pairs]
-    detail = {f"{side}_us": [round(seconds * 1e6, 3) for seconds in taken[side]] for side in taken}
-    return Figure(name, statistics.median(ratios), "x", target, min(ratios), max(ratios), detail)
+    return figure(name, ratios(taken["ours"], taken["other"], rate=rate), "x", target, microseconds(taken))
 
 
-def timed(name: str, count: int, ours: Round, target: Target) -> Figure:
+def ratios(ours: list[float], other: list[float], *, rate: bool) -> list[float]:
+    """Of neighbouring rounds."""
+    return [b / a if rate else a / b for a, b in zip(ours, other, strict=True)]
+
+
+def microseconds(taken: dict[str, list[float]]) -> dict[str, list[float]]:
+    """For the details of a figure."""
+    return {f"{name}_us": [round(seconds * 1e6, 2) for seconds in samples] for name, samples in taken.items()}
+
+
+def timed(name: str, count: int, ours: Round, target: Target = NONE) -> Figure:
     """Microseconds an operation takes."""
-    taken = [seconds * 1e6 for seconds in interleaved({"ours": ours}, count)["ours"]]
-    return Figure(
-        name,
-        statistics.median(taken),
-        "µs",
-        target,
-        min(taken),
-        max(taken),
-        {"ours_us": [round(us, 3) for us in taken]},
-    )
+    taken = interleaved({"ours": ours}, count)["ours"]
+    return figure(name, [seconds * 1e6 for seconds in taken], "µs", target)

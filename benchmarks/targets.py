@@ -15,11 +15,10 @@ from sqlite_claims import NewTask, SqliteClaimStore
 
 from . import ceiling, memory
 from .bare import BareLoop
-from .pairs import Figure, Round, Target, compare, repeated, timed
+from .pairs import NONE, Figure, Round, Target, compare, figure, repeated, timed
 from .sizes import Sizes
 from .stores import PAYLOAD, WORKER, Stores, opened
 
-NONE = Target()
 ADMITS: dict[str, Any] = {"tags": ["cpu"], "kinds": [""]}
 
 
@@ -65,9 +64,7 @@ def find_by_backlog(bench: Bench) -> Iterator[Figure]:
     for limit, target in ((10, Target(1.5)), (1, NONE)):
         base = bench.looks(few, limit)
         yield timed(f"find({limit}) in {sizes.few:,} ready", rounds, base, Target(150) if limit == 10 else NONE)
-        yield compare(
-            f"find({limit}), {sizes.many:,} / {sizes.few:,} ready", rounds, bench.looks(many, limit), base, NONE
-        )
+        yield compare(f"find({limit}), {sizes.many:,} / {sizes.few:,} ready", rounds, bench.looks(many, limit), base)
         yield compare(
             f"find({limit}), {sizes.most:,} / {sizes.few:,} ready", rounds, bench.looks(most, limit), base, target
         )
@@ -95,16 +92,13 @@ def find_by_lanes(bench: Bench) -> Iterator[Figure]:
         )
     aging = stores.lanes(sizes.many, 1, aging=True), stores.lanes(sizes.many, sizes.lanes, aging=True)
     for name, with_aging, without in (("1 lane", aging[0], one), (f"{sizes.lanes} lanes", aging[1], all)):
-        yield compare(
-            f"find(10), {name}, aging / none", rounds, bench.looks(with_aging, 10), bench.looks(without, 10), NONE
-        )
+        yield compare(f"find(10), {name}, aging / none", rounds, bench.looks(with_aging, 10), bench.looks(without, 10))
     for name, path in (("1 lane", one), (f"{sizes.lanes} lanes", all)):
         yield compare(
             f"find(10), {name}, Python twin / C core",
             rounds,
             bench.looks(path, 10, use_c_core=False),
             bench.looks(path, 10),
-            NONE,
         )
 
 
@@ -128,7 +122,6 @@ def cycles(bench: Bench) -> Iterator[Figure]:
         rounds,
         repeated(lambda: batch(some, sizes.batch), number, sizes.batch),
         repeated(lambda: bare.batch(sizes.batch), number, sizes.batch),
-        NONE,
         rate=True,
     )
     if not ceiling.has_compiler():
@@ -141,7 +134,6 @@ def cycles(bench: Bench) -> Iterator[Figure]:
             rounds,
             repeated(partial(batch, store, size), number, size),
             repeated(partial(plain_c.cycles, number, size), 1, number * size),
-            NONE,
             rate=True,
         )
 
@@ -172,7 +164,7 @@ def memory_taken(bench: Bench) -> Iterator[Figure]:
     for number, target in ((sizes.most, Target(20)), (sizes.few, NONE)):
         path = bench.stores.backlog(number)
         mib = memory.added_mib(path, sizes.looks)
-        yield Figure(f"memory to find and claim among {number:,}, above apsw alone", mib, "MiB", target, mib, mib, {})
+        yield figure(f"memory to find and claim among {number:,}, above apsw alone", [mib], "MiB", target)
 
 
 CASES: dict[str, Callable[[Bench], Iterator[Figure]]] = {
