@@ -168,7 +168,7 @@ class SqliteClaimStore(Operations, TaskClaimStore):
     def open_session(self, worker_id: str) -> WorkerSession:
         """Start a worker's session: claims bound to it (``session=``) are lost as soon as its process is gone, however
         long their lease. Close it, or let the process end."""
-        return self._run(workers.open_session, validate.name("worker_id", worker_id), self)
+        return workers.open_session(self._db, validate.name("worker_id", worker_id), self._end_session)
 
     def _end_session(self, session: WorkerSession) -> None:
         self._db.own_sessions.remove(session)

@@ -10,6 +10,8 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .beside import open_beside
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -35,19 +37,18 @@ class Doorbell(Protocol):
 class FutexBell:
     """By a mapped file and the kernel's futex: nothing runs until somebody rings."""
 
-    def __init__(self, core: tuple[Any, Any], path: str, mode: int) -> None:
+    def __init__(self, core: tuple[Any, Any], store: str) -> None:
         """``core``: the C core. Raises ``OSError`` where the file or the platform doesn't serve."""
         self.core = self._lib, ffi = core
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
+        descriptor = open_beside(store, "-bell")
         try:
             if os.fstat(descriptor).st_size != _SIZE:
-                os.fchmod(descriptor, mode)  # the umask took some of it
                 # Really there: on a full disk, writing to a hole of a mapped file would kill the process.
                 os.posix_fallocate(descriptor, 0, _SIZE)
             made = ffi.new("claims_bell **")
             code = self._lib.claims_bell_open(descriptor, made)
             if code:
-                raise OSError(code, os.strerror(code), path)
+                raise OSError(code, os.strerror(code), f"{store}-bell")
         finally:
             os.close(descriptor)
         # Unmapped when nobody refers to it any more: a waiting thread or a busy handler may outlive the store.

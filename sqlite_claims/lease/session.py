@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Self
 
+from .beside import open_beside
+
 _SETLK = getattr(fcntl, "F_OFD_SETLK", None)
 _GETLK = getattr(fcntl, "F_OFD_GETLK", None)
 SUPPORTED = _SETLK is not None
@@ -51,11 +53,9 @@ def _try(descriptor: int, kind: int, byte: int) -> bool:
 class SessionFile:
     """The ``-sessions`` file as one open store sees it: able to ask about others, and to be seen itself."""
 
-    def __init__(self, path: str, mode: int, *, read_only: bool = False) -> None:
-        """``mode``: the permissions of the store's file, which a new file gets too. ``read_only``: make no file, and
-        only ask. Raises ``OSError``."""
-        self.path = path
-        self._mode = mode
+    def __init__(self, store: str, *, read_only: bool = False) -> None:
+        """``store``: the path of its file. ``read_only``: make no file, and only ask. Raises ``OSError``."""
+        self._store = store
         self._read_only = read_only
         self._descriptor = -1
         self._descriptor = self._open()
@@ -66,23 +66,20 @@ class SessionFile:
         _take(self._descriptor, fcntl.F_RDLCK, _PRESENCE)
 
     def _open(self) -> int:
+        if not self._read_only:
+            return open_beside(self._store, "-sessions")
         try:
-            return os.open(self.path, (os.O_RDONLY if self._read_only else os.O_RDWR) | os.O_CLOEXEC)
+            return os.open(f"{self._store}-sessions", os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            if self._read_only:
-                return -1
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_CREAT, self._mode)
-            if os.fstat(descriptor).st_mode & 0o777 != self._mode:
-                os.fchmod(descriptor, self._mode)  # the umask took some of it
-            return descriptor
+            return -1
 
     def is_alive(self, session: int) -> bool:
         """Whether any process holds the session's lock."""
         return self._held(session, 1)
 
     def anyone_present(self) -> bool:
-        """Whether another open store or a session of any process holds a lock of the file."""
-        return self._held(_PRESENCE, _CHECKPOINT)
+        """Whether another open store or a session of any process is known to hold a lock of the file."""
+        return _GETLK is not None and self._held(_PRESENCE, _CHECKPOINT)
 
     def _held(self, start: int, length: int) -> bool:
         if _GETLK is None:
@@ -102,15 +99,14 @@ class SessionFile:
             if free:
                 _take(self._descriptor, fcntl.F_UNLCK, _CHECKPOINT)
 
-    def lock(self, session: int) -> int:
-        """Take a session's lock on a new descriptor and return it; the lock lives as long as the descriptor does."""
+    def lock(self, session: int) -> int | None:
+        """Take a session's lock on a new descriptor and return it; the lock lives as long as the descriptor does.
+        ``None`` where somebody has it."""
         descriptor = self._open()
-        try:
-            _take(descriptor, fcntl.F_WRLCK, session)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        return descriptor
+        if _try(descriptor, fcntl.F_WRLCK, session):
+            return descriptor
+        os.close(descriptor)
+        return None
 
     def close(self) -> None:
         """End this store's presence. May be called twice."""

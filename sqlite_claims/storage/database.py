@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections.abc import Callable
 from os import getpid
@@ -107,8 +106,7 @@ class Database:
                 if stale:
                     schema.migrate(connection, self.time.clock)
             if self.sessions is None:
-                mode = os.stat(self.path).st_mode & 0o777
-                self.sessions = SessionFile(f"{self.path}-sessions", mode, read_only=self.read_only)
+                self.sessions = SessionFile(self.path, read_only=self.read_only)
             if not self.time.load(connection) and not self.read_only:
                 self.time.start(connection, self.path, self.sessions)
             if not self.read_only:
@@ -126,10 +124,8 @@ class Database:
             self._drop_sessions()
             if isinstance(error, apsw.CantOpenError) and not existed:
                 raise StoreUnavailableError(f"{self.path}: cannot be created ({error})") from error
-            if isinstance(error, apsw.Error):
+            if isinstance(error, (apsw.Error, OSError)):
                 raise translate(error, self.path, system_errno) from error
-            if isinstance(error, OSError):
-                raise StoreUnavailableError(f"{error.filename}: {error.strerror}") from error
             raise
         self._connection = connection
         self._foreign = None
@@ -148,7 +144,7 @@ class Database:
         lib, ffi = loaded
         if not isinstance(self.bell, FutexBell):
             try:
-                self.bell = FutexBell(loaded, f"{self.path}-bell", os.stat(self.path).st_mode & 0o777)
+                self.bell = FutexBell(loaded, self.path)
             except OSError:
                 return  # no futexes here, or no room for the file: polling serves
         self._waiter = ffi.new("claims_waiter *", [self.bell.mapped, round(self.busy_timeout * 1e6), 0, 0])
@@ -332,7 +328,7 @@ class Database:
         """Roll back after an error, and raise ours where it is one of SQLite's."""
         system_errno = self.connection.system_errno
         self.undo()
-        if isinstance(error, apsw.Error):
+        if isinstance(error, (apsw.Error, OSError)):
             raise translate(error, self.path, system_errno) from error
 
     def undo(self) -> None:

@@ -28,12 +28,17 @@ _KINDS: list[tuple[tuple[type[apsw.Error], ...], type[BackendError], str]] = [
     ((apsw.ConnectionClosedError,), StoreClosedError, "the store is closed"),
     ((apsw.NoMemError,), BackendError, "out of memory"),
 ]
-DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""Also where it is this process's limit on the size of a file that is reached."""
 
 
-def translate(error: apsw.Error, path: str, system_errno: int = 0) -> BackendError:
-    """Our error for one of SQLite's. ``system_errno`` tells a full disk where SQLite only says that I/O failed."""
-    if isinstance(error, apsw.IOError) and system_errno in DISK_FULL:
+def translate(error: apsw.Error | OSError, path: str, system_errno: int = 0) -> BackendError:
+    """Our error for one of SQLite's or the system's. ``system_errno`` tells a full disk where SQLite only says that
+    I/O failed."""
+    if isinstance(error, OSError):
+        kind = StoreFullError if error.errno in DISK_FULL else StoreUnavailableError
+        return kind(f"{error.filename or path}: {error.strerror or error}")
+    if isinstance(error, (apsw.IOError, apsw.CantOpenError)) and system_errno in DISK_FULL:
         return StoreFullError(f"{path}: the disk is full ({error})")
     for kinds, ours, meaning in _KINDS:
         if isinstance(error, kinds):

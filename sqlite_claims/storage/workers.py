@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from ..lease.session import WorkerSession
 from . import passing
 from .database import Database
 from .statements import sql
 
-if TYPE_CHECKING:
-    from ..store import SqliteClaimStore
+
+def open_session(db: Database, worker_id: str, forget: Callable[[WorkerSession], None]) -> WorkerSession:
+    """Take the lock, then let others see the row: both under the write lock, so nobody finds one without the other.
+
+    No operation of a transaction but one itself: where it can't be committed, the lock is let go of.
+    """
+    made: list[WorkerSession] = []
+    try:
+        db.write(_open_session, False, worker_id, forget, made)
+    except BaseException:
+        for session in made:
+            session.drop()
+            db.own_sessions.remove(session)
+        raise
+    return made[0]
 
 
-def open_session(db: Database, worker_id: str, store: SqliteClaimStore) -> WorkerSession:
-    """Take the lock, then let others see the row: both under the write lock, so nobody finds one without the other."""
+def _open_session(
+    db: Database, worker_id: str, forget: Callable[[WorkerSession], None], made: list[WorkerSession]
+) -> None:
     assert db.sessions is not None
-    id = db.rows(sql.add_session, worker_id, os.getpid(), db.time.wall)[0][0]
-    session = WorkerSession(id, worker_id, db.sessions.lock(id), store._end_session)
-    db.own_sessions.append(session)
-    return session
+    while not made:
+        id = db.rows(sql.add_session, worker_id, os.getpid(), db.time.wall)[0][0]
+        descriptor = db.sessions.lock(id)
+        if descriptor is None:  # held by somebody of a file that was here before this one: not a number of ours
+            db.execute(sql.drop_session, (id,))
+            continue
+        made.append(WorkerSession(id, worker_id, descriptor, forget))
+        db.own_sessions += made
 
 
 def close_session(db: Database, id: int) -> None:
