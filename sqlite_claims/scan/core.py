@@ -56,7 +56,7 @@ def _load() -> tuple[Lib, FFI]:
 class CoreScanner:
     """A ``Scanner`` in C."""
 
-    __slots__ = ("_connection", "_ids", "_ids_len", "_lib_ffi", "_pointer", "_scan")
+    __slots__ = ("_connection", "_ids", "_ids_len", "_lanes", "_lanes_seen", "_lib_ffi", "_pointer", "_scan")
 
     def __init__(self, core: tuple[Lib, FFI], connection: apsw.Connection, statements: ScanStatements) -> None:
         lib, ffi = self._lib_ffi = core
@@ -64,6 +64,8 @@ class CoreScanner:
         self._pointer = connection.sqlite3_pointer()
         self._ids = ffi.new("int64_t **")
         self._ids_len = ffi.new("int64_t *")
+        self._lanes: array[int] | None = None
+        self._lanes_seen: Any = None
         made = ffi.new("claims_scan **")
         code = lib.claims_scan_open(
             ffi.cast("sqlite3 *", self._pointer),
@@ -82,14 +84,18 @@ class CoreScanner:
         self._scan = ffi.gc(made[0], destructor)
 
     def ready_ids(self, lanes: array[int], now: int, aging: int | None, limit: int, moving: bool) -> array[int]:
-        checked_aging(aging)
+        if aging is not None:
+            checked_aging(aging)
         # Raises if the connection is closed. Statements of another one must not be stepped under this one's lock.
         if self._connection.sqlite3_pointer() != self._pointer or self._scan is None:
             raise apsw.ConnectionClosedError("the scanner is closed")
         lib, ffi = self._lib_ffi
+        if lanes is not self._lanes:  # the same array serves many scans
+            self._lanes = lanes
+            self._lanes_seen = ffi.from_buffer("int64_t[]", lanes)
         code = lib.claims_scan_ready(
             self._scan,
-            ffi.from_buffer("int64_t[]", lanes),
+            self._lanes_seen,
             len(lanes),
             now,
             aging or 0,

@@ -97,12 +97,13 @@ def claim_available(
     now, wall, floor = db.time.now, db.time.wall, db.time.token_floor
     lease = None if ttl is None else now + ttl
     expires = None if ttl is None else wall + ttl
+    if ttl is not None and ttl < SHORT_US:
+        db.ring()
     if len(rows) == 1:
         db.execute(sql.claim_one, (rows[0][0], floor, lease, worker_id, session, wall, expires))
     else:
         ids = apsw.carray(array("q", [row[0] for row in rows]))
         db.execute(sql.claim_many, (ids, floor, lease, worker_id, session, wall, expires))
-    _tell_of_short(db, ttl)
     make = claim_maker(db, worker_id, wall, ttl)
     return [ClaimedTask(available(db, row), make(row[1], row[2], max(row[9], floor) + 1, row[0])) for row in rows]
 
