@@ -22,15 +22,15 @@ from typing import Any
 from ..store import SqliteClaimStore
 from .board import Board
 from .execute import describe
-from .handle import WorkerHandle, signals_as_bytes
+from .handle import WorkerHandle
 from .importing import load
 from .options import WorkerOptions
 from .registry import HandlerTable
 from .run import Run
+from .signals import Signals
 
 # How long after the last moment for its tasks a process without a supervisor may take to end.
 _LEAVE_AFTER_S = 5.0
-_MEMORY_EVERY_S = 0.5
 
 
 class Link:
@@ -82,14 +82,14 @@ def main(config: dict[str, Any]) -> None:
         logging.getLogger(name or None).setLevel(level)
     if sys.stderr is not None:
         faulthandler.enable()
-    with signals_as_bytes() as (readable, writable):
+    with Signals() as signals:
         stage = "handlers"
         try:
             handlers = _handlers(config)
             stage = "store"
             with SqliteClaimStore(config["path"], **config["store_options"]) as store:
                 stage = "run"
-                _work(config, link, store, handlers, readable, writable)
+                _work(config, link, store, handlers, signals)
         except BaseException as error:  # noqa: BLE001 - the supervisor shows it
             link.say(failed=describe(error), stage=stage)
             sys.exit(1)
@@ -105,22 +105,28 @@ def _handlers(config: dict[str, Any]) -> HandlerTable:
 
 
 def _work(
-    config: dict[str, Any], link: Link, store: SqliteClaimStore, handlers: HandlerTable, readable: int, writable: int
+    config: dict[str, Any], link: Link, store: SqliteClaimStore, handlers: HandlerTable, signals: Signals
 ) -> None:
     options = WorkerOptions(**config["options"])
     board = Board(config["board"], options.concurrency)
     os.close(config["board"])
+    memory_max = config["max_memory_per_child"]
     run = Run(
-        store, handlers, options, until_idle=config["until_idle"], board=board, max_tasks=config["max_tasks_per_child"]
+        store,
+        handlers,
+        options,
+        until_idle=config["until_idle"],
+        board=board,
+        max_tasks=config["max_tasks_per_child"],
+        worn_out=lambda: memory_max is not None and memory_used() > memory_max,
     )
     handle = WorkerHandle(run, "claims-worker", options.shutdown_timeout)
     link.say(ready=True)
-    memory_max = config["max_memory_per_child"]
-    sources: list[Any] = [readable, link.socket]
-    with handle.announced_on(writable):
+    sources: list[Any] = [signals, link.socket]
+    with handle.announced_on(signals):
         while not handle.done:
-            ready = select.select(sources, [], [], None if memory_max is None else _MEMORY_EVERY_S)[0]
-            if readable in ready and os.read(readable, 1) == b"s":
+            ready = select.select(sources, [], [])[0]
+            if signals in ready and signals.came():
                 run.stop("interrupted", options.shutdown_timeout)
             if link.socket in ready:
                 messages = link.hear()
@@ -130,8 +136,6 @@ def _work(
                     _die_in(options.shutdown_timeout + _LEAVE_AFTER_S)
                 for message in messages or ():
                     run.stop("stopped", message["stop"])
-            if memory_max is not None and not run.stopping and memory_used() > memory_max:
-                run.stop("stopped")
     summary = handle.join()
     link.say(end=summary.reason, by_handler=run.by_handler)
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import atexit
-import os
 import select
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from types import FrameType, TracebackType
+from contextlib import contextmanager
+from types import TracebackType
 from typing import Protocol, Self, overload
 
 from ..model import Duration
 from .context import Reason, RunSummary
 from .options import seconds
+from .signals import Signals
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # How long the end of the program waits for claims to be given back.
 _EXIT_S_MAX = 5.0
 
@@ -66,23 +64,28 @@ class WorkerHandle:
         """
         deadline = None if timeout is None else time.monotonic() + seconds("timeout", timeout)
         if threading.current_thread() is threading.main_thread():
-            self._wait_for_end_or_signals(deadline)
+            with Signals() as signals:
+                self._heed(signals, deadline)
         else:
             self._done.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        return self._outcome()
+
+    def _outcome(self) -> RunSummary | None:
         if not self._done.is_set():
             return None
         if self._error is not None:
             raise self._error
         return self._summary
 
-    def _wait_for_end_or_signals(self, deadline: float | None) -> None:
-        with signals_as_bytes() as (readable, writable), self.announced_on(writable):
-            timeout = self._shutdown_timeout
+    def _heed(self, signals: Signals, deadline: float | None = None) -> None:
+        """Wait for the end, and stop at signals."""
+        timeout = self._shutdown_timeout
+        with self.announced_on(signals):
             while not self._done.is_set():
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     return
-                if select.select([readable], [], [], left)[0] and os.read(readable, 1) == b"s":
+                if select.select([signals], [], [], left)[0] and signals.came():
                     self._run.stop("interrupted", timeout)
                     timeout = 0.0
 
@@ -92,20 +95,15 @@ class WorkerHandle:
         return self._done.is_set()
 
     @contextmanager
-    def announced_on(self, writable: int) -> Iterator[None]:
-        """Its end is a byte ``b"e"`` on this descriptor, for those who wait for other things too."""
-
-        def tell() -> None:
-            with suppress(BlockingIOError):
-                os.write(writable, b"e")
-
+    def announced_on(self, signals: Signals) -> Iterator[None]:
+        """Its end wakes who waits for signals, too."""
         with self._lock:
-            self._listeners.append(tell)
+            self._listeners.append(signals.wake)
         try:
             yield
         finally:
             with self._lock:
-                self._listeners.remove(tell)
+                self._listeners.remove(signals.wake)
 
     def _body(self) -> None:
         try:
@@ -138,27 +136,13 @@ class WorkerHandle:
             self._done.wait()  # an error of its own would hide the one that is under way
 
 
-@contextmanager
-def signals_as_bytes() -> Iterator[tuple[int, int]]:
-    """A pipe that bears a byte ``b"s"`` for each SIGTERM and SIGINT while the block lasts. Main thread only.
-
-    A pipe, because a signal handler may only do what can be interrupted by another one.
-    """
-    readable, writable = os.pipe()
-    os.set_blocking(writable, False)
-
-    def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - what a signal handler is given
-        with suppress(BlockingIOError):
-            os.write(writable, b"s")
-
-    defaults = (signal.SIG_DFL, signal.SIG_IGN, signal.default_int_handler)
-    replaced = {number: old for number in SIGNALS if (old := signal.getsignal(number)) in defaults}
-    try:
-        for number in replaced:
-            signal.signal(number, note)
-        yield readable, writable
-    finally:
-        for number, old in replaced.items():
-            signal.signal(number, old)
-        os.close(readable)
-        os.close(writable)
+def run_to_end(spawn: Callable[[], WorkerHandle]) -> RunSummary:
+    """Spawn and join, heeding signals from before the start."""
+    if threading.current_thread() is not threading.main_thread():
+        with spawn() as handle:
+            return handle.join()
+    with Signals() as signals, spawn() as handle:
+        handle._heed(signals)
+        summary = handle._outcome()
+        assert summary is not None
+        return summary

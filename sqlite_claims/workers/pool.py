@@ -12,7 +12,7 @@ from typing import Any
 from .. import validate
 from ..model import Duration
 from .context import RunSummary
-from .handle import WorkerHandle
+from .handle import WorkerHandle, run_to_end
 from .importing import paths_of
 from .options import worker_options
 from .registry import Handlers
@@ -93,8 +93,7 @@ class WorkerPool:
         Then everything is settled or given back and the processes have ended. A second signal shortens the wait.
         Raises ``WorkerStartError``, with the error's text, where the processes die before they can work.
         """
-        with self.spawn(until_idle) as handle:
-            return handle.join()
+        return run_to_end(lambda: self.spawn(until_idle))
 
     def spawn(self, until_idle: bool = False) -> WorkerHandle:
         """``run`` in the background."""

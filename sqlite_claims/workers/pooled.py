@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from ..model import Duration
 from .context import RunSummary
-from .handle import WorkerHandle
+from .handle import WorkerHandle, run_to_end
 from .options import WorkerStore, worker_options
 from .registry import Handlers, HandlerTable
 from .run import Run
@@ -71,8 +71,7 @@ class PooledWorker:
 
         Then everything is settled or given back. Raises the store's error where it can't be used any more.
         """
-        with self.spawn(until_idle) as handle:
-            return handle.join()
+        return run_to_end(lambda: self.spawn(until_idle))
 
     def spawn(self, until_idle: bool = False) -> WorkerHandle:
         """``run`` in the background."""

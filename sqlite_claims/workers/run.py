@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BackendError
@@ -44,7 +44,9 @@ class Run:
         until_idle: bool = False,
         board: Board | None = None,
         max_tasks: int | None = None,
+        worn_out: Callable[[], bool] = lambda: False,
     ) -> None:
+        """``max_tasks``, ``worn_out``: it stops after so many, or when that says so after a task."""
         self.store = store
         self.options = options
         self.board = board
@@ -60,6 +62,8 @@ class Run:
         self._until_idle = until_idle
         self._open_work = OpenWork(store, options.tags, handlers.kinds)
         self._left = max_tasks
+        self._worn_out = worn_out
+        self._worked = False
         self._session: Any = None
         # One lane at a time asks the store, so that many idle lanes cost what one does.
         self._turn = threading.Lock()
@@ -144,7 +148,7 @@ class Run:
         nap = 0.01
         with self._turn:
             while not self.stopping:
-                if self._left == 0:
+                if self._left == 0 or (self._worked and self._worn_out()):
                     self.stop("stopped")
                     break
                 limit = min(size, options.batch_size, self._left or size)
@@ -158,6 +162,7 @@ class Run:
                         session=self._session,
                     )
                     if batch:
+                        self._worked = True
                         self._spend(len(batch))
                         return batch
                     if self._until_idle and not self._open_work.exists():

@@ -1,0 +1,54 @@
+"""SIGTERM and SIGINT as something that a ``select`` waits for."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+from typing import Self
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_DEFAULTS = (signal.SIG_DFL, signal.SIG_IGN, signal.default_int_handler)
+
+
+class Signals:
+    """While the block lasts, these signals do nothing but to come out here. Main thread only.
+
+    A signal for which the program has a handler of its own stays with that. It takes ``set_wakeup_fd``, because
+    Python's own handlers run on the main thread when that next runs Python: a ``select`` there would go on waiting
+    where the kernel gave the signal to another thread.
+    """
+
+    def __enter__(self) -> Self:
+        self._readable, self._writable = os.pipe()
+        os.set_blocking(self._readable, False)
+        os.set_blocking(self._writable, False)
+        found = {number: signal.getsignal(number) for number in SIGNALS}
+        self._replaced = {number: old for number, old in found.items() if old in _DEFAULTS}
+        self._previous = signal.set_wakeup_fd(self._writable, warn_on_full_buffer=False)
+        for number in self._replaced:
+            signal.signal(number, lambda *_: None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, old in self._replaced.items():
+            signal.signal(number, old)
+        signal.set_wakeup_fd(self._previous)
+        os.close(self._readable)
+        os.close(self._writable)
+
+    def fileno(self) -> int:
+        """For ``select``."""
+        return self._readable
+
+    def wake(self) -> None:
+        """Wake who waits. From any thread."""
+        with suppress(BlockingIOError):
+            os.write(self._writable, b"\0")
+
+    def came(self) -> bool:
+        """Take the next event: whether it is one of these signals. Does not block."""
+        try:
+            return os.read(self._readable, 1)[0] in self._replaced
+        except BlockingIOError:
+            return False

@@ -1,0 +1,162 @@
+"""Handlers for worker processes of tests, and a program that runs a pool or a worker with them.
+
+A handler tells that it runs by a line in the FIFO ``said``; some wait for a byte from the FIFO ``gate``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from sqlite_claims.workers import TaskContext, TaskRegistry
+
+registry = TaskRegistry()
+
+
+def folder() -> Path:
+    return Path(os.environ["POOL_TEST_FOLDER"])
+
+
+def say(text: str) -> None:
+    with (folder() / "said").open("ab", buffering=0) as said:
+        said.write(f"{text}\n".encode())
+
+
+def pass_gate() -> None:
+    with (folder() / "gate").open("rb", buffering=0) as gate:
+        gate.read(1)
+
+
+@registry.task("quick")
+def quick(_: TaskContext) -> bytes:
+    return str(os.getpid()).encode()
+
+
+@registry.task("hold")
+def hold(task: TaskContext) -> bytes:
+    say(f"{task.task_id} {os.getpid()}")
+    pass_gate()
+    return b"held"
+
+
+@registry.task("heed")
+def heed(task: TaskContext) -> None:
+    """Ends as soon as it is told to."""
+    say(f"{task.task_id} {os.getpid()}")
+    task.cancelled.wait()
+
+
+@registry.task("seize")
+def seize(task: TaskContext) -> None:
+    """Never gives the interpreter back: no other thread of its process runs any more."""
+    say(f"{task.task_id} {os.getpid()}")
+    ctypes.PyDLL(None).sleep(3600)
+
+
+@registry.task("command")
+def command(task: TaskContext) -> None:
+    """Starts a command and waits for it."""
+    sleeper = subprocess.Popen(["sleep", "3600"])
+    say(f"{task.task_id} {sleeper.pid}")
+    sleeper.wait()
+
+
+@registry.task("die")
+def die(_: TaskContext) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@registry.task("leave")
+def leave(_: TaskContext) -> None:
+    raise SystemExit
+
+
+@registry.task("log")
+def log(task: TaskContext) -> None:
+    logger = logging.getLogger("pool_handlers.log")
+    logger.debug("not wanted")
+    try:
+        raise ValueError("inside")
+    except ValueError:
+        logger.exception("%s went wrong", task.task_id)
+
+
+_arrived: list[asyncio.Event] = []
+
+
+async def meet(_: TaskContext) -> None:
+    """Ends when three have come."""
+    _arrived.append(asyncio.Event())
+    if len(_arrived) == 3:
+        for event in _arrived:
+            event.set()
+    await _arrived[-1].wait()
+
+
+coroutines = {"meet": meet}
+
+
+def count_bytes(text: str | bytes) -> int:
+    """For durable_map: counts its calls in a file."""
+    with (folder() / "calls").open("a") as calls:
+        calls.write("x\n")
+    if isinstance(text, str) and text in os.environ.get("POOL_TEST_BAD", "").split():
+        raise ValueError(f"no good: {text}")
+    return len(text)
+
+
+def held_item(item: int) -> int:
+    """For durable_map: waits at the gate."""
+    say(f"{item} {os.getpid()}")
+    pass_gate()
+    return item
+
+
+def as_json(value: object) -> object:
+    """For durable_map: what the worker got, as Python shows it."""
+    return {"type": type(value).__name__, "value": value} if not isinstance(value, bytes) else value
+
+
+def a_set(_: object) -> object:
+    return {1, 2}
+
+
+def own_handler(task: TaskContext) -> bytes:
+    """Defined in the program's main file, when this is it."""
+    return f"{task.task_id} in {__name__}".encode()
+
+
+def main(what: str, path: str, options: str) -> None:
+    from sqlite_claims import SqliteClaimStore
+    from sqlite_claims.workers import PooledWorker, WorkerPool, durable_map
+
+    settings = json.loads(options)
+    until_idle = settings.pop("until_idle", False)
+    if what == "pool":
+        summary = WorkerPool(path, "pool_handlers:registry", **settings).run(until_idle)
+    elif what == "own":
+        summary = WorkerPool(path, {"*": own_handler}, **settings).run(until_idle)
+    elif what == "worker":
+        with SqliteClaimStore(path) as store:
+            summary = PooledWorker(store, registry, **settings).run(until_idle)
+    elif what == "map":
+        print(json.dumps(list(durable_map(held_item, range(4), path=path, processes=2))), flush=True)
+        return
+    else:
+        assert what == "forget"  # the program ends and leaves its worker running
+        store = SqliteClaimStore(path)
+        PooledWorker(store, registry, **settings).spawn()
+        input()
+        return
+    print(json.dumps([summary.reason, summary.completed, summary.failed, summary.lost]), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

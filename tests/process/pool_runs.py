@@ -1,0 +1,117 @@
+"""Pools in this process and in programs of their own, and how tests hear from what runs in them."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sqlite_claims
+from sqlite_claims import NewTask, TaskInfo
+from sqlite_claims.store import SqliteClaimStore
+
+PATIENCE = 60.0
+HERE = Path(__file__).parent
+# Programs find the very package that is tested, installed or not.
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(sqlite_claims.__file__).parents[1])}
+
+
+class Pools:
+    """A folder with a store and the FIFOs of ``pool_handlers``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = str(folder / "jobs.db")
+        self._folder = folder
+        for name in ("said", "gate"):
+            os.mkfifo(folder / name)
+        # Open for both, so that they never end.
+        self._said, self._gate = (os.open(folder / name, os.O_RDWR | os.O_NONBLOCK) for name in ("said", "gate"))
+        self._heard = b""
+        self._programs: list[subprocess.Popen[bytes]] = []
+        self.store = SqliteClaimStore(self.path)
+
+    def add(self, *kinds: str, **options: Any) -> None:
+        """An instance ``i`` with tasks ``0``, ``1``, ... of these kinds."""
+        self.store.add_instance("i", [NewTask(str(n), kind=kind, **options) for n, kind in enumerate(kinds)])
+
+    def task(self, name: str = "0") -> TaskInfo:
+        return self.store.get_task("i", name)
+
+    def hear(self) -> tuple[str, int]:
+        """The next word of a handler: its task and a process id."""
+        until = time.monotonic() + PATIENCE
+        while b"\n" not in self._heard:
+            assert select.select([self._said], [], [], until - time.monotonic())[0], "no handler said anything"
+            self._heard += os.read(self._said, 4096)
+        line, _, self._heard = self._heard.partition(b"\n")
+        name, pid = line.decode().split()
+        return name, int(pid)
+
+    def open_gate(self) -> None:
+        """Let through the handlers that wait, and those that will."""
+        os.write(self._gate, b"." * 100)
+
+    def start(self, what: str, **options: Any) -> subprocess.Popen[bytes]:
+        """A program that runs a pool (``pool``, ``own``), a worker (``worker``) or another thing on the store."""
+        program = subprocess.Popen(
+            [sys.executable, str(HERE / "pool_handlers.py"), what, self.path, json.dumps(options)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            env={**ENVIRONMENT, "POOL_TEST_FOLDER": str(self._folder)},
+        )
+        self._programs.append(program)
+        return program
+
+    def finish(self, program: subprocess.Popen[bytes]) -> Any:
+        """Its status and what it printed."""
+        out, _ = program.communicate(timeout=PATIENCE)
+        return program.returncode, json.loads(out) if out else None
+
+    def calls(self) -> int:
+        """How often the functions of ``durable_map`` were called."""
+        file = self._folder / "calls"
+        return len(file.read_text().splitlines()) if file.exists() else 0
+
+    def close(self) -> None:
+        for program in self._programs:
+            if program.poll() is None:
+                program.kill()
+            program.communicate()
+        os.close(self._said)
+        os.close(self._gate)
+        self.store.close()
+
+
+def eventually(happened: Callable[[], Any]) -> Any:
+    """Waits for something that nothing announces."""
+    until = time.monotonic() + PATIENCE
+    while not (found := happened()):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    return found
+
+
+def is_gone(pid: int) -> bool:
+    """Whether there is no such process, or only what is left until its parent looks."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+@pytest.fixture
+def pools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pools]:
+    monkeypatch.syspath_prepend(str(HERE))
+    monkeypatch.setenv("POOL_TEST_FOLDER", str(tmp_path))
+    found = Pools(tmp_path)
+    yield found
+    found.close()

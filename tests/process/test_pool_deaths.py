@@ -1,0 +1,118 @@
+"""Worker processes that die, hang, or never come to life."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from sqlite_claims import NewTask, RetryPolicy, TaskState
+from sqlite_claims.workers import WorkerPool, WorkerStartError
+
+from .pool_runs import Pools, eventually, is_gone, pools
+
+__all__ = ["pools"]
+
+
+def test_the_task_of_a_killed_process_is_run_by_another_long_before_its_claim_expires(pools: Pools) -> None:
+    pools.add("hold")
+    with WorkerPool(pools.path, "pool_handlers:registry", processes=2, claim_ttl=86_400).spawn(
+        until_idle=True
+    ) as handle:
+        _, first = pools.hear()
+        os.kill(first, signal.SIGKILL)
+        _, second = pools.hear()
+        assert second != first
+        pools.open_gate()
+        summary = handle.join()
+    assert (summary.completed, summary.failed, summary.lost) == (1, 0, 1)
+    assert (pools.task().losses, pools.task().attempts) == (1, 2)
+
+
+def test_a_task_that_kills_its_process_ends_and_its_neighbours_pay_nothing(pools: Pools) -> None:
+    pools.add(*["quick"] * 60, "die", *["quick"] * 60, max_lost=2)
+    summary = WorkerPool(pools.path, "pool_handlers:registry", processes=1).run(until_idle=True)
+    assert (summary.completed, summary.lost) == (120, 2)
+    tasks = {task.task_id: task for task in pools.store.list_tasks("i")}
+    killer = tasks.pop("60")
+    assert (killer.state, killer.error) == (TaskState.FAILED, "lost 2 claims; max_lost is 2")
+    assert all(task.losses == 0 and task.attempts == 1 for task in tasks.values())
+
+
+@pytest.mark.parametrize("kind", ["hold", "seize", "command"])
+def test_a_task_past_its_time_is_killed_with_its_process_and_fails(pools: Pools, kind: str) -> None:
+    """Also one that never lets another thread of its process run, and with what it has started."""
+    pools.add(kind, "quick", max_attempts=1)
+    pool = WorkerPool(pools.path, "pool_handlers:registry", processes=1, task_timeout=0.2)
+    summary = pool.run(until_idle=True)
+    assert (summary.completed, summary.failed, summary.lost) == (1, 1, 0)
+    info = pools.task()
+    assert (info.state, info.error, info.losses) == (TaskState.FAILED, "timed out after 0.2 s", 0)
+    _, pid = pools.hear()
+    eventually(lambda: is_gone(pid))
+
+
+def test_a_task_that_timed_out_is_tried_again_by_its_policy(pools: Pools) -> None:
+    pools.store.add_instance("i", [NewTask("0", kind="hold", retry=RetryPolicy(initial_delay=0))])
+    with WorkerPool(pools.path, "pool_handlers:registry", processes=1, task_timeout=1).spawn(until_idle=True) as handle:
+        pools.hear()
+        pools.hear()
+        pools.open_gate()
+        summary = handle.join()
+    assert (summary.completed, summary.failed) == (1, 1)
+
+
+def test_what_else_ran_in_a_process_that_is_killed_for_time_costs_nothing(pools: Pools) -> None:
+    pools.add("seize", max_attempts=1)
+    pool = WorkerPool(pools.path, "pool_handlers:registry", processes=1, concurrency=2, task_timeout=1.5)
+    with pool.spawn(until_idle=True) as handle:
+        # The lane that seizes the interpreter stops the other one, wherever that is.
+        pools.hear()
+        pools.store.add_tasks("i", [NewTask("1", kind="quick")])
+        assert handle.join().completed == 1
+    info = pools.task("1")
+    assert (info.attempts, info.losses, info.failures) == (1, 0, 0)
+
+
+def test_a_process_that_was_told_to_end_by_somebody_finishes_and_is_replaced(pools: Pools) -> None:
+    pools.add("hold", "hold")
+    with WorkerPool(pools.path, "pool_handlers:registry", processes=1).spawn(until_idle=True) as handle:
+        _, first = pools.hear()
+        os.kill(first, signal.SIGTERM)
+        pools.open_gate()
+        _, second = pools.hear()
+        assert second != first
+        assert handle.join().completed == 2
+    assert pools.task().losses == 0
+
+
+def write(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    (folder / "bad_handlers.py").write_text(text)
+    monkeypatch.syspath_prepend(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import no_such_module", "No module named 'no_such_module'"),
+        ("raise SystemExit('wrong configuration')", "SystemExit: wrong configuration"),
+        ("handlers = {}", "handlers is empty"),
+        ("", "has no attribute 'handlers'"),
+    ],
+)
+def test_handlers_that_cannot_be_loaded_end_the_pool_and_say_why(
+    pools: Pools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, said: str
+) -> None:
+    write(tmp_path, monkeypatch, text)
+    with pytest.raises(WorkerStartError, match=said):
+        WorkerPool(pools.path, "bad_handlers:handlers", processes=2).run()
+
+
+def test_processes_that_die_without_a_word_end_the_pool_after_some_tries(
+    pools: Pools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, monkeypatch, "import os; os._exit(7)")
+    with pytest.raises(WorkerStartError, match="exit status 7"):
+        WorkerPool(pools.path, "bad_handlers:handlers", processes=1).run()

@@ -1,0 +1,169 @@
+"""How a pool, and a worker, ends: by signals, by handlers, by the death of the supervisor."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from sqlite_claims import TaskState
+from sqlite_claims.workers import WorkerPool
+
+from .pool_runs import ENVIRONMENT, Pools, eventually, is_gone, pools
+
+__all__ = ["pools"]
+
+PROGRAMS = pytest.mark.parametrize(
+    ("what", "options"), [("pool", {"processes": 1}), ("worker", {})], ids=["pool", "worker"]
+)
+
+
+@PROGRAMS
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_after_a_signal_what_runs_finishes_and_nothing_more_starts(
+    pools: Pools, what: str, options: dict[str, int], number: int
+) -> None:
+    pools.add("hold", "hold")
+    program = pools.start(what, shutdown_timeout=60, **options)
+    name, _ = pools.hear()
+    program.send_signal(number)
+    eventually(lambda: has_no_free_lane(pools, program))
+    pools.open_gate()
+    assert pools.finish(program) == (0, ["interrupted", 1, 0, 0])
+    assert pools.task(name).state is TaskState.COMPLETED
+    other = pools.task("1" if name == "0" else "0")
+    assert (other.state, other.attempts) == (TaskState.READY, 0)
+
+
+def has_no_free_lane(pools: Pools, program: subprocess.Popen[bytes]) -> bool:
+    """The one that there is holds a task: whatever the signal does can be no later than the end of that."""
+    return program.poll() is None and len(list(pools.store.list_claims())) == 1
+
+
+@PROGRAMS
+def test_what_does_not_finish_in_time_is_given_back_at_no_cost(
+    pools: Pools, what: str, options: dict[str, int]
+) -> None:
+    pools.add("hold")
+    program = pools.start(what, shutdown_timeout=0.1, **options)
+    pools.hear()
+    program.send_signal(signal.SIGTERM)
+    assert pools.finish(program) == (0, ["interrupted", 0, 0, 0])
+    info = pools.task()
+    assert (info.state, info.attempts, info.losses) == (TaskState.READY, 0, 0)
+
+
+@PROGRAMS
+def test_a_second_signal_does_not_wait(pools: Pools, what: str, options: dict[str, int]) -> None:
+    pools.add("hold")
+    program = pools.start(what, shutdown_timeout=3600, **options)
+    pools.hear()
+    program.send_signal(signal.SIGINT)
+    program.send_signal(signal.SIGTERM)
+    assert pools.finish(program) == (0, ["interrupted", 0, 0, 0])
+    assert pools.task().attempts == 0
+
+
+def test_a_process_that_does_not_hear_is_killed_and_its_task_given_back_at_no_cost(pools: Pools) -> None:
+    pools.add("seize")
+    program = pools.start("pool", processes=1, shutdown_timeout=0.1)
+    _, pid = pools.hear()
+    program.send_signal(signal.SIGTERM)
+    assert pools.finish(program) == (0, ["interrupted", 0, 0, 0])
+    assert is_gone(pid)
+    info = pools.task()
+    assert (info.state, info.attempts, info.losses) == (TaskState.READY, 0, 0)
+
+
+def test_a_handler_that_quits_ends_the_pool_and_the_task_is_given_back(pools: Pools) -> None:
+    pools.add("leave")
+    assert WorkerPool(pools.path, "pool_handlers:registry", processes=2).run().reason == "stopped"
+    assert (pools.task().state, pools.task().attempts) == (TaskState.READY, 0)
+
+
+def test_shutdown_ends_a_pool_while_its_processes_are_starting(pools: Pools) -> None:
+    with WorkerPool(pools.path, "pool_handlers:registry", processes=2).spawn() as handle:
+        handle.shutdown()
+        assert handle.join().reason == "stopped"
+
+
+def test_when_the_supervisor_is_killed_its_processes_give_back_and_end(pools: Pools) -> None:
+    pools.add("hold", "heed")
+    program = pools.start("pool", processes=2, shutdown_timeout=0.1)
+    pids = [pools.hear()[1], pools.hear()[1]]
+    program.kill()
+    eventually(lambda: all(is_gone(pid) for pid in pids))
+    for name in "01":
+        info = pools.task(name)
+        assert (info.state, info.attempts, info.losses) == (TaskState.READY, 0, 0)
+
+
+def test_when_the_supervisor_is_killed_its_processes_may_finish_first(pools: Pools) -> None:
+    pools.add("hold")
+    program = pools.start("pool", processes=1, shutdown_timeout=60)
+    _, pid = pools.hear()
+    program.kill()
+    program.wait()
+    pools.open_gate()
+    eventually(lambda: is_gone(pid))
+    assert pools.task().state is TaskState.COMPLETED
+
+
+def test_a_program_that_forgets_its_worker_ends_and_gives_back_what_it_holds(pools: Pools) -> None:
+    pools.add("hold")
+    program = pools.start("forget")
+    pools.hear()
+    assert program.stdin is not None
+    program.stdin.write(b"\n")
+    assert pools.finish(program) == (0, None)
+    assert (pools.task().state, pools.task().attempts) == (TaskState.READY, 0)
+
+
+def test_a_handler_of_the_program_for_a_signal_is_left_alone(pools: Pools) -> None:
+    heard = []
+
+    def stop(number: int, _: object) -> None:
+        heard.append(number)
+        handle.shutdown()
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        with WorkerPool(pools.path, "pool_handlers:registry", processes=1).spawn() as handle:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert handle.join().reason == "stopped"
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    assert heard == [signal.SIGTERM]
+
+
+def test_the_programs_own_signals_are_as_before_after_a_run(pools: Pools) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    WorkerPool(pools.path, "pool_handlers:registry", processes=1).run(until_idle=True)
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
+
+
+_REAPER = """
+import ctypes, os, subprocess, time
+from sqlite_claims.workers.supervisor import reap_orphans
+PR_SET_CHILD_SUBREAPER = 36
+assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+own = subprocess.Popen(["sleep", "3600"])
+subprocess.run(["sh", "-c", "sleep 0 & exit 0"], check=True)
+def children():
+    with open("/proc/self/task/%d/children" % os.getpid()) as file:
+        return [int(pid) for pid in file.read().split()]
+while children() != [own.pid]:
+    reap_orphans([own.pid])
+    time.sleep(0.01)
+own.kill()
+os.waitid(os.P_PID, own.pid, os.WEXITED | os.WNOWAIT)
+reap_orphans([own.pid])
+assert own.wait() == -9
+"""
+
+
+def test_as_process_1_a_supervisor_buries_orphans_and_leaves_its_own_to_their_owner() -> None:
+    assert subprocess.run([sys.executable, "-c", _REAPER], env=ENVIRONMENT, timeout=60, check=False).returncode == 0
