@@ -333,16 +333,18 @@ def test_shutdown_lets_what_runs_finish_and_starts_nothing_more(store: Any, gate
 
 
 def test_what_is_not_finished_in_time_is_given_back_at_no_cost(store: Any) -> None:
-    told = threading.Event()
+    reached, told = threading.Event(), threading.Event()
 
     def stubborn(task: TaskContext) -> bytes:
-        handle.shutdown(timeout=0.05)
+        reached.set()
         assert task.cancelled.wait(30)
         told.set()
         return b"too late"
 
     store.add_instance("i", [NewTask("t")])
     handle = PooledWorker(store, stubborn).spawn()
+    assert reached.wait(30)
+    handle.shutdown(timeout=0.05)
     summary = handle.join()
     assert told.wait(30)
     assert (summary.reason, summary.completed, summary.failed, summary.lost) == ("stopped", 0, 0, 0)
