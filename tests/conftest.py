@@ -15,9 +15,11 @@ from sqlite_claims.interface import TaskClaimStore
 from sqlite_claims.memory import InMemoryClaimStore
 from sqlite_claims.testing import ManualClock
 
+from .aio.blocking import Blocking
+
 IMPLEMENTATIONS = ["memory"]
 if find_spec("sqlite_claims.store") is not None:
-    IMPLEMENTATIONS += ["sqlite-c", "sqlite-python"]
+    IMPLEMENTATIONS += ["sqlite-c", "sqlite-python", "async"]
 
 settings.register_profile("ci", deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
 settings.load_profile("ci")
@@ -39,9 +41,12 @@ class Bench:
         module = import_module("sqlite_claims.store")
         # Dead sessions are looked for at each look for work, not twice a second of real time.
         eager = type("EagerStore", (module.SqliteClaimStore,), {"_probe_every_us": 0})
-        use_c_core = self.implementation == "sqlite-c"
         # What these tests are about does not depend on waiting for the disk.
-        return eager(self._path, use_c_core=use_c_core, durability="process", clock=self.clock)
+        options = {"use_c_core": self.implementation == "sqlite-c", "durability": "process", "clock": self.clock}
+        if self.implementation == "async":
+            aio = import_module("sqlite_claims.aio")
+            return Blocking(type("Eager", (aio.AsyncSqliteClaimStore,), {"_store_class": eager})(self._path, **options))
+        return eager(self._path, **options)
 
     def reopen(self) -> Any:
         """The process ends and starts again."""

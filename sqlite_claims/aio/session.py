@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from ..errors import StoreClosedError
 from ..lease.session import WorkerSession
 
 if TYPE_CHECKING:
@@ -39,7 +41,8 @@ class AsyncWorkerSession:
 
     async def close(self) -> None:
         """End the session. May be called twice."""
-        await self._store._call(lambda _: self._session.close())
+        with suppress(StoreClosedError):  # closing the store has ended it
+            await self._store._call(lambda _: self._session.close())
 
     async def __aenter__(self) -> Self:
         return self

@@ -23,13 +23,14 @@ T = TypeVar("T")
 
 class AsyncOpenTransaction(AsyncOperations, AsyncTransaction):
     """A transaction, from entering its ``async with`` block to leaving it. Leaving it by an exception, a cancellation
-    too, rolls back; the block is not left before that, or the commit, is done."""
+    too, rolls back; the block is not left before that, or the commit, is done. Belongs to the loop that entered it."""
 
     def __init__(self, store: AsyncSqliteClaimStore, timeout: float) -> None:
         self._store = store  # which must not be collected while this is open
         self._thread = store._thread
         self._timeout = timeout
         self._scope = Scope()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> Self:
         asked = time.monotonic()
@@ -39,6 +40,7 @@ class AsyncOpenTransaction(AsyncOperations, AsyncTransaction):
             undo=lambda _: self._thread.end(self._scope, asyncio.CancelledError),
             patience=self._timeout,
         )
+        self._loop = asyncio.get_running_loop()
         entered.set((*entered.get(), self._scope))
         return self
 
@@ -64,16 +66,12 @@ class AsyncOpenTransaction(AsyncOperations, AsyncTransaction):
     async def _call(
         self, run: Callable[[OpenTransaction], T], undo: Callable[[OpenTransaction, T], object] | None = None
     ) -> T:
+        tx = self._scope.tx
+        if tx is None or asyncio.get_running_loop() is not self._loop:
+            raise InvalidStateError("a transaction is open only within its async with block, and on that event loop")
         return await self._thread.ask(
-            lambda: run(self._begun()),
-            within=self._scope,
-            undo=None if undo is None else lambda result: undo(self._begun(), result),
+            lambda: run(tx), within=self._scope, undo=None if undo is None else lambda result: undo(tx, result)
         )
-
-    def _begun(self) -> OpenTransaction:
-        if self._scope.tx is None:
-            raise InvalidStateError("a transaction is open only within its async with block")
-        return self._scope.tx
 
     async def execute(self, sql: str, params: Sequence[Any] | dict[str, Any] = ()) -> list[tuple[Any, ...]]:
         return await self._call(lambda tx: tx.execute(sql, params))
