@@ -33,7 +33,7 @@ lint: $(FOR_CHECK) ## Check style, types, import directions
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	.venv/bin/lint-imports
+	.venv/bin/lint-imports --no-logo
 	.venv/bin/clang-format --dry-run --Werror $(C_FILES)
 
 format: $(FOR_CHECK) ## Bring Python and C into the project's style
@@ -48,7 +48,7 @@ bench: $(FOR_CHECK) ## Time the benchmarks (give the machine to it alone)
 	$(PYTEST) benchmarks
 
 soak: $(FOR_CHECK) ## Run the long tests
-	$(PYTEST) -m soak
+	$(PYTEST) -m soak -o faulthandler_timeout=0
 
 generate: $(FOR_TEST) ## Write docs/reference.md and the asynchronous twins anew
 	$(PY) scripts/make_aio.py

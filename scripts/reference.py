@@ -15,7 +15,11 @@ from typing import Any
 
 import sqlite_claims
 from sqlite_claims import testing
+from sqlite_claims.interface import Transaction
+from sqlite_claims.lease.session import WorkerSession
 
+# What methods give, and nobody makes.
+GIVEN = {"Transaction": Transaction, "WorkerSession": WorkerSession}
 TARGET = Path(__file__).parents[1] / "docs" / "reference.md"
 HEAD = """\
 # Reference
@@ -30,12 +34,12 @@ All durations are a `timedelta`, or seconds as `int` or `float`.
 def reference() -> str:
     """The text of docs/reference.md."""
     groups: dict[str, list[str]] = {"Stores": [], "Workers": [], "Records": [], "Errors": []}
-    for name in sqlite_claims.__all__:
-        groups[_group(getattr(sqlite_claims, name))].append(name)
+    public = {name: getattr(sqlite_claims, name) for name in sqlite_claims.__all__} | GIVEN
+    for name in sorted(public):
+        groups[_group(public[name])].append("\n".join(_entry(name, public[name])))
     parts = [HEAD]
-    for title, names in groups.items():
-        parts.append(f"## {title}\n")
-        parts.extend("\n".join(_entry(name, getattr(sqlite_claims, name))) for name in sorted(names))
+    for title, entries in groups.items():
+        parts.extend([f"## {title}\n", *entries])
     parts.append("## For tests\n\nIn `sqlite_claims.testing`.\n")
     parts.extend(
         "\n".join(_entry(name, value))
@@ -51,46 +55,57 @@ def _group(value: Any) -> str:
         return "Errors"
     if module == "model":
         return "Records"
-    return "Workers" if module in ("workers", "mapping") else "Stores"
+    return "Workers" if module == "workers" else "Stores"
 
 
 def _entry(name: str, value: Any) -> Iterator[str]:
-    if not inspect.isclass(value):
-        yield f"### {name}{_signature(value)}\n"
-        yield f"{_doc(value)}\n"
-        return
-    if issubclass(value, BaseException):
-        bases = ", ".join(base.__name__ for base in value.__bases__)
-        yield f"### {name}\n\nDerives from `{bases}`. {_doc(value)}\n"
-        return
-    if issubclass(value, enum.Enum):
-        yield f"### {name}\n\n{_doc(value)}\n\nValues: {', '.join(f'`{member.name}`' for member in value)}.\n"
-        return
     yield f"### {name}\n"
-    yield f"{_doc(value)}\n"
+    if not inspect.isclass(value):
+        yield f"`{name}{_signature(value)}`\n\n{_doc(value)}\n"
+    elif issubclass(value, BaseException):
+        yield f"Derives from `{', '.join(base.__name__ for base in value.__bases__)}`. {_doc(value)}\n"
+    elif issubclass(value, enum.Enum):
+        yield f"{_doc(value)}\n\nValues: {', '.join(f'`{member.name}`' for member in value)}.\n"
+    else:
+        yield f"{_doc(value)}\n"
+        yield from _making(name, value)
+        yield from _members(name, value)
+
+
+def _making(name: str, value: type) -> Iterator[str]:
+    """How one is made: a record's fields, or the arguments of others."""
     if dataclasses.is_dataclass(value):
         fields = [field for field in dataclasses.fields(value) if not field.name.startswith("_")]
         yield "".join(f"* `{field.name}: {field.type}{_default(field)}`\n" for field in fields)
-    elif "__init__" in vars(value) and not getattr(value, "_is_protocol", False):
-        yield f"`{name}{_signature(value.__init__, bound=True)}`\n"
-        if value.__init__.__doc__:
-            yield f"{_doc(value.__init__)}\n"
-    base = next((base for base in value.__mro__[1:] if base.__name__ in sqlite_claims.__all__), object)
-    shared = sorted(key for key in dir(base) if not key.startswith("_"))
-    members = [(key, member) for key, member in inspect.getmembers_static(value) if not key.startswith("_")]
-    for key, member in members:
-        if isinstance(member, property):
-            found, shown = _doc(member), f"`{key}`"
-        elif inspect.isfunction(member):
-            found, shown = _doc(getattr(value, key)), f"`{key}{_signature(member, bound=True)}`"
-        else:
+    elif "__init__" in vars(value) and name not in GIVEN and not getattr(value, "_is_protocol", False):
+        yield f"`{name}{_signature(vars(value)['__init__'], bound=True)}`\n"
+        if vars(value)["__init__"].__doc__:
+            yield f"{_doc(vars(value)['__init__'])}\n"
+
+
+def _members(name: str, value: type) -> Iterator[str]:
+    """Methods and properties. What means the same in a public base, or without coroutines, stands there alone."""
+    same: list[str] = []
+    bases = [base for base in value.__mro__[1:] if base.__name__ in sqlite_claims.__all__]
+    base = bases[0] if bases else getattr(sqlite_claims, name.removeprefix("Async"), value)
+    if value is Transaction:
+        base = sqlite_claims.TaskClaimStore
+    for key, member in inspect.getmembers_static(value):
+        if key.startswith("_") or not (isinstance(member, property) or inspect.isfunction(member)):
             continue
-        if key not in shared:
-            yield f"**{shown}**\n\n{found}\n"
-        elif inspect.isfunction(member) and _signature(member) != _signature(getattr(base, key)):
-            yield f"**{shown}**\n\nAs in `{base.__name__}`{'' if found == _doc(getattr(base, key)) else f'. {found}'}\n"
-    if shared:
-        yield f"All of `{base.__name__}`: {', '.join(f'`{key}`' for key in shared)}.\n"
+        text, told = _doc(getattr(value, key)), _doc(getattr(base, key, None))
+        if isinstance(member, property):
+            text, signature, known = _doc(member), "", ""
+        else:
+            signature = _signature(member, bound=True)
+            known = _signature(getattr(base, key), bound=True) if hasattr(base, key) else ""
+        if base is value or text != told or signature != known:
+            yield f"**`{key}{signature}`**\n"
+            yield f"{text}\n" if base is value or text != told else f"As in `{base.__name__}`.\n"
+        else:
+            same.append(key)
+    if same:
+        yield f"As in `{base.__name__}`: {', '.join(f'`{key}`' for key in same)}.\n"
 
 
 def _doc(value: Any) -> str:
