@@ -45,6 +45,14 @@ def connect(path: str, *, create: bool, read_only: bool, busy_timeout: float) ->
     return connection
 
 
+def connect_to_file_alone(path: str) -> apsw.Connection:
+    """Open for reading what stands in the file itself, without locks and whatever its -wal holds. (The descriptor is
+    SQLite's own all the same, so that closing it drops no lock of other connections.)"""
+    for char in "%?#":
+        path = path.replace(char, f"%{ord(char):02x}")
+    return apsw.Connection(f"file:{path}?immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+
+
 def patience(seconds: float) -> Callable[[int], bool]:
     """A busy handler: yield twice, then short naps, for ``seconds`` in all. SQLite's own naps grow to 100 ms, in
     which time others overtake without end. (Where there is a doorbell its handler in C takes over.)"""

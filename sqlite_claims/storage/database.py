@@ -27,8 +27,8 @@ from . import forks, schema
 from .checkpoints import RESTART_WAIT_S, Checkpointer
 from .connection import connect, patience, use_wal
 from .durability import WalSync
-from .faults import translate
-from .files import check_place
+from .faults import DISK_FULL, translate
+from .files import check_place, has_content
 from .guard import Guard
 from .lanes import Lanes
 from .statements import sql
@@ -96,7 +96,10 @@ class Database:
         forks.guard(self.path)
         existed = check_place(self.path, create=self._create and not self.read_only)
         connection = None
+        had_wal = has_content(f"{self.path}-wal")
         try:
+            if self.read_only and not had_wal:
+                schema.peek(self.path)
             connection = connect(
                 self.path, create=self._create, read_only=self.read_only, busy_timeout=self.busy_timeout
             )
@@ -120,9 +123,11 @@ class Database:
             system_errno = 0
             if connection is not None:
                 system_errno = connection.system_errno
+                if had_wal:  # of a file that is not ours to touch, perhaps
+                    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
                 connection.close(True)
             self._drop_sessions()
-            if isinstance(error, apsw.CantOpenError) and not existed:
+            if isinstance(error, apsw.CantOpenError) and not existed and system_errno not in DISK_FULL:
                 raise StoreUnavailableError(f"{self.path}: cannot be created ({error})") from error
             if isinstance(error, (apsw.Error, OSError)):
                 raise translate(error, self.path, system_errno) from error

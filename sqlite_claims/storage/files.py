@@ -53,6 +53,10 @@ def store_path(path: object) -> str:
         )
     if "\0" in text:
         raise InvalidArgumentError(f"path must not contain NUL: {text!r}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidArgumentError(f"path must be valid UTF-8, as SQLite wants it: {text!r}") from None
     return os.path.realpath(text)
 
 
@@ -81,6 +85,14 @@ def check_place(path: str, *, create: bool) -> bool:
     return status is not None
 
 
+def has_content(path: str) -> bool:
+    """Whether there is such a file, with anything in it."""
+    try:
+        return os.stat(path).st_size > 0
+    except OSError:
+        return False
+
+
 def file_system(folder: str, mounts: str = "/proc/self/mountinfo") -> str:
     """The type of the file system that holds ``folder``, or ``""`` where the platform doesn't say."""
     try:
@@ -92,7 +104,10 @@ def file_system(folder: str, mounts: str = "/proc/self/mountinfo") -> str:
     for line in lines:
         # 36 35 98:0 /root /mount/point options - type source options
         left, _, right = line.partition(" - ")
-        point = _unescape(left.split()[4])
+        fields = left.split()
+        if len(fields) < 5 or not right.strip():
+            continue
+        point = _unescape(fields[4])
         inside = folder == point or folder.startswith(point.rstrip("/") + "/")
         if inside and len(point) >= len(best):
             best, kind = point, right.split()[0]

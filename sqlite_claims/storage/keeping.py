@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import sys
@@ -9,9 +10,10 @@ from array import array
 
 import apsw
 
-from ..errors import AlreadyExistsError, InvalidArgumentError, StoreUnavailableError
+from ..errors import AlreadyExistsError, InvalidArgumentError, InvalidStateError, StoreUnavailableError
 from . import forks
 from .database import Database
+from .faults import translate
 from .statements import sql
 
 # Tasks removed in one transaction: a few milliseconds of the write lock.
@@ -72,7 +74,9 @@ def backup(db: Database, target: str) -> None:
         raise StoreUnavailableError(f"{target}: there is no folder {os.path.dirname(target)}")
     if target == db.path:
         raise InvalidArgumentError("path is the store's own file")
-    partial = f"{target}.partial"
+    if db.in_transaction:
+        raise InvalidStateError("this thread has a transaction open: a backup can only hold what is committed")
+    partial = _make_beside(target, os.stat(db.path))
     try:
         copy = apsw.Connection(partial)
         try:
@@ -83,6 +87,8 @@ def backup(db: Database, target: str) -> None:
             copy.pragma("journal_mode", "delete")
             copy.execute(sql.synchronous_full)
             copy.execute(sql.mark_copy)
+        except apsw.Error as error:
+            raise translate(error, target, copy.system_errno) from error
         finally:
             copy.close(True)
         os.rename(partial, target)
@@ -94,6 +100,21 @@ def backup(db: Database, target: str) -> None:
     finally:
         if os.path.exists(partial):
             os.unlink(partial)
+
+
+def _make_beside(target: str, like: os.stat_result) -> str:
+    """A new file with the permissions and, where root makes it, the owner of another."""
+    made = f"{target}.{os.getpid()}.partial"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(made)  # of a process that was killed and had this number
+    mode = like.st_mode & 0o777
+    descriptor = os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode)
+    with contextlib.suppress(OSError):  # some file systems have neither
+        os.fchmod(descriptor, mode)
+        if os.geteuid() == 0:
+            os.fchown(descriptor, like.st_uid, like.st_gid)
+    os.close(descriptor)
+    return made
 
 
 def check(db: Database) -> list[str]:

@@ -131,9 +131,11 @@ def stats(db: Database) -> StoreStats:
     moving = db.rows(sql.look, db.time.now, db.time.wall)[0][2]
     statement = sql.waiting_in_motion if moving else sql.waiting
     scheduled, *places = db.rows(statement, db.time.now, db.time.wall)[0]
-    oldest = min((place for place in places if place is not None), default=None)
+    ages = [db.time.now - place for place in places if place is not None]
+    if (due := db.rows(sql.longest_due, db.time.wall)[0][0]) is not None:
+        ages.append(db.time.wall - due)
     claimed, live = db.rows(sql.held, db.time.now)[0]
-    age = None if oldest is None else (db.time.now - oldest) / 1e6
+    age = max(ages) / 1e6 if ages else None
     return StoreStats(_counts(total, blocked, scheduled, claimed, completed, failed, cancelled), live, age)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import apsw
 
 from ..errors import SchemaVersionError, StoreUnavailableError
 from ..lease.clock import Clock
+from .connection import connect_to_file_alone
 from .statements import migrations, sql
 
 VERSION = migrations()[-1][0]
@@ -17,6 +20,13 @@ def version_of(connection: apsw.Connection) -> int | None:
         return None
     rows = connection.execute(sql.schema_version).fetchall()
     return int(str(rows[0][0])) if rows else None
+
+
+def peek(path: str) -> None:
+    """Refuse, for who may not write and before SQLite makes a -wal and a -shm that such a connection leaves behind,
+    what the file alone tells is no store. To be called where there is no -wal."""
+    with contextlib.suppress(apsw.Error), contextlib.closing(connect_to_file_alone(path)) as connection:
+        check(connection, path, create=False, read_only=True)
 
 
 def check(connection: apsw.Connection, path: str, *, create: bool, read_only: bool) -> bool:

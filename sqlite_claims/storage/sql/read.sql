@@ -93,6 +93,16 @@ SELECT coalesce(sum((
 ))
 FROM lane CROSS JOIN (VALUES (1), (2), (3), (4), (5)) p;
 
+-- Due by the calendar, and nobody has looked for work since.
+-- name: longest_due
+SELECT min((
+    SELECT t.due_wall FROM claims_task t INDEXED BY claims_task_due CROSS JOIN claims_instance i ON i.id = t.instance
+    WHERE t.state = 1 AND t.next_at IS NULL AND t.due_wall IS NOT NULL AND t.priority = p.column1 AND t.due_wall <= ?1
+        AND i.state = 0
+    ORDER BY t.due_wall LIMIT 1
+))
+FROM (VALUES (1), (2), (3), (4), (5)) p;
+
 -- name: totals
 SELECT coalesce(sum(total), 0), coalesce(sum(blocked), 0), coalesce(sum(completed), 0), coalesce(sum(failed), 0),
     coalesce(sum(cancelled), 0)
