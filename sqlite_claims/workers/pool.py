@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import multiprocessing.spawn
 import os
+import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from .. import validate
+from ..errors import InvalidArgumentError
 from ..model import Duration
 from .context import RunSummary
 from .handle import WorkerHandle, run_to_end
@@ -19,6 +21,8 @@ from .registry import Handlers
 from .supervisor import Supervisor, WorkerStartError
 
 __all__ = ["WorkerPool", "WorkerStartError"]
+
+_STORE_OPTIONS = frozenset({"create", "durability", "busy_timeout", "use_c_core"})
 
 
 class WorkerPool:
@@ -32,11 +36,12 @@ class WorkerPool:
     it costs nothing. One whose task takes longer than ``task_timeout`` is killed, with all that the task has started,
     and the attempt is a failure ("timed out"). When the supervisor is killed, the processes notice and stop.
 
-    ``processes``: as many as there are CPUs, if not given. ``concurrency``: tasks at a time in each (when one times
-    out, the others in its process are given back). ``max_tasks_per_child``, ``max_memory_per_child`` (bytes): beyond
-    that a process is replaced after what it runs. ``shutdown_timeout``: seconds that running tasks have to finish after
-    a signal. ``store_options``: how the processes open the store (``durability``, ``busy_timeout``, ``create``,
-    ``use_c_core``). The other arguments are those of ``PooledWorker``.
+    ``worker_id``: how the processes' names begin. ``processes``: as many as there are CPUs, if not given.
+    ``concurrency``: tasks at a time in each (when one times out, the others in its process are given back).
+    ``max_tasks_per_child``, ``max_memory_per_child`` (bytes): beyond that a process is replaced after what it runs.
+    ``shutdown_timeout``: seconds that running tasks have to finish after a signal. ``store_options``: how the processes
+    open the store (``durability``, ``busy_timeout``, ``create``, ``use_c_core``). The other arguments are those of
+    ``PooledWorker``.
 
     Log records of the processes go to this process's loggers.
     """
@@ -60,6 +65,9 @@ class WorkerPool:
         max_memory_per_child: int | None = None,
         store_options: Mapping[str, Any] | None = None,
     ) -> None:
+        if worker_id is not None:
+            # Another pool may bear that name, too, and a process's name has to be its own.
+            worker_id = f"{validate.name('worker_id', worker_id)}-{secrets.token_hex(4)}"
         options = worker_options(
             worker_id=worker_id,
             concurrency=concurrency,
@@ -71,7 +79,12 @@ class WorkerPool:
             task_timeout=task_timeout,
             shutdown_timeout=shutdown_timeout,
         )
-        validate.name("worker_id with the number of a process", f"{options.worker_id}-4294967295")
+        validate.name("worker_id with a process's number", f"{options.worker_id}-4294967295")
+        unknown = sorted(set(store_options or ()) - _STORE_OPTIONS)
+        if unknown:
+            raise InvalidArgumentError(
+                f"store_options has no {unknown[0]!r}; it takes {', '.join(sorted(_STORE_OPTIONS))}"
+            )
         self._processes = cpus() if processes is None else validate.integer("processes", processes, 1, 4096)
         self._options = options
         self._settings: dict[str, Any] = {

@@ -60,9 +60,12 @@ class Process:
         threading.Thread(target=self._watch, name=f"claims-watch-{self.pid}", daemon=True).start()
 
     def _watch(self) -> None:
-        # Not reaped here: until then the process id, and the group's, can't become another's.
-        with suppress(ChildProcessError):  # buried without waiting for word of its death
-            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        if hasattr(os, "waitid"):
+            # Not reaped here: until then the process id, and the group's, can't become another's.
+            with suppress(ChildProcessError):  # buried without waiting for word of its death
+                os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        else:
+            self._popen.wait()
         self._on_exit(self)
 
     def messages(self) -> list[dict[str, Any]]:

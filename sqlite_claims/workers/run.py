@@ -278,16 +278,17 @@ class Run:
         latest = {key(claim): claim for claim in renewed}
         for _, task, _ in self._running():
             task.claim = latest.get(key(task.claim), task.claim)
-        self._lose(lost)
+        self._lose(claim for claim in lost if not self.settler.is_done_by_handler(claim))
         return True
 
     def _watch(self, running: list[tuple[Lane, TaskContext]]) -> None:
         """A cancelled instance or a claim taken over shows long before a renewal would tell."""
         try:
             still = {key(claim) for claim in self.store.list_claims(self.options.worker_id)}
-        except TRANSIENT:
-            return
-        self._lose(task.claim for _, task in running if key(task.claim) not in still)
+            gone = [task.claim for _, task in running if key(task.claim) not in still]
+            self._lose(claim for claim in gone if not self.settler.is_done_by_handler(claim))
+        except TRANSIENT as error:
+            log.warning("checking claims failed, trying again: %s", error)
 
     def _lose(self, claims: Iterable[TaskClaim]) -> None:
         lost = {key(claim) for claim in claims}

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable
 from typing import ParamSpec, Protocol, TypeVar
 
-from ..errors import ClaimLostError, InvalidArgumentError, StoreBusyError, StoreFullError
+from ..errors import ClaimLostError, InvalidArgumentError, NotFoundError, StoreBusyError, StoreFullError
 from ..interface import TaskClaimStore
-from ..model import TaskClaim
+from ..model import TaskClaim, TaskState
 from .execute import Failure, Result, Snooze
 
 P = ParamSpec("P")
@@ -90,7 +90,17 @@ class Settler:
                 self._complete([result])
             return
         if settled is not None:
-            self.count(completed=len(settled[0]), lost=len(settled[1]))
+            done, lost = settled
+            own = sum(self.is_done_by_handler(claim) for claim in lost)
+            self.count(completed=len(done) + own, lost=len(lost) - own)
+
+    def is_done_by_handler(self, claim: TaskClaim) -> bool:
+        """Whether the claim is gone because the handler completed the task itself, in a transaction of its own."""
+        try:
+            info = self._store.get_task(claim.instance_id, claim.task_id)
+        except NotFoundError:
+            return False
+        return info.state is TaskState.COMPLETED and info.worker_id == claim.worker_id
 
     def _fail_for_good(self, claim: TaskClaim, error: str) -> None:
         try:

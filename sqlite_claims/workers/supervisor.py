@@ -27,7 +27,7 @@ from .options import WorkerOptions
 from .process import Process, has_died_of
 from .settling import TRANSIENT, log
 
-# Between the first death of a row and its replacement, doubled with each further one, up to the second.
+# Between the first death in a row and its replacement; doubled with each further one, up to the maximum.
 _BACK_OFF_S = 0.1
 _BACK_OFF_S_MAX = 5.0
 # Processes in a row that could not work, over all slots, after which no more are started.
@@ -66,7 +66,6 @@ class Supervisor:
         self._completed = self._failed = self._lost = 0
         self._reason: Reason | None = None
         self._error: BackendError | None = None
-        self._timeout: float | None = None  # the latest stop's, as the processes are told
         self._stop_calls: deque[tuple[Reason, float | None]] = deque()
         self._dead: deque[Process] = deque()
         self._waker, self._alarm = socket.socketpair()
@@ -93,21 +92,23 @@ class Supervisor:
             self._settings["path"] = self._store.path
             self._selector.register(self._alarm, selectors.EVENT_READ)
             try:
-                while not all(slot.over for slot in self._slots):
+                while True:
+                    while self._stop_calls:
+                        self._begin_stop(*self._stop_calls.popleft())
+                    while self._dead:
+                        self._after_death(self._dead.popleft())
+                    if all(slot.over for slot in self._slots):
+                        break
                     self._start_due()
+                    self._kill_late()
+                    self._kill_overdue()
+                    if os.getpid() == 1:
+                        reap_orphans({slot.process.pid for slot in self._slots if slot.process is not None})
                     for event, _ in self._selector.select(self._pause()):
                         if event.data is None:
                             self._drain_alarm()
                         else:
                             self._listen(event.data)
-                    while self._stop_calls:
-                        self._begin_stop(*self._stop_calls.popleft())
-                    while self._dead:
-                        self._after_death(self._dead.popleft())
-                    self._kill_late()
-                    self._kill_overdue()
-                    if os.getpid() == 1:
-                        reap_orphans({slot.process.pid for slot in self._slots if slot.process is not None})
             finally:
                 self._kill_all()
         if self._error is not None:
@@ -142,7 +143,12 @@ class Supervisor:
                 self._started += 1
                 worker_id = f"{self._options.worker_id}-{self._started}"
                 settings = {**self._settings, "options": {**self._settings["options"], "worker_id": worker_id}}
-                process = Process(settings, self._options.concurrency, worker_id, self._on_exit)
+                try:
+                    process = Process(settings, self._options.concurrency, worker_id, self._on_exit)
+                except OSError as error:
+                    self._put_off(slot)
+                    self._cannot_work("", f"it could not be started: {error}")
+                    continue
                 slot.process = process
                 self._selector.register(process.socket, selectors.EVENT_READ, process)
 
@@ -163,6 +169,9 @@ class Supervisor:
                 process.failed = message["stage"], message["failed"]
             else:
                 process.end = message
+                # What it has still running, threads of the user's code say, has no claim any more.
+                slot = next(slot for slot in self._slots if slot.process is process)
+                slot.kill_at = min(slot.kill_at, time.monotonic() + _GRACE_S)
         if process.hung_up:  # its death is told on another way
             with suppress(KeyError):
                 self._selector.unregister(process.socket)
@@ -183,13 +192,11 @@ class Supervisor:
         if process.end is None:
             process.kill()  # what its tasks have started, which nobody else knows of
         status = process.bury()
-        worked = bool(completed or failed)
-        if worked:
-            self._failures = 0
+        if completed or failed:
+            self._failures = slot.deaths = 0
         slot.process = None
         slot.start_at = 0.0
         slot.kill_at = math.inf
-        slot.deaths = 1 if worked else slot.deaths + 1
         if process.end is not None:
             slot.deaths = 0
             slot.over = process.end["end"] == "idle"
@@ -201,7 +208,7 @@ class Supervisor:
         else:
             self._give_back(process, but=running)
             self._lost += len(running)
-            slot.start_at = time.monotonic() + min(_BACK_OFF_S * 2 ** (slot.deaths - 1), _BACK_OFF_S_MAX)
+            self._put_off(slot)
             if self._reason is None:
                 self._report(process, has_died_of(status))
         slot.over = slot.over or self._reason is not None
@@ -209,8 +216,14 @@ class Supervisor:
     def _report(self, process: Process, how: str) -> None:
         stage, text = process.failed or ("", how)
         log.error("worker process %d (%s) died: %s", process.pid, process.worker_id, text)
-        if process.ready and process.failed is None:
-            return  # a task of it may have done that, and the next one is another
+        if process.failed is not None or not process.ready:  # else a task may have done it, and the next is another
+            self._cannot_work(stage, text)
+
+    def _put_off(self, slot: Slot) -> None:
+        slot.deaths += 1
+        slot.start_at = time.monotonic() + min(_BACK_OFF_S * 2 ** (slot.deaths - 1), _BACK_OFF_S_MAX)
+
+    def _cannot_work(self, stage: str, text: str) -> None:
         self._failures += 1
         if (stage == "handlers" and not self._ever_ready) or self._failures >= _FAILURES_MAX:
             self._error = WorkerStartError(f"worker processes die before they can work; the last one said: {text}")

@@ -261,6 +261,26 @@ def test_a_claim_that_is_gone_by_the_time_of_the_result_counts_as_lost(store: An
     assert (summary.completed, summary.lost) == (0, 1)
 
 
+def test_a_handler_may_complete_its_task_in_a_transaction_of_its_own(store: Any, spy: Any) -> None:
+    watched = threading.Semaphore(0)
+
+    def watch(really: Callable[..., Any], *args: Any) -> Any:
+        watched.release()
+        return really(*args)
+
+    def commit(task: TaskContext) -> None:
+        with store.transaction() as tx:
+            tx.complete_task(task.claim, b"with my rows")
+        for _ in range(3):
+            assert watched.acquire(timeout=30)
+        assert not task.cancelled.is_set()
+
+    store.add_instance("i", [NewTask("t")])
+    summary = PooledWorker(spy(store, list_claims=watch), commit, poll_interval=0.02).run(until_idle=True)
+    assert (summary.completed, summary.lost) == (1, 0)
+    assert store.get_task("i", "t").output == b"with my rows"
+
+
 def test_a_coroutine_is_cancelled_when_its_claim_is_gone(store: Any) -> None:
     reached, was_cancelled = threading.Event(), threading.Event()
 
