@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from sqlite_claims.workers import TaskContext, TaskRegistry
@@ -71,6 +72,13 @@ def command(task: TaskContext) -> None:
 @registry.task("die")
 def die(_: TaskContext) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@registry.task("linger")
+def linger(task: TaskContext) -> None:
+    """Leaves a thread behind that keeps its process from ending."""
+    say(f"{task.task_id} {os.getpid()}")
+    threading.Thread(target=threading.Event().wait, daemon=False).start()
 
 
 @registry.task("leave")

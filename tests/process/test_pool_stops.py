@@ -78,6 +78,14 @@ def test_a_process_that_does_not_hear_is_killed_and_its_task_given_back_at_no_co
     assert (info.state, info.attempts, info.losses) == (TaskState.READY, 0, 0)
 
 
+def test_a_process_kept_from_ending_by_a_thread_of_its_tasks_is_killed(pools: Pools) -> None:
+    pools.add("linger")
+    summary = WorkerPool(pools.path, "pool_handlers:registry", processes=1).run(until_idle=True)
+    assert (summary.reason, summary.completed) == ("idle", 1)
+    _, pid = pools.hear()
+    assert is_gone(pid)
+
+
 def test_a_handler_that_quits_ends_the_pool_and_the_task_is_given_back(pools: Pools) -> None:
     pools.add("leave")
     assert WorkerPool(pools.path, "pool_handlers:registry", processes=2).run().reason == "stopped"

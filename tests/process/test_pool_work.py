@@ -77,7 +77,10 @@ def test_what_another_process_cannot_import_is_refused_at_once(pools: Pools, bad
         WorkerPool(pools.path, bad)
 
 
-@pytest.mark.parametrize("options", [{"processes": 0}, {"max_tasks_per_child": 0}, {"worker_id": "x" * 256}])
+@pytest.mark.parametrize(
+    "options",
+    [{"processes": 0}, {"max_tasks_per_child": 0}, {"worker_id": "x" * 256}, {"store_options": {"read_only": True}}],
+)
 def test_an_argument_without_sense_is_refused_by_name(pools: Pools, options: dict[str, Any]) -> None:
     with pytest.raises(InvalidArgumentError, match=next(iter(options))):
         WorkerPool(pools.path, "pool_handlers:registry", **options)
@@ -122,6 +125,15 @@ def test_a_pool_that_waits_for_work_takes_what_is_added(pools: Pools) -> None:
         handle.shutdown()
         assert handle.join().completed == 2
     assert list(pools.store.list_workers()) == []
+
+
+def test_pools_of_one_name_have_workers_of_different_names(pools: Pools) -> None:
+    start = [WorkerPool(pools.path, "pool_handlers:registry", processes=1, worker_id="w").spawn() for _ in range(2)]
+    with start[0], start[1]:
+        names = eventually(
+            lambda: (found := {w.worker_id for w in pools.store.list_workers()}) and len(found) == 2 and found
+        )
+    assert all(name.startswith("w-") for name in names)
 
 
 def test_coroutines_share_a_process(pools: Pools) -> None:
