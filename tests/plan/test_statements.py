@@ -1,0 +1,103 @@
+"""How SQLite carries out each named statement: by its indices, whatever the file holds."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+
+import sqlite_claims
+from sqlite_claims import SqliteClaimStore
+from sqlite_claims.storage.statements import sql
+
+STATEMENTS = sql.all()
+# check() reads the whole file, and says so.
+_WHOLE = "invariant_"
+_NO_PLAN = re.compile(r"(BEGIN|COMMIT|ROLLBACK|SAVEPOINT|RELEASE|PRAGMA)\b")
+# What a step may scan anywhere: values that the caller handed in, and what the statement itself has just found.
+_SMALL = re.compile(
+    r"SCAN (c|l|carray) VIRTUAL TABLE|SCAN \d+-ROW VALUES CLAUSE|SCAN \d+ CONSTANT ROW|SCAN (p|held|dependent|lane)\b"
+)
+
+# Statements that may do more, each step with the reason.
+ALLOWED: dict[str, dict[str, str]] = {
+    "has_tables": {"SCAN sqlite_schema": "once an opening; a few dozen rows"},
+    "lanes": {"SCAN claims_lane": "reads them all, when their number has changed"},
+    "sessions": {"SCAN claims_session": "asks the kernel about each, at most every half second"},
+    "workers": {
+        "SCAN s": "lists them all",
+        "SEARCH t USING AUTOMATIC COVERING INDEX (session=?) LEFT-JOIN": "of the claims held now, for people",
+    },
+    "pruned": {"SCAN claims_pruned": "takes the first row"},
+    "dependencies": {"USE TEMP B-TREE FOR ORDER BY": "the names of one task's dependencies, for people"},
+    "totals": {"SCAN claims_instance": "the sum over all instances, in stats()"},
+    **{
+        name: {
+            "SCAN claims_lane": "every lane, of which there are few",
+            "SCAN t USING INDEX claims_task_due": "an index of nothing but tasks that wait for a time of day",
+        }
+        for name in ("waiting", "waiting_in_motion", "scheduled_of_instance")
+    },
+}
+
+PLANNED = [
+    name for name, text in sorted(STATEMENTS.items()) if not _NO_PLAN.match(text) and not name.startswith(_WHOLE)
+]
+
+
+@pytest.fixture(scope="module")
+def connection(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with SqliteClaimStore(tmp_path_factory.mktemp("plan") / "jobs.db", use_c_core=False) as store:
+        yield store._db.connection
+
+
+def plan_of(connection: apsw.Connection, statement: str) -> list[str]:
+    numbered = [int(number) for number in re.findall(r"\?(\d+)", statement)]
+    bindings = [
+        apsw.carray(array("q", [1])) if f"carray(?{place})" in statement else 1
+        for place in range(1, max(numbered, default=statement.count("?")) + 1)
+    ]
+    rows = connection.execute(f"EXPLAIN QUERY PLAN {statement}", bindings, can_cache=False)
+    return [str(row[3]) for row in rows]
+
+
+def is_costly(step: str) -> bool:
+    return ("SCAN" in step and not _SMALL.match(step)) or "TEMP B-TREE" in step or "AUTOMATIC" in step
+
+
+@pytest.mark.parametrize("name", PLANNED)
+def test_a_statement_reads_no_table_as_a_whole_and_sorts_nothing(connection: Any, name: str) -> None:
+    plan = plan_of(connection, STATEMENTS[name])
+    costly = [step for step in plan if is_costly(step) and step not in ALLOWED.get(name, {})]
+    assert not costly, (
+        f"{name} does {costly}: its cost grows with the file. Give it an index it can use, or allow the step here with "
+        f"a reason.\n{STATEMENTS[name]}\n" + "\n".join(plan)
+    )
+
+
+def test_what_is_allowed_is_still_needed(connection: Any) -> None:
+    for name, steps in ALLOWED.items():
+        plan = plan_of(connection, STATEMENTS[name])
+        assert set(steps) <= set(plan), f"{name} no longer does {set(steps) - set(plan)}: allow no more than it needs"
+
+
+@pytest.mark.parametrize("name", ["scan_head", "scan_range", "claim_one", "complete_plain", "task_found", "look"])
+def test_the_claim_path_uses_the_index_of_what_can_be_claimed_or_the_row_itself(connection: Any, name: str) -> None:
+    for step in plan_of(connection, STATEMENTS[name]):
+        assert "claims_task" not in step or "USING" in step, step
+
+
+def test_every_statement_is_used_and_every_one_used_is_there() -> None:
+    folder = Path(sqlite_claims.__file__).parent
+    used = {
+        name
+        for path in folder.rglob("*.py")
+        for name in re.findall(r"\bsql\.([a-z_]+)\b(?!\()", path.read_text("utf-8"))
+    }
+    looped = {name for name in STATEMENTS if name.startswith(_WHOLE)}  # check() goes through them by this prefix
+    assert set(STATEMENTS) - looped - used == set(), "statements that nothing uses: delete them"
+    assert used - set(STATEMENTS) == set(), "names that no statement has"
