@@ -18,6 +18,7 @@ from ..errors import (
 
 _KINDS: list[tuple[tuple[type[apsw.Error], ...], type[BackendError], str]] = [
     ((apsw.BusyError, apsw.LockedError), StoreBusyError, "another writer holds the file's write lock"),
+    ((apsw.ProtocolError,), StoreBusyError, "too many others were at the file at the same moment"),
     ((apsw.FullError,), StoreFullError, "the disk is full"),
     ((apsw.NotADBError,), StoreCorruptError, "the file is not an SQLite database"),
     ((apsw.CorruptError,), StoreCorruptError, "the file is damaged"),
@@ -38,7 +39,9 @@ def translate(error: apsw.Error | OSError, path: str, system_errno: int = 0) -> 
     if isinstance(error, OSError):
         kind = StoreFullError if error.errno in DISK_FULL else StoreUnavailableError
         return kind(f"{error.filename or path}: {error.strerror or error}")
-    if isinstance(error, (apsw.IOError, apsw.CantOpenError)) and system_errno in DISK_FULL:
+    # Of the -shm that it could not extend SQLite says no more than that.
+    full = system_errno in DISK_FULL or getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE
+    if isinstance(error, (apsw.IOError, apsw.CantOpenError)) and full:
         return StoreFullError(f"{path}: the disk is full ({error})")
     for kinds, ours, meaning in _KINDS:
         if isinstance(error, kinds):

@@ -1,0 +1,119 @@
+"""SQLite's errors and the system's in our words: each has one, and none escapes."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+
+from sqlite_claims import (
+    BackendError,
+    InvalidArgumentError,
+    NewTask,
+    SqliteClaimStore,
+    StoreBusyError,
+    StoreClosedError,
+    StoreCorruptError,
+    StoreFullError,
+    StoreUnavailableError,
+)
+from sqlite_claims.storage.faults import translate
+
+
+def all_of(kind: type[Exception]) -> Iterator[type[Exception]]:
+    for derived in kind.__subclasses__():
+        yield derived
+        yield from all_of(derived)
+
+
+APSW_ERRORS = sorted(set(all_of(apsw.Error)), key=lambda kind: kind.__name__)
+OURS = {
+    apsw.BusyError: StoreBusyError,
+    apsw.LockedError: StoreBusyError,
+    apsw.ProtocolError: StoreBusyError,
+    apsw.FullError: StoreFullError,
+    apsw.CorruptError: StoreCorruptError,
+    apsw.NotADBError: StoreCorruptError,
+    apsw.CantOpenError: StoreUnavailableError,
+    apsw.PermissionsError: StoreUnavailableError,
+    apsw.ReadOnlyError: StoreUnavailableError,
+    apsw.IOError: StoreUnavailableError,
+    apsw.TooBigError: InvalidArgumentError,
+    apsw.ConnectionClosedError: StoreClosedError,
+}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqliteClaimStore]:
+    with SqliteClaimStore(tmp_path / "jobs.db", durability="process") as store:
+        store.add_instance("i", [NewTask("t")])
+        yield store
+
+
+@pytest.mark.parametrize("kind", APSW_ERRORS)
+@pytest.mark.parametrize("mode", ["write", "read", "transaction"])
+def test_whatever_sqlite_raises_becomes_ours_with_the_path_and_the_cause(
+    store: SqliteClaimStore, kind: type[Exception], mode: str
+) -> None:
+    def operation(_: Any) -> None:
+        raise kind("what SQLite says")
+
+    def call() -> None:
+        if mode == "write":
+            store._db.write(operation, False)
+        elif mode == "read":
+            store._db.read(operation)
+        else:
+            with store.transaction() as tx:
+                tx._run(operation)
+
+    with pytest.raises(BackendError, match="what SQLite says") as raised:
+        call()
+    assert type(raised.value) is OURS.get(kind, BackendError)
+    assert store.path in str(raised.value)
+    assert isinstance(raised.value.__cause__, kind)
+    assert store.add_instance("afterwards")
+
+
+@pytest.mark.parametrize(
+    ("number", "ours"),
+    [
+        (errno.ENOSPC, StoreFullError),
+        (errno.EDQUOT, StoreFullError),
+        (errno.EFBIG, StoreFullError),
+        (errno.EIO, StoreUnavailableError),
+        (0, StoreUnavailableError),
+    ],
+)
+def test_an_io_error_of_sqlites_is_told_apart_by_the_systems(number: int, ours: type[Exception]) -> None:
+    assert type(translate(apsw.IOError("disk I/O error"), "jobs.db", number)) is ours
+
+
+@pytest.mark.parametrize(
+    ("number", "ours"),
+    [(errno.ENOSPC, StoreFullError), (errno.EMFILE, StoreUnavailableError), (errno.EACCES, StoreUnavailableError)],
+)
+def test_errors_of_the_system_become_ours_and_name_the_file(
+    store: SqliteClaimStore, number: int, ours: type[Exception]
+) -> None:
+    def operation(_: Any) -> None:
+        raise OSError(number, os.strerror(number), "side-file")
+
+    with pytest.raises(ours, match=f"side-file: {os.strerror(number)}"):
+        store._db.write(operation, False)
+
+
+def test_what_is_no_fault_of_the_store_passes_through_and_is_rolled_back(store: SqliteClaimStore) -> None:
+    def operation(db: Any) -> None:
+        db.execute("UPDATE claims_instance SET definition_hash = 'changed'")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store._db.write(operation, False)
+    assert store.get_instance("i").definition_hash == ""
+    assert store.add_instance("afterwards")
