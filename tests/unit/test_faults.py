@@ -32,7 +32,7 @@ def all_of(kind: type[Exception]) -> Iterator[type[Exception]]:
 
 
 APSW_ERRORS = sorted(set(all_of(apsw.Error)), key=lambda kind: kind.__name__)
-OURS = {
+OURS: dict[type[Exception], type[BackendError]] = {
     apsw.BusyError: StoreBusyError,
     apsw.LockedError: StoreBusyError,
     apsw.ProtocolError: StoreBusyError,
@@ -55,29 +55,28 @@ def store(tmp_path: Path) -> Iterator[SqliteClaimStore]:
         yield store
 
 
-@pytest.mark.parametrize("kind", APSW_ERRORS)
 @pytest.mark.parametrize("mode", ["write", "read", "transaction"])
-def test_whatever_sqlite_raises_becomes_ours_with_the_path_and_the_cause(
-    store: SqliteClaimStore, kind: type[Exception], mode: str
-) -> None:
-    def operation(_: Any) -> None:
-        raise kind("what SQLite says")
+def test_whatever_sqlite_raises_becomes_ours_with_the_path_and_the_cause(store: SqliteClaimStore, mode: str) -> None:
+    for kind in APSW_ERRORS:
 
-    def call() -> None:
-        if mode == "write":
-            store._db.write(operation, False)
-        elif mode == "read":
-            store._db.read(operation)
-        else:
-            with store.transaction() as tx:
-                tx._run(operation)
+        def operation(_: Any, kind: type[Exception] = kind) -> None:
+            raise kind("what SQLite says")
 
-    with pytest.raises(BackendError, match="what SQLite says") as raised:
-        call()
-    assert type(raised.value) is OURS.get(kind, BackendError)
-    assert store.path in str(raised.value)
-    assert isinstance(raised.value.__cause__, kind)
-    assert store.add_instance("afterwards")
+        def call(operation: Any = operation) -> None:
+            if mode == "write":
+                store._db.write(operation, False)
+            elif mode == "read":
+                store._db.read(operation)
+            else:
+                with store.transaction() as tx:
+                    tx._run(operation)
+
+        with pytest.raises(BackendError, match="what SQLite says") as raised:
+            call()
+        assert type(raised.value) is OURS.get(kind, BackendError), kind
+        assert store.path in str(raised.value)
+        assert isinstance(raised.value.__cause__, kind)
+        assert store.add_instance(f"after-{kind.__name__}")
 
 
 @pytest.mark.parametrize(
