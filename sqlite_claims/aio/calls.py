@@ -51,7 +51,11 @@ class StoreCalls(OperationCalls):
                 yield record
 
 
+def claims_in(found: Any) -> list[TaskClaim]:
+    """The claims in what a claiming method returned."""
+    return [found] if isinstance(found, TaskClaim) else [claimed.claim for claimed in found or ()]
+
+
 def _release(on: Operations, found: Any) -> None:
-    claims = [found] if isinstance(found, TaskClaim) else [claimed.claim for claimed in found or ()]
-    if claims:
+    if claims := claims_in(found):
         on.release_tasks(claims)

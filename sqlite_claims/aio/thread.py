@@ -151,20 +151,6 @@ class StoreThread:
             raise StoreClosedError(f"{self.path}: the store was closed before the call returned, and so undid it")
         return call.outcome()
 
-    async def finish(self, call: Call[T]) -> T:
-        """Submit a call and wait until it is done, also if cancelled meanwhile; the cancellation is raised then."""
-        self.submit(call)
-        assert call.arrived is not None
-        cancelled: asyncio.CancelledError | None = None
-        while not call.arrived.done():
-            try:
-                await asyncio.wait([call.arrived])
-            except asyncio.CancelledError as error:
-                cancelled = error
-        if cancelled is not None:
-            raise cancelled
-        return call.outcome()
-
     def submit(self, call: Call[Any]) -> None:
         """Put a call into the queue. Raises ``StoreClosedError``."""
         if self._pid != os.getpid():

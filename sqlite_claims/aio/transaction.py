@@ -10,7 +10,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ..errors import BackendError, InvalidStateError, StoreClosedError
+from ..model import TaskClaim
+from ..operations import Operations
 from ..transaction import OpenTransaction
+from .calls import claims_in
 from .interface import AsyncTransaction
 from .methods import AsyncOperations
 from .thread import Call, Scope, entered
@@ -31,6 +34,7 @@ class AsyncOpenTransaction(AsyncOperations, AsyncTransaction):
         self._timeout = timeout
         self._scope = Scope()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._claims: list[TaskClaim] = []
 
     async def __aenter__(self) -> Self:
         asked = time.monotonic()
@@ -47,21 +51,44 @@ class AsyncOpenTransaction(AsyncOperations, AsyncTransaction):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        scope = self._scope
-        entered.set(tuple(other for other in entered.get() if other is not scope))
-
-        def end() -> None:
-            self._thread.end(scope, kind)
-
+        entered.set(tuple(scope for scope in entered.get() if scope is not self._scope))
         if kind is GeneratorExit:  # the loop has gone and left this behind: there is nothing to wait on
             with suppress(StoreClosedError):
-                self._thread.submit(Call(end, scopes=(scope,)))
+                self._end(kind, None)
             return
         try:
-            await self._thread.finish(Call(end, loop=asyncio.get_running_loop(), scopes=(scope,)))
+            await self._wait_for_the_end(kind)
         except BackendError:
             if kind is None:  # else the block's own exception says more
                 raise
+
+    async def _wait_for_the_end(self, kind: type[BaseException] | None) -> None:
+        """End it, whatever happens to this task meanwhile; a cancellation is raised then."""
+        loop = asyncio.get_running_loop()
+        cancelled: asyncio.CancelledError | None = None
+        end = commit = self._end(kind, loop)
+        assert end.arrived is not None
+        while not end.arrived.done():
+            try:
+                await asyncio.wait([end.arrived])
+            except asyncio.CancelledError as error:
+                cancelled = error
+                if end.decide():  # it has not begun, so nothing needs to be committed
+                    end = self._end(asyncio.CancelledError, loop)
+                    assert end.arrived is not None
+        if cancelled is None:
+            end.outcome()
+            return
+        if kind is None and end is commit and end.error is None and self._claims:
+            # Committed, and whoever was to work on these won't.
+            with suppress(StoreClosedError):
+                self._thread.submit(Call(lambda: self._thread.store().release_tasks(self._claims)))
+        raise cancelled
+
+    def _end(self, kind: type[BaseException] | None, loop: asyncio.AbstractEventLoop | None) -> Call[None]:
+        call = Call(lambda: self._thread.end(self._scope, kind), loop=loop, scopes=(self._scope,))
+        self._thread.submit(call)
+        return call
 
     async def _call(
         self, run: Callable[[OpenTransaction], T], undo: Callable[[OpenTransaction, T], object] | None = None
@@ -72,6 +99,11 @@ class AsyncOpenTransaction(AsyncOperations, AsyncTransaction):
         return await self._thread.ask(
             lambda: run(tx), within=self._scope, undo=None if undo is None else lambda result: undo(tx, result)
         )
+
+    async def _claim(self, run: Callable[[Operations], T]) -> T:
+        found = await super()._claim(run)
+        self._claims += claims_in(found)
+        return found
 
     async def execute(self, sql: str, params: Sequence[Any] | dict[str, Any] = ()) -> list[tuple[Any, ...]]:
         return await self._call(lambda tx: tx.execute(sql, params))
