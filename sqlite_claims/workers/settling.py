@@ -123,7 +123,7 @@ class Settler:
                 return operation(*args, **options)
             except TRANSIENT as error:
                 if self._gives_up():
-                    log.error("results are dropped, since the store would not take them: %s", error)  # noqa: TRY400
+                    log.error("claims are left to expire, since the store would not take what came of them: %s", error)  # noqa: TRY400
                     return None
                 log.warning("storing results failed, trying again: %s", error)
             time.sleep(pause)

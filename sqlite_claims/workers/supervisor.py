@@ -30,7 +30,7 @@ from .settling import TRANSIENT, log
 # Between the first death in a row and its replacement; doubled with each further one, up to the maximum.
 _BACK_OFF_S = 0.1
 _BACK_OFF_S_MAX = 5.0
-# Processes in a row that could not work, over all slots, after which no more are started.
+# Processes in a row that could not work, for each slot, after which no more are started.
 _FAILURES_MAX = 5
 # What a process that was told to stop has beyond its tasks' time, before it is killed.
 _GRACE_S = 2.0
@@ -225,7 +225,7 @@ class Supervisor:
 
     def _cannot_work(self, stage: str, text: str) -> None:
         self._failures += 1
-        if (stage == "handlers" and not self._ever_ready) or self._failures >= _FAILURES_MAX:
+        if (stage == "handlers" and not self._ever_ready) or self._failures >= _FAILURES_MAX * len(self._slots):
             self._error = WorkerStartError(f"worker processes die before they can work; the last one said: {text}")
             self._begin_stop("stopped", self._options.shutdown_timeout)
 
