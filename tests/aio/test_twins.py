@@ -1,0 +1,79 @@
+"""The asynchronous store has what the synchronous one has, and the generated files are what the generator makes."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from sqlite_claims import AsyncSqliteClaimStore, AsyncTaskClaimStore, SqliteClaimStore, TaskClaimStore
+from sqlite_claims.aio import AsyncOpenTransaction
+from sqlite_claims.aio import interface as async_interface
+from sqlite_claims.interface import Transaction
+from sqlite_claims.transaction import OpenTransaction
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "make_aio.py"
+# What is not a twin of the same name, and why: a property can't be awaited.
+OTHER_NAMES = {"aging_interval": "get_aging_interval"}
+MANAGERS = {"__enter__": "__aenter__", "__exit__": "__aexit__"}
+
+
+def generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_aio", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def public(kind: type) -> list[str]:
+    return [name for name in dir(kind) if not name.startswith("_")]
+
+
+@pytest.mark.parametrize("file", ["interface.py", "methods.py"])
+def test_the_generated_files_are_what_the_generator_makes(file: str) -> None:
+    (text,) = [text for path, text in generator().FILES.items() if path.name == file]
+    (path,) = [path for path in generator().FILES if path.name == file]
+    assert path.read_text("utf-8") == text(), "run `python scripts/make_aio.py`"
+
+
+PAIRS: list[tuple[type[Any], type[Any]]] = [
+    (SqliteClaimStore, AsyncSqliteClaimStore),
+    (OpenTransaction, AsyncOpenTransaction),
+    (TaskClaimStore, AsyncTaskClaimStore),
+    (Transaction, async_interface.AsyncTransaction),
+]
+
+
+@pytest.mark.parametrize(("kind", "twin"), PAIRS, ids=lambda kind: kind.__name__)
+def test_every_public_name_has_its_twin_and_none_is_without_one(kind: type, twin: type) -> None:
+    assert sorted(OTHER_NAMES.get(name, name) for name in public(kind)) == public(twin)
+    for name, other in MANAGERS.items():
+        assert hasattr(kind, name) == hasattr(twin, other)
+
+
+@pytest.mark.parametrize(("kind", "twin"), PAIRS, ids=lambda kind: kind.__name__)
+def test_twins_take_the_same_arguments_and_have_the_same_defaults(kind: type, twin: type) -> None:
+    for name in [*(name for name in public(kind) if callable(getattr(kind, name))), "__init__"]:
+        if name == "__init__" and "Open" in kind.__name__:
+            continue  # made by the stores alone
+        taken, twins = (inspect.signature(getattr(of, name)).parameters for of in (kind, twin))
+        assert [(p.name, p.kind, p.default) for p in taken.values()] == [
+            (p.name, p.kind, p.default) for p in twins.values()
+        ], name
+
+
+@pytest.mark.parametrize("twin", [twin for _, twin in PAIRS], ids=lambda kind: kind.__name__)
+def test_every_method_is_a_coroutine_apart_from_those_for_async_with_and_async_for(twin: type) -> None:
+    others = {
+        name
+        for name in public(twin)
+        if callable(getattr(twin, name)) and not inspect.iscoroutinefunction(getattr(twin, name))
+    }
+    expected = {"transaction", "list_instances", "list_tasks", "list_claims", "list_workers"}
+    assert others == expected & set(public(twin))
