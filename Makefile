@@ -44,8 +44,8 @@ format: $(FOR_CHECK) ## Bring Python and C into the project's style
 bench-smoke: $(FOR_CHECK) ## Run each benchmark once, without timing
 	$(PYTEST) benchmarks --benchmark-disable -q
 
-bench: $(FOR_CHECK) ## Time the benchmarks (give the machine to it alone)
-	$(PYTEST) benchmarks
+bench: $(FOR_CHECK) ## Take figures, beside their targets (give the machine to it alone)
+	$(PY) -m benchmarks
 
 soak: $(FOR_CHECK) ## Run the long tests
 	$(PYTEST) -m soak -o faulthandler_timeout=0
