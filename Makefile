@@ -26,8 +26,8 @@ demo: $(FOR_TEST) ## See workers share a file, and what happens when one is kill
 test: $(FOR_TEST) ## Run the tests
 	$(PYTEST) -n $(JOBS)
 
-check: lint bench-smoke demo ## Run all that CI runs
-	$(PYTEST) -n $(JOBS) -m "not soak"
+check: lint bench-smoke demo test ## Run all that CI runs
+	$(PYTEST) -m packaging
 
 lint: $(FOR_CHECK) ## Check style, types, import directions
 	$(PY) -m ruff check .
