@@ -15,7 +15,7 @@ JOBS ?= 2
 PYTEST := $(PY) -m pytest
 C_FILES := $(wildcard csrc/*.c csrc/*.h benchmarks/*.c)
 
-.PHONY: help demo test lint format check bench-smoke bench soak generate clean
+.PHONY: help demo test packaging lint format check bench-smoke bench soak generate clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,8 +26,11 @@ demo: $(FOR_TEST) ## See workers share a file, and what happens when one is kill
 test: $(FOR_TEST) ## Run the tests
 	$(PYTEST) -n $(JOBS)
 
-check: lint bench-smoke demo test ## Run all that CI runs
-	$(PYTEST) -m packaging
+packaging: $(FOR_TEST) ## Build and install the distribution, with the C core and without
+	$(PYTEST) -n $(JOBS) -m packaging
+
+# The tests come last, so that a run ends with what they say.
+check: lint bench-smoke demo packaging test ## Run all that CI runs
 
 lint: $(FOR_CHECK) ## Check style, types, import directions
 	$(PY) -m ruff check .
