@@ -14,7 +14,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
+from typing import Any
 
 from sqlite_claims.workers import TaskContext, TaskRegistry
 
@@ -52,6 +54,15 @@ def heed(task: TaskContext) -> None:
     """Ends as soon as it is told to."""
     say(f"{task.task_id} {os.getpid()}")
     task.cancelled.wait()
+
+
+@registry.task("outlast")
+def outlast(task: TaskContext) -> None:
+    """Ends once its worker has heard that it is to stop, which nothing tells a handler."""
+    say(f"{task.task_id} {os.getpid()}")
+    lane: Any = threading.current_thread()
+    while not lane._target.__self__._run.stopping:
+        time.sleep(0.01)
 
 
 @registry.task("seize")
