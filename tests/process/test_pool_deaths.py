@@ -46,11 +46,11 @@ def test_a_task_that_kills_its_process_ends_and_its_neighbours_pay_nothing(pools
 def test_a_task_past_its_time_is_killed_with_its_process_and_fails(pools: Pools, kind: str) -> None:
     """Also one that never lets another thread of its process run, and with what it has started."""
     pools.add(kind, "quick", max_attempts=1)
-    pool = WorkerPool(pools.path, "pool_handlers:registry", processes=1, task_timeout=0.2)
+    pool = WorkerPool(pools.path, "pool_handlers:registry", processes=1, task_timeout=1)
     summary = pool.run(until_idle=True)
     assert (summary.completed, summary.failed, summary.lost) == (1, 1, 0)
     info = pools.task()
-    assert (info.state, info.error, info.losses) == (TaskState.FAILED, "timed out after 0.2 s", 0)
+    assert (info.state, info.error, info.losses) == (TaskState.FAILED, "timed out after 1 s", 0)
     _, pid = pools.hear()
     eventually(lambda: is_gone(pid))
 
