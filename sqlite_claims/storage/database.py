@@ -27,7 +27,7 @@ from . import forks, schema
 from .checkpoints import RESTART_WAIT_S, Checkpointer
 from .connection import connect, patience, use_wal
 from .durability import WalSync
-from .faults import DISK_FULL, translate
+from .faults import DISK_FULL, FOREIGN, translate
 from .files import check_place, has_content
 from .guard import Guard
 from .lanes import Lanes
@@ -129,7 +129,7 @@ class Database:
             self._drop_sessions()
             if isinstance(error, apsw.CantOpenError) and not existed and system_errno not in DISK_FULL:
                 raise StoreUnavailableError(f"{self.path}: cannot be created ({error})") from error
-            if isinstance(error, (apsw.Error, OSError)):
+            if isinstance(error, FOREIGN) and not isinstance(error, BackendError):
                 raise translate(error, self.path, system_errno) from error
             raise
         self._connection = connection
@@ -333,7 +333,7 @@ class Database:
         """Roll back after an error, and raise ours where it is one of SQLite's."""
         system_errno = self.connection.system_errno
         self.undo()
-        if isinstance(error, (apsw.Error, OSError)):
+        if isinstance(error, FOREIGN) and not isinstance(error, BackendError):
             raise translate(error, self.path, system_errno) from error
 
     def undo(self) -> None:
@@ -404,7 +404,9 @@ class Database:
                 raise
             connection.execute(sql.savepoint_release)
             return result
-        except apsw.Error as error:
+        except BackendError:
+            raise
+        except FOREIGN as error:
             raise translate(error, self.path, connection.system_errno) from error
         finally:
             self._active = False

@@ -33,9 +33,14 @@ DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """Also where it is this process's limit on the size of a file that is reached."""
 
 
-def translate(error: apsw.Error | OSError, path: str, system_errno: int = 0) -> BackendError:
-    """Our error for one of SQLite's or the system's. ``system_errno`` tells a full disk where SQLite only says that
-    I/O failed."""
+FOREIGN = (apsw.Error, OSError, LookupError, ArithmeticError, ValueError, TypeError)
+"""What an operation may meet with: SQLite's errors, the system's, and those of values that no store writes."""
+
+
+def translate(error: BaseException, path: str, system_errno: int = 0) -> BackendError:
+    """Our error for one that isn't. ``system_errno`` tells a full disk where SQLite only says that I/O failed."""
+    if not isinstance(error, (apsw.Error, OSError)):
+        return StoreCorruptError(f"{path}: holds what no store writes ({type(error).__name__}: {error})")
     if isinstance(error, OSError):
         kind = StoreFullError if error.errno in DISK_FULL else StoreUnavailableError
         return kind(f"{error.filename or path}: {error.strerror or error}")

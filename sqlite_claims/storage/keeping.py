@@ -119,10 +119,18 @@ def _make_beside(target: str, like: os.stat_result) -> str:
 
 def check(db: Database) -> list[str]:
     """Everything that isn't as it should be, a sentence each."""
-    findings = [f"SQLite: {text}" for (text,) in db.rows(sql.integrity_check) if text != "ok"]
+    findings: list[str] = []
     for name, statement in sql.all().items():
-        if name.startswith("invariant_"):
-            findings += [text for (text,) in db.rows(statement)]
+        if name == "integrity_check" or name.startswith("invariant_"):
+            try:
+                found = [text for (text,) in db.rows(statement) if text != "ok"]
+            except apsw.CorruptError as error:
+                if db.in_transaction:
+                    raise
+                found = [f"{name} came no further: {error}"]
+                db.execute(sql.rollback)  # a COMMIT would say so once more
+                db.execute(sql.begin_read)
+            findings += [f"SQLite: {text}" for text in found] if name == "integrity_check" else found
     return findings + side_files(db.path) + foreign_descriptors(db.path)
 
 

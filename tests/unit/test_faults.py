@@ -107,6 +107,17 @@ def test_errors_of_the_system_become_ours_and_name_the_file(
         store._db.write(operation, False)
 
 
+@pytest.mark.parametrize("error", [KeyError(7), IndexError(), OverflowError("date value out of range"), TypeError()])
+def test_values_that_no_store_writes_mean_a_damaged_file(store: SqliteClaimStore, error: Exception) -> None:
+    def operation(_: Any) -> None:
+        raise error
+
+    with pytest.raises(StoreCorruptError, match=type(error).__name__):
+        store._db.read(operation)
+    with pytest.raises(StoreCorruptError), store.transaction() as tx:
+        tx._run(operation)
+
+
 def test_what_is_no_fault_of_the_store_passes_through_and_is_rolled_back(store: SqliteClaimStore) -> None:
     def operation(db: Any) -> None:
         db.execute("UPDATE claims_instance SET definition_hash = 'changed'")
