@@ -249,7 +249,7 @@ class SqliteClaimStore(Operations, TaskClaimStore):
 
     def list_claims(self, worker_id: str | None = None) -> Iterator[TaskClaim]:
         name = None if worker_id is None else validate.name("worker_id", worker_id)
-        return iter(self._read(reading.list_claims, name))
+        return self._pages(reading.claims_page, (), (name,), None)
 
     def list_workers(self) -> Iterator[WorkerInfo]:
         return iter(self._read(reading.workers))

@@ -96,8 +96,14 @@ def _claim(db: Database, row: tuple[Any, ...]) -> TaskClaim:
     return TaskClaim(instance_id, task_id, worker, started / 1e6, expires_at, token, ends, db.time.clock, id)
 
 
-def list_claims(db: Database, worker_id: str | None) -> list[TaskClaim]:
-    return [_claim(db, row) for row in db.rows(sql.claims) if worker_id is None or row[3] == worker_id]
+def claims_page(db: Database, after: array[int] | None, worker_id: str | None) -> tuple[list[TaskClaim], Any]:
+    """A page of the claims there are, and the rows of those to come (``None``: none). The rows are looked up once, all
+    of them; a claim that ends meanwhile is left out, one that is made meanwhile may be."""
+    rows = array("q", (id for (id,) in db.rows(sql.claims))) if after is None else after
+    if not rows:
+        return [], None
+    page = db.rows(sql.claims_page, apsw.carray(rows[:PAGE]))
+    return [_claim(db, row) for row in page if worker_id is None or row[3] == worker_id], rows[PAGE:] or None
 
 
 def get_instance(db: Database, instance_id: str) -> InstanceInfo:

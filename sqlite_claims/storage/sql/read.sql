@@ -118,13 +118,13 @@ FROM held CROSS JOIN claims_task t ON t.id = held.id CROSS JOIN claims_instance 
 WHERE i.state != 4;
 
 -- name: claims
-WITH held (id) AS (
-    SELECT id FROM claims_task WHERE lane >= 4294967296 AND next_at IS NOT NULL
-    UNION ALL SELECT id FROM claims_task WHERE lane <= -4294967296 AND next_at IS NOT NULL
-)
+SELECT id FROM claims_task WHERE lane >= 4294967296 AND next_at IS NOT NULL
+UNION ALL SELECT id FROM claims_task WHERE lane <= -4294967296 AND next_at IS NOT NULL;
+
+-- name: claims_page
 SELECT t.id, i.name, t.name, t.worker, t.started_wall, t.expires_wall, t.token, t.lease_expires
-FROM held CROSS JOIN claims_task t ON t.id = held.id CROSS JOIN claims_instance i ON i.id = t.instance
-WHERE i.state != 4;
+FROM carray(?1) c CROSS JOIN claims_task t ON t.id = c.value CROSS JOIN claims_instance i ON i.id = t.instance
+WHERE t.state = 2 AND i.state != 4;
 
 -- name: task_rows_page
 SELECT t.id, t.state, t.lane, t.id FROM claims_task t WHERE t.id > ?1 ORDER BY t.id LIMIT ?2;
