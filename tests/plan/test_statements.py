@@ -98,6 +98,7 @@ def test_every_statement_is_used_and_every_one_used_is_there() -> None:
         for path in folder.rglob("*.py")
         for name in re.findall(r"\bsql\.([a-z_]+)\b(?!\()", path.read_text("utf-8"))
     }
-    looped = {name for name in STATEMENTS if name.startswith(_WHOLE)}  # check() goes through them by this prefix
+    # check() goes through these by their names.
+    looped = {name for name in STATEMENTS if name.startswith(_WHOLE)} | {"integrity_check"}
     assert set(STATEMENTS) - looped - used == set(), "statements that nothing uses: delete them"
     assert used - set(STATEMENTS) == set(), "names that no statement has"
