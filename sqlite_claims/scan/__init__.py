@@ -43,7 +43,8 @@ def open_scanner(connection: apsw.Connection, use_c_core: bool | None, statement
         raise StoreUnavailableError(f"the C core is not installed ({core.why_missing()}); {_HOW_TO_GET_IT}")
     if use_c_core is None and not _said_so:
         _said_so = True
-        logging.getLogger("sqlite_claims").warning(
+        # Not a warning: without any set-up of logging that would stand in the standard error of every command.
+        logging.getLogger("sqlite_claims").info(
             "the C core is not installed (%s): its Python twin serves, with the same results, slower; %s",
             core.why_missing(),
             _HOW_TO_GET_IT,
