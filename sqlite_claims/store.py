@@ -129,7 +129,7 @@ class SqliteClaimStore(Operations, TaskClaimStore):
 
     def _settled(self, look: Callable[..., T | None], *args: Any) -> T:
         """A look for work, after what the passing of time has left to settle."""
-        may_settle = not self._db.read_only and not self._db.in_transaction
+        may_settle = not self._db.read_only and not self._db.has_transaction()
         found = self._read(look, *args, may_settle)
         if found is None:
             self._run(passing.settle)
@@ -288,7 +288,7 @@ class SqliteClaimStore(Operations, TaskClaimStore):
         return self._read(keeping.check)
 
     def close(self) -> None:
-        if self._db.in_transaction:
+        if self._db.has_transaction():
             raise InvalidStateError("a transaction is open: leave its with block first")
         self._db.close()
 

@@ -6,6 +6,7 @@ import contextlib
 import threading
 from collections.abc import Callable
 from os import getpid
+from threading import get_ident
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import apsw
@@ -72,6 +73,7 @@ class Database:
         self.probed_us = -(1 << 62)
         self.probe_every_us = PROBE_EVERY_US
         self.in_transaction = False  # whether a thread has `transaction()` open, and so holds the lock
+        self._holder = 0  # that thread
         self._create = create
         self._use_c_core = use_c_core
         self._lock = threading.RLock()
@@ -119,6 +121,8 @@ class Database:
             self._scanner = open_scanner(
                 connection, self._use_c_core, ScanStatements(sql.scan_head, sql.scan_range, sql.scan_instance_state)
             )
+            if not self.read_only:
+                self._sync.watch()
         except BaseException as error:
             system_errno = 0
             if connection is not None:
@@ -209,7 +213,7 @@ class Database:
         connection, self._connection = self._connection, None
         for name in ("execute", "executemany", "changes"):
             self.__dict__.pop(name, None)  # they hold on to the connection
-        self.lanes.forget()
+        self.lanes = Lanes()  # the file that is opened next may be another
         self._sync.close()
         if connection is not None:
             connection.close(True)
@@ -314,7 +318,7 @@ class Database:
         """Raise where the store's own writing methods can't be used."""
         if self.read_only:
             raise InvalidStateError(f"{self.path}: opened with read_only=True")
-        if self.in_transaction:
+        if self.has_transaction():
             raise InvalidStateError("this thread has a transaction open: call the method on its tx")
 
     def _committed(self) -> None:
@@ -360,6 +364,7 @@ class Database:
                 self.execute(sql.begin_write)
             finally:
                 self._be_patient(self.busy_timeout)
+            self._holder = get_ident()
             self.in_transaction = True
         except BaseException as error:
             try:
@@ -376,6 +381,10 @@ class Database:
             self.connection.set_busy_handler(patience(seconds))
         else:
             self._waiter.us_max = round(seconds * 1e6)
+
+    def has_transaction(self) -> bool:
+        """Whether this very thread has `transaction()` open. (Who holds the lock may just look at the flag.)"""
+        return self.in_transaction and self._holder == get_ident()
 
     def is_closed(self) -> bool:
         """Whether the store was closed, as it is in the child of a fork within the transaction."""

@@ -20,13 +20,19 @@ class WalSync:
     """Syncs one store's -wal. Of the threads that ask while a sync is under way, the next one syncs for all."""
 
     def __init__(self, path: str) -> None:
+        self._store = path
         self._path = f"{path}-wal"
         self._descriptor = -1
         self._inode = (0, 0)
+        self._expected: list[tuple[int, int]] | None = None  # the files of the open connection
         self._lock = threading.Lock()
         self._asked = itertools.count(1)
         self._begun = 0  # the newest request when the last finished sync began: it and all before it are served
         self._newest = 0
+
+    def watch(self) -> None:
+        """A connection is open now: until ``close`` its files stay the same, or somebody has removed them."""
+        self._expected = [_identity(os.stat(path)) for path in (self._store, self._path)]
 
     def sync(self) -> None:
         """Return once everything committed so far is on the disk."""
@@ -41,14 +47,16 @@ class WalSync:
 
     def _sync_now(self) -> None:
         try:
-            status = os.stat(self._path)
-            if (status.st_dev, status.st_ino) != self._inode:
+            found = [_identity(os.stat(path)) for path in (self._store, self._path)]
+            if found != (self._expected or found):
+                raise self._lost()
+            if found[1] != self._inode:
                 self._reopen()
             _sync(self._descriptor)
         except FileNotFoundError:
             self._drop()
-            if not os.path.exists(self._path.removesuffix("-wal")):
-                raise StoreUnavailableError(f"{self._path}: the store's files were removed while it was open") from None
+            if self._expected is not None or not os.path.exists(self._store):
+                raise self._lost() from None
             # The last connection was closed, which copied everything into the database and synced that.
         except OSError as error:
             self._drop()
@@ -57,21 +65,28 @@ class WalSync:
                 f"{self._path}: committed, but could not be synced, so it may not survive power loss ({error.strerror})"
             ) from error
 
+    def _lost(self) -> StoreUnavailableError:
+        return StoreUnavailableError(
+            f"{self._store}: removed or replaced, or its -wal was, while it was open: what was committed is in no file "
+            "that anybody else will find"
+        )
+
     def _reopen(self) -> None:
         self._drop()
         self._descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
-        status = os.fstat(self._descriptor)
         # A new file's name must last too. (SQLite sees to that for a -wal that it makes, unless told to sync nothing.)
         folder = os.open(os.path.dirname(self._path), os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
-        self._inode = (status.st_dev, status.st_ino)
+        self._inode = _identity(os.fstat(self._descriptor))
 
     def close(self) -> None:
-        """Let go of the descriptor, once no sync is under way; the next sync opens it anew."""
+        """Let go of the descriptor, once no sync is under way; the next sync opens it anew. To be called before the
+        connection is closed."""
         with self._lock:
+            self._expected = None
             self._drop()
 
     def _drop(self) -> None:
@@ -79,6 +94,10 @@ class WalSync:
             os.close(self._descriptor)
         self._descriptor = -1
         self._inode = (0, 0)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 if sys.platform == "darwin":
