@@ -36,7 +36,18 @@ class Lane:
         # Another lane has its place, since its handler would not end; its thread leaves when it does.
         self.replaced = False
         self.done: list[tuple[TaskClaim, Result]] = []
-        self.thread = threading.Thread(target=self._work, name=f"claims-lane-{index}", daemon=True)
+        # Not the thread's own word, which comes after it has woken who waits for its end.
+        self.alive = False
+        self._thread = threading.Thread(target=self._work, name=f"claims-lane-{index}", daemon=True)
+
+    def start(self) -> None:
+        """Raises ``RuntimeError`` where the system has no more threads."""
+        self.alive = True
+        try:
+            self._thread.start()
+        except BaseException:
+            self.alive = False
+            raise
 
     def _work(self) -> None:
         try:
@@ -46,6 +57,7 @@ class Lane:
         except BaseException as error:  # noqa: BLE001 - it ends the run, which raises it
             self._run.abort(error)
         finally:
+            self.alive = False
             self._run.wake.set()
 
     def _work_through(self, batch: list[ClaimedTask]) -> int:

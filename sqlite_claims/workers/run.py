@@ -81,7 +81,7 @@ class Run:
         with self.store.open_session(self.options.worker_id) as self._session:
             try:
                 for lane in self._lanes:
-                    lane.thread.start()
+                    lane.start()
             except RuntimeError as error:  # no more threads
                 self.abort(error)
             while not self._over():
@@ -237,7 +237,7 @@ class Run:
             lane.replaced = True
         log.warning("the handler of task %r did not return when it was cancelled", task.task_id)
         self._lanes[lane.index] = Lane(self, lane.index)
-        self._lanes[lane.index].thread.start()
+        self._lanes[lane.index].start()
 
     def _keep_claims(self, now: float) -> float:
         held = [claim for lane in self._lanes for claim in lane.held()]
@@ -328,7 +328,7 @@ class Run:
     def _over(self) -> bool:
         if not self.stopping:
             return False
-        busy = [lane for lane in self._lanes if lane.thread.is_alive()]
+        busy = [lane for lane in self._lanes if lane.alive]
         if not busy:
             return True
         for lane in busy:
