@@ -6,10 +6,11 @@ import argparse
 import dataclasses
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import layouts, machine, report, targets
+from . import layouts, machine, pairs, report, targets
 from .pairs import Figure
 from .sizes import FULL, SMOKE, Sizes
 
@@ -23,11 +24,16 @@ def main() -> None:
         "case", nargs="*", choices=[*targets.CASES, "layouts", []], help="all but layouts if none is named"
     )
     parser.add_argument("--rounds", type=int, default=FULL.rounds, help=f"at least {_ROUNDS_MIN}")
+    parser.add_argument(
+        "--cpu", action="store_true", help="take processor time, where the machine does other things too"
+    )
     parser.add_argument("--smoke", action="store_true", help="with tiny sizes, only to see it run")
     parser.add_argument("--no-write", action="store_true", help="keep no results")
     asked = parser.parse_args()
     sizes = SMOKE if asked.smoke else dataclasses.replace(FULL, rounds=max(asked.rounds, _ROUNDS_MIN))
-    facts = machine.facts(Path(tempfile.gettempdir()))
+    if asked.cpu:
+        pairs.clock = time.process_time
+    facts = {"clock": "processor" if asked.cpu else "wall"} | machine.facts(Path(tempfile.gettempdir()))
     for name, value in facts.items():
         print(f"{name}: {value}")
     print()
@@ -36,7 +42,7 @@ def main() -> None:
         print(report.line(figure), flush=True)
         figures.append(figure)
     facts["load_after"] = round(os.getloadavg()[0], 2)
-    facts["case"] = "-".join(asked.case) or "targets"
+    facts["case"] = "-".join(asked.case or ["targets"]) + "-cpu" * asked.cpu
     if not (asked.no_write or asked.smoke):
         print(f"\nkept in {report.write(facts, figures)}")
 

@@ -296,8 +296,8 @@ def figures(sizes: Sizes) -> Iterator[Figure]:
 
 def _cycles(sizes: Sizes, folder: Path) -> Iterator[Figure]:
     layouts = {layout.name: layout for pair in COMPARED for layout in pair}
-    counts = {name: max(sizes.cycles // (30 if layout.output == HUGE else 3), 1) for name, layout in layouts.items()}
-    turns = sizes.rounds * 3
+    counts = {name: max(sizes.cycles // (30 if layout.output == HUGE else 2), 1) for name, layout in layouts.items()}
+    turns = sizes.rounds * 2
     with ExitStack() as stack:
         trials = {
             name: stack.enter_context(closing(Trial(layout, folder, counts[name] * (turns + 2) + 1)))

@@ -31,9 +31,9 @@ FULL = Sizes(
     lanes=200,
     batch=50,
     added=20_000,
-    looks=1_000,
-    cycles=3_000,
-    rounds=7,
+    looks=300,
+    cycles=1_000,
+    rounds=15,
 )
 SMOKE = Sizes(
     few=20, many=30, most=40, ineligible=30, not_yet=20, lanes=5, batch=5, added=20, looks=2, cycles=10, rounds=1
