@@ -84,8 +84,7 @@ def test_killed_workers_lose_nothing_that_was_acknowledged_and_nothing_is_left_u
     for generation in range(12):
         child = start(MORTAL, path, f"w{generation}")
         child.says("ready")
-        for _ in range(chance.randrange(1, 20)):
-            acknowledged.append((child.says("did")[0], f"w{generation}"))
+        acknowledged += [(child.says("did")[0], f"w{generation}") for _ in range(chance.randrange(1, 20))]
         child.kill()  # somewhere in its next claims and completions
     heir = start(MORTAL, path, "heir")
     heir.says("ready")
