@@ -158,7 +158,7 @@ def foreign_descriptors(path: str) -> list[str]:
 
 def side_files(path: str) -> list[str]:
     """What the files beside the database tell."""
-    findings = []
+    findings: list[str] = []
     mode = os.stat(path).st_mode & 0o777
     for suffix in ("-wal", "-shm", "-sessions"):
         try:
