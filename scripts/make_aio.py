@@ -2,7 +2,7 @@
 
 ``sqlite_claims/aio/interface.py`` has the Protocols of ``sqlite_claims/interface.py`` with coroutines, and
 ``sqlite_claims/aio/methods.py`` the methods of ``SqliteClaimStore`` and its transactions, each one call on the store's
-thread. A test compares the files with what this makes; ``python scripts/make_aio.py`` writes them.
+thread. A test compares the files with what this makes; ``make generate`` writes them.
 """
 
 from __future__ import annotations

@@ -187,14 +187,15 @@ async def test_cancelling_while_it_begins_leaves_none_open(
         assert await store.add_instance("i")
 
 
-async def held_at_its_end(store: AsyncSqliteClaimStore, claims: list[Any]) -> tuple[Hold, asyncio.Task[None]]:
+async def held_at_its_end(store: AsyncSqliteClaimStore) -> tuple[Hold, asyncio.Task[None]]:
     """A transaction that has claimed and is about to be committed, with its thread held before that."""
     hold = Hold()
     leaving = asyncio.Event()
 
     async def block() -> None:
         async with store.transaction() as tx:
-            claims.append(await tx.claim_task("i", "t", "w", None))
+            await tx.claim_task("i", "t", "w", None)
+            await tx.add_instance("mine")
             holding = asyncio.create_task(tx.claim_available_tasks("w", tags=hold))
             await soon(hold.started)
             holding.add_done_callback(lambda done: done.exception())
@@ -210,7 +211,7 @@ async def held_at_its_end(store: AsyncSqliteClaimStore, claims: list[Any]) -> tu
 async def test_cancelling_before_the_commit_has_begun_rolls_back(path: str, options: dict[str, Any]) -> None:
     async with AsyncSqliteClaimStore(path, **options) as store:
         await store.add_instance("i", [NewTask("t")])
-        hold, task = await held_at_its_end(store, [])
+        hold, task = await held_at_its_end(store)
         for _ in range(3):  # once for each that somebody might think of
             task.cancel()
             await asyncio.sleep(0)
@@ -218,6 +219,7 @@ async def test_cancelling_before_the_commit_has_begun_rolls_back(path: str, opti
         hold.go.set()
         with pytest.raises(asyncio.CancelledError):
             await task
+        assert await names(store) == ["i"]
         assert (await store.get_task("i", "t")).attempts == 0
 
 

@@ -39,7 +39,7 @@ def public(kind: type) -> list[str]:
 def test_the_generated_files_are_what_the_generator_makes(file: str) -> None:
     (text,) = [text for path, text in generator().FILES.items() if path.name == file]
     (path,) = [path for path in generator().FILES if path.name == file]
-    assert path.read_text("utf-8") == text(), "run `python scripts/make_aio.py`"
+    assert path.read_text("utf-8") == text(), "run `make generate`"
 
 
 PAIRS: list[tuple[type[Any], type[Any]]] = [

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sqlite_claims import NewTask, RetryPolicy, SqliteClaimStore, StoreCorruptError
+from sqlite_claims.scan import core_available
 from sqlite_claims.storage.database import Database
 
 from ..process.children import Start
@@ -38,6 +39,7 @@ def sound(tmp_path: Path) -> Path:
     return path
 
 
+CORES = ["core", "twin"] if core_available() else ["twin"]
 # Damages copies of a store, one a seed, uses them in every way, and tells what came of it.
 USE_DAMAGED = """
 import json, random, shutil
@@ -118,7 +120,7 @@ def outcomes(start: Start, path: Path, seeds: range, core: str) -> Counter[str]:
     return total
 
 
-@pytest.mark.parametrize("core", ["core", "twin"])
+@pytest.mark.parametrize("core", CORES)
 def test_a_damaged_store_raises_our_errors_alone_and_crashes_nobody(start: Start, sound: Path, core: str) -> None:
     total = outcomes(start, sound, range(45), core)
     assert total["StoreCorruptError"] > 50
@@ -126,7 +128,7 @@ def test_a_damaged_store_raises_our_errors_alone_and_crashes_nobody(start: Start
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("core", ["core", "twin"])
+@pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("part", range(10))
 def test_stores_damaged_in_a_thousand_ways_raise_our_errors_alone(
     start: Start, sound: Path, core: str, part: int

@@ -22,7 +22,7 @@ BUILT_FROM = ["pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE
 USE = """
 import logging, sys
 from sqlite_claims import NewTask, SqliteClaimStore, StoreUnavailableError, scan
-logging.basicConfig(format="%(levelname)s %(name)s %(message)s")
+logging.basicConfig(format="%(levelname)s %(name)s %(message)s", level=logging.INFO)
 for number in range(2):
     with SqliteClaimStore(f"{sys.argv[1]}/{number}.db") as store:
         store.add_instance("i", [NewTask("t")])
@@ -160,7 +160,7 @@ def test_without_a_compiler_the_twin_serves_and_says_so(
     assert wheel.name.endswith("-py3-none-any.whl")
     install(python, wheel)
     printed = use(python, tmp_path)
-    assert printed.count("WARNING sqlite_claims the C core is not installed") == 1
+    assert printed.count("INFO sqlite_claims the C core is not installed") == 1
     assert "refused: the C core is not installed" in printed
     assert printed.splitlines()[-1].startswith("twin ")
 
