@@ -110,6 +110,9 @@ class Database:
                 use_wal(connection, self.path, self.busy_timeout)
                 if stale:
                     schema.migrate(connection, self.time.clock)
+                if schema.forget_statistics(connection):
+                    connection.close(True)
+                    connection = connect(self.path, create=False, read_only=False, busy_timeout=self.busy_timeout)
             if self.sessions is None:
                 self.sessions = SessionFile(self.path, read_only=self.read_only)
             if not self.time.load(connection) and not self.read_only:

@@ -45,6 +45,19 @@ def check(connection: apsw.Connection, path: str, *, create: bool, read_only: bo
     return version < VERSION
 
 
+def forget_statistics(connection: apsw.Connection) -> bool:
+    """Drop what an ANALYZE of the application's has noted of our tables: of a store that was small then it makes plans
+    that scan, and keeps them however large the store grows. Returns whether this connection has read any."""
+    tables = [name for (name,) in connection.execute(sql.statistics_tables).fetchall()]
+    if not tables or not connection.execute(sql.statistics).fetchall()[0][0]:
+        return False
+    with contextlib.suppress(apsw.BusyError):  # left to who opens the file next
+        connection.execute(sql.drop_statistics)
+        if "sqlite_stat4" in tables:
+            connection.execute(sql.drop_samples)
+    return True
+
+
 def migrate(connection: apsw.Connection, clock: Clock, scripts: list[tuple[int, str]] | None = None) -> None:
     """Bring the file to the newest version, each step in a transaction of its own. Two processes may race here."""
     for version, script in migrations() if scripts is None else scripts:

@@ -36,6 +36,19 @@ SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'claims_meta'
 -- name: schema_version
 SELECT schema_version FROM claims_meta WHERE id = 1;
 
+-- What ANALYZE makes; sqlite_stat1 is there if any is.
+-- name: statistics_tables
+SELECT name FROM sqlite_schema WHERE type = 'table' AND name IN ('sqlite_stat1', 'sqlite_stat4');
+
+-- name: statistics
+SELECT count(*) FROM sqlite_stat1 WHERE tbl GLOB 'claims_*';
+
+-- name: drop_statistics
+DELETE FROM sqlite_stat1 WHERE tbl GLOB 'claims_*';
+
+-- name: drop_samples
+DELETE FROM sqlite_stat4 WHERE tbl GLOB 'claims_*';
+
 -- name: set_schema_version
 UPDATE claims_meta SET schema_version = ? WHERE id = 1;
 
