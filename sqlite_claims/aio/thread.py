@@ -211,6 +211,8 @@ class StoreThread:
         while not self._closed:
             call = self._next()
             if call is None:
+                if self._open is not None:
+                    self.end(self._open, GeneratorExit)
                 self.close()
             elif call.decide():
                 self._perform(call)

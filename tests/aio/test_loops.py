@@ -160,6 +160,19 @@ async def test_a_store_that_nobody_refers_to_any_more_ends_its_thread(path: str,
 
 
 @on_a_loop
+async def test_a_transaction_that_nobody_refers_to_any_more_is_rolled_back(path: str, options: dict[str, Any]) -> None:
+    tx = await AsyncSqliteClaimStore(path, **options).transaction(timeout=600).__aenter__()
+    await tx.add_instance("i")
+    (thread,) = of_stores()
+    del tx
+    gc.collect()
+    thread.join(30)
+    assert not thread.is_alive()
+    async with AsyncSqliteClaimStore(path, **options) as store:
+        assert await store.add_instance("i") is True
+
+
+@on_a_loop
 async def test_what_a_store_handed_out_keeps_it_alive(path: str, options: dict[str, Any]) -> None:
     async with AsyncSqliteClaimStore(path, **options).transaction() as tx:
         gc.collect()
