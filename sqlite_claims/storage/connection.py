@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+import weakref
 from collections.abc import Callable
 
 import apsw
@@ -20,6 +21,9 @@ WAL_BYTES_MAX = 64 << 20
 # More than the statements there are, so that none is ever prepared twice.
 _STATEMENT_CACHE = 256
 
+_open: dict[str, weakref.WeakSet[apsw.Connection]] = {}
+_most: dict[str, int] = {}  # connections at once, since there was none
+
 
 def connect(path: str, *, create: bool, read_only: bool, busy_timeout: float) -> apsw.Connection:
     """Open a connection by the policy. Writes nothing; raises apsw's errors."""
@@ -27,7 +31,7 @@ def connect(path: str, *, create: bool, read_only: bool, busy_timeout: float) ->
         flags = apsw.SQLITE_OPEN_READONLY
     else:
         flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if create else 0)
-    connection = apsw.Connection(path, flags=flags, statementcachesize=_STATEMENT_CACHE)
+    connection = _counted(path, apsw.Connection(path, flags=flags, statementcachesize=_STATEMENT_CACHE))
     try:
         connection.set_busy_handler(patience(busy_timeout))
         # Without it SQLite re-plans cached statements when their bindings change: 10 to 23 µs a call instead of 2.
@@ -48,9 +52,26 @@ def connect(path: str, *, create: bool, read_only: bool, busy_timeout: float) ->
 def connect_to_file_alone(path: str) -> apsw.Connection:
     """Open for reading what stands in the file itself, without locks and whatever its -wal holds. (The descriptor is
     SQLite's own all the same, so that closing it drops no lock of other connections.)"""
+    quoted = path
     for char in "%?#":
-        path = path.replace(char, f"%{ord(char):02x}")
-    return apsw.Connection(f"file:{path}?immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+        quoted = quoted.replace(char, f"%{ord(char):02x}")
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    return _counted(path, apsw.Connection(f"file:{quoted}?immutable=1", flags=flags))
+
+
+def _counted(path: str, connection: apsw.Connection) -> apsw.Connection:
+    others = _open.setdefault(path, weakref.WeakSet())
+    if not others:
+        _most.pop(path, None)
+    others.add(connection)
+    _most[path] = max(_most.get(path, 0), len(others))
+    return connection
+
+
+def descriptors_max(path: str) -> int:
+    """How many descriptors of the file SQLite may have for our connections in this process. It keeps those of closed
+    ones, for closing them would drop its locks, until the last is closed, and uses them again before it opens more."""
+    return _most.get(path, 0)
 
 
 def patience(seconds: float) -> Callable[[int], bool]:

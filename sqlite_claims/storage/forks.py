@@ -49,12 +49,6 @@ def register(store: Forkable) -> None:
         _stores.add(store)
 
 
-def open_stores(path: str) -> int:
-    """How many open stores of this process are on the file."""
-    with _registry_lock:
-        return sum(store.path == path for store in _stores)
-
-
 def guard(path: str) -> None:
     """Raise where this process must not touch the file."""
     if os.getpid() != pid:

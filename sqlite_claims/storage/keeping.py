@@ -11,7 +11,7 @@ from array import array
 import apsw
 
 from ..errors import AlreadyExistsError, InvalidArgumentError, InvalidStateError, StoreUnavailableError
-from . import forks
+from .connection import descriptors_max
 from .database import Database
 from .faults import translate
 from .statements import sql
@@ -147,7 +147,7 @@ def foreign_descriptors(path: str) -> list[str]:
         except OSError:
             continue
         number += (status.st_dev, status.st_ino) == (own.st_dev, own.st_ino)
-    if number <= forks.open_stores(path):
+    if number <= descriptors_max(path):
         return []
     finding = (
         f"{path}: this process has {number} descriptors of it, more than its stores need: if the standard library's "
@@ -160,7 +160,7 @@ def side_files(path: str) -> list[str]:
     """What the files beside the database tell."""
     findings: list[str] = []
     mode = os.stat(path).st_mode & 0o777
-    for suffix in ("-wal", "-shm", "-sessions"):
+    for suffix in ("-wal", "-shm", "-sessions", "-bell"):
         try:
             own = os.stat(path + suffix).st_mode & 0o777
         except FileNotFoundError:
