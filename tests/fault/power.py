@@ -53,7 +53,7 @@ def record(recorder: Path, folder: Path, program: str, *args: object) -> list[Re
     busy machine), and tells nothing about the store: the program is run anew.
     """
     for attempt in range(3):
-        records = _record(recorder, folder / str(attempt), program, *args)
+        records = _record(recorder, folder / f"recording-{attempt}", program, *args)
         created = {each.inode for each in records if each.kind == "c"}
         if all(each.inode in created for each in records if each.kind in "wt" and each.name != ACKNOWLEDGED):
             return records
