@@ -68,10 +68,10 @@ class Checkpointer:
         except (apsw.Error, OSError) as error:
             # A full disk, say. Commits go on; the next long -wal starts another thread.
             self.last_error = error
-            self._thread = None
         finally:
             if connection is not None:
                 connection.close(True)
+            self._thread = None
 
     def _checkpoint(self, connection: apsw.Connection) -> None:
         try:
@@ -82,11 +82,13 @@ class Checkpointer:
             pass  # a long reader: the next one tries again
 
     def close(self, wait: float | None = None) -> bool:
-        """End the thread and its connection. ``False`` where that was not done after ``wait`` seconds."""
+        """End the thread and its connection. ``False`` where it was not done after ``wait`` seconds, and goes on."""
         thread = self._thread
         self._stop = True
         self._wake.set()
         if thread is not None and thread is not threading.current_thread():
             thread.join(wait)
-            return not thread.is_alive()
+            if thread.is_alive():
+                self._stop = False
+                return False
         return True
