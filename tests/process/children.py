@@ -91,8 +91,13 @@ class Child:
 
     def kill(self) -> None:
         """End it the hard way, and wait until it is gone."""
-        self._process.kill()
+        self.cut_off()
         self.wait()
+
+    def cut_off(self) -> None:
+        """The same; what it has said can still be heard."""
+        self._process.kill()
+        self._process.wait(PATIENCE)
 
     def wait(self) -> int:
         """How it ended, once it has."""
