@@ -47,22 +47,9 @@ def build_recorder(folder: Path) -> Path | None:
 
 
 def record(recorder: Path, folder: Path, program: str, *args: object) -> list[Record]:
-    """Run a Python program on an empty folder and tell what it did there.
-
-    A log that has writes to a file whose creation it lacks is the recorder's fault (seen once in dozens of runs, on a
-    busy machine), and tells nothing about the store: the program is run anew.
-    """
-    for attempt in range(3):
-        records = _record(recorder, folder / f"recording-{attempt}", program, *args)
-        created = {each.inode for each in records if each.kind == "c"}
-        if all(each.inode in created for each in records if each.kind in "wt" and each.name != ACKNOWLEDGED):
-            return records
-    raise AssertionError("the recorder missed the creation of a file three times")
-
-
-def _record(recorder: Path, folder: Path, program: str, *args: object) -> list[Record]:
+    """Run a Python program on an empty folder and tell what it did there."""
     disk, log = folder / "disk", folder / "log"
-    disk.mkdir(parents=True)
+    disk.mkdir()
     environment = os.environ | {"LD_PRELOAD": str(recorder), "RECORD_FOLDER": str(disk), "RECORD_LOG": str(log)}
     subprocess.run([sys.executable, "-c", dedent(program), disk, *map(str, args)], env=environment, check=True)
     data = log.read_bytes()

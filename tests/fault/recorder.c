@@ -9,10 +9,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -28,7 +30,8 @@ struct record {
   int64_t data_len; /* what was written, or the new name */
 };
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+/* Shared with forked children, so that what is done and its record are one step for all. */
+static pthread_mutex_t *lock;
 static const char *folder;
 static size_t folder_len;
 static int record_fd = -1;
@@ -39,6 +42,12 @@ static char *names[DESCRIPTORS_MAX];
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
 __attribute__((constructor)) static void start(void) {
+  pthread_mutexattr_t shared;
+  pthread_mutexattr_init(&shared);
+  pthread_mutexattr_setpshared(&shared, PTHREAD_PROCESS_SHARED);
+  lock = mmap(NULL, sizeof *lock, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (lock == MAP_FAILED) abort();
+  pthread_mutex_init(lock, &shared);
   folder = getenv("RECORD_FOLDER");
   folder_len = folder ? strlen(folder) : 0;
   if (folder) record_fd = REAL(open)(getenv("RECORD_LOG"), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -68,7 +77,7 @@ static int64_t inode_of(int fd) {
 static int opened(const char *path, int flags, mode_t mode) {
   const char *name = inside(path);
   if (!name) return REAL(open)(path, flags, mode);
-  pthread_mutex_lock(&lock);
+  pthread_mutex_lock(lock);
   int fresh = (flags & O_CREAT) && access(path, F_OK) != 0;
   int fd = REAL(open)(path, flags, mode);
   if (fd >= 0 && fd < DESCRIPTORS_MAX) {
@@ -76,7 +85,7 @@ static int opened(const char *path, int flags, mode_t mode) {
     if (fresh) note('c', inode_of(fd), 0, name, "", 0);
     if (!fresh && (flags & O_TRUNC)) note('t', inode_of(fd), 0, name, "", 0);
   }
-  pthread_mutex_unlock(&lock);
+  pthread_mutex_unlock(lock);
   return fd;
 }
 
@@ -104,21 +113,20 @@ OPEN_AT(openat)
 OPEN_AT(openat64)
 
 int close(int fd) {
-  pthread_mutex_lock(&lock);
-  if (name_of(fd)) {
-    free(names[fd]);
-    names[fd] = NULL;
-  }
+  if (!name_of(fd)) return REAL(close)(fd);
+  pthread_mutex_lock(lock);
+  free(names[fd]);
+  names[fd] = NULL;
   int result = REAL(close)(fd);
-  pthread_mutex_unlock(&lock);
+  pthread_mutex_unlock(lock);
   return result;
 }
 
 static ssize_t written(int fd, const void *data, size_t length, off_t offset) {
-  pthread_mutex_lock(&lock);
+  pthread_mutex_lock(lock);
   ssize_t result = REAL(pwrite)(fd, data, length, offset);
   if (result > 0) note('w', inode_of(fd), offset, name_of(fd), data, (size_t)result);
-  pthread_mutex_unlock(&lock);
+  pthread_mutex_unlock(lock);
   return result;
 }
 
@@ -138,10 +146,10 @@ ssize_t write(int fd, const void *data, size_t length) {
 
 int ftruncate(int fd, off_t length) {
   if (!name_of(fd)) return REAL(ftruncate)(fd, length);
-  pthread_mutex_lock(&lock);
+  pthread_mutex_lock(lock);
   int result = REAL(ftruncate)(fd, length);
   if (result == 0) note('t', inode_of(fd), length, name_of(fd), "", 0);
-  pthread_mutex_unlock(&lock);
+  pthread_mutex_unlock(lock);
   return result;
 }
 
@@ -150,33 +158,33 @@ int ftruncate64(int fd, off_t length) { return ftruncate(fd, length); }
 int unlink(const char *path) {
   const char *name = inside(path);
   if (!name) return REAL(unlink)(path);
-  pthread_mutex_lock(&lock);
+  pthread_mutex_lock(lock);
   int result = REAL(unlink)(path);
   if (result == 0) note('u', 0, 0, name, "", 0);
-  pthread_mutex_unlock(&lock);
+  pthread_mutex_unlock(lock);
   return result;
 }
 
 int rename(const char *from, const char *to) {
   const char *name = inside(from), *new_name = inside(to);
   if (!name || !new_name) return REAL(rename)(from, to);
-  pthread_mutex_lock(&lock);
+  pthread_mutex_lock(lock);
   int result = REAL(rename)(from, to);
   if (result == 0) note('r', 0, 0, name, new_name, strlen(new_name));
-  pthread_mutex_unlock(&lock);
+  pthread_mutex_unlock(lock);
   return result;
 }
 
 static int synced(int fd) {
-  pthread_mutex_lock(&lock);
+  pthread_mutex_lock(lock);
   int64_t number = ++syncs + ((int64_t)getpid() << 32);
   note('b', inode_of(fd), number, name_of(fd), "", 0);
-  pthread_mutex_unlock(&lock);
+  pthread_mutex_unlock(lock);
   /* Time for others to get in between. */
   sched_yield();
-  pthread_mutex_lock(&lock);
+  pthread_mutex_lock(lock);
   note('e', inode_of(fd), number, name_of(fd), "", 0);
-  pthread_mutex_unlock(&lock);
+  pthread_mutex_unlock(lock);
   return 0;
 }
 
