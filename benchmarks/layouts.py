@@ -147,13 +147,9 @@ LARGE = 4096
 HUGE = 256 * 1024
 
 
-def _group(base: Layout, *others: Layout) -> list[tuple[Layout, Layout]]:
-    return [(base, other) for other in others]
-
-
-# Each with what it is compared with.
+# The first of each is what the others are compared with.
 COMPARED = [
-    *_group(
+    [
         PRESENT,
         *(Layout(f"page_size {size}", page_size=size) for size in (1024, 4096, 8192)),
         Layout("no auto_vacuum", auto_vacuum="none"),
@@ -162,14 +158,17 @@ COMPARED = [
         Layout("input of 64 bytes in the row", schema=_DATA_COLUMN, statements=_IN_ROW, in_row=True),
         NO_COUNTER,
         OPEN_INDEX,
-    ),
-    *_group(
+    ],
+    [
         Layout("present, 4 KiB of input", payload=LARGE),
         Layout("input of 4 KiB in the row", payload=LARGE, schema=_DATA_COLUMN, statements=_IN_ROW, in_row=True),
-    ),
-    *_group(
-        Layout("present, 256 KiB of output", payload=64, output=HUGE),
-        Layout("page_size 4096, 256 KiB of output", payload=64, output=HUGE, page_size=4096),
+    ],
+    *(
+        [
+            Layout(f"present, {name} of output", output=size),
+            *(Layout(f"page_size {pages}, {name} of output", output=size, page_size=pages) for pages in (1024, 4096)),
+        ]
+        for name, size in (("4 KiB", LARGE), ("256 KiB", HUGE))
     ),
 ]
 # Those whose scan depends on what is claimed.
@@ -290,26 +289,26 @@ class Trial:
 def figures(sizes: Sizes) -> Iterator[Figure]:
     """Cycles a second of each layout, of those of the one it is compared with; what each writes; and scans."""
     with tempfile.TemporaryDirectory(prefix="sqlite-claims-bench-") as folder:
-        yield from _cycles(sizes, Path(folder))
+        for layouts in COMPARED:
+            yield from _cycles(layouts, sizes, Path(folder))
         yield from _scans(sizes, Path(folder))
 
 
-def _cycles(sizes: Sizes, folder: Path) -> Iterator[Figure]:
-    layouts = {layout.name: layout for pair in COMPARED for layout in pair}
-    counts = {name: max(sizes.cycles // (30 if layout.output == HUGE else 2), 1) for name, layout in layouts.items()}
+def _cycles(layouts: list[Layout], sizes: Sizes, folder: Path) -> Iterator[Figure]:
+    count = max(sizes.cycles // (30 if layouts[0].output == HUGE else 2), 1)
     turns = sizes.rounds * 2
     with ExitStack() as stack:
         trials = {
-            name: stack.enter_context(closing(Trial(layout, folder, counts[name] * (turns + 2) + 1)))
-            for name, layout in layouts.items()
+            layout.name: stack.enter_context(closing(Trial(layout, folder, count * (turns + 2) + 1)))
+            for layout in layouts
         }
-        taken = interleaved({name: repeated(trial.cycle, counts[name]) for name, trial in trials.items()}, turns)
-        for base, layout in COMPARED:
-            ours, other = taken[layout.name], taken[base.name]
-            detail = {"other": base.name, **microseconds({"ours": ours, "other": other})}
-            yield figure(f"{layout.name}: cycles/s", ratios(ours, other, rate=True), "x", detail=detail)
+        taken = interleaved({name: repeated(trial.cycle, count) for name, trial in trials.items()}, turns)
+        base, *others = trials
+        for name in others:
+            detail = {"other": base, **microseconds({"ours": taken[name], "other": taken[base]})}
+            yield figure(f"{name}: cycles/s", ratios(taken[name], taken[base], rate=True), "x", detail=detail)
         for name, trial in trials.items():
-            yield figure(f"{name}: frames/cycle", [trial.frames_per_cycle(counts[name])], "")
+            yield figure(f"{name}: frames/cycle", [trial.frames_per_cycle(count)], "")
 
 
 def _scans(sizes: Sizes, folder: Path) -> Iterator[Figure]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import statistics
 import time
 from collections.abc import Callable
@@ -73,11 +74,12 @@ def figure(
 
 
 def interleaved(rounds: dict[str, Round], count: int) -> dict[str, list[float]]:
-    """Run each of the rounds in turn, ``count`` times, after one turn that doesn't count."""
+    """Run each of the rounds in turn, ``count`` times, after one turn that doesn't count. The order changes from turn
+    to turn: what follows upon one that writes much to the disk is slowed by it."""
     taken: dict[str, list[float]] = {name: [] for name in rounds}
     for turn in range(count + 1):
-        for name, round in rounds.items():
-            seconds = round()
+        for name in random.Random(turn).sample(list(rounds), len(rounds)):
+            seconds = rounds[name]()
             if turn > 0:
                 taken[name].append(seconds)
     return taken
