@@ -248,15 +248,24 @@ def test_a_claim_that_was_given_back_was_no_attempt(store: Any, offered: Offered
     assert offered("w") == ["b", "a"]
 
 
-@pytest.mark.parametrize("taken_over", [False, True])
+@pytest.mark.parametrize("how", ["expired", "taken over", "worker died", "rebooted"])
 def test_an_attempt_that_was_lost_did_not_fail_on_anybody(
-    store: Any, clock: ManualClock, offered: Offered, taken_over: bool
+    bench: Any, clock: ManualClock, offered: Offered, how: str
 ) -> None:
+    store = bench.store
     store.add_instance("i", [NewTask("a", priority=1), NewTask("b", priority=2)])
     _fail(store, "a", "w")
-    store.claim_task("i", "a", "v", 10)
-    clock.advance(10)
-    if taken_over:
+    assert offered("w") == ["b", "a"]
+    session = store.open_session("v")
+    store.claim_task("i", "a", "v", 10, session=session)
+    if how == "rebooted":
+        bench.kill(session)
+        bench.reboot()
+    elif how == "worker died":
+        bench.kill(session)
+    else:
+        clock.advance(10)
+    if how == "taken over":
         store.release_task(store.claim_task("i", "a", "v", 10))
     assert offered("w") == ["a", "b"]
 
