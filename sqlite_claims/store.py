@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar
 
 from . import validate
-from .errors import BackendError, InvalidArgumentError, InvalidStateError
+from .errors import BackendError, InvalidArgumentError, InvalidStateError, StoreBusyError, StoreFullError
 from .explain import explain
 from .interface import TaskClaimStore
 from .lease.clock import SYSTEM_CLOCK, Clock
@@ -183,11 +183,14 @@ class SqliteClaimStore(Operations, TaskClaimStore):
         self._in_steps(signals.step)
 
     def _in_steps(self, step: Callable[[Database], bool]) -> None:
-        while True:
-            began = time.monotonic()
-            if not self._run(step):
-                return
-            time.sleep(min(time.monotonic() - began, _PAUSE_S_MAX))
+        # What the caller asked for has taken effect, so this is no place to fail for want of the writer or of room: the
+        # steps that are left are taken by whoever looks for work, or prunes, next.
+        with contextlib.suppress(StoreBusyError, StoreFullError):
+            while True:
+                began = time.monotonic()
+                if not self._run(step):
+                    return
+                time.sleep(min(time.monotonic() - began, _PAUSE_S_MAX))
 
     # -- reading
 
@@ -271,10 +274,15 @@ class SqliteClaimStore(Operations, TaskClaimStore):
         before = self._wall() - validate.duration_us("older_than", older_than)
         limit = validate.limit(limit)
         self._db.refuse_writes()
-        pruned = sum(
-            self._run(keeping.prune_instance, *candidate, durable=True)
-            for candidate in self._read(keeping.candidates, before, limit)
-        )
+        pruned = 0
+        for candidate in self._read(keeping.candidates, before, limit):
+            try:
+                # Without waiting for the disk: what the power takes back is there to be pruned again.
+                pruned += self._run(keeping.prune_instance, *candidate)
+            except (StoreBusyError, StoreFullError):
+                if not pruned:
+                    raise
+                break
         self._in_steps(keeping.remove_step)
         if pruned:
             self._in_steps(keeping.shrink_step)

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from sqlite_claims import NewTask, SqliteClaimStore, StoreBusyError
+from sqlite_claims import InstanceState, NewTask, SqliteClaimStore, StoreBusyError, StoreFullError
+from sqlite_claims.storage import keeping, signals
 
 from ..process.children import Child, Start
 
@@ -131,3 +132,40 @@ def test_threads_that_wait_for_each_others_transaction_give_up_too(store: Sqlite
         leave.set()
         thread.join()
     assert store.get_instance("theirs")
+
+
+@pytest.mark.parametrize("error", [StoreBusyError, StoreFullError])
+@pytest.mark.parametrize(("signal", "state"), [("pause", InstanceState.PAUSED), ("cancel", InstanceState.CANCELLED)])
+def test_a_signal_that_has_taken_effect_does_not_fail_for_the_steps_that_follow(
+    store: SqliteClaimStore, monkeypatch: pytest.MonkeyPatch, error: type[Exception], signal: str, state: InstanceState
+) -> None:
+    def no_step(_: object) -> bool:
+        raise error("not now")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(signals, "step", no_step)
+        getattr(store, f"{signal}_instance")("i")
+    assert store.get_instance("i").state is state
+    assert store.find_available_tasks("w", 5) == []
+    assert store.check() == []
+
+
+def test_a_pruning_that_comes_to_a_busy_writer_tells_how_many_it_has_pruned(
+    store: SqliteClaimStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        store.add_instance(f"old{number}")
+        store.cancel_instance(f"old{number}")
+    calls = []
+
+    def prune(db: Any, *candidate: Any, prune: Any = keeping.prune_instance) -> bool:
+        calls.append(candidate)
+        if len(calls) == 3:
+            raise StoreBusyError("not now")
+        return bool(prune(db, *candidate))
+
+    monkeypatch.setattr(keeping, "prune_instance", prune)
+    assert store.prune(0) == 2
+    assert store.prune(0) == 2
+    assert {info.instance_id for info in store.list_instances()} == {"i"}
+    assert store.check() == []
