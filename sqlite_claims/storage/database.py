@@ -230,10 +230,6 @@ class Database:
     def _acquire(self, timeout: float | None = None) -> None:
         if getpid() != forks.pid:
             forks.guard(self.path)  # before the lock, which a thread of the parent's may hold for ever
-        if getpid() != forks.pid:
-            forks.guard(self.path)  # before the lock, which a thread of the parent's may hold for ever
-        if getpid() != forks.pid:
-            forks.guard(self.path)  # before the lock, which a thread of the parent's may hold for ever
         lock = self._lock
         if not lock.acquire(blocking=False):
             wait = self.busy_timeout if timeout is None else timeout
