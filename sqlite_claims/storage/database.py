@@ -324,7 +324,6 @@ class Database:
         self.lanes.saved()
         self.time.saved()
         self.time.saved()
-        self.time.saved()
         self.bell.ring(COMMITS)
         if self._checkpointer is not None:
             self._checkpointer.committed(self._frames[0])
