@@ -77,6 +77,10 @@ def check_place(path: str, *, create: bool) -> bool:
         raise StoreUnavailableError(f"{path}: there is no such file (create=True would make it)")
     if status is not None and not stat.S_ISREG(status.st_mode):
         raise StoreUnavailableError(f"{path}: not a regular file")
+    if is_mount_point(path):
+        raise StoreUnavailableError(
+            f"{path}: mounted as a single file, without its -wal, which others would not see; mount its folder"
+        )
     kind = file_system(folder)
     if kind in _NETWORK:
         raise StoreUnavailableError(
@@ -95,23 +99,34 @@ def has_content(path: str) -> bool:
 
 def file_system(folder: str, mounts: str = "/proc/self/mountinfo") -> str:
     """The type of the file system that holds ``folder``, or ``""`` where the platform doesn't say."""
+    best, kind = "", ""
+    for point, its_kind in _mounted(mounts):
+        inside = folder == point or folder.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best):
+            best, kind = point, its_kind
+    return kind
+
+
+def is_mount_point(path: str, mounts: str = "/proc/self/mountinfo") -> bool:
+    """Whether something is mounted at the very path, as far as the platform tells."""
+    return any(path == point for point, _ in _mounted(mounts))
+
+
+def _mounted(mounts: str) -> list[tuple[str, str]]:
+    """Mount points and their types, in the order of mounting."""
     try:
         with open(mounts, encoding="utf-8", errors="surrogateescape") as file:
             lines = file.readlines()
     except OSError:
-        return ""
-    best, kind = "", ""
+        return []
+    found = []
     for line in lines:
         # 36 35 98:0 /root /mount/point options - type source options
         left, _, right = line.partition(" - ")
         fields = left.split()
-        if len(fields) < 5 or not right.strip():
-            continue
-        point = _unescape(fields[4])
-        inside = folder == point or folder.startswith(point.rstrip("/") + "/")
-        if inside and len(point) >= len(best):
-            best, kind = point, right.split()[0]
-    return kind
+        if len(fields) >= 5 and right.strip():
+            found.append((_unescape(fields[4]), right.split()[0]))
+    return found
 
 
 def _unescape(point: str) -> str:

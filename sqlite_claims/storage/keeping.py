@@ -159,7 +159,8 @@ def foreign_descriptors(path: str) -> list[str]:
 def side_files(path: str) -> list[str]:
     """What the files beside the database tell."""
     findings: list[str] = []
-    mode = os.stat(path).st_mode & 0o777
+    status = os.stat(path)
+    mode = status.st_mode & 0o777
     for suffix in ("-wal", "-shm", "-sessions", "-bell"):
         try:
             own = os.stat(path + suffix).st_mode & 0o777
@@ -167,6 +168,8 @@ def side_files(path: str) -> list[str]:
             continue
         if own != mode:
             findings.append(f"{path}{suffix}: permissions {own:o} differ from the database's {mode:o}")
+    if status.st_nlink > 1:
+        findings.append(f"{path}: has {status.st_nlink} names, each with a -wal of its own: who uses another damages it")
     if os.path.exists(f"{path}-journal"):
         findings.append(f"{path}-journal: a rollback journal beside a database in WAL mode")
     return findings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -217,6 +218,28 @@ def test_without_a_list_of_mounts_no_file_system_is_told(tmp_path: Path) -> None
     assert files.file_system("/", str(tmp_path / "none")) == ""
 
 
+def test_a_store_that_is_mounted_as_a_single_file_is_refused(tmp_path: Path, mount: Callable[..., Path]) -> None:
+    outside = mount() / "jobs.db"
+    SqliteClaimStore(outside).close()
+    inside = tmp_path / "inside" / "jobs.db"
+    inside.parent.mkdir()
+    inside.touch()
+    subprocess.run(["mount", "--bind", outside, inside], check=True)
+    try:
+        refused(inside, StoreUnavailableError, "mount its folder")
+    finally:
+        subprocess.run(["umount", inside], check=True)
+    SqliteClaimStore(outside).close()
+
+
+def test_check_tells_of_a_second_name_for_the_file(tmp_path: Path) -> None:
+    with SqliteClaimStore(tmp_path / "jobs.db") as store:
+        (tmp_path / "other.db").hardlink_to(tmp_path / "jobs.db")
+        assert ["has 2 names" in finding for finding in store.check()] == [True]
+        (tmp_path / "other.db").unlink()
+        assert store.check() == []
+
+
 @pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "virtiofs", "ceph", "glusterfs"])
 def test_a_network_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     monkeypatch.setattr(files, "file_system", lambda _: kind)
@@ -358,7 +381,7 @@ def test_a_read_only_file_system_makes_a_store_unavailable(mount: Callable[..., 
     folder = mount()
     SqliteClaimStore(folder / "jobs.db").close()
     before = looks(folder)
-    assert os.system(f"mount -o remount,ro {folder}") == 0  # noqa: S605 - a path of pytest's own
+    subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
     for path, options in [("jobs.db", {}), ("jobs.db", {"create": False}), ("new.db", {})]:
         with pytest.raises(StoreUnavailableError):
             SqliteClaimStore(folder / path, **options)  # type: ignore[arg-type]

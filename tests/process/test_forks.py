@@ -12,6 +12,8 @@ from .children import Child, Start
 
 # Threads that write, read and hold transactions, while the main thread forks over and over.
 BUSY_PARENT = """
+from sqlite_claims.storage import checkpoints
+checkpoints.PASSIVE_FRAMES = 50
 path, first_to_close = args
 store = SqliteClaimStore(path)
 stop = threading.Event()

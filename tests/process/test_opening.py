@@ -56,7 +56,7 @@ def test_stores_that_are_opened_and_closed_all_the_time_lose_nothing(start: Star
             """
 path, me = args
 for number in range(25):
-    with SqliteClaimStore(path, durability="process") as store:
+    with SqliteClaimStore(path) as store:
         store.add_instance(f"{me}-{number}", [NewTask("t")])
 """,
             path,
