@@ -169,7 +169,7 @@ def side_files(path: str) -> list[str]:
         if own != mode:
             findings.append(f"{path}{suffix}: permissions {own:o} differ from the database's {mode:o}")
     if status.st_nlink > 1:
-        findings.append(f"{path}: has {status.st_nlink} names, each with a -wal of its own: who uses another damages it")
+        findings.append(f"{path}: has {status.st_nlink} names, each with another -wal: who uses two damages it")
     if os.path.exists(f"{path}-journal"):
         findings.append(f"{path}-journal: a rollback journal beside a database in WAL mode")
     return findings
