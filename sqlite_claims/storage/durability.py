@@ -95,6 +95,9 @@ class WalSync:
         self._descriptor = -1
         self._inode = (0, 0)
 
+    def __del__(self) -> None:
+        self._drop()
+
 
 def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino

@@ -1,0 +1,40 @@
+"""Stores that nobody closes: they go with their last reference, as files do."""
+
+from __future__ import annotations
+
+import gc
+import os
+from pathlib import Path
+
+import pytest
+
+from sqlite_claims import NewTask, SqliteClaimStore
+from sqlite_claims.scan import core_available
+from sqlite_claims.storage import checkpoints
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.parametrize("use_c_core", [True, False] if core_available() else [False])
+def test_a_store_that_is_dropped_leaves_no_descriptor_no_session_and_no_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use_c_core: bool
+) -> None:
+    monkeypatch.setattr(checkpoints, "PASSIVE_FRAMES", 1_000_000)
+    path = tmp_path / "jobs.db"
+    SqliteClaimStore(path).close()
+    gc.collect()
+    before = descriptors()
+    for number in range(5):
+        store = SqliteClaimStore(path, use_c_core=use_c_core)
+        store.add_instance(f"i{number}", [NewTask("t")])
+        store.open_session("worker")
+        store.find_available_tasks("worker", 5)
+        del store
+        gc.collect()
+    assert descriptors() == before
+    with SqliteClaimStore(path) as store:
+        assert {worker.alive for worker in store.list_workers()} == {False}
+        assert len(list(store.list_instances())) == 5
+        assert store.check() == []
