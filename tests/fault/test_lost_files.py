@@ -14,7 +14,8 @@ from ..process.children import Start
 
 def removed(path: Path, *suffixes: str) -> None:
     for suffix in suffixes:
-        path.with_name(path.name + suffix).unlink()
+        # Without the C core there is no doorbell.
+        path.with_name(path.name + suffix).unlink(missing_ok=suffix == "-bell")
 
 
 @pytest.mark.parametrize(
@@ -77,15 +78,16 @@ if os.fork() == 0:
     os._exit(0)
 os.wait()
 for suffix in ("", "-sessions", "-bell"):
-    os.rename(args[0] + suffix, args[0] + ".away" + suffix)
+    if suffix != "-bell" or os.path.exists(args[0] + suffix):  # without the C core there is no doorbell
+        os.rename(args[0] + suffix, args[0] + ".away" + suffix)
 try:
     store.add_instance("j")
 except StoreUnavailableError:
-    say("missed", sorted(os.listdir(os.path.dirname(args[0]))))
+    say("missed", *sorted(set(os.listdir(os.path.dirname(args[0]))) - {"jobs.db.away-bell"}))
 """,
         path,
     )
-    child.says("missed", "['jobs.db.away',", "'jobs.db.away-bell',", "'jobs.db.away-sessions']")
+    assert child.says("missed") == ["jobs.db.away", "jobs.db.away-sessions"]
     child.end()
 
 
