@@ -23,7 +23,7 @@ from sqlite_claims.storage.connection import PAGE_SIZE
 from sqlite_claims.storage.lanes import CLAIMED_SIDE
 from sqlite_claims.storage.statements import migrations, sql
 
-from .pairs import Figure, figure, interleaved, microseconds, ratios, repeated, timed
+from .pairs import Figure, figure, interleaved, microseconds, ratios, repeated
 from .sizes import Sizes
 from .stores import WORKER
 
@@ -312,8 +312,11 @@ def _cycles(layouts: list[Layout], sizes: Sizes, folder: Path) -> Iterator[Figur
 
 
 def _scans(sizes: Sizes, folder: Path) -> Iterator[Figure]:
-    for layout in _BEHIND_CLAIMS:
-        with closing(Trial(layout, folder, sizes.not_yet + 10)) as trial:
+    with ExitStack() as stack:
+        rounds = {}
+        for layout in _BEHIND_CLAIMS:
+            trial = stack.enter_context(closing(Trial(layout, folder, sizes.not_yet + 10)))
             trial.claim_first(sizes.not_yet)
-            scans = repeated(trial.scan, sizes.looks // 50 or 1)
-            yield timed(f"{layout.name}: scan behind {sizes.not_yet:,} claims", sizes.rounds, scans)
+            rounds[layout.name] = repeated(trial.scan, sizes.looks // 20 or 1)
+        for name, taken in interleaved(rounds, sizes.rounds * 2).items():
+            yield figure(f"{name}: scan behind {sizes.not_yet:,} claims", [seconds * 1e6 for seconds in taken], "µs")
