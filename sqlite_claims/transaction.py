@@ -30,9 +30,18 @@ class OpenTransaction(Operations, Transaction):
         if self._thread:
             raise InvalidStateError("a transaction can be entered once")
         self._deadline = time.monotonic() + self._timeout
-        self._db.begin(self._timeout)
         self._thread = threading.get_ident()
+        try:
+            self._db.begin(self._timeout, id(self))
+        except BaseException:
+            self._thread = 0
+            raise
         return self
+
+    def __del__(self) -> None:
+        # The exception of a signal handler may have come before the block was entered, or amid its end.
+        if (db := getattr(self, "_db", None)) is not None:
+            db.abandon(id(self))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

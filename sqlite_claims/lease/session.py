@@ -110,9 +110,9 @@ class SessionFile:
 
     def close(self) -> None:
         """End this store's presence. May be called twice."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     __del__ = close
 
@@ -136,9 +136,9 @@ class WorkerSession:
 
     def drop(self) -> None:
         """Let go of the lock and nothing else: after a fork in the child, where the parent lives on with it."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     __del__ = drop
 

@@ -93,17 +93,21 @@ class CoreScanner:
         if lanes is not self._lanes:  # the same array serves many scans
             self._lanes = lanes
             self._lanes_seen = ffi.from_buffer("int64_t[]", lanes)
-        code = lib.claims_scan_ready(
-            self._scan,
-            self._lanes_seen,
-            len(lanes),
-            now,
-            aging or 0,
-            limit,
-            moving,
-            self._ids,
-            self._ids_len,
-        )
+        try:
+            code = lib.claims_scan_ready(
+                self._scan,
+                self._lanes_seen,
+                len(lanes),
+                now,
+                aging or 0,
+                limit,
+                moving,
+                self._ids,
+                self._ids_len,
+            )
+        except SystemError as error:
+            # A signal handler raised while SQLite asked the connection's authorizer, which is in Python.
+            raise error.__cause__ or error from None
         if code:
             self._fail(code)
         ids: array[int] = array("q")

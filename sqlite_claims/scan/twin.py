@@ -42,10 +42,17 @@ class TwinScanner:
             return array("q")
         share = min(max(limit // len(lanes), 1), BLOCK_MAX)
         question = _Question(self._cursor, self._statements, now, aging, share)
-        ids = (id for _, id in merge(*question.streams(lanes)))
-        if moving:
-            ids = (id for id in ids if question.may_run(id))
-        return array("q", islice(ids, limit))
+        try:
+            ids = (id for _, id in merge(*question.streams(lanes)))
+            if moving:
+                ids = (id for id in ids if question.may_run(id))
+            return array("q", islice(ids, limit))
+        except BaseException:
+            # A statement that is left unfinished would hold the connection to its snapshot: no write could follow.
+            connection = self._cursor.connection
+            self._cursor.close(True)
+            self._cursor = connection.cursor()
+            raise
 
     def close(self) -> None:
         if self._cursor is not None:

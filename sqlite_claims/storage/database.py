@@ -74,9 +74,11 @@ class Database:
         self.probe_every_us = PROBE_EVERY_US
         self.in_transaction = False  # whether a thread has `transaction()` open, and so holds the lock
         self._holder = 0  # that thread
+        self._owner = 0  # and what it has the transaction as
         self._create = create
         self._use_c_core = use_c_core
         self._lock = threading.RLock()
+        self._owned = self._lock._is_owned  # type: ignore[attr-defined] # as threading.Condition asks it
         self._connection: apsw.Connection | None = None
         self._scanner: Scanner | None = None
         self._sync = WalSync(path)
@@ -126,27 +128,35 @@ class Database:
             )
             if not self.read_only:
                 self._sync.watch()
+            connection.set_authorizer(self._authorize)
+            self.execute = connection.execute
+            self.executemany = connection.executemany
+            self.changes = connection.changes
+            self._connection = connection  # the last thing: whatever raises before this is undone here
         except BaseException as error:
-            system_errno = 0
-            if connection is not None:
-                system_errno = connection.system_errno
-                if had_wal:  # of a file that is not ours to touch, perhaps
-                    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-                connection.close(True)
-            self._drop_sessions()
+            system_errno = self._give_up(connection, had_wal)
             if isinstance(error, apsw.CantOpenError) and not existed and system_errno not in DISK_FULL:
                 raise StoreUnavailableError(f"{self.path}: cannot be created ({error})") from error
             if isinstance(error, FOREIGN) and not isinstance(error, BackendError):
                 raise translate(error, self.path, system_errno) from error
             raise
-        self._connection = connection
         self._foreign = None
-        connection.set_authorizer(self._authorize)
-        self.execute = connection.execute
-        self.executemany = connection.executemany
-        self.changes = connection.changes
         # From now on a missing file is a fault, not something to make anew.
         self._create = False
+
+    def _give_up(self, connection: apsw.Connection | None, had_wal: bool) -> int:
+        """Close what could not be opened altogether. Returns the system's last error on the connection."""
+        system_errno = 0
+        if self._scanner is not None:
+            self._scanner.close()
+            self._scanner = None
+        if connection is not None:
+            system_errno = connection.system_errno
+            if had_wal:  # of a file that is not ours to touch, perhaps
+                connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            connection.close(True)
+        self._drop_sessions()
+        return system_errno
 
     def _hang_bell(self, connection: apsw.Connection) -> None:
         """Take the doorbell in C where it can be had, and let the connection wait for the writer on it."""
@@ -198,10 +208,13 @@ class Database:
         with self._lock:
             if self._active:
                 raise InvalidStateError(f"{self.path}: called from within another call of the same store")
-            if not self._closed:
-                for session in list(self.own_sessions):
-                    session.close()
+            sessions = [] if self._closed else list(self.own_sessions)
+        for session in sessions:
+            session.close()
+        with self._lock:
             self._closed = True
+            for session in self.own_sessions:  # opened by another thread meanwhile
+                session.drop()
             self._close_connection()
             self._drop_sessions()
 
@@ -231,6 +244,10 @@ class Database:
         if getpid() != forks.pid:
             forks.guard(self.path)  # before the lock, which a thread of the parent's may hold for ever
         lock = self._lock
+        if self._owned() and not (self._active or self.in_transaction):
+            # An exception from a signal handler came between this thread and its letting go.
+            while self._owned():
+                lock.release()
         if not lock.acquire(blocking=False):
             wait = self.busy_timeout if timeout is None else timeout
             if not lock.acquire(timeout=min(wait, threading.TIMEOUT_MAX)):
@@ -323,7 +340,6 @@ class Database:
     def _committed(self) -> None:
         self.lanes.saved()
         self.time.saved()
-        self.time.saved()
         self.bell.ring(COMMITS)
         if self._checkpointer is not None:
             self._checkpointer.committed(self._frames[0])
@@ -333,24 +349,28 @@ class Database:
 
     def _undone(self, error: BaseException) -> None:
         """Roll back after an error, and raise ours where it is one of SQLite's."""
-        system_errno = self.connection.system_errno
-        self.undo()
+        try:
+            system_errno = self.connection.system_errno
+        finally:
+            self.undo()
         if isinstance(error, FOREIGN) and not isinstance(error, BackendError):
             raise translate(error, self.path, system_errno) from error
 
     def undo(self) -> None:
         """Roll back whatever is open, and forget what was learned within it."""
-        self.lanes.forget()
-        self.time.forget()
-        self._ring = False
         connection = self._connection
-        if connection is not None and connection.in_transaction:
-            connection.execute(sql.rollback)
-            self.bell.ring(COMMITS)  # whoever waits for the writer needs to know of this end, too
+        try:
+            if connection is not None and connection.in_transaction:
+                connection.execute(sql.rollback)
+                self.bell.ring(COMMITS)  # whoever waits for the writer needs to know of this end, too
+        finally:
+            self._ring = False
+            self.lanes.forget()
+            self.time.forget()
 
     # -- transaction(): open over several calls
 
-    def begin(self, timeout: float) -> None:
+    def begin(self, timeout: float, owner: int) -> None:
         """Take the write lock for a transaction of the caller's, waiting for it at most ``timeout`` seconds."""
         self._acquire(timeout)
         try:
@@ -363,6 +383,7 @@ class Database:
             finally:
                 self._be_patient(self.busy_timeout)
             self._holder = get_ident()
+            self._owner = owner
             self.in_transaction = True
         except BaseException as error:
             try:
@@ -443,6 +464,11 @@ class Database:
     def _authorize(self, action: int, first: str | None, second: str | None, *_: Any) -> int:
         return apsw.SQLITE_OK if self._foreign is None else self._foreign.judge(action, first, second)
 
+    def abandon(self, owner: int) -> None:
+        """Roll back what this thread has begun as ``owner`` and nobody has ended."""
+        if self.has_transaction() and self._owner == owner:
+            self.end(commit=False)
+
     def end(self, commit: bool) -> None:
         """End the transaction and let others in."""
         if self._closed:
@@ -507,6 +533,7 @@ class Database:
         self.own_sessions.clear()
         self._drop_sessions()
         self._lock = threading.RLock()
+        self._owned = self._lock._is_owned  # type: ignore[attr-defined]
         self._active = False
         self.in_transaction = False
         self._sync = WalSync(self.path)

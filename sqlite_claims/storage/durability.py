@@ -90,10 +90,10 @@ class WalSync:
             self._drop()
 
     def _drop(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-        self._descriptor = -1
+        descriptor, self._descriptor = self._descriptor, -1
         self._inode = (0, 0)
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def __del__(self) -> None:
         self._drop()
