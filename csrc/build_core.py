@@ -11,7 +11,7 @@ from pathlib import Path
 from cffi import FFI
 
 HERE = Path(__file__).parent
-SOURCES = ["extension.c", "scan.c", "doorbell.c", "frames.c"]
+SOURCES = ["extension.c", "scan.c", "doorbell.c", "frames.c", "wal_file.c"]
 REQUIRED = os.environ.get("SQLITE_CLAIMS_REQUIRE_C") == "1"
 
 header = (HERE / "core.h").read_text("ascii")

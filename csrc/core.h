@@ -46,6 +46,10 @@ int claims_waiter_install(sqlite3 *db, claims_waiter *waiter);
 
 /* Keeps *frames at the length of the -wal, as of this connection's last commit. Lives as long as the connection. */
 int claims_frames_install(sqlite3 *db, int *frames);
+
+/* The name of the VFS that a connection has to be opened with to have its commits gathered; null where it can't be. */
+const char *claims_wal_vfs(void);
+int claims_wal_install(sqlite3 *db, int page_size);
 /* cffi: end */
 
 #endif

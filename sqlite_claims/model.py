@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields, make_dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import Any, TypeVar
 
 from . import validate
 from .errors import InvalidArgumentError
@@ -98,6 +99,26 @@ class ClaimedTask:
 
     task: AvailableTask
     claim: TaskClaim
+
+
+T = TypeVar("T")
+
+
+def _maker(record: type[T]) -> Callable[..., T]:
+    """Makes frozen records in a third of the time: their own ``__init__`` has to set each field by a call. Takes every
+    field, by position, and checks nothing. It fills an object of a twin class that isn't frozen, and makes it one that
+    is; Python refuses that where the two don't have the same slots."""
+
+    def freeze(made: Any) -> None:
+        made.__class__ = record
+
+    names = [field.name for field in fields(record)]  # type: ignore[arg-type]
+    return make_dataclass(record.__name__, names, namespace={"__post_init__": freeze}, slots=True, eq=False, repr=False)
+
+
+make_claim = _maker(TaskClaim)
+make_available = _maker(AvailableTask)
+make_claimed = _maker(ClaimedTask)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,16 @@ def load() -> tuple[Lib, FFI] | None:
         return _core
 
 
+def vfs() -> str | None:
+    """The VFS that lets the core gather the writes of a commit; ``None``: the system's own."""
+    loaded = load()
+    if loaded is None:
+        return None
+    lib, ffi = loaded
+    name = lib.claims_wal_vfs()
+    return ffi.string(name).decode() if name else None
+
+
 def why_missing() -> str:
     """Why the core is not there; empty if it is, or has not been asked for."""
     return _missing or ""

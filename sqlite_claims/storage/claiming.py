@@ -10,7 +10,7 @@ from typing import Any
 import apsw
 
 from ..errors import ClaimLostError, NotFoundError
-from ..model import AvailableTask, ClaimedTask, TaskClaim
+from ..model import AvailableTask, ClaimedTask, TaskClaim, make_available, make_claim, make_claimed
 from ..validate import name
 from . import passing
 from .database import Database
@@ -43,7 +43,7 @@ def available(db: Database, row: tuple[Any, ...]) -> AvailableTask:
     """What a worker gets to see of a row of ``tasks_found``."""
     _, instance_id, task_id, data, definition_hash, lane, priority, attempts, _, _ = row
     kind, tags = db.lanes.of(db, lane)
-    return AvailableTask(instance_id, task_id, data or b"", definition_hash, kind, priority, tags, attempts + 1)
+    return make_available(instance_id, task_id, data or b"", definition_hash, kind, priority, tags, attempts + 1)
 
 
 def find_available(
@@ -105,7 +105,11 @@ def claim_available(
         ids = apsw.carray(array("q", [row[0] for row in rows]))
         db.execute(sql.claim_many, (ids, floor, lease, worker_id, session, wall, expires))
     make = claim_maker(db, worker_id, wall, ttl)
-    return [ClaimedTask(available(db, row), make(row[1], row[2], max(row[9], floor) + 1, row[0])) for row in rows]
+    claimed = []
+    for row in rows:
+        token = row[9] + 1 if row[9] > floor else floor + 1
+        claimed.append(make_claimed(available(db, row), make(row[1], row[2], token, row[0])))
+    return claimed
 
 
 def claim_maker(db: Database, worker_id: str, wall: int, ttl: int | None) -> Callable[[str, str, int, int], TaskClaim]:
@@ -114,7 +118,7 @@ def claim_maker(db: Database, worker_id: str, wall: int, ttl: int | None) -> Cal
     clock = db.time.clock
     expires_at = None if ttl is None else (wall + ttl) / 1e6
     ends = None if ttl is None else db.time.awake(db.time.now + ttl)
-    return lambda instance_id, task_id, token, row: TaskClaim(
+    return lambda instance_id, task_id, token, row: make_claim(
         instance_id, task_id, worker_id, claimed_at, expires_at, token, ends, clock, row
     )
 

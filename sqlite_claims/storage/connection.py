@@ -25,13 +25,15 @@ _open: dict[str, weakref.WeakSet[apsw.Connection]] = {}
 _most: dict[str, int] = {}  # connections at once, since there was none
 
 
-def connect(path: str, *, create: bool, read_only: bool, busy_timeout: float) -> apsw.Connection:
+def connect(
+    path: str, *, create: bool, read_only: bool, busy_timeout: float, vfs: str | None = None
+) -> apsw.Connection:
     """Open a connection by the policy. Writes nothing; raises apsw's errors."""
     if read_only:
         flags = apsw.SQLITE_OPEN_READONLY
     else:
         flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if create else 0)
-    connection = _counted(path, apsw.Connection(path, flags=flags, statementcachesize=_STATEMENT_CACHE))
+    connection = _counted(path, apsw.Connection(path, flags=flags, vfs=vfs, statementcachesize=_STATEMENT_CACHE))
     try:
         connection.set_busy_handler(patience(busy_timeout))
         # Without it SQLite re-plans cached statements when their bindings change: 10 to 23 µs a call instead of 2.

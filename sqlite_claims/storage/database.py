@@ -101,11 +101,16 @@ class Database:
         existed = check_place(self.path, create=self._create and not self.read_only)
         connection = None
         had_wal = has_content(f"{self.path}-wal")
+        vfs = None if self.read_only or self._use_c_core is False else core.vfs()
         try:
             if self.read_only and not had_wal:
                 schema.peek(self.path)
             connection = connect(
-                self.path, create=self._create, read_only=self.read_only, busy_timeout=self.busy_timeout
+                self.path,
+                create=self._create,
+                read_only=self.read_only,
+                busy_timeout=self.busy_timeout,
+                vfs=vfs,
             )
             stale = schema.check(connection, self.path, create=self._create, read_only=self.read_only)
             if not self.read_only:
@@ -114,7 +119,9 @@ class Database:
                     schema.migrate(connection, self.time.clock)
                 if schema.forget_statistics(connection):
                     connection.close(True)
-                    connection = connect(self.path, create=False, read_only=False, busy_timeout=self.busy_timeout)
+                    connection = connect(
+                        self.path, create=False, read_only=False, busy_timeout=self.busy_timeout, vfs=vfs
+                    )
             if self.sessions is None:
                 self.sessions = SessionFile(self.path, read_only=self.read_only)
             if not self.time.load(connection) and not self.read_only:
@@ -129,7 +136,9 @@ class Database:
             if not self.read_only:
                 self._sync.watch()
             connection.set_authorizer(self._authorize)
-            self.execute = connection.execute
+            # One cursor for all, since making one costs more than what most statements do. What an interrupt leaves
+            # unfinished on it is ended by the next statement: so whatever rolls back has to go through it, too.
+            self.execute = connection.cursor().execute
             self.executemany = connection.executemany
             self.changes = connection.changes
             self._connection = connection  # the last thing: whatever raises before this is undone here
@@ -187,7 +196,9 @@ class Database:
         else:
             lib, ffi = loaded
             self._frames = ffi.new("int *")
-            lib.claims_frames_install(ffi.cast("sqlite3 *", connection.sqlite3_pointer()), self._frames)
+            pointer = ffi.cast("sqlite3 *", connection.sqlite3_pointer())
+            lib.claims_frames_install(pointer, self._frames)
+            lib.claims_wal_install(pointer, connection.pragma("page_size"))
         path = self.path
         self._checkpointer = Checkpointer(
             lambda: connect(path, create=False, read_only=False, busy_timeout=RESTART_WAIT_S), self.sessions
@@ -261,8 +272,6 @@ class Database:
         except BaseException:
             lock.release()
             raise
-
-    # -- transactions
 
     def write(
         self, operation: Callable[Concatenate[Database, P], T], durable: bool, *args: P.args, **kwargs: P.kwargs
@@ -361,7 +370,7 @@ class Database:
         connection = self._connection
         try:
             if connection is not None and connection.in_transaction:
-                connection.execute(sql.rollback)
+                self.execute(sql.rollback)
                 self.bell.ring(COMMITS)  # whoever waits for the writer needs to know of this end, too
         finally:
             self._ring = False
@@ -419,7 +428,7 @@ class Database:
         connection = self.connection
         self._enter()
         try:
-            connection.execute(sql.savepoint)
+            self.execute(sql.savepoint)
             try:
                 self.time.write(self.execute)
                 result = operation(self, *args, **kwargs)
@@ -427,10 +436,10 @@ class Database:
                 self.lanes.forget()
                 self.time.forget()
                 if connection.in_transaction:
-                    connection.execute(sql.savepoint_rollback)
-                    connection.execute(sql.savepoint_release)
+                    self.execute(sql.savepoint_rollback)
+                    self.execute(sql.savepoint_release)
                 raise
-            connection.execute(sql.savepoint_release)
+            self.execute(sql.savepoint_release)
             return result
         except BackendError:
             raise
@@ -443,7 +452,7 @@ class Database:
         """Run the caller's own SQL, under the rules of ``guard``; it alone is undone if it raises."""
         forks.guard(self.path)
         connection = self.connection
-        connection.execute(sql.savepoint)
+        self.execute(sql.savepoint)
         self._foreign = Guard()
         try:
             # Not from the cache, where our own COMMIT waits prepared and permitted.
@@ -451,14 +460,14 @@ class Database:
         except BaseException as error:
             refused, self._foreign = self._foreign.refused, None
             if connection.in_transaction:
-                connection.execute(sql.savepoint_rollback)
-                connection.execute(sql.savepoint_release)
+                self.execute(sql.savepoint_rollback)
+                self.execute(sql.savepoint_release)
             if refused:
                 raise InvalidArgumentError(f"sql must not contain {refused}: {shown(statement)}") from error
             raise
         self._foreign = None
         if connection.in_transaction:
-            connection.execute(sql.savepoint_release)
+            self.execute(sql.savepoint_release)
         return rows
 
     def _authorize(self, action: int, first: str | None, second: str | None, *_: Any) -> int:

@@ -26,6 +26,7 @@ class Lanes:
     def __init__(self) -> None:
         self._known = -1
         self._by_id: dict[int, tuple[str, Tags]] = {}
+        self._of: dict[int, tuple[str, Tags]] = {}  # by what tasks have as their lane
         self._ids: dict[tuple[str, Tags], int] = {}
         self._selected: dict[tuple[Tags, Kinds], array[int]] = {}
         self._unsaved = False
@@ -44,6 +45,7 @@ class Lanes:
         if number == self._known:
             return
         self._selected.clear()
+        self._of.clear()
         self._by_id = {id: (kind, tuple(json.loads(tags))) for id, kind, tags in db.rows(sql.lanes)}
         self._ids = {lane: id for id, lane in self._by_id.items()}
         self._known = number
@@ -69,11 +71,14 @@ class Lanes:
 
     def of(self, db: Database, lane: int) -> tuple[str, Tags]:
         """The kind and tags of a task's lane, whichever side of it the task is on."""
-        lane = abs(lane) % CLAIMED_SIDE
-        if lane not in self._by_id:
-            self._known = -1
-            self.refresh(db, db.rows(sql.lane_count)[0][0])
-        return self._by_id[lane]
+        found = self._of.get(lane)
+        if found is None:
+            id = abs(lane) % CLAIMED_SIDE
+            if id not in self._by_id:
+                self._known = -1
+                self.refresh(db, db.rows(sql.lane_count)[0][0])
+            found = self._of[lane] = self._by_id[id]
+        return found
 
     def intern(self, db: Database, kind: str, tags: Tags) -> int:
         """The id of a lane, which is added where the file has none such. Needs the write lock."""

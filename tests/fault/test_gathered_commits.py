@@ -1,0 +1,119 @@
+"""Commits whose writes the C core gathers: what is in the files is what SQLite by itself would have written."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from pathlib import Path
+
+import apsw
+import pytest
+
+from sqlite_claims import NewTask, SqliteClaimStore
+
+from ..conftest import WITH_CORE
+from ..process.children import Start
+
+pytestmark = pytest.mark.skipif(not WITH_CORE, reason="there is no C core here")
+PAGES_IN_CACHE = 20
+
+
+class Undo(Exception):
+    pass
+
+
+def write_calls() -> int:
+    """System calls of this process that wrote anything, so far."""
+    return int(Path("/proc/self/io").read_text().split("syscw: ")[1].split()[0])
+
+
+def opened(path: Path, use_c_core: bool = True) -> SqliteClaimStore:
+    """A store whose transactions soon outgrow the cache, so that they write to the -wal before they end."""
+    store = SqliteClaimStore(path, durability="process", use_c_core=use_c_core)
+    store._db.execute(f"PRAGMA cache_size = {PAGES_IN_CACHE}")
+    return store
+
+
+def recovered(path: Path, folder: Path) -> dict[int, bytes]:
+    """What whoever opens copies of the two files finds: SQLite recovers the -wal by its checksums."""
+    folder.mkdir()
+    for suffix in ("", "-wal"):
+        shutil.copy(f"{path}{suffix}", folder / f"copy.db{suffix}")
+    connection = apsw.Connection(str(folder / "copy.db"))
+    assert connection.pragma("integrity_check") == "ok"
+    found = dict(connection.execute("SELECT id, data FROM own").fetchall())
+    connection.close()
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="the kernel does not count the calls")
+def test_a_commit_is_one_write(tmp_path: Path) -> None:
+    with SqliteClaimStore(tmp_path / "jobs.db", durability="process") as store:
+        store.add_instance("i", [NewTask(f"t{number}") for number in range(200)])
+        store.claim_available_tasks("w")
+        before = write_calls()
+        claimed = store.claim_available_tasks("w", 50)
+        assert write_calls() - before == 1
+        store.complete_tasks([(one.claim, b"done") for one in claimed])
+        assert write_calls() - before == 2
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_transactions_of_any_size_that_end_either_way_leave_what_was_committed(tmp_path: Path, seed: int) -> None:
+    choose = random.Random(seed)
+    path = tmp_path / "jobs.db"
+    there: dict[int, bytes] = {}
+    with opened(path) as gathering, opened(path, use_c_core=False) as plain:
+        with gathering.transaction() as tx:
+            tx.execute("CREATE TABLE own (id INTEGER PRIMARY KEY, data BLOB)")
+        for turn in range(40):
+            # In turns, so that each comes upon places in the -wal where the other's undone frames were.
+            store = choose.choice((gathering, gathering, plain))
+            wanted = dict(there)
+            try:
+                with store.transaction() as tx:
+                    for _ in range(choose.choice((0, 1, 3, 30, 200))):
+                        id, data = choose.randrange(300), choose.randbytes(choose.choice((0, 10, 1_000, 9_000)))
+                        tx.execute("INSERT OR REPLACE INTO own VALUES (?, ?)", (id, data))
+                        wanted[id] = data
+                    if choose.random() < 0.4:
+                        raise Undo
+            except Undo:
+                pass
+            else:
+                there = wanted
+            if choose.random() < 0.1:
+                gathering._db.checkpoint()
+            if turn % 4 == 0:
+                assert recovered(path, tmp_path / f"copy{turn}") == there
+        assert recovered(path, tmp_path / "copy") == there
+        assert gathering.check() == plain.check() == []
+
+
+def test_what_a_transaction_wrote_before_it_was_undone_does_not_come_over_what_another_process_commits(
+    start: Start, tmp_path: Path
+) -> None:
+    path = tmp_path / "jobs.db"
+    with opened(path) as store:
+        store.add_instance("first")
+        other = start(
+            """
+store = SqliteClaimStore(args[0], use_c_core=False, durability="process")
+hear()
+store.add_instance("others", [NewTask(f"t{n}", b"x" * 3000) for n in range(100)])
+say("added")
+hear()
+say("check", store.check(), len(list(store.list_tasks("others"))))
+""",
+            path,
+        )
+        with pytest.raises(Undo), store.transaction() as tx:
+            tx.add_instance("undone", [NewTask(f"t{n}", os.urandom(3000)) for n in range(100)])
+            raise Undo
+        other.tell()
+        assert other.says("added") == []
+        store.add_instance("last", [NewTask("t")])
+        other.tell()
+        assert other.says("check") == ["[]", "100"]
+        assert store.check() == []
