@@ -23,14 +23,21 @@ def main() -> None:
     parser.add_argument(
         "case", nargs="*", choices=[*targets.CASES, "layouts", []], help="all but layouts if none is named"
     )
-    parser.add_argument("--rounds", type=int, default=FULL.rounds, help=f"at least {_ROUNDS_MIN}")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        help=f"at least {_ROUNDS_MIN}; {FULL.rounds} if not given, and {FULL.long_rounds} of what takes seconds",
+    )
     parser.add_argument(
         "--cpu", action="store_true", help="take processor time, where the machine does other things too"
     )
     parser.add_argument("--smoke", action="store_true", help="with tiny sizes, only to see it run")
     parser.add_argument("--no-write", action="store_true", help="keep no results")
     asked = parser.parse_args()
-    sizes = SMOKE if asked.smoke else dataclasses.replace(FULL, rounds=max(asked.rounds, _ROUNDS_MIN))
+    sizes = SMOKE if asked.smoke else FULL
+    if asked.rounds:
+        rounds = max(asked.rounds, _ROUNDS_MIN)
+        sizes = dataclasses.replace(sizes, rounds=rounds, long_rounds=rounds)
     if asked.cpu:
         pairs.clock = time.process_time
     facts = {"clock": "processor" if asked.cpu else "wall"} | machine.facts(Path(tempfile.gettempdir()))

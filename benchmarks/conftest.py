@@ -7,9 +7,9 @@ from contextlib import ExitStack
 
 import pytest
 
+from .bench import Bench
 from .sizes import FULL, SMOKE, Sizes
 from .stores import Stores
-from .targets import Bench
 
 
 @pytest.fixture(scope="session")

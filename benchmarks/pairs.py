@@ -5,9 +5,12 @@ from __future__ import annotations
 import random
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
+
+K = TypeVar("K")
+T = TypeVar("T")
 
 clock: Callable[[], float] = time.perf_counter
 """What is timed by. ``--cpu`` takes processor time instead: on a machine that does other things too it tells more,
@@ -73,15 +76,15 @@ def figure(
     return Figure(name, value, unit, low, high, target, detail or {})
 
 
-def interleaved(rounds: dict[str, Round], count: int) -> dict[str, list[float]]:
-    """Run each of the rounds in turn, ``count`` times, after one turn that doesn't count. The order changes from turn
-    to turn: what follows upon one that writes much to the disk is slowed by it."""
-    taken: dict[str, list[float]] = {name: [] for name in rounds}
-    for turn in range(count + 1):
+def interleaved(rounds: Mapping[K, Callable[[], T]], count: int, warm_up: int = 1) -> dict[K, list[T]]:
+    """Run each of the rounds in turn, ``count`` times, after ``warm_up`` turns that don't count. The order changes from
+    turn to turn: what follows upon one that writes much to the disk is slowed by it."""
+    taken: dict[K, list[T]] = {name: [] for name in rounds}
+    for turn in range(count + warm_up):
         for name in random.Random(turn).sample(list(rounds), len(rounds)):
-            seconds = rounds[name]()
-            if turn > 0:
-                taken[name].append(seconds)
+            result = rounds[name]()
+            if turn >= warm_up:
+                taken[name].append(result)
     return taken
 
 

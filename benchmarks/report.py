@@ -15,10 +15,14 @@ _VERDICTS = {True: "met", False: "MISSED", None: ""}
 
 def line(figure: Figure) -> str:
     """One figure: its value, the range of its rounds, its target and whether that is met."""
-    value = f"{figure.value:.2f} {figure.unit}"
-    spread = f"{figure.low:.2f} to {figure.high:.2f}"
+    value = f"{_number(figure.value)} {figure.unit}"
+    spread = f"{_number(figure.low)} to {_number(figure.high)}"
     verdict = _VERDICTS[figure.target.met_by(figure.value)]
     return f"{figure.name:<62} {value:>11}  {spread:>18}  {figure.target!s:>6} {verdict}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 def write(facts: dict[str, Any], figures: Iterable[Figure]) -> Path:

@@ -20,6 +20,10 @@ class Sizes:
     looks: int  # calls of find_available_tasks in a round
     cycles: int  # tasks claimed and completed in a round
     rounds: int
+    processes: tuple[int, ...]  # in a crowd
+    span: float  # seconds that a crowd works in a round
+    tasks_a_second: int  # more than a crowd can do
+    long_rounds: int  # rounds of what takes seconds
 
 
 FULL = Sizes(
@@ -34,7 +38,25 @@ FULL = Sizes(
     looks=300,
     cycles=1_000,
     rounds=15,
+    processes=(1, 2, 4, 8, 16),
+    span=2.0,
+    tasks_a_second=25_000,
+    long_rounds=5,
 )
 SMOKE = Sizes(
-    few=20, many=30, most=40, ineligible=30, not_yet=20, lanes=5, batch=5, added=20, looks=2, cycles=10, rounds=1
+    few=20,
+    many=30,
+    most=40,
+    ineligible=30,
+    not_yet=20,
+    lanes=5,
+    batch=5,
+    added=20,
+    looks=2,
+    cycles=10,
+    rounds=1,
+    processes=(1, 2),
+    span=0.05,
+    tasks_a_second=25_000,
+    long_rounds=1,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from itertools import count as counting
 from pathlib import Path
@@ -78,6 +79,14 @@ class Stores:
             f"fresh-{next(self._names)}",
             lambda store: fill(store, "ready", count, lambda task_id: NewTask(task_id, payload)),
         )
+
+    def copied(self, count: int, payload: bytes | None = None) -> Path:
+        """The same, the file being a copy of one that was made once."""
+        made = self._made(
+            f"original-{count}-{len(payload or b'')}",
+            lambda store: fill(store, "ready", count, lambda task_id: NewTask(task_id, payload)),
+        )
+        return shutil.copyfile(made, self.new_path())
 
     def new_path(self) -> Path:
         """Where no file is yet."""

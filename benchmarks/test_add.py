@@ -6,8 +6,9 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from . import ceiling
+from .bench import Bench
 from .stores import PAYLOAD
-from .targets import Bench, new_tasks
+from .targets import new_tasks
 
 PAYLOADS = pytest.mark.parametrize("payload", [b"", PAYLOAD], ids=["without input", "with input"])
 

@@ -8,7 +8,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from . import ceiling
-from .targets import Bench, batch
+from .bench import Bench, batch
 
 SIZES = pytest.mark.parametrize("size", ["one", "batch"])
 needs_compiler = pytest.mark.skipif(not ceiling.has_compiler(), reason="no C compiler or no sqlite3ext.h")

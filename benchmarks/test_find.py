@@ -10,8 +10,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from sqlite_claims.storage.statements import sql
 
+from .bench import ADMITS, Bench
 from .stores import WORKER
-from .targets import ADMITS, Bench
 
 LIMITS = pytest.mark.parametrize("limit", [1, 10])
 CORES = pytest.mark.parametrize("use_c_core", [True, False], ids=["c", "python"])

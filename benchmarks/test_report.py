@@ -6,9 +6,10 @@ import apsw
 import pytest
 
 from . import layouts, machine, report
+from .bench import Bench
 from .sizes import SMOKE
 from .stores import Stores
-from .targets import CASES, Bench
+from .targets import CASES
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +21,7 @@ def only_untimed(pytestconfig: pytest.Config) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_each_case_gives_figures(case: str, bench: Bench) -> None:
     for figure in CASES[case](bench):
-        assert figure.value > 0
+        assert figure.value >= 0
         assert figure.name in report.line(figure)
 
 

@@ -1,0 +1,69 @@
+"""What the cases take their figures with."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from sqlite_claims import SqliteClaimStore
+
+from . import ceiling
+from .bare import BareLoop
+from .pairs import Round, repeated
+from .sizes import Sizes
+from .stores import WORKER, Stores, opened
+
+ADMITS: dict[str, Any] = {"tags": ["cpu"], "kinds": [""]}
+
+
+class Bench:
+    """What the figures are taken with: sizes, stores, and what has to be closed."""
+
+    def __init__(self, sizes: Sizes, stores: Stores, stack: ExitStack) -> None:
+        self.sizes = sizes
+        self.stores = stores
+        self._stack = stack
+
+    def store(self, path: Path, use_c_core: bool | None = None) -> SqliteClaimStore:
+        """An open store."""
+        return self._stack.enter_context(opened(path, use_c_core))
+
+    def looks(self, path: Path, limit: int, use_c_core: bool | None = None, **wanted: Any) -> Round:
+        """Rounds of finding tasks in a store."""
+        store = self.store(path, use_c_core)
+        store.find_available_tasks(WORKER, limit, **wanted)
+        return repeated(lambda: store.find_available_tasks(WORKER, limit, **wanted), self.sizes.looks)
+
+    def tasks(self) -> int:
+        """As many as all rounds of cycles use up, and one that stays, so that the instance doesn't end."""
+        return self.sizes.cycles * (self.sizes.rounds + 1) + 1
+
+    def bare(self) -> BareLoop:
+        """The yardstick in Python."""
+        loop = BareLoop(self.stores.new_path(), self.tasks())
+        self._stack.callback(loop.close)
+        return loop
+
+    def ceiling(self, payload: bytes | None = None) -> ceiling.Ceiling:
+        """The yardstick in C."""
+        loop = ceiling.Ceiling(ceiling.build(self.stores.folder), self.stores.fresh(self.tasks(), payload))
+        self._stack.callback(loop.close)
+        return loop
+
+
+def cycle(store: SqliteClaimStore) -> None:
+    """Claim a task and complete it."""
+    (claimed,) = store.claim_available_tasks(WORKER)
+    store.complete_task(claimed.claim)
+
+
+def batch(store: SqliteClaimStore, size: int) -> None:
+    """The same for so many, in two transactions."""
+    if size == 1:
+        cycle(store)
+        return
+    claimed = store.claim_available_tasks(WORKER, size)
+    done, lost = store.complete_tasks([(one.claim, b"") for one in claimed])
+    if len(done) != size or lost:
+        raise RuntimeError(f"completed {len(done)} of {size}")
