@@ -6,6 +6,7 @@ All of a round start at one moment and stop at another: they get both beforehand
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -20,42 +21,43 @@ _NOTICE_S = 0.03
 
 
 class Crew:
-    """So many processes, each of which runs ``worker.py``."""
+    """So many processes that run ``worker.py``, all of them children of one."""
 
     def __init__(self, count: int, prefix: Sequence[str] = ()) -> None:
         """``prefix``: a command that runs them, such as a tracer."""
-        command = [*prefix, sys.executable, "-m", f"{__package__}.worker"]
-        self._processes = [
-            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-            for _ in range(count)
-        ]
+        orders, answers = [os.pipe() for _ in range(count)], [os.pipe() for _ in range(count)]
+        theirs = [end for order, answer in zip(orders, answers, strict=True) for end in (order[0], answer[1])]
+        command = [*prefix, sys.executable, "-m", f"{__package__}.worker", *map(str, theirs)]
+        self._process = subprocess.Popen(command, pass_fds=theirs, cwd=ROOT)
+        for end in theirs:
+            os.close(end)
+        self._orders = [os.fdopen(ours, "w") for _, ours in orders]
+        self._answers = [os.fdopen(ours) for ours, _ in answers]
 
     def work(self, job: str, count: int, span: float, path: Path, **options: Any) -> list[dict[str, Any]]:
         """Have the first ``count`` of them do a job of ``worker.py`` on a store for ``span`` seconds."""
-        working = self._processes[:count]
-        for number, process in enumerate(working):
+        for number in range(count):
             order = {"job": job, "path": str(path), "worker_id": f"worker-{number}", "options": options}
-            self._tell(process, order)
-        for process in working:
-            self._hear(process)  # ready
+            self._tell(number, order)
+        for number in range(count):
+            self._hear(number)  # that it is ready
         start = time.monotonic() + _NOTICE_S
-        for process in working:
-            self._tell(process, {"start": start, "until": start + span})
-        return [self._hear(process) for process in working]
+        for number in range(count):
+            self._tell(number, {"start": start, "until": start + span})
+        return [self._hear(number) for number in range(count)]
 
-    def _tell(self, process: subprocess.Popen[str], order: dict[str, Any]) -> None:
-        assert process.stdin is not None
-        process.stdin.write(json.dumps(order) + "\n")
-        process.stdin.flush()
+    def _tell(self, number: int, order: dict[str, Any]) -> None:
+        self._orders[number].write(json.dumps(order) + "\n")
+        self._orders[number].flush()
 
-    def _hear(self, process: subprocess.Popen[str]) -> Any:
-        assert process.stdout is not None
-        line = process.stdout.readline()
+    def _hear(self, number: int) -> Any:
+        line = self._answers[number].readline()
         if not line:
-            raise RuntimeError(f"a worker process ended with status {process.wait()}; what it said is above")
+            raise RuntimeError("a worker process has ended; what it said is above")
         return json.loads(line)
 
     def close(self) -> None:
         """Let them end, and wait for it."""
-        for process in self._processes:
-            process.communicate()
+        for pipe in (*self._orders, *self._answers):
+            pipe.close()
+        self._process.wait()

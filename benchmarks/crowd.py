@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
@@ -10,7 +9,7 @@ from itertools import chain
 
 from .bench import Bench
 from .crew import Crew
-from .pairs import NONE, Figure, Target, figure, interleaved, ratios
+from .pairs import NONE, Figure, Target, figure, interleaved, percentile, ratios
 
 Measures = dict[str, float]
 _UNITS = {
@@ -85,8 +84,3 @@ def _round(bench: Bench, crew: Crew, batch: int, processes: int, span: float, sq
         "CPU of 1,000 tasks": sum(worker["cpu"] for worker in done) / sum(each) * 1e6,
         "busy errors": sum(worker["busy"] for worker in done),
     }
-
-
-def percentile(ordered: list[float], percent: float) -> float:
-    """Of values in order: the one that so many percent of them don't exceed."""
-    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
 import time
@@ -98,6 +99,11 @@ def compare(name: str, count: int, ours: Round, other: Round, target: Target = N
 def ratios(ours: list[float], other: list[float], *, rate: bool) -> list[float]:
     """Of neighbouring rounds."""
     return [b / a if rate else a / b for a, b in zip(ours, other, strict=True)]
+
+
+def percentile(ordered: list[float], percent: float) -> float:
+    """Of values in order: the one that so many percent of them don't exceed."""
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
 
 def microseconds(taken: dict[str, list[float]]) -> dict[str, list[float]]:

@@ -23,6 +23,7 @@ class Sizes:
     processes: tuple[int, ...]  # in a crowd
     span: float  # seconds that a crowd works in a round
     tasks_a_second: int  # more than a crowd can do
+    tail: int  # cycles of which the slowest count
     long_rounds: int  # rounds of what takes seconds
 
 
@@ -41,6 +42,7 @@ FULL = Sizes(
     processes=(1, 2, 4, 8, 16),
     span=2.0,
     tasks_a_second=25_000,
+    tail=30_000,
     long_rounds=5,
 )
 SMOKE = Sizes(
@@ -58,5 +60,6 @@ SMOKE = Sizes(
     processes=(1, 2),
     span=0.05,
     tasks_a_second=25_000,
+    tail=20,
     long_rounds=1,
 )

@@ -14,9 +14,11 @@ from sqlite_claims import NewTask, SqliteClaimStore
 from . import ceiling, finding, memory, pairs
 from .bench import Bench, batch, cycle
 from .crowd import crowd
+from .durable import durable
 from .pairs import NONE, Figure, Round, Target, compare, figure, repeated
 from .sizes import Sizes
 from .stores import PAYLOAD, Stores
+from .tail import tail
 
 
 def cycles(bench: Bench) -> Iterator[Figure]:
@@ -92,6 +94,8 @@ CASES: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "add": adding,
     "memory": memory_taken,
     "crowd": crowd,
+    "durable": durable,
+    "tail": tail,
 }
 
 

@@ -1,4 +1,4 @@
-"""A process that works on stores as it is told, by lines of JSON on its standard input: see ``crew.py``.
+"""Processes that work on stores as they are told, by lines of JSON over pipes: see ``crew.py``.
 
 A job is a generator: it prepares up to its first ``yield``, which gives it when to stop, and ends with its results.
 """
@@ -6,17 +6,22 @@ A job is a generator: it prepares up to its first ``yield``, which gives it when
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 import time
 from collections.abc import Callable, Generator
-from contextlib import closing
-from typing import Any
+from contextlib import closing, suppress
+from typing import Any, Literal
 
 from sqlite_claims import SqliteClaimStore, StoreBusyError
 
+Durability = Literal["full", "process"]
 Job = Generator[None, float, dict[str, Any]]
 _BUSY_MS = 10_000
+_LONG_S = 3600.0
+ACKNOWLEDGED = "-acknowledged"
+"""How the file beside a store ends to which is written what has been done."""
 
 
 def crowd(path: str, worker_id: str, batch: int, sqlites_handler: bool) -> Job:
@@ -54,7 +59,52 @@ def _cycle(store: SqliteClaimStore, worker_id: str, batch: int) -> tuple[float, 
     return held, time.monotonic()
 
 
-JOBS: dict[str, Callable[..., Job]] = {"crowd": crowd}
+def durable(path: str, worker_id: str, held: int, within_commit: bool, durability: Durability, note: bool) -> Job:
+    """Complete one task at a time: of ``held`` that were claimed beforehand, or, where that is 0, claiming each too.
+    ``within_commit``: with ``synchronous=FULL``, in which SQLite syncs within COMMIT. ``note``: write a byte to a file
+    beside the store after each, so that a tracer sees when it was acknowledged."""
+    with (
+        closing(SqliteClaimStore(path, durability=durability)) as store,
+        open(f"{path}{ACKNOWLEDGED}", "wb", buffering=0) as noted,
+    ):
+        if within_commit:
+            store._db.connection.pragma("synchronous", "FULL")
+        claims = [each.claim for each in store.claim_available_tasks(worker_id, held, _LONG_S)]
+        until = yield
+        completions = []
+        while time.monotonic() < until:
+            claim = claims.pop() if held else store.claim_available_tasks(worker_id)[0].claim
+            began = time.monotonic()
+            store.complete_task(claim)
+            completions.append(time.monotonic() - began)
+            if note:
+                noted.write(b".")
+        return {"completions": completions, "tasks": len(completions)}
+
+
+def visits(path: str, worker_id: str, cycles: int) -> Job:
+    """Fork processes one after another, each of which opens the store, claims and completes a few times and is gone,
+    every other one without closing it. Returns how many, and the -wal's greatest size at their ends."""
+    until = yield
+    visits = wal = 0
+    while time.monotonic() < until:
+        child = os.fork()
+        if child == 0:
+            store = SqliteClaimStore(path, durability="process", busy_timeout=_BUSY_MS / 1000)
+            for _ in range(cycles):
+                _cycle(store, worker_id, 1)
+            if visits % 2:
+                store.close()
+            os._exit(0)
+        if os.waitpid(child, 0)[1]:
+            raise RuntimeError("a process that came and went did not do its work")
+        visits += 1
+        with suppress(FileNotFoundError):  # the last to close the store removes it
+            wal = max(wal, os.stat(f"{path}-wal").st_size)
+    return {"visits": visits, "wal": wal}
+
+
+JOBS: dict[str, Callable[..., Job]] = {"crowd": crowd, "durable": durable, "visits": visits}
 
 
 def _cpu_s() -> float:
@@ -62,26 +112,37 @@ def _cpu_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _say(answer: Any) -> None:
-    print(json.dumps(answer), flush=True)
-
-
-def _hear() -> Any:
-    return json.loads(sys.stdin.readline() or "null")
+def _work(orders: int, answers: int) -> None:
+    """Do jobs until there are no more orders."""
+    with os.fdopen(orders) as hear, os.fdopen(answers, "w") as say:
+        while line := hear.readline():
+            order = json.loads(line)
+            job = JOBS[order["job"]](order["path"], order["worker_id"], **order["options"])
+            next(job)
+            print(json.dumps("ready"), file=say, flush=True)
+            when = json.loads(hear.readline())
+            time.sleep(max(0.0, when["start"] - time.monotonic()))
+            try:
+                job.send(when["until"])
+            except StopIteration as end:
+                print(json.dumps(end.value), file=say, flush=True)
 
 
 def main() -> None:
-    """Do jobs until the standard input ends."""
-    while (order := _hear()) is not None:
-        job = JOBS[order["job"]](order["path"], order["worker_id"], **order["options"])
-        next(job)
-        _say("ready")
-        when = _hear()
-        time.sleep(max(0.0, when["start"] - time.monotonic()))
-        try:
-            job.send(when["until"])
-        except StopIteration as end:
-            _say(end.value)
+    """Fork a worker for each pair of descriptors that the command line names, and wait for all."""
+    descriptors = [int(word) for word in sys.argv[1:]]
+    pairs = list(zip(descriptors[::2], descriptors[1::2], strict=True))
+    for mine in pairs:
+        if os.fork() == 0:
+            # Only so does the other side hear of this one's end, whoever lives on.
+            for descriptor in set(descriptors).difference(mine):
+                os.close(descriptor)
+            _work(*mine)
+            return
+    for descriptor in descriptors:
+        os.close(descriptor)
+    for _ in pairs:
+        os.wait()
 
 
 if __name__ == "__main__":

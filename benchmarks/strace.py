@@ -1,0 +1,62 @@
+"""System calls of processes, as strace tells of them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_LINE = re.compile(r"(\d+) +(.*)")
+_RESUMED = re.compile(r"<\.\.\. (\w+) resumed>.*?= (-?\d+|\?)")
+_CALL = re.compile(r"(\w+)\((?:\d+<([^>]*)>)?")
+_RESULT = re.compile(r".*\) += (-?\d+|\?)")
+
+
+@dataclass(slots=True)
+class Call:
+    """One call of one thread. What began after another had ended was really after it, whichever threads they were."""
+
+    thread: int
+    name: str
+    path: str  # of the file that its first argument is a descriptor of
+    began: int  # lines of the log
+    ended: int
+    result: int
+
+
+def has_strace() -> bool:
+    """Whether there is one."""
+    return shutil.which("strace") is not None
+
+
+def command(log: Path, only: str = "all") -> list[str]:
+    """What runs another command and its children and logs their calls, or ``only`` some of them."""
+    return ["strace", "-f", "-qq", "-y", "-s0", "-e", f"trace={only}", "-e", "signal=none", "-o", str(log)]
+
+
+def calls(log: Iterable[str]) -> Iterator[Call]:
+    """The calls of a log, in the order in which they ended."""
+    unfinished: dict[int, Call] = {}
+    for number, line in enumerate(log):
+        match = _LINE.match(line)
+        if match is None:
+            continue
+        thread, text = int(match[1]), match[2]
+        if resumed := _RESUMED.match(text):
+            call = unfinished.pop(thread, None)
+            if call is not None:
+                call.ended, call.result = number, _number(resumed[2])
+                yield call
+        elif begun := _CALL.match(text):
+            call = Call(thread, begun[1], begun[2] or "", number, number, 0)
+            if text.endswith("<unfinished ...>"):
+                unfinished[thread] = call
+            elif ended := _RESULT.match(text):
+                call.result = _number(ended[1])
+                yield call
+
+
+def _number(result: str) -> int:
+    return -1 if result == "?" else int(result)
