@@ -12,7 +12,7 @@ from pathlib import Path
 
 from . import layouts, machine, pairs, report, targets
 from .pairs import Figure
-from .sizes import FULL, SMOKE, Sizes
+from .sizes import FULL, HUGE, SMOKE, Sizes
 
 _ROUNDS_MIN = 5
 
@@ -31,10 +31,13 @@ def main() -> None:
     parser.add_argument(
         "--cpu", action="store_true", help="take processor time, where the machine does other things too"
     )
+    parser.add_argument(
+        "--huge", action="store_true", help="with stores of ten million tasks, which takes minutes more"
+    )
     parser.add_argument("--smoke", action="store_true", help="with tiny sizes, only to see it run")
     parser.add_argument("--no-write", action="store_true", help="keep no results")
     asked = parser.parse_args()
-    sizes = SMOKE if asked.smoke else FULL
+    sizes = SMOKE if asked.smoke else HUGE if asked.huge else FULL
     if asked.rounds:
         rounds = max(asked.rounds, _ROUNDS_MIN)
         sizes = dataclasses.replace(sizes, rounds=rounds, long_rounds=rounds)
@@ -49,7 +52,7 @@ def main() -> None:
         print(report.line(figure), flush=True)
         figures.append(figure)
     facts["load_after"] = round(os.getloadavg()[0], 2)
-    facts["case"] = "-".join(asked.case or ["targets"]) + "-cpu" * asked.cpu
+    facts["case"] = "-".join(asked.case or ["targets"]) + "-cpu" * asked.cpu + "-huge" * asked.huge
     if not (asked.no_write or asked.smoke):
         print(f"\nkept in {report.write(facts, figures)}")
 

@@ -24,15 +24,18 @@ _EXPIRES = 2_000_000_000_000_000
 
 
 class BareLoop:
-    """A file with tasks, each to be taken and ended once."""
+    """A file with tasks, each to be taken and ended once. It is made where there is none."""
 
     def __init__(self, path: Path, tasks: int) -> None:
+        new = not path.exists()
         self._connection = apsw.Connection(str(path))
         self._connection.pragma("page_size", 2048)
         self._connection.pragma("journal_mode", "wal")
         self._connection.pragma("synchronous", "NORMAL")
-        self._connection.execute(_SCHEMA)
         self._next = 1
+        if not new:
+            return
+        self._connection.execute(_SCHEMA)
         with self._connection:
             self._connection.executemany(_ADD, ((id,) for id in range(1, tasks + 1)))
 

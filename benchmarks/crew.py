@@ -36,6 +36,11 @@ class Crew:
 
     def work(self, job: str, count: int, span: float, path: Path, **options: Any) -> list[dict[str, Any]]:
         """Have the first ``count`` of them do a job of ``worker.py`` on a store for ``span`` seconds."""
+        self.begin(job, count, span, path, **options)
+        return self.results(count)
+
+    def begin(self, job: str, count: int, span: float, path: Path, **options: Any) -> None:
+        """The same without waiting for what comes of it. Returns when they start."""
         for number in range(count):
             order = {"job": job, "path": str(path), "worker_id": f"worker-{number}", "options": options}
             self._tell(number, order)
@@ -44,6 +49,10 @@ class Crew:
         start = time.monotonic() + _NOTICE_S
         for number in range(count):
             self._tell(number, {"start": start, "until": start + span})
+        time.sleep(max(0.0, start - time.monotonic()))
+
+    def results(self, count: int) -> list[dict[str, Any]]:
+        """What the job that was begun has given."""
         return [self._hear(number) for number in range(count)]
 
     def _tell(self, number: int, order: dict[str, Any]) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from functools import partial
 from itertools import chain
-from pathlib import Path
 
 from . import strace
 from .bench import Bench
@@ -88,7 +87,7 @@ def traced(bench: Bench, processes: int, durability: str = "full") -> Iterator[F
         done = crew.work(
             "durable", processes, span, path, held=held, within_commit=False, durability=durability, note=True
         )
-    seen = list(_read(log))
+    seen = strace.read(log)
     acknowledged, unsynced = acknowledged_unsynced(seen)
     tasks = sum(worker["tasks"] for worker in done)
     if acknowledged != tasks:
@@ -96,11 +95,6 @@ def traced(bench: Bench, processes: int, durability: str = "full") -> Iterator[F
     name = f"durable completions, {processes} at work, by strace"
     yield figure(f"{name}: not synced when acknowledged", [unsynced], f"of {acknowledged}", Target(0))
     yield figure(f"{name}: syncs of the -wal a completion", [_syncs_a_completion(seen)], "")
-
-
-def _read(log: Path) -> Iterator[Call]:
-    with log.open(encoding="utf-8", errors="replace") as lines:
-        yield from strace.calls(lines)
 
 
 def acknowledged_unsynced(calls: Iterable[Call]) -> tuple[int, int]:

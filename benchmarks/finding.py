@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from . import settling
 from .bench import ADMITS, Bench
 from .pairs import NONE, Figure, Target, compare, timed
 
@@ -22,7 +23,7 @@ def find_by_backlog(bench: Bench) -> Iterator[Figure]:
 
 
 def find_behind(bench: Bench) -> Iterator[Figure]:
-    """Does what may not be taken, or not yet, make finding slower?"""
+    """Does what may not be taken, or not yet, or is being settled, make finding slower?"""
     sizes, rounds = bench.sizes, bench.sizes.rounds
     base = bench.looks(bench.stores.backlog(sizes.few), 10, **ADMITS)
     behind = bench.looks(bench.stores.behind_ineligible(sizes.few, sizes.ineligible), 10, **ADMITS)
@@ -31,13 +32,14 @@ def find_behind(bench: Bench) -> Iterator[Figure]:
     yield compare(
         f"find(10), behind {sizes.not_yet:,} delayed and {sizes.not_yet:,} held / nothing", rounds, behind, base, NONE
     )
+    yield from settling.figures(bench)
 
 
 def find_by_lanes(bench: Bench) -> Iterator[Figure]:
     """What do lanes and aging cost?"""
     sizes, rounds, stores = bench.sizes, bench.sizes.rounds, bench.stores
     one, all = stores.lanes(sizes.many, 1), stores.lanes(sizes.many, sizes.lanes)
-    for limit, target in ((10, Target(15)), (1, NONE)):
+    for limit, target in ((10, Target(10)), (1, NONE)):
         yield compare(
             f"find({limit}), {sizes.lanes} lanes / 1", rounds, bench.looks(all, limit), bench.looks(one, limit), target
         )

@@ -20,6 +20,7 @@ from sqlite_claims.storage.files import file_system
 
 ROOT = Path(__file__).parents[1]
 _SYNCS = 100
+_COMMITS = 500
 
 
 def facts(folder: Path) -> dict[str, Any]:
@@ -40,6 +41,7 @@ def facts(folder: Path) -> dict[str, Any]:
         "load_before": round(os.getloadavg()[0], 2),
         "file_system": file_system(str(folder)),
         "fdatasync_us": round(fdatasync_us(folder)),
+        "commit_us": round(commit_us(folder), 1),
     }
 
 
@@ -53,6 +55,25 @@ def fdatasync_us(folder: Path) -> float:
             began = time.perf_counter()
             os.fsync(file.fileno()) if not hasattr(os, "fdatasync") else os.fdatasync(file.fileno())
             taken.append(time.perf_counter() - began)
+    path.unlink()
+    return statistics.median(taken) * 1e6
+
+
+def commit_us(folder: Path) -> float:
+    """How long the least commit takes that waits for no disk, in the median: one row of a WAL file changed."""
+    path = folder / "committed.db"
+    taken = []
+    connection = apsw.Connection(str(path))
+    connection.pragma("journal_mode", "wal")
+    connection.pragma("synchronous", "NORMAL")
+    connection.execute("CREATE TABLE number (value INTEGER); INSERT INTO number VALUES (0)")
+    for value in range(_COMMITS):
+        began = time.perf_counter()
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("UPDATE number SET value = ?", (value,))
+        connection.execute("COMMIT")
+        taken.append(time.perf_counter() - began)
+    connection.close()
     path.unlink()
     return statistics.median(taken) * 1e6
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +14,7 @@ class Sizes:
     most: int
     ineligible: int  # tasks of higher priority that the worker may not take
     not_yet: int  # tasks that are delayed, and as many that are held
+    settled: int  # tasks that are being settled while somebody looks for others; some thousand
     lanes: int
     batch: int  # tasks claimed at a time, where it is not one
     added: int  # tasks added in one call
@@ -24,6 +25,9 @@ class Sizes:
     span: float  # seconds that a crowd works in a round
     tasks_a_second: int  # more than a crowd can do
     tail: int  # cycles of which the slowest count
+    wakes: int  # tasks that are waited for, in a round
+    idle: float  # seconds of waiting in vain
+    written: int  # tasks of which is told what they cost the system
     long_rounds: int  # rounds of what takes seconds
 
 
@@ -33,6 +37,7 @@ FULL = Sizes(
     most=1_000_000,
     ineligible=300_000,
     not_yet=50_000,
+    settled=100_000,
     lanes=200,
     batch=50,
     added=20_000,
@@ -43,14 +48,20 @@ FULL = Sizes(
     span=2.0,
     tasks_a_second=25_000,
     tail=30_000,
+    written=10_000,
+    wakes=500,
+    idle=20.0,
     long_rounds=5,
 )
+# As large as stores get; made in minutes.
+HUGE = replace(FULL, most=10_000_000, ineligible=1_000_000, settled=1_000_000)
 SMOKE = Sizes(
     few=20,
     many=30,
     most=40,
     ineligible=30,
     not_yet=20,
+    settled=2_500,
     lanes=5,
     batch=5,
     added=20,
@@ -61,5 +72,8 @@ SMOKE = Sizes(
     span=0.05,
     tasks_a_second=25_000,
     tail=20,
+    written=50,
+    wakes=5,
+    idle=0.2,
     long_rounds=1,
 )

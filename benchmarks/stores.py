@@ -8,9 +8,10 @@ from itertools import count as counting
 from pathlib import Path
 
 from sqlite_claims import NewTask, SqliteClaimStore
+from sqlite_claims.lease.clock import SYSTEM_CLOCK, Clock
 
 # The most that one call takes.
-_CHUNK = 100_000
+CHUNK = 100_000
 _HOUR = 3600.0
 WORKER = "worker"
 PAYLOAD = bytes(64)
@@ -19,8 +20,8 @@ PAYLOAD = bytes(64)
 def fill(store: SqliteClaimStore, instance_id: str, count: int, make: Callable[[str], NewTask] = NewTask) -> None:
     """Add an instance with ``count`` tasks."""
     store.add_instance(instance_id)
-    for start in range(0, count, _CHUNK):
-        numbers = range(start, min(start + _CHUNK, count))
+    for start in range(0, count, CHUNK):
+        numbers = range(start, min(start + CHUNK, count))
         store.add_tasks(instance_id, [make(f"task-{number:07}") for number in numbers])
 
 
@@ -33,29 +34,29 @@ class Stores:
 
     def backlog(self, count: int) -> Path:
         """So many ready tasks in one lane."""
-        return self._made(f"backlog-{count}", lambda store: fill(store, "ready", count, _for_tag("cpu")))
+        return self.made(f"backlog-{count}", lambda store: fill(store, "ready", count, for_tag("cpu")))
 
     def behind_ineligible(self, count: int, ineligible: int) -> Path:
         """The same behind tasks of higher priority that a worker with the tag ``cpu``, or the kind ``""``, may not
         take: half of them by their tags, half by their kind."""
 
         def make(store: SqliteClaimStore) -> None:
-            fill(store, "tagged", ineligible // 2, _for_tag("gpu", priority=1))
+            fill(store, "tagged", ineligible // 2, for_tag("gpu", priority=1))
             fill(store, "of another kind", ineligible - ineligible // 2, _gpu_kind)
-            fill(store, "ready", count, _for_tag("cpu"))
+            fill(store, "ready", count, for_tag("cpu"))
 
-        return self._made(f"behind-ineligible-{count}-{ineligible}", make)
+        return self.made(f"behind-ineligible-{count}-{ineligible}", make)
 
     def behind_not_yet(self, count: int, not_yet: int) -> Path:
         """The same behind tasks of higher priority: so many delayed, and as many held under a lease."""
 
         def make(store: SqliteClaimStore) -> None:
-            fill(store, "held", not_yet, _for_tag("cpu", priority=1))
+            fill(store, "held", not_yet, for_tag("cpu", priority=1))
             store.claim_available_tasks("holder", not_yet, _HOUR * 24)
             fill(store, "delayed", not_yet, _delayed)
-            fill(store, "ready", count, _for_tag("cpu"))
+            fill(store, "ready", count, for_tag("cpu"))
 
-        return self._made(f"behind-not-yet-{count}-{not_yet}", make)
+        return self.made(f"behind-not-yet-{count}-{not_yet}", make)
 
     def lanes(self, count: int, lanes: int, aging: bool = False) -> Path:
         """So many ready tasks, spread evenly over so many kinds and all five priorities."""
@@ -71,18 +72,18 @@ class Stores:
             if aging:
                 store.set_aging_interval(_HOUR)
 
-        return self._made(f"lanes-{count}-{lanes}{'-aging' * aging}", make)
+        return self.made(f"lanes-{count}-{lanes}{'-aging' * aging}", make)
 
     def fresh(self, count: int, payload: bytes | None = None) -> Path:
         """So many ready tasks, to be used up by one benchmark."""
-        return self._made(
+        return self.made(
             f"fresh-{next(self._names)}",
             lambda store: fill(store, "ready", count, lambda task_id: NewTask(task_id, payload)),
         )
 
     def copied(self, count: int, payload: bytes | None = None) -> Path:
         """The same, the file being a copy of one that was made once."""
-        made = self._made(
+        made = self.made(
             f"original-{count}-{len(payload or b'')}",
             lambda store: fill(store, "ready", count, lambda task_id: NewTask(task_id, payload)),
         )
@@ -92,10 +93,11 @@ class Stores:
         """Where no file is yet."""
         return self.folder / f"new-{next(self._names)}.db"
 
-    def _made(self, name: str, make: Callable[[SqliteClaimStore], None]) -> Path:
+    def made(self, name: str, make: Callable[[SqliteClaimStore], None], clock: Clock = SYSTEM_CLOCK) -> Path:
+        """The store of this name, made now if it isn't there."""
         path = self.folder / f"{name}.db"
         if not path.exists():
-            with SqliteClaimStore(path, durability="process") as store:
+            with SqliteClaimStore(path, durability="process", clock=clock) as store:
                 make(store)
         return path
 
@@ -105,8 +107,9 @@ def opened(path: Path, use_c_core: bool | None = None) -> SqliteClaimStore:
     return SqliteClaimStore(path, durability="process", use_c_core=use_c_core)
 
 
-def _for_tag(tag: str, priority: int = 3) -> Callable[[str], NewTask]:
-    return lambda task_id: NewTask(task_id, tags=[tag], priority=priority)
+def for_tag(tag: str, priority: int = 3, max_lost: int = 5) -> Callable[[str], NewTask]:
+    """Makes tasks for workers with a tag."""
+    return lambda task_id: NewTask(task_id, tags=[tag], priority=priority, max_lost=max_lost)
 
 
 def _gpu_kind(task_id: str) -> NewTask:

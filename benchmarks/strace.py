@@ -58,5 +58,11 @@ def calls(log: Iterable[str]) -> Iterator[Call]:
                 yield call
 
 
+def read(log: Path) -> list[Call]:
+    """The calls of a log in a file."""
+    with log.open(encoding="utf-8", errors="replace") as lines:
+        return list(calls(lines))
+
+
 def _number(result: str) -> int:
     return -1 if result == "?" else int(result)

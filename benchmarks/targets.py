@@ -19,6 +19,8 @@ from .pairs import NONE, Figure, Round, Target, compare, figure, repeated
 from .sizes import Sizes
 from .stores import PAYLOAD, Stores
 from .tail import tail
+from .wake import wake
+from .writes import writes
 
 
 def cycles(bench: Bench) -> Iterator[Figure]:
@@ -96,6 +98,8 @@ CASES: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "crowd": crowd,
     "durable": durable,
     "tail": tail,
+    "wake": wake,
+    "writes": writes,
 }
 
 

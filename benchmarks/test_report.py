@@ -35,3 +35,4 @@ def test_results_tell_what_they_depend_on(stores: Stores) -> None:
     facts = machine.facts(stores.folder)
     assert facts["sqlite"] == apsw.sqlite_lib_version()
     assert facts["fdatasync_us"] > 0
+    assert facts["commit_us"] > 0

@@ -104,7 +104,30 @@ def visits(path: str, worker_id: str, cycles: int) -> Job:
     return {"visits": visits, "wal": wal}
 
 
-JOBS: dict[str, Callable[..., Job]] = {"crowd": crowd, "durable": durable, "visits": visits}
+def wake(path: str, worker_id: str, tasks: int) -> Job:
+    """Sleep until there is a task, and claim it, so many times. Returns when each was claimed."""
+    with closing(SqliteClaimStore(path, durability="process")) as store:
+        until = yield
+        claimed_at: dict[str, float] = {}
+        while len(claimed_at) < tasks and store.wait_for_tasks(max(0.0, until - time.monotonic())):
+            for claimed in store.claim_available_tasks(worker_id):
+                claimed_at[claimed.task.task_id] = time.monotonic()
+                store.complete_task(claimed.claim)
+        return {"claimed_at": claimed_at}
+
+
+def idle(path: str, worker_id: str) -> Job:
+    """Sleep, since there is no task. Returns the processor's seconds that it took."""
+    with closing(SqliteClaimStore(path, durability="process")) as store:
+        store.find_available_tasks(worker_id, 1)
+        until = yield
+        before = _cpu_s()
+        if store.wait_for_tasks(until - time.monotonic()):
+            raise RuntimeError("there was a task")
+        return {"cpu": _cpu_s() - before}
+
+
+JOBS: dict[str, Callable[..., Job]] = {job.__name__: job for job in (crowd, durable, visits, wake, idle)}
 
 
 def _cpu_s() -> float:

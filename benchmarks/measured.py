@@ -1,0 +1,108 @@
+"""A process that does one thing and nothing else, so that what it took can be told: see ``writes.py``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+MARKS = "-marks"
+"""How the file ends to which a byte is written before and after the operations of one kind."""
+OPERATIONS = ("find", "claim", "renew", "complete", "complete, durable", "release", "add")
+BARE_OPERATIONS = ("claim and complete",)
+# So few that neither the store nor the bare loop finds a checkpoint worth while.
+_COUNTED = 100
+_WAL_HEAD, _FRAME_HEAD = 32, 24
+
+
+def measure(who: str, path: Path, tasks: int, batch: int) -> None:
+    """Claim and complete all tasks."""
+    do = _bare(path, tasks) if who == "bare" else _ours(path)
+    counted = min(_COUNTED, tasks) // batch
+    before = _lines("/proc/self/io")
+    for _ in range(counted):
+        do(batch)
+    frames = _frames(Path(f"{path}-wal"))
+    for _ in range(tasks // batch - counted):
+        do(batch)
+    after, memory = _lines("/proc/self/io"), _lines("/proc/self/smaps_rollup")
+    found = {
+        "handed to the kernel, a task": (after["wchar"] - before["wchar"]) / tasks,
+        "of pages made dirty, a task": (after["write_bytes"] - before["write_bytes"]) / tasks,
+        "pages into the -wal, a task": frames / (counted * batch),
+        "Rss": memory["Rss"] / 1024,
+        "Pss": memory["Pss"] / 1024,
+    }
+    print(json.dumps(found))
+
+
+def _bare(path: Path, tasks: int) -> Callable[[int], None]:
+    from .bare import BareLoop  # each imports what it needs, since memory is measured, too
+
+    loop = BareLoop(path, tasks)
+    return lambda size: loop.cycle() if size == 1 else loop.batch(size)
+
+
+def _ours(path: Path) -> Callable[[int], None]:
+    from .bench import batch
+    from .stores import opened
+
+    store = opened(path)
+    return lambda size: batch(store, size)
+
+
+def _frames(wal: Path) -> float:
+    """Of a -wal that has not started over. (Closing it drops no locks: SQLite has none there.)"""
+    with wal.open("rb") as file:
+        page = int.from_bytes(file.read(12)[8:], "big")
+    return (wal.stat().st_size - _WAL_HEAD) / (page + _FRAME_HEAD)
+
+
+def _lines(path: str) -> dict[str, int]:
+    """Of a file of names with numbers."""
+    words = (line.replace(":", "").split() for line in Path(path).read_text("utf-8").splitlines())
+    return {word[0]: int(word[1]) for word in words if word[1].isdecimal()}
+
+
+def operate(who: str, path: Path, times: int) -> None:
+    """Do each operation so many times, after once that doesn't count."""
+    numbers = range(times + 1)
+    with open(f"{path}{MARKS}", "wb", buffering=0) as marks:
+
+        def each(operation: Callable[[T], R], arguments: Sequence[T]) -> list[R]:
+            done = [operation(arguments[0])]
+            marks.write(b".")
+            done += [operation(argument) for argument in arguments[1:]]
+            marks.write(b".")
+            return done
+
+        if who == "bare":
+            do = _bare(path, times + 1)
+            each(lambda _: do(1), numbers)
+            return
+        from sqlite_claims import NewTask, SqliteClaimStore
+
+        with SqliteClaimStore(path, durability="process") as store, SqliteClaimStore(path) as durable:
+            each(lambda _: store.find_available_tasks("worker", 1), numbers)
+            claims = each(lambda _: store.claim_available_tasks("worker")[0].claim, numbers)
+            claims = each(lambda claim: store.renew_task_claim(claim, 60.0), claims)
+            each(store.complete_task, claims)
+            each(durable.complete_task, [one.claim for one in store.claim_available_tasks("worker", times + 1)])
+            each(store.release_task, [one.claim for one in store.claim_available_tasks("worker", times + 1)])
+            each(lambda number: store.add_tasks("ready", [NewTask(f"added-{number}")]), numbers)
+
+
+def main() -> None:
+    """As the command line says."""
+    what, who, path, *numbers = sys.argv[1:]
+    jobs: dict[str, Callable[..., None]] = {"measure": measure, "operate": operate}
+    jobs[what](who, Path(path), *map(int, numbers))
+
+
+if __name__ == "__main__":
+    main()

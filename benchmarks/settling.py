@@ -1,0 +1,94 @@
+"""Finding work while tasks of higher priority that can't be had are being settled by whoever looks."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+from sqlite_claims import SqliteClaimStore
+from sqlite_claims.storage import passing, signals
+from sqlite_claims.storage.database import Database
+from sqlite_claims.testing import ManualClock
+
+from . import pairs
+from .bench import ADMITS, Bench
+from .pairs import Figure, Target, figure
+from .stores import CHUNK, WORKER, fill, for_tag
+
+_TTL_S = 10.0
+_AHEAD = "ahead"
+
+
+def figures(bench: Bench) -> Iterator[Figure]:
+    """The median look while it goes on, beside that of as many looks behind nothing."""
+    number = bench.sizes.settled
+    nothing = _made(bench, "nothing", lambda _: None)
+    for name, ahead, step in (
+        (f"{number:,} expired claims", partial(_claimed, number, 5), 0),
+        (f"{number:,} exhausted claims being settled", partial(_claimed, number, 1), passing.STEP),
+        (f"{number:,} being paused", partial(_moving, number, signals.pause), signals.STEP),
+        (f"{number:,} being cancelled", partial(_moving, number, _cancel), signals.STEP),
+    ):
+        path = _made(bench, name, ahead)
+        # Where a look settles some, so few that half of all are left.
+        looks = min(bench.sizes.looks, number // step // 2 if step else bench.sizes.looks)
+        taken = [_round(bench, path, nothing, looks, settles=step > 0) for _ in range(bench.sizes.long_rounds)]
+        ratios = [behind / base for behind, base in taken]
+        detail = {"behind_us": [behind * 1e6 for behind, _ in taken], "nothing_us": [base * 1e6 for _, base in taken]}
+        yield figure(f"find(10), behind {name} / nothing", ratios, "x", Target(2), detail)
+
+
+def _made(bench: Bench, name: str, ahead: Callable[[SqliteClaimStore], None]) -> Path:
+    def make(store: SqliteClaimStore) -> None:
+        ahead(store)
+        fill(store, "ready", bench.sizes.few, for_tag("cpu"))
+
+    return bench.stores.made(f"behind-{name.replace(' ', '-')}", make, ManualClock())
+
+
+def _claimed(number: int, max_lost: int, store: SqliteClaimStore) -> None:
+    fill(store, _AHEAD, number, for_tag("cpu", 1, max_lost))
+    while store.claim_available_tasks("gone", CHUNK, _TTL_S):
+        pass
+
+
+def _moving(number: int, signal: Callable[..., bool], store: SqliteClaimStore) -> None:
+    """As it is when the signal has taken effect and no task has followed it yet."""
+    fill(store, _AHEAD, number, for_tag("cpu", 1))
+    store._run(signal, _AHEAD)
+
+
+def _cancel(db: Database, instance_id: str) -> bool:
+    return signals.cancel(db, instance_id, None)
+
+
+def _round(bench: Bench, path: Path, nothing: Path, looks: int, *, settles: bool) -> tuple[float, float]:
+    """Seconds of the median look in a copy of a store, and of that behind nothing, in turn."""
+    copy = shutil.copyfile(path, bench.stores.new_path())
+    clock = ManualClock()
+    clock.advance(2 * _TTL_S)
+    with ExitStack() as stack:
+        both = [
+            stack.enter_context(SqliteClaimStore(each, durability="process", clock=clock)) for each in (copy, nothing)
+        ]
+        for store in both:  # statements are prepared now, and lanes known
+            store.find_available_tasks(WORKER, 10, **ADMITS)
+        taken = [(_look(both[0]), _look(both[1])) for _ in range(looks)]
+        if settles and not any(both[0]._read(passing.look)[2:]):
+            raise RuntimeError(f"{path.name}: all was settled before the end")
+    copy.unlink()
+    behind, base = zip(*taken, strict=True)
+    return statistics.median(behind), statistics.median(base)
+
+
+def _look(store: SqliteClaimStore) -> float:
+    began = pairs.clock()
+    found = store.find_available_tasks(WORKER, 10, **ADMITS)
+    taken = pairs.clock() - began
+    if len(found) != 10:
+        raise RuntimeError(f"found {len(found)} of 10")
+    return taken

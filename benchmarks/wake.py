@@ -1,0 +1,67 @@
+"""From a task's adding in one process to its claim in another that slept, and what sleeping costs."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from sqlite_claims import NewTask, SqliteClaimStore, TaskState
+
+from .bench import Bench
+from .crew import Crew
+from .pairs import NONE, Figure, Target, figure, percentile
+from .stores import fill, opened
+
+# Between a task and the next: whoever took the one is asleep again.
+_APART_S = (0.003, 0.007)
+_PATIENCE_S = 60.0
+_INSTANCE = "woken for"
+
+
+def wake(bench: Bench) -> Iterator[Figure]:
+    """Wake-ups of one process, then processes that nobody wakes."""
+    sizes = bench.sizes
+    path = bench.stores.new_path()
+    with opened(path) as store:
+        fill(store, _INSTANCE, 0)
+    rounds, adding = [], []
+    with closing(Crew(1)) as crew, opened(path) as store:
+        for number in range(sizes.long_rounds):
+            woken, added = _woken(crew, store, path, number, sizes.wakes)
+            rounds.append(woken)
+            adding += added
+    for name, percent, target in (("median", 50, Target(1)), ("p99", 99, Target(10)), ("worst", 100, NONE)):
+        values = [percentile(seconds, percent) * 1e3 for seconds in rounds]
+        yield figure(
+            f"added until claimed by one that slept, {name} of {sizes.wakes}",
+            values,
+            "ms",
+            target,
+            {"rounds": values},
+        )
+    yield figure("of this, add_tasks itself", [seconds * 1e3 for seconds in adding], "ms")
+    with closing(Crew(sizes.long_rounds)) as crew:
+        done = crew.work("idle", sizes.long_rounds, sizes.idle, path)
+    minute = [worker["cpu"] * 60 / sizes.idle for worker in done]
+    name = f"CPU a minute of an idle process, {sizes.long_rounds} of them for {sizes.idle:g} s"
+    yield figure(name, minute, "s", Target(0.1), {"processes": minute})
+
+
+def _woken(crew: Crew, store: SqliteClaimStore, path: Path, round: int, count: int) -> tuple[list[float], list[float]]:
+    """Seconds from each call of ``add_tasks`` to the claim, in order; and those that the call took."""
+    names = [f"round-{round}-task-{number}" for number in range(count)]
+    began, took = {}, []
+    crew.begin("wake", 1, _PATIENCE_S, path, tasks=count)
+    for name in names:
+        time.sleep(random.uniform(*_APART_S))
+        began[name] = time.monotonic()
+        store.add_tasks(_INSTANCE, [NewTask(name)])
+        took.append(time.monotonic() - began[name])
+        time.sleep(_APART_S[0])
+        while store.get_task(_INSTANCE, name).state is not TaskState.COMPLETED:
+            time.sleep(_APART_S[0])
+    (done,) = crew.results(1)
+    return sorted(done["claimed_at"][name] - began[name] for name in names), took
