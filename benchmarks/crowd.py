@@ -20,6 +20,7 @@ _UNITS = {
     "claim worst": "ms",
     "completion worst": "ms",
     "CPU of 1,000 tasks": "ms",
+    "context switches of 1,000 tasks": "",
     "busy errors": "",
 }
 _TARGETS = {
@@ -82,5 +83,6 @@ def _round(bench: Bench, crew: Crew, batch: int, processes: int, span: float, sq
         "claim worst": claims[-1] * 1e3,
         "completion worst": max(chain.from_iterable(worker["completions"] for worker in done)) * 1e3,
         "CPU of 1,000 tasks": sum(worker["cpu"] for worker in done) / sum(each) * 1e6,
+        "context switches of 1,000 tasks": sum(worker["switches"] for worker in done) / sum(each) * 1000,
         "busy errors": sum(worker["busy"] for worker in done),
     }

@@ -49,11 +49,18 @@ def _bare(path: Path, tasks: int) -> Callable[[int], None]:
 
 
 def _ours(path: Path) -> Callable[[int], None]:
-    from .bench import batch
-    from .stores import opened
+    from sqlite_claims import SqliteClaimStore
 
-    store = opened(path)
-    return lambda size: batch(store, size)
+    store = SqliteClaimStore(path, durability="process")
+
+    def do(size: int) -> None:
+        claimed = store.claim_available_tasks("worker", size)
+        if size == 1:
+            store.complete_task(claimed[0].claim)
+        else:
+            store.complete_tasks([(each.claim, b"") for each in claimed])
+
+    return do
 
 
 def _frames(wal: Path) -> float:

@@ -33,7 +33,7 @@ def crowd(path: str, worker_id: str, batch: int, sqlites_handler: bool) -> Job:
         until = yield
         claims, completions = [], []
         busy = 0
-        before = _cpu_s()
+        before = _used()
         while (began := time.monotonic()) < until:
             try:
                 held, ended = _cycle(store, worker_id, batch)
@@ -41,9 +41,8 @@ def crowd(path: str, worker_id: str, batch: int, sqlites_handler: bool) -> Job:
                 completions.append(ended - held)
             except StoreBusyError:
                 busy += 1
-        cpu = _cpu_s() - before
-        tasks = len(completions) * batch
-        return {"claims": claims, "completions": completions, "tasks": tasks, "busy": busy, "cpu": cpu}
+        used = {name: value - before[name] for name, value in _used().items()}
+        return {"claims": claims, "completions": completions, "tasks": len(completions) * batch, "busy": busy} | used
 
 
 def _cycle(store: SqliteClaimStore, worker_id: str, batch: int) -> tuple[float, float]:
@@ -121,18 +120,19 @@ def idle(path: str, worker_id: str) -> Job:
     with closing(SqliteClaimStore(path, durability="process")) as store:
         store.find_available_tasks(worker_id, 1)
         until = yield
-        before = _cpu_s()
+        before = _used()["cpu"]
         if store.wait_for_tasks(until - time.monotonic()):
             raise RuntimeError("there was a task")
-        return {"cpu": _cpu_s() - before}
+        return {"cpu": _used()["cpu"] - before}
 
 
 JOBS: dict[str, Callable[..., Job]] = {job.__name__: job for job in (crowd, durable, visits, wake, idle)}
 
 
-def _cpu_s() -> float:
+def _used() -> dict[str, float]:
+    """Seconds of the processor, and context switches, that this process has had."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
+    return {"cpu": used.ru_utime + used.ru_stime, "switches": used.ru_nvcsw + used.ru_nivcsw}
 
 
 def _work(orders: int, answers: int) -> None:
