@@ -22,7 +22,7 @@ from .stores import CHUNK, WORKER, fill, for_tag
 
 _TTL_S = 10.0
 _AHEAD = "ahead"
-# A round ends after this time, or so many looks, whichever takes longer.
+# A round ends after this time, but not before so many looks.
 _ROUND_S_MAX = 2.0
 _LOOKS_MIN = 5
 
