@@ -6,9 +6,11 @@ Every setting stands here with its reason. Nothing in this module knows a table.
 from __future__ import annotations
 
 import os
+import threading
 import time
 import weakref
 from collections.abc import Callable
+from typing import Any
 
 import apsw
 
@@ -21,8 +23,9 @@ WAL_BYTES_MAX = 64 << 20
 # More than the statements there are, so that none is ever prepared twice.
 _STATEMENT_CACHE = 256
 
-_open: dict[str, weakref.WeakSet[apsw.Connection]] = {}
+_open: dict[str, weakref.WeakSet[object]] = {}
 _most: dict[str, int] = {}  # connections at once, since there was none
+_counting = threading.Lock()
 
 
 def connect(
@@ -33,7 +36,7 @@ def connect(
         flags = apsw.SQLITE_OPEN_READONLY
     else:
         flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if create else 0)
-    connection = _counted(path, apsw.Connection(path, flags=flags, vfs=vfs, statementcachesize=_STATEMENT_CACHE))
+    connection = _counted(path, path, flags=flags, vfs=vfs, statementcachesize=_STATEMENT_CACHE)
     try:
         connection.set_busy_handler(patience(busy_timeout))
         # Without it SQLite re-plans cached statements when their bindings change: 10 to 23 µs a call instead of 2.
@@ -58,16 +61,36 @@ def connect_to_file_alone(path: str) -> apsw.Connection:
     for char in "%?#":
         quoted = quoted.replace(char, f"%{ord(char):02x}")
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-    return _counted(path, apsw.Connection(f"file:{quoted}?immutable=1", flags=flags))
+    return _counted(path, f"file:{quoted}?immutable=1", flags=flags)
 
 
-def _counted(path: str, connection: apsw.Connection) -> apsw.Connection:
-    others = _open.setdefault(path, weakref.WeakSet())
-    if not others:
-        _most.pop(path, None)
-    others.add(connection)
-    _most[path] = max(_most.get(path, 0), len(others))
+class _Opening:
+    """Stands for a connection until it is there."""
+
+
+def _counted(path: str, name: str, **options: Any) -> apsw.Connection:
+    """Open a connection, counted before it has a descriptor: another thread may be counting those."""
+    opening = _Opening()
+    with _counting:
+        others = _open.setdefault(path, weakref.WeakSet())
+        if not others:
+            _most.pop(path, None)
+        others.add(opening)
+        _most[path] = max(_most.get(path, 0), len(others))
+    connection = apsw.Connection(name, **options)
+    with _counting:
+        others.discard(opening)
+        others.add(connection)
     return connection
+
+
+def _count_anew() -> None:
+    global _counting
+    _counting = threading.Lock()  # another thread of the parent may have held it
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_count_anew)
 
 
 def descriptors_max(path: str) -> int:

@@ -56,3 +56,17 @@ with SqliteClaimStore(path) as store:
     assert len(said) == 6
     assert [line for line in said if not line.endswith("[]")] == []
     assert child.wait() == 0
+
+
+def test_check_takes_no_connection_that_is_being_opened_for_another_drivers(start: Start, tmp_path: Path) -> None:
+    child = start(
+        """
+import apsw, sqlite3
+store = SqliteClaimStore(args[0])
+apsw.connection_hooks.append(lambda connection: say("amid the opening of another", store.check()))
+SqliteClaimStore(args[0]).close()
+""",
+        tmp_path / "jobs.db",
+    )
+    assert set(child.rest()) == {"amid the opening of another []"}
+    assert child.wait() == 0
