@@ -1,7 +1,8 @@
 """All stores side by side: whatever is done to them, they say the same.
 
 One clock that stands still is shared by all. The store in memory is the oracle; each answer, each kind of error, and
-after each step all that can be read, must be the same in all of them.
+after each step all that can be read, must be the same in all of them. Which state follows which on the way is drawn in
+docs/state-machine.md.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from hypothesis.stateful import (
 
 from sqlite_claims import BackendError, NewTask, RetryPolicy
 from sqlite_claims.testing import ManualClock
+
+from ..conformance.transitions import Watch, drawn
 
 # One of each thing for each store, in the order of the stores.
 Each = tuple[Any, ...]
@@ -97,12 +100,14 @@ class SideBySide(RuleBasedStateMachine):
 
     make_bench: ClassVar[Callable[..., Any]]
     implementations: ClassVar[list[str]]
+    watch: ClassVar[Watch]
 
     @initialize(tasks=new_tasks(), more=new_tasks())
     def open(self, tasks: list[dict[str, Any]], more: list[dict[str, Any]]) -> None:
         self.clock = ManualClock()
         self.benches = [type(self).make_bench(name, self.clock) for name in self.implementations]
         self.steps = 0
+        self.watch.begin()
         self.sessions: list[Each] = []
         self.over_sessions: list[Each] = []
         self.claims: list[Each] = []  # the newest last; some were lost without the holder's doing
@@ -125,6 +130,7 @@ class SideBySide(RuleBasedStateMachine):
                 answers.append(("is", question(bench.store, *(own[place] for own in each))))
             except BackendError as error:
                 answers.append(("raises", BackendError if any_error else type(error)))
+        self.watch.look(self.benches[0].store)
         for bench, answer in zip(self.benches[1:], answers[1:], strict=True):
             assert answer == answers[0], f"{bench.implementation} says otherwise"
         return None if answers[0][0] == "raises" else tuple(answer for _, answer in answers)
@@ -346,6 +352,8 @@ class SideBySide(RuleBasedStateMachine):
                             said.append(call(tx))
                         except BackendError:
                             said.append("refused")
+                        if commit and store is self.benches[0].store:
+                            self.watch.look(store)
                     if not commit:
                         raise KeyError
             except KeyError:
@@ -400,8 +408,12 @@ class SideBySide(RuleBasedStateMachine):
 def explore(make_bench: Callable[..., Any], implementations: list[str], **how: Any) -> None:
     # The coroutines run the same store in threads: what they add is not a matter of meaning.
     side_by_side = [name for name in implementations if name != "async"]
-    machine = type("Stores", (SideBySide,), {"make_bench": staticmethod(make_bench), "implementations": side_by_side})
+    watch = Watch()
+    own = {"make_bench": staticmethod(make_bench), "implementations": side_by_side, "watch": watch}
+    machine = type("Stores", (SideBySide,), own)
     run_state_machine_as_test(machine, settings=settings(database=None, phases=(Phase.generate, Phase.shrink), **how))
+    tasks, instances = drawn()
+    assert (watch.tasks - tasks, watch.instances - instances) == (set(), set())
 
 
 def test_whatever_is_done_to_them_all_stores_say_the_same(

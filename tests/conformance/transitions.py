@@ -1,0 +1,50 @@
+"""Which state follows which: as docs/state-machine.md draws it, and as a store is seen to go."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+_PAGE = Path(__file__).parents[2] / "docs" / "state-machine.md"
+_ARROW = re.compile(r"^ +(\S+) --> (\S+?)(?::|$)", re.MULTILINE)
+NOWHERE = "[*]"
+
+Transitions = set[tuple[str, str]]
+
+
+def drawn() -> tuple[Transitions, Transitions]:
+    """The arrows of the two diagrams: a task's and an instance's. (Those to its end are where no other may begin.)"""
+    tasks, instances = re.findall(r"^```mermaid\n(.*?)^```", _PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    return _arrows(tasks), _arrows(instances)
+
+
+def _arrows(diagram: str) -> Transitions:
+    return {(before, after) for before, after in _ARROW.findall(diagram) if after != NOWHERE}
+
+
+class Watch:
+    """Looks at a store again and again, and notes from which state to which its tasks and instances have gone. Two
+    looks must have no more than one operation between them."""
+
+    def __init__(self) -> None:
+        self.tasks: Transitions = set()
+        self.instances: Transitions = set()
+        self._seen: dict[Any, tuple[str, int | None]] = {}
+
+    def begin(self) -> None:
+        """Another store is looked at from now on."""
+        self._seen = {}
+
+    def look(self, store: Any) -> None:
+        now: dict[Any, tuple[str, int | None]] = {}
+        for task in store.list_tasks():
+            token = None if task.claim is None else task.claim.token
+            now[task.instance_id, task.task_id] = str(task.state), token
+        for instance in store.list_instances():
+            now[instance.instance_id] = str(instance.state), None
+        for key, (state, token) in now.items():
+            before, old_token = self._seen.get(key, (NOWHERE, None))
+            if (before, old_token) != (state, token):
+                (self.instances if isinstance(key, str) else self.tasks).add((before, state))
+        self._seen = now
