@@ -187,6 +187,8 @@ def test_a_claim_whose_loop_is_gone_is_given_back(path: str, options: dict[str, 
 async def cancel_at_random(path: str, options: dict[str, Any], rounds: int) -> None:
     draw = random.Random(rounds)
     names = [f"t{n}" for n in range(6)]
+    threads = threading.active_count()
+    cut_off = 0
     async with AsyncSqliteClaimStore(path, **options) as store:
         await store.add_instance("i", [NewTask(name, max_lost=2**31 - 1) for name in names])
 
@@ -217,10 +219,18 @@ async def cancel_at_random(path: str, options: dict[str, Any], rounds: int) -> N
 
         for _ in range(rounds // 5):
             got = await asyncio.gather(*(round_of_one() for _ in range(5)))
+            cut_off += 5 - sum(got)
             left = [claim async for claim in store.list_claims()]
             assert left == [], f"after {sum(got)} of 5 got theirs"
         assert {task.attempts async for task in store.list_tasks()} <= {0}
         assert await store.check() == []
+    for thread in of_stores():
+        thread.join(30)
+    more = threading.active_count() - threads
+    print(f"\n{rounds:,} claims, {cut_off:,} of them cut off: no claim and {more} threads left")
+    assert more == 0
+    # Else this tells nothing: some were too late to be cut off, most were not.
+    assert rounds // 10 < cut_off < rounds
 
 
 @on_a_loop
