@@ -229,7 +229,7 @@ class SqliteClaimStore(Operations, TaskClaimStore):
     ) -> Iterator[TaskInfo]:
         chosen = validate.states("states", states, TaskState)
         if instance_id is not None:
-            self._read(reading.get_instance, validate.name("instance_id", instance_id))
+            self._read(reading.instance_row, validate.name("instance_id", instance_id))
         return self._pages(reading.tasks_page, (instance_id,), (chosen, validate.kinds(kinds)), limit)
 
     def _pages(

@@ -106,6 +106,15 @@ def claims_page(db: Database, after: array[int] | None, worker_id: str | None) -
     return [_claim(db, row) for row in page if worker_id is None or row[3] == worker_id], rows[PAGE:] or None
 
 
+def instance_row(db: Database, instance_id: str) -> int:
+    """The id that an instance has in the file."""
+    rows = db.rows(sql.instance_by_name, instance_id)
+    if not rows:
+        raise NotFoundError(f"there is no instance {instance_id!r}")
+    id: int = rows[0][0]
+    return id
+
+
 def get_instance(db: Database, instance_id: str) -> InstanceInfo:
     rows = db.rows(sql.instance, instance_id)
     if not rows:
@@ -162,21 +171,51 @@ def tasks_page(
     kinds: Collection[str] | None,
 ) -> tuple[list[TaskInfo], Any]:
     """A page of tasks, and where the next one starts (``None``: nowhere)."""
-    if instance_id is None:
-        rows = db.rows(sql.task_rows_page, after or 0, PAGE)
+    instance = 0 if instance_id is None else instance_row(db, instance_id)
+    if after is None and _is_nowhere(db, instance, states, kinds):
+        return [], None
+    left: Any = None
+    if instance:
+        rows = db.rows(sql.task_rows_of_instance_page, after or "", PAGE, instance)
+    elif states == {TaskState.CLAIMED}:
+        # Looked up once, like ``claims_page``.
+        ids = array("q", sorted(id for (id,) in db.rows(sql.claims))) if after is None else after
+        rows, left = db.rows(sql.task_rows, apsw.carray(ids[:PAGE])) if ids else [], ids[PAGE:]
+    elif states == {TaskState.FAILED}:
+        rows = db.rows(sql.task_rows_with_error_page, after or 0, PAGE)
     else:
-        found = db.rows(sql.instance_by_name, instance_id)
-        if not found:
-            raise NotFoundError(f"there is no instance {instance_id!r}")
-        rows = db.rows(sql.task_rows_of_instance_page, after or "", PAGE, found[0][0])
+        rows = db.rows(sql.task_rows_page, after or 0, PAGE)
+    if left is None and len(rows) == PAGE:
+        left = rows[-1][3]
     codes = set(range(6)) if states is None else _codes(states)
-    ids = [row[0] for row in rows if row[1] in codes and (kinds is None or db.lanes.of(db, row[2])[0] in kinds)]
+    chosen = array("q", (row[0] for row in rows if row[1] in codes and _is_of(db, row[2], kinds)))
     infos: list[TaskInfo] = []
-    if ids:
-        infos = [_task_info(db, row) for row in db.rows(sql.task_by_row, apsw.carray(array("q", ids)))]
+    if chosen:
+        infos = [_task_info(db, row) for row in db.rows(sql.task_by_row, apsw.carray(chosen))]
     if states is not None:
         infos = [info for info in infos if info.state in states]
-    return infos, rows[-1][3] if len(rows) == PAGE else None
+    return infos, left or None
+
+
+def _is_of(db: Database, lane: int, kinds: Collection[str] | None) -> bool:
+    return kinds is None or db.lanes.of(db, lane)[0] in kinds
+
+
+def _is_nowhere(
+    db: Database, instance: int, states: Collection[TaskState] | None, kinds: Collection[str] | None
+) -> bool:
+    """Whether no task, of one instance or at all, can be of these, as far as that is known without reading tasks."""
+    if kinds is not None:
+        db.lanes.refresh(db, db.rows(sql.lane_count)[0][0])
+        if not db.lanes.select((), frozenset(kinds)):
+            return True
+    if states is None:
+        return False
+    rows = db.rows(sql.totals_of_instance, instance) if instance else db.rows(sql.totals)
+    total, blocked, completed, failed, cancelled = rows[0]
+    counts = _counts(total, blocked, 0, 0, completed, failed, cancelled)
+    counts[TaskState.SCHEDULED] = counts[TaskState.CLAIMED] = counts[TaskState.READY]  # all three together
+    return not any(counts[state] for state in states)
 
 
 def _codes(states: Collection[TaskState]) -> set[int]:

@@ -96,6 +96,39 @@ def test_tasks_are_listed_by_name_in_an_instance_and_else_in_the_order_of_adding
     assert found == [some.get_task(task.instance_id, task.task_id) for task in found]
 
 
+def test_what_is_claimed_or_has_failed_is_listed_in_the_order_of_adding(store: Any) -> None:
+    names = [f"t{n:04}" for n in range(1600)]
+    for half, instance_id in enumerate(("z", "a")):
+        mine = names[800 * half : 800 * (half + 1)]
+        store.add_instance(
+            instance_id, [NewTask(name, priority=n % 5 + 1, kind=f"k{n % 3}") for n, name in enumerate(mine)]
+        )
+    claims = sorted((each.claim for each in store.claim_available_tasks("w", 1590, 30)), key=lambda one: one.task_id)
+    for way in range(3):  # some fail for good, some are tried again, some stay claimed
+        chosen = [claim for n, claim in enumerate(claims) if n % 3 == way]
+        if way == 0:
+            for claim in chosen:
+                store.fail_task(claim, "no", retry=False)
+        elif way == 1:
+            store.fail_tasks([(claim, "not yet") for claim in chosen])
+    store.pause_instance("a")
+
+    def listed(state: TaskState, **wanted: Any) -> list[str]:
+        found = list(store.list_tasks(states=[state], **wanted))
+        assert {task.state for task in found} <= {state}
+        return [task.task_id for task in found]
+
+    for place, state in ((0, TaskState.FAILED), (2, TaskState.CLAIMED)):
+        expected = [claim.task_id for claim in claims[place::3]]
+        assert listed(state) == expected
+        assert listed(state, limit=510) == expected[:510]
+        of_kind = [name for name in expected if int(name[1:]) % 800 % 3 == 1]
+        assert listed(state, kinds=["k1"]) == of_kind
+    store.cancel_instance("z")
+    assert listed(TaskState.CLAIMED) == [claim.task_id for claim in claims[2::3] if claim.instance_id == "a"]
+    assert len(listed(TaskState.FAILED)) == len(claims[0::3])
+
+
 def test_ready_and_scheduled_are_told_apart_by_time(store: Any, clock: ManualClock) -> None:
     day = datetime.fromtimestamp(clock.wall_us() / 1e6 + 20, UTC)
     store.add_instance("i", [NewTask("a"), NewTask("b", delay=10), NewTask("c", available_at=day)])

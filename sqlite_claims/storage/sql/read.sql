@@ -108,6 +108,9 @@ SELECT coalesce(sum(total), 0), coalesce(sum(blocked), 0), coalesce(sum(complete
     coalesce(sum(cancelled), 0)
 FROM claims_instance;
 
+-- name: totals_of_instance
+SELECT total, blocked, completed, failed, cancelled FROM claims_instance WHERE id = ?;
+
 -- name: held
 WITH held (id) AS (
     SELECT id FROM claims_task WHERE lane >= 4294967296 AND next_at IS NOT NULL
@@ -128,6 +131,14 @@ WHERE t.state = 2 AND i.state != 4;
 
 -- name: task_rows_page
 SELECT t.id, t.state, t.lane, t.id FROM claims_task t WHERE t.id > ?1 ORDER BY t.id LIMIT ?2;
+
+-- name: task_rows
+SELECT t.id, t.state, t.lane, t.id FROM carray(?1) c CROSS JOIN claims_task t ON t.id = c.value;
+
+-- What has failed has an error, as has what is to be tried again.
+-- name: task_rows_with_error_page
+SELECT t.id, t.state, t.lane, t.id FROM claims_error e CROSS JOIN claims_task t ON t.id = e.task
+WHERE e.task > ?1 ORDER BY e.task LIMIT ?2;
 
 -- name: task_rows_of_instance_page
 SELECT t.id, t.state, t.lane, t.name FROM claims_task t WHERE t.instance = ?3 AND t.name > ?1 ORDER BY t.name LIMIT ?2;
