@@ -30,7 +30,7 @@ from .model import (
     WorkerInfo,
 )
 from .operations import Operations
-from .storage import claiming, keeping, passing, reading, signals, workers
+from .storage import claiming, keeping, listing, passing, reading, signals, workers
 from .storage.database import PROBE_EVERY_US, Database
 from .storage.files import store_path
 from .transaction import OpenTransaction
@@ -230,7 +230,7 @@ class SqliteClaimStore(Operations, TaskClaimStore):
         chosen = validate.states("states", states, TaskState)
         if instance_id is not None:
             self._read(reading.instance_row, validate.name("instance_id", instance_id))
-        return self._pages(reading.tasks_page, (instance_id,), (chosen, validate.kinds(kinds)), limit)
+        return self._pages(listing.tasks_page, (instance_id,), (chosen, validate.kinds(kinds)), limit)
 
     def _pages(
         self,

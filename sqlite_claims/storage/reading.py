@@ -31,7 +31,7 @@ def _moment(wall_us: int | None) -> datetime | None:
     return None if wall_us is None else moment(wall_us)
 
 
-def _state(db: Database, state: int, instance_state: int, ready_at: int | None, due_wall: int | None) -> TaskState:
+def task_state(db: Database, state: int, instance_state: int, ready_at: int | None, due_wall: int | None) -> TaskState:
     """``ready_at``: the row's own place; ``due_wall`` only where the calendar hasn't let it join the order yet."""
     if instance_state == CALLED_OFF and state < COMPLETED:
         return TaskState.CANCELLED
@@ -46,15 +46,15 @@ def get_task(db: Database, instance_id: str, task_id: str) -> TaskInfo:
     rows = db.rows(sql.task, instance_id, task_id)
     if not rows:
         raise NotFoundError(f"there is no task {task_id!r} in an instance {instance_id!r}")
-    return _task_info(db, rows[0])
+    return task_info(db, rows[0])
 
 
-def _task_info(db: Database, row: tuple[Any, ...]) -> TaskInfo:
+def task_info(db: Database, row: tuple[Any, ...]) -> TaskInfo:
     (id, instance_id, task_id, data, definition_hash, lane, priority, delay, due_wall, max_attempts, max_lost, policy,
      code, instance_code, available_at, next_at, attempts, failures, losses, output, error, worker, token,
      lease_expires, started, expires, added, finished, instance_finished) = row  # fmt: skip
     waits_for_day = due_wall if code == WAITING and next_at is None else None
-    state = _state(db, code, instance_code, available_at, waits_for_day)
+    state = task_state(db, code, instance_code, available_at, waits_for_day)
     claim = None
     if state is TaskState.CLAIMED:
         claim = _claim(db, (id, instance_id, task_id, worker, started, expires, token, lease_expires))
@@ -130,11 +130,11 @@ def _instance_info(db: Database, row: tuple[Any, ...]) -> InstanceInfo:
         if total - blocked - completed - failed - cancelled - claimed:
             statement = sql.scheduled_among_own if total <= _COUNT_OWN_MAX else sql.scheduled_of_instance
             scheduled = db.rows(statement, id, db.time.now, db.time.wall)[0][0]
-    counts = _counts(total, blocked, scheduled, claimed, completed, failed, cancelled)
+    counts = counts_of(total, blocked, scheduled, claimed, completed, failed, cancelled)
     return InstanceInfo(name, INSTANCE_STATES[state], counts, definition_hash, reason, moment(added), _moment(finished))
 
 
-def _counts(
+def counts_of(
     total: int, blocked: int, scheduled: int, claimed: int, completed: int, failed: int, cancelled: int
 ) -> dict[TaskState, int]:
     ready = total - blocked - scheduled - claimed - completed - failed - cancelled
@@ -151,7 +151,7 @@ def stats(db: Database) -> StoreStats:
         ages.append(db.time.wall - due)
     claimed, live = db.rows(sql.held, db.time.now)[0]
     age = max(ages) / 1e6 if ages else None
-    return StoreStats(_counts(total, blocked, scheduled, claimed, completed, failed, cancelled), live, age)
+    return StoreStats(counts_of(total, blocked, scheduled, claimed, completed, failed, cancelled), live, age)
 
 
 def instances_page(
@@ -161,71 +161,6 @@ def instances_page(
     rows = db.rows(sql.instances_page, after or 0, PAGE)
     found = [_instance_info(db, row) for row in rows if states is None or INSTANCE_STATES[row[2]] in states]
     return found, rows[-1][0] if len(rows) == PAGE else None
-
-
-def tasks_page(
-    db: Database,
-    instance_id: str | None,
-    after: Any,
-    states: Collection[TaskState] | None,
-    kinds: Collection[str] | None,
-) -> tuple[list[TaskInfo], Any]:
-    """A page of tasks, and where the next one starts (``None``: nowhere)."""
-    instance = 0 if instance_id is None else instance_row(db, instance_id)
-    if after is None and _is_nowhere(db, instance, states, kinds):
-        return [], None
-    left: Any = None
-    if instance:
-        rows = db.rows(sql.task_rows_of_instance_page, after or "", PAGE, instance)
-    elif states == {TaskState.CLAIMED}:
-        # Looked up once, like ``claims_page``.
-        ids = array("q", sorted(id for (id,) in db.rows(sql.claims))) if after is None else after
-        rows, left = db.rows(sql.task_rows, apsw.carray(ids[:PAGE])) if ids else [], ids[PAGE:]
-    elif states == {TaskState.FAILED}:
-        rows = db.rows(sql.task_rows_with_error_page, after or 0, PAGE)
-    else:
-        rows = db.rows(sql.task_rows_page, after or 0, PAGE)
-    if left is None and len(rows) == PAGE:
-        left = rows[-1][3]
-    codes = set(range(6)) if states is None else _codes(states)
-    chosen = array("q", (row[0] for row in rows if row[1] in codes and _is_of(db, row[2], kinds)))
-    infos: list[TaskInfo] = []
-    if chosen:
-        infos = [_task_info(db, row) for row in db.rows(sql.task_by_row, apsw.carray(chosen))]
-    if states is not None:
-        infos = [info for info in infos if info.state in states]
-    return infos, left or None
-
-
-def _is_of(db: Database, lane: int, kinds: Collection[str] | None) -> bool:
-    return kinds is None or db.lanes.of(db, lane)[0] in kinds
-
-
-def _is_nowhere(
-    db: Database, instance: int, states: Collection[TaskState] | None, kinds: Collection[str] | None
-) -> bool:
-    """Whether no task, of one instance or at all, can be of these, as far as that is known without reading tasks."""
-    if kinds is not None:
-        db.lanes.refresh(db, db.rows(sql.lane_count)[0][0])
-        if not db.lanes.select((), frozenset(kinds)):
-            return True
-    if states is None:
-        return False
-    rows = db.rows(sql.totals_of_instance, instance) if instance else db.rows(sql.totals)
-    total, blocked, completed, failed, cancelled = rows[0]
-    counts = _counts(total, blocked, 0, 0, completed, failed, cancelled)
-    counts[TaskState.SCHEDULED] = counts[TaskState.CLAIMED] = counts[TaskState.READY]  # all three together
-    return not any(counts[state] for state in states)
-
-
-def _codes(states: Collection[TaskState]) -> set[int]:
-    """The stored states that may show as one of these."""
-    codes = {code for code, state in TASK_STATES.items() if state in states}
-    if TaskState.READY in states or TaskState.SCHEDULED in states:
-        codes.add(WAITING)
-    if TaskState.CANCELLED in states:
-        codes |= {BLOCKED, WAITING, CLAIMED}
-    return codes
 
 
 def workers(db: Database) -> list[WorkerInfo]:
@@ -246,7 +181,7 @@ def explain_task(db: Database, instance_id: str, task_id: str, explain: Callable
     if not rows:
         raise NotFoundError(f"there is no task {task_id!r} in an instance {instance_id!r}")
     row = rows[0]
-    task = _task_info(db, row)
+    task = task_info(db, row)
     instance = get_instance(db, instance_id)
     unwanted = (
         (FAILED, CANCELLED) if task.state is TaskState.CANCELLED else (BLOCKED, WAITING, CLAIMED, FAILED, CANCELLED)

@@ -40,6 +40,7 @@ def steps(path: Path, backlog: int, wanted: dict[str, Any]) -> int:
         {"states": ["claimed"]},
         {"states": ["failed"]},
         {"states": ["failed"], "kinds": ["x"]},
+        {"states": ["scheduled"]},
         {"states": ["completed", "cancelled", "blocked"]},
         {"kinds": ["of nobody"]},
         {"instance_id": "i", "states": ["failed", "completed"]},

@@ -36,6 +36,8 @@ ALLOWED: dict[str, dict[str, str]] = {
     "pruned": {"SCAN claims_pruned": "takes the first row"},
     "dependencies": {"USE TEMP B-TREE FOR ORDER BY": "the names of one task's dependencies, for people"},
     "totals": {"SCAN claims_instance": "the sum over all instances, in stats()"},
+    "scheduled_rows": {"SCAN claims_lane": "every lane, of which there are few"},
+    "rows_with_error": {"SCAN claims_error": "finds what has failed among what has an error"},
     **{
         name: {
             "SCAN claims_lane": "every lane, of which there are few",

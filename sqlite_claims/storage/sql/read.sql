@@ -129,19 +129,34 @@ SELECT t.id, i.name, t.name, t.worker, t.started_wall, t.expires_wall, t.token, 
 FROM carray(?1) c CROSS JOIN claims_task t ON t.id = c.value CROSS JOIN claims_instance i ON i.id = t.instance
 WHERE t.state = 2 AND i.state != 4;
 
+-- A list's rows: id, where the page after it starts, instance, state, lane, next_at, due_wall.
 -- name: task_rows_page
-SELECT t.id, t.state, t.lane, t.id FROM claims_task t WHERE t.id > ?1 ORDER BY t.id LIMIT ?2;
+SELECT t.id, t.id, t.instance, t.state, t.lane, t.next_at, t.due_wall
+FROM claims_task t WHERE t.id > ?1 ORDER BY t.id LIMIT ?2;
 
 -- name: task_rows
-SELECT t.id, t.state, t.lane, t.id FROM carray(?1) c CROSS JOIN claims_task t ON t.id = c.value;
-
--- What has failed has an error, as has what is to be tried again.
--- name: task_rows_with_error_page
-SELECT t.id, t.state, t.lane, t.id FROM claims_error e CROSS JOIN claims_task t ON t.id = e.task
-WHERE e.task > ?1 ORDER BY e.task LIMIT ?2;
+SELECT t.id, t.id, t.instance, t.state, t.lane, t.next_at, t.due_wall
+FROM carray(?1) c CROSS JOIN claims_task t ON t.id = c.value;
 
 -- name: task_rows_of_instance_page
-SELECT t.id, t.state, t.lane, t.name FROM claims_task t WHERE t.instance = ?3 AND t.name > ?1 ORDER BY t.name LIMIT ?2;
+SELECT t.id, t.name, t.instance, t.state, t.lane, t.next_at, t.due_wall
+FROM claims_task t WHERE t.instance = ?3 AND t.name > ?1 ORDER BY t.name LIMIT ?2;
+
+-- name: scheduled_rows
+WITH lane (id) AS (SELECT id FROM claims_lane UNION ALL SELECT -id FROM claims_lane)
+SELECT t.id FROM lane CROSS JOIN (VALUES (1), (2), (3), (4), (5)) p CROSS JOIN claims_task t INDEXED BY claims_task_next
+    ON t.lane = lane.id AND t.priority = p.column1
+WHERE t.next_at > ?1
+UNION ALL
+SELECT t.id FROM (VALUES (1), (2), (3), (4), (5)) p CROSS JOIN claims_task t INDEXED BY claims_task_due
+    ON t.priority = p.column1
+WHERE t.state = 1 AND t.next_at IS NULL AND t.due_wall IS NOT NULL AND t.due_wall > ?2;
+
+-- name: rows_with_error
+SELECT task FROM claims_error;
+
+-- name: called_off_in_motion
+SELECT id FROM claims_instance INDEXED BY claims_instance_moving WHERE moving IS NOT NULL AND state = ?;
 
 -- name: workers
 WITH held (id) AS (
