@@ -62,8 +62,9 @@ def test_half_of_all_tasks_can_be_removed_while_others_work_and_the_file_shrinks
         assert _timed("stats", store.stats, at_most=STATS_S_MAX).counts[TaskState.READY] == tasks
         lists: list[dict[str, Any]] = [{}, *({"states": [state]} for state in TaskState), {"kinds": ["of nobody"]}]
         for wanted in lists:
+            what = "".join(f" {value}" for values in wanted.values() for value in values)
             first = partial(next, store.list_tasks(**wanted), None)
-            _timed(f"list_tasks, first {' '.join(map(str, *wanted.values()))}", first, at_most=FIRST_PAGE_S_MAX)
+            _timed(f"list_tasks, first{what}", first, at_most=FIRST_PAGE_S_MAX)
         first = partial(next, store.list_tasks(names[-1]), None)
         _timed("list_tasks, first of an instance", first, at_most=FIRST_PAGE_S_MAX)
         _timed("find, 10", lambda: store.find_available_tasks("w", 10))
