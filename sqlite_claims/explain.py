@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from .model import InstanceState, TaskInfo, TaskState
+from .model import InstanceInfo, InstanceState, TaskInfo, TaskState
 
 _NAMES_SHOWN_MAX = 5
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -13,67 +13,71 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def explain(
     task: TaskInfo,
-    instance_state: InstanceState,
+    instance: InstanceInfo,
     *,
-    reason: str | None = None,
     unmet: Sequence[str] = (),
     due_in: float = 0.0,
     waited: float = 0.0,
     last_claim: bool = False,
+    holder_is_gone: bool = False,
     workers: int = 0,
     wall_us: int = 0,
 ) -> str:
     """The sentence for ``task``.
 
-    ``reason``: that of the instance's cancellation. ``unmet``: the names of its dependencies that are not completed
+    ``unmet``: the names of its dependencies that are not completed
     (of a ``CANCELLED`` task: of those that failed or were cancelled). ``due_in``: seconds until a ``SCHEDULED`` task
     is ready. ``waited``: seconds that a ``READY`` one has been. ``last_claim``: its ``max_lost`` allows no loss of the
-    claim on it. ``workers``: sessions alive. ``wall_us``: the wall clock now.
+    claim on it. ``holder_is_gone``: the claim's session is over. ``workers``: sessions alive. ``wall_us``: the wall
+    clock now.
     """
     start = f"Task {task.task_id!r} of instance {task.instance_id!r} "
+    paused = instance.state is InstanceState.PAUSED
     match task.state:
         case TaskState.COMPLETED:
             return f"{start}is completed{_since(task.finished_at)}."
         case TaskState.FAILED:
             return f"{start}failed for good{_since(task.finished_at)}, {_used(task)}: {task.error}"
         case TaskState.CANCELLED:
-            return start + _cancelled(task, instance_state, reason, unmet)
+            return start + _cancelled(task, instance, unmet)
         case TaskState.BLOCKED:
             what = f"is blocked: it waits for {_listed(unmet)}"
         case TaskState.SCHEDULED:
             what = f"is scheduled{_why_scheduled(task)}: it is due in {_span(due_in)}, {_moment(wall_us, due_in)}"
         case TaskState.CLAIMED:
-            return start + _claimed(task, instance_state, last_claim, wall_us)
+            return start + _claimed(task, paused, last_claim, holder_is_gone, wall_us)
         case _:
             what = f"has been ready for {_span(waited)}"
-            if instance_state is not InstanceState.PAUSED:
+            if not paused:
                 what += f": it waits for {_wanted_worker(task)}; {_workers(workers)}"
-    if instance_state is InstanceState.PAUSED:
+    if paused:
         what += ", and its instance is paused"
     return f"{start}{what}."
 
 
-def _cancelled(task: TaskInfo, instance_state: InstanceState, reason: str | None, unmet: Sequence[str]) -> str:
-    if instance_state is InstanceState.CANCELLED:
-        because = f" with its instance{f': {reason}' if reason else ''}"
+def _cancelled(task: TaskInfo, instance: InstanceInfo, unmet: Sequence[str]) -> str:
+    # One that had been cancelled before its instance was has an end of its own.
+    if instance.state is InstanceState.CANCELLED and task.finished_at == instance.finished_at:
+        because = f" with its instance{f': {instance.reason}' if instance.reason else ''}"
     else:
         because = f" because it depends on {_listed(unmet)}, which failed or was cancelled"
     return f"was cancelled{_since(task.finished_at)}{because}."
 
 
-def _claimed(task: TaskInfo, instance_state: InstanceState, last_claim: bool, wall_us: int) -> str:
+def _claimed(task: TaskInfo, paused: bool, last_claim: bool, holder_is_gone: bool, wall_us: int) -> str:
     held = f"is held by worker {task.worker_id!r}"
     left = None if task.claim is None else task.claim.remaining()
+    fails = f"it will be failed, because max_lost is {task.max_lost}, "
+    looked = "when a worker looks for work"
+    if holder_is_gone:
+        then = fails if last_claim else "it will be ready again "
+        return f"{held}, whose process is gone: {then}{looked}{', and its instance is paused' if paused else ''}."
     if left is None:
         return f"{held}, by a claim without an end."
     if left > 0:
         return f"{held} for {_span(left)} more, until {_moment(wall_us, left)}, if the claim is not renewed."
-    then = "another may take it over "
-    if last_claim:
-        then = f"it will be failed, because max_lost is {task.max_lost}, "
-    if instance_state is InstanceState.PAUSED:
-        return f"{held}, whose claim has expired: {then}once its paused instance is resumed."
-    return f"{held}, whose claim has expired: {then}when a worker looks for work."
+    then = fails if last_claim else "another may take it over "
+    return f"{held}, whose claim has expired: {then}{'once its paused instance is resumed' if paused else looked}."
 
 
 def _wanted_worker(task: TaskInfo) -> str:

@@ -150,7 +150,6 @@ def stats(engine: Engine) -> StoreStats:
 
 
 def explanation(engine: Engine, task: Task) -> str:
-    instance = engine.instance(task.instance_id)
     info = task_info(engine, task)
     stands_in_the_way = set(TaskState) - {TaskState.COMPLETED}
     if info.state is TaskState.CANCELLED:
@@ -158,14 +157,14 @@ def explanation(engine: Engine, task: Task) -> str:
     waits = waits_us(engine, task) / 1e6
     return explain(
         info,
-        instance.state,
-        reason=instance.reason,
+        instance_info(engine, task.instance_id),
         unmet=[
             name for name in task.depends_on if engine.state.tasks[task.instance_id, name].state in stands_in_the_way
         ],
         due_in=max(0.0, waits),
         waited=max(0.0, -waits),
         last_claim=task.is_last_claim,
+        holder_is_gone=task.session in engine.dead_sessions,
         workers=len(engine.state.sessions.keys() - engine.dead_sessions),
         wall_us=engine.wall,
     )

@@ -188,14 +188,15 @@ def explain_task(db: Database, instance_id: str, task_id: str, explain: Callable
     )
     by_day = row[15] is None and row[8] is not None
     due_in = (row[8] - db.time.wall if by_day else row[14] - db.time.now) / 1e6
+    session = db.rows(sql.task_by_name, instance_id, task_id)[0][12]
     return explain(
         task,
-        instance.state,
-        reason=instance.reason,
+        instance,
         unmet=[name for name, state in db.rows(sql.dependencies, row[0]) if state in unwanted],
         due_in=max(0.0, due_in),
         waited=max(0.0, -due_in),
         last_claim=task.losses + 1 >= task.max_lost,
+        holder_is_gone=session is not None and db.sessions is not None and not db.sessions.is_alive(session),
         workers=sum(worker.alive for worker in workers(db)),
         wall_us=db.time.wall,
     )

@@ -295,6 +295,53 @@ def test_a_claimed_tasks_explanation_tells_who_holds_it_and_until_when(store: An
     assert "max_lost" in _explained(store, "last")
 
 
+def test_a_dead_workers_task_is_explained_by_its_death(bench: Any) -> None:
+    store = bench.store
+    store.add_instance("i", [NewTask("t"), NewTask("last", max_lost=1)])
+    session = store.open_session("holder")
+    for name in ("t", "last"):
+        assert store.claim_task("i", name, "holder", None, session=session)
+        assert "process" not in _explained(store, name)
+    bench.kill(session)
+    for word in ("'holder'", "whose process is gone", "ready again"):
+        assert word in _explained(store)
+    assert "max_lost is 1" in _explained(store, "last")
+    store.pause_instance("i")
+    assert "paused" in _explained(store)
+    assert store.find_available_tasks("w", 5) == []
+    assert "ready" in _explained(store)
+    assert "lost 1 claims; max_lost is 1" in _explained(store, "last")
+
+
+def test_an_explanation_of_what_waits_for_many_names_some_and_counts_the_others(store: Any) -> None:
+    names = [f"n{n}" for n in range(8)]
+    store.add_instance("i", [*map(NewTask, names), NewTask("t", depends_on=names)])
+    assert "'n0', 'n1', 'n2', 'n3', 'n4' and 3 more" in _explained(store)
+
+
+def test_a_task_that_was_cancelled_before_its_instance_was_is_explained_by_what_it_depends_on(
+    store: Any, clock: ManualClock
+) -> None:
+    store.add_instance("i", [NewTask("t"), NewTask("after", depends_on=["t"]), NewTask("open")])
+    store.fail_task(store.claim_task("i", "t", "w", 30), "broke", retry=False)
+    clock.advance(1)
+    store.cancel_instance("i", "not needed")
+    assert "depends on 't'" in _explained(store, "after")
+    assert "not needed" not in _explained(store, "after")
+    assert "with its instance: not needed" in _explained(store, "open")
+
+
+def test_a_task_that_was_snoozed_or_lost_is_explained_like_any_other(store: Any, clock: ManualClock) -> None:
+    store.add_instance("i", [NewTask("t"), NewTask("lost")])
+    store.release_task(store.claim_task("i", "t", "w", 30), delay=7)
+    store.claim_task("i", "lost", "w", 2)
+    clock.advance(5)
+    assert "is scheduled: it is due in 2 s" in _explained(store)
+    assert "expired: another may take it over" in _explained(store, "lost")
+    store.release_task_claim("i", "lost", "w")
+    assert "ready" in _explained(store, "lost")
+
+
 def test_a_ready_tasks_explanation_names_the_kind_and_the_tags_that_a_worker_needs(store: Any) -> None:
     store.add_instance("i", [NewTask("t", kind="render", tags=["gpu", "eu"])])
     for word in ("ready", "'render'", "'eu'", "'gpu'", "no worker session"):
@@ -325,6 +372,13 @@ def test_an_ended_tasks_explanation_tells_how_it_ended(store: Any) -> None:
     store.cancel_instance("i", "not needed")
     assert "not needed" in _explained(store, "open")
     assert "cancelled" in _explained(store, "open")
+
+
+@pytest.mark.parametrize("unknown", [("i", "nothing"), ("nowhere", "t")])
+def test_what_is_not_there_has_no_explanation(store: Any, unknown: tuple[str, str]) -> None:
+    store.add_instance("i", [NewTask("t")])
+    with pytest.raises(NotFoundError):
+        store.explain_task(*unknown)
 
 
 # -- waiting
