@@ -42,6 +42,10 @@ class WorkerStartError(BackendError):
     """Worker processes die before they can work; the message bears what the last one said."""
 
 
+class _Watcher(SqliteClaimStore):
+    _probe_every_us = 0  # it looks for work only when somebody has died
+
+
 @dataclass(slots=True)
 class Slot:
     """The place of one process: ``process`` is ``None`` before ``start_at`` and once it is ``over``."""
@@ -86,7 +90,7 @@ class Supervisor:
         with (
             self._waker,
             self._alarm,
-            SqliteClaimStore(self._settings["path"], **self._settings["store_options"]) as self._store,
+            _Watcher(self._settings["path"], **self._settings["store_options"]) as self._store,
             selectors.DefaultSelector() as self._selector,
         ):
             self._settings["path"] = self._store.path
@@ -207,6 +211,7 @@ class Supervisor:
                 self._fail(claim)
         else:
             self._give_back(process, but=running)
+            self._bring_back(process)
             self._lost += len(running)
             self._put_off(slot)
             if self._reason is None:
@@ -230,7 +235,7 @@ class Supervisor:
             self._begin_stop("stopped", self._options.shutdown_timeout)
 
     def _give_back(self, process: Process, *, but: Collection[TaskClaim] = ()) -> None:
-        """Give back, at no cost, what a process held. ``but`` stays with its session and is lost with it."""
+        """Give back, at no cost, what a process held. ``but`` stays with its session, to be lost with it."""
         kept = {key(claim) for claim in but}
         try:
             held = [claim for claim in self._store.list_claims(process.worker_id) if key(claim) not in kept]
@@ -238,6 +243,13 @@ class Supervisor:
                 self._store.release_tasks(held)
         except TRANSIENT as error:
             log.warning("claims of worker %s are lost instead of given back: %s", process.worker_id, error)
+
+    def _bring_back(self, process: Process) -> None:
+        """Have what the dead process ran counted as lost now: who looks for work finds out who is dead."""
+        try:
+            self._store.find_available_tasks(process.worker_id, 1)
+        except TRANSIENT as error:
+            log.warning("what worker %s ran is left to whoever looks for work next: %s", process.worker_id, error)
 
     # -- stopping
 

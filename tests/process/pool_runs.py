@@ -55,9 +55,9 @@ class Pools:
         name, pid = line.decode().split()
         return name, int(pid)
 
-    def open_gate(self) -> None:
-        """Let through the handlers that wait, and those that will."""
-        os.write(self._gate, b"." * 100)
+    def open_gate(self, handlers: int = 100) -> None:
+        """Let through so many handlers, of those that wait and those that will."""
+        os.write(self._gate, b"." * handlers)
 
     def start(self, what: str, **options: Any) -> subprocess.Popen[bytes]:
         """A program that runs a pool (``pool``, ``own``), a worker (``worker``) or another thing on the store."""
@@ -75,6 +75,11 @@ class Pools:
         """Its status and what it printed."""
         out, _ = program.communicate(timeout=PATIENCE)
         return program.returncode, json.loads(out) if out else None
+
+    def starts(self) -> list[tuple[str, str, int]]:
+        """Instance, task and token of each start of a ``witnessed`` task."""
+        lines = (line.split() for line in (self._folder / "starts").read_text().splitlines())
+        return [(instance, task, int(token)) for instance, task, token in lines]
 
     def calls(self) -> int:
         """How often the functions of ``durable_map`` were called."""
@@ -98,6 +103,13 @@ def eventually(happened: Callable[[], Any]) -> Any:
         assert time.monotonic() < until
         time.sleep(0.01)
     return found
+
+
+def children_of(pid: int) -> list[int]:
+    """Its child processes, also those that are only about to become something."""
+    return [
+        int(child) for listed in Path(f"/proc/{pid}/task").glob("*/children") for child in listed.read_text().split()
+    ]
 
 
 def is_gone(pid: int) -> bool:

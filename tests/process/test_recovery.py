@@ -1,0 +1,81 @@
+"""How soon a killed worker's task runs elsewhere, whatever its lease."""
+
+from __future__ import annotations
+
+import os
+import signal
+import statistics
+import time
+from collections.abc import Callable
+
+import pytest
+
+from sqlite_claims import NewTask, TaskState
+from sqlite_claims.workers import WorkerPool
+
+from .pool_runs import Pools, eventually, pools
+
+__all__ = ["pools"]
+
+LEASE = 300
+
+
+def alive(pools: Pools) -> int:
+    return sum(worker.alive for worker in pools.store.list_workers())
+
+
+def kill_and_time(pools: Pools, kills: int, replace: Callable[[], object]) -> list[float]:
+    """From the SIGKILL of the process that runs a task to the task's start in another, each time with two alive."""
+    took = []
+    pools.store.add_instance("i")
+    for number in range(kills):
+        replace()
+        eventually(lambda: alive(pools) == 2)
+        pools.store.add_tasks("i", [NewTask(str(number), kind="hold")])
+        name, first = pools.hear()
+        os.kill(first, signal.SIGKILL)
+        died = time.monotonic()
+        again, second = pools.hear()
+        took.append(time.monotonic() - died)
+        assert (name, again) == (str(number), str(number))
+        assert first != second
+        pools.open_gate(1)
+        eventually(lambda: pools.task(str(number)).state is TaskState.COMPLETED)  # noqa: B023 - called at once
+        task = pools.task(str(number))
+        assert (task.losses, task.attempts) == (1, 2)
+    print(f"{kills} kills: median {statistics.median(took) * 1000:.0f} ms, worst {max(took) * 1000:.0f} ms")
+    return took
+
+
+def in_a_pool(pools: Pools, kills: int) -> list[float]:
+    with WorkerPool(pools.path, "pool_handlers:registry", processes=2, claim_ttl=LEASE).spawn() as handle:
+        took = kill_and_time(pools, kills, lambda: None)
+        handle.shutdown()
+        summary = handle.join()
+    assert (summary.completed, summary.lost) == (kills, kills)
+    return took
+
+
+def in_programs_of_their_own(pools: Pools, kills: int) -> list[float]:
+    pools.start("worker", claim_ttl=LEASE)
+    return kill_and_time(pools, kills, lambda: pools.start("worker", claim_ttl=LEASE))
+
+
+def test_within_a_pool_a_killed_processs_task_runs_elsewhere_at_once(pools: Pools) -> None:
+    assert min(in_a_pool(pools, 5)) < 0.1  # before a process in its place could have found out
+
+
+def test_a_killed_workers_task_runs_in_another_program_within_a_second(pools: Pools) -> None:
+    assert min(in_programs_of_their_own(pools, 3)) < 1
+
+
+@pytest.mark.soak
+def test_the_tasks_of_fifty_killed_processes_of_a_pool_run_elsewhere_at_once(pools: Pools) -> None:
+    took = in_a_pool(pools, 50)
+    assert statistics.median(took) < 0.2
+    assert max(took) < 1
+
+
+@pytest.mark.soak
+def test_the_tasks_of_fifty_killed_workers_run_in_another_program_within_a_second(pools: Pools) -> None:
+    assert max(in_programs_of_their_own(pools, 50)) < 1
