@@ -16,10 +16,11 @@ from typing import Any
 from ..model import TaskClaim
 from .board import Board, make_memory
 
-# The settings come over standard input: they may be long, and are nobody's business in a list of processes.
+# The settings come over standard input: they may be long, and are nobody's business in a list of processes. Where the
+# line has no end, the supervisor was killed while it wrote it.
 _BOOT = (
-    "import json,sys;config=json.load(sys.stdin);sys.path[:]=config['sys_path'];"
-    "from sqlite_claims.workers.child import main;main(config)"
+    "import json,sys;line=sys.stdin.readline();line.endswith('\\n') or sys.exit(1);config=json.loads(line);"
+    "sys.path[:]=config['sys_path'];from sqlite_claims.workers.child import main;main(config)"
 )
 
 
@@ -55,7 +56,7 @@ class Process:
         self.pid = self._popen.pid
         assert self._popen.stdin is not None
         with suppress(BrokenPipeError), self._popen.stdin as stdin:
-            stdin.write(json.dumps(settings).encode())
+            stdin.write(json.dumps(settings).encode() + b"\n")
         self.socket.setblocking(False)
         threading.Thread(target=self._watch, name=f"claims-watch-{self.pid}", daemon=True).start()
 

@@ -80,6 +80,15 @@ def command(task: TaskContext) -> None:
     sleeper.wait()
 
 
+@registry.task("witnessed")
+def witnessed(task: TaskContext) -> bytes:
+    """Runs for as many seconds as its input says, and leaves word of its start."""
+    with (folder() / "starts").open("ab", buffering=0) as starts:
+        starts.write(f"{task.instance_id} {task.task_id} {task.claim.token}\n".encode())
+    task.cancelled.wait(float(task.input))
+    return str(task.claim.token).encode()
+
+
 @registry.task("die")
 def die(_: TaskContext) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
