@@ -29,6 +29,7 @@ class Sizes:
     idle: float  # seconds of waiting in vain
     written: int  # tasks of which is told what they cost the system
     long_rounds: int  # rounds of what takes seconds
+    watched: float  # seconds for which workers without work, or with long tasks, are watched
 
 
 FULL = Sizes(
@@ -52,6 +53,7 @@ FULL = Sizes(
     wakes=500,
     idle=20.0,
     long_rounds=5,
+    watched=60.0,
 )
 # As large as stores get; made in minutes.
 HUGE = replace(FULL, most=10_000_000, ineligible=1_000_000, settled=1_000_000)
@@ -76,4 +78,5 @@ SMOKE = Sizes(
     wakes=5,
     idle=0.2,
     long_rounds=1,
+    watched=0.1,
 )

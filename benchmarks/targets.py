@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sqlite_claims import NewTask, SqliteClaimStore
 
-from . import ceiling, finding, memory, pairs
+from . import ceiling, finding, memory, pairs, pool, waking
 from .bench import Bench, batch, cycle
 from .crowd import crowd
 from .durable import durable
@@ -100,6 +100,10 @@ CASES: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "tail": tail,
     "wake": wake,
     "writes": writes,
+    "pool": pool.throughput,
+    "worker-wake": waking.wake_up,
+    "idle": waking.idle,
+    "renewals": waking.renewals,
 }
 
 

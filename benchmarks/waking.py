@@ -1,0 +1,140 @@
+"""How soon a worker that sleeps runs what another process adds, and what sleeping and keeping claims cost."""
+
+from __future__ import annotations
+
+import os
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlite_claims import NewTask, SqliteClaimStore, TaskContext, WorkerPool
+from sqlite_claims.lease.doorbell import COMMITS
+
+from .pairs import Figure, Target, figure
+from .pool import PROCESSES, wait_for_workers
+
+if TYPE_CHECKING:
+    from .bench import Bench
+
+_WORKER = """
+import os, sys, time
+from sqlite_claims import PooledWorker, SqliteClaimStore
+def tell(task):
+    os.write(1, b"%d\\n" % time.monotonic_ns())
+with SqliteClaimStore(sys.argv[1], durability="process") as store:
+    with PooledWorker(store, tell).spawn():
+        sys.stdin.read()
+"""
+# Long enough for the worker to be asleep again; not in step with anything that it does by itself.
+_GAP_S = (0.005, 0.03)
+_CLAIM_TTL_S = 30.0
+_SETTLE_S = 1.0
+
+
+@contextmanager
+def _worker(path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A program with one worker, which says when it runs something."""
+    command = [sys.executable, "-c", _WORKER, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
+        yield program
+        assert program.stdin is not None
+        program.stdin.close()
+
+
+def wake_up(bench: Bench) -> Iterator[Figure]:
+    """From before a task is added in this process to its start in another that slept."""
+    samples = []
+    path = bench.stores.new_path()
+    choose = random.Random(0)
+    with SqliteClaimStore(path, durability="process") as store, _worker(path) as program:
+        wait_for_workers(store, 1)
+        assert program.stdout is not None
+        store.add_instance("i")
+        for number in range(bench.sizes.cycles):
+            time.sleep(choose.uniform(*_GAP_S))
+            added = time.monotonic_ns()
+            store.add_tasks("i", [NewTask(str(number))])
+            samples.append((int(program.stdout.readline()) - added) / 1e3)
+    detail = {"samples": len(samples), "max": max(samples)}
+    yield figure("wake-up, from adding to running in another process", samples, "µs", Target(1_000), detail)
+    p99 = statistics.quantiles(samples, n=100)[-1]
+    yield figure("wake-up, 99 of 100", [p99], "µs", Target(10_000))
+
+
+def idle(bench: Bench) -> Iterator[Figure]:
+    """What workers without work take."""
+    path, seconds = bench.stores.new_path(), bench.sizes.watched
+    with _pool(path) as (store, children), _worker(path) as program:
+        wait_for_workers(store, PROCESSES + 1)
+        one, all, writes = Processor([program.pid]), Processor([*children, os.getpid()]), Writes(store)
+        time.sleep(seconds)
+        yield figure("processor, an idle worker", [one.ms() * 60 / seconds], "ms/min", Target(100))
+        name = f"processor, an idle pool of {PROCESSES} and its supervisor"
+        yield figure(name, [all.ms() * 60 / seconds], "ms/min")
+        yield from writes.figures("by them", seconds)
+
+
+def renewals(bench: Bench) -> Iterator[Figure]:
+    """What keeping the claims of long tasks takes."""
+    path, seconds = bench.stores.new_path(), bench.sizes.watched
+    with _pool(path) as (store, children):
+        store.add_instance("long", [NewTask(str(number), b"%f" % (seconds + 60)) for number in range(PROCESSES)])
+        while len(list(store.list_claims())) < PROCESSES:
+            time.sleep(0.01)
+        processor, writes = Processor(children), Writes(store)
+        time.sleep(seconds)
+        name = f"processor, {PROCESSES} processes with a long task each"
+        yield figure(name, [processor.ms() * 60 / seconds], "ms/min")
+        yield from writes.figures(f"to keep their claims, of {_CLAIM_TTL_S:g} s", seconds)
+
+
+def hold(task: TaskContext) -> None:
+    """A handler that takes as long as its input says, or until it is told to stop."""
+    task.cancelled.wait(float(task.input))
+
+
+@contextmanager
+def _pool(path: Path) -> Iterator[tuple[SqliteClaimStore, list[int]]]:
+    """A pool whose processes are there, and have done what starting leaves to do."""
+    pool = WorkerPool(path, hold, processes=PROCESSES, claim_ttl=_CLAIM_TTL_S)
+    with SqliteClaimStore(path) as store, pool.spawn() as handle:
+        wait_for_workers(store)
+        time.sleep(_SETTLE_S)
+        yield store, [worker.pid for worker in store.list_workers()]
+        handle.shutdown(0)
+
+
+class Processor:
+    """Processor time that some processes take from now on."""
+
+    def __init__(self, pids: list[int]) -> None:
+        self._pids = pids
+        self._before = self._now_ns()
+
+    def _now_ns(self) -> int:
+        threads = (thread for pid in self._pids for thread in Path(f"/proc/{pid}/task").glob("*/schedstat"))
+        return sum(int(thread.read_text().split()[0]) for thread in threads)
+
+    def ms(self) -> float:
+        """So far."""
+        return (self._now_ns() - self._before) / 1e6
+
+
+class Writes:
+    """Transactions that are committed from now on, by whomever, and how much the log grows by them."""
+
+    def __init__(self, store: SqliteClaimStore) -> None:
+        self._bell, self._log = store._db.bell, Path(f"{store.path}-wal")
+        self._commits, self._bytes = self._bell.read(COMMITS), self._log.stat().st_size
+
+    def figures(self, what: str, seconds: float) -> Iterator[Figure]:
+        """So far."""
+        commits, written = self._bell.read(COMMITS) - self._commits, self._log.stat().st_size - self._bytes
+        yield figure(f"transactions {what}", [commits * 60 / seconds], "/min")
+        yield figure(f"growth of the -wal {what}", [written / 1024 * 60 / seconds], "KiB/min")
