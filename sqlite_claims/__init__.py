@@ -37,6 +37,7 @@ from .model import (
     TaskState,
     WorkerInfo,
 )
+from .storage.restoring import restore
 from .store import SqliteClaimStore
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ __all__ = [
     "WorkerInfo",
     "WorkerPool",
     "durable_map",
+    "restore",
 ]
 
 

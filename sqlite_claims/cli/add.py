@@ -14,7 +14,7 @@ from ..store import SqliteClaimStore
 from .app import database
 from .map.lines import Counts, line_digest, task_name
 from .records import new_task
-from .text import SpanType, clean
+from .text import SpanType, clean, tell_of_terminal
 
 _BATCH = 10_000
 _BATCH_BYTES = 16 << 20
@@ -61,6 +61,8 @@ def add_command(
         defaults["tags"] = tags
     if depends_on:
         defaults["depends_on"] = depends_on
+    if not files:
+        tell_of_terminal()
     lines = _lines(files or (open(0, "rb", closefd=False),))  # noqa: SIM115  # not ours to close
     tasks = _from_json(lines, defaults) if as_json else _from_lines(lines, defaults)
     skip = skip_existing or not as_json

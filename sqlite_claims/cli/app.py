@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
@@ -31,6 +32,7 @@ _COMMANDS = {
     "release": ("control", "Give a claimed task back, whoever holds it."),
     "prune": ("control", "Remove instances that ended long ago."),
     "backup": ("control", "Write a consistent copy while workers run."),
+    "restore": ("control", "Put a backup where a store is to be."),
     "check": ("control", "Look for damage."),
 }
 
@@ -47,6 +49,13 @@ class _Commands(click.Group):
         module = import_module(f".{_COMMANDS[cmd_name][0]}", __package__)
         command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in _COMMANDS and (meant := get_close_matches(args[0], _COMMANDS, 1)):
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {meant[0]!r}?")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
@@ -67,7 +76,12 @@ def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) ->
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version."
 )
 def commands() -> None:
-    """Many worker processes, one SQLite file as their work list."""
+    """Many worker processes, one SQLite file as their work list.
+
+    A file comes to be with its first tasks, as in: seq 10 | sqlite-claims map jobs.db -- echo {}
+
+    sqlite-claims COMMAND --help says all about a command.
+    """
 
 
 def run(args: list[str] | None = None) -> int:
@@ -81,14 +95,40 @@ def run(args: list[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except BackendError as error:
-        click.echo(f"sqlite-claims: {clean(str(error).partition(chr(10))[0])}", err=True)
-        return 2
+        return _cannot(_for_the_shell(str(error)))
     except (click.Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:
-        # The reader has gone; without this, Python would complain when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 141
+        return _nobody_reads()
+    except SystemExit as error:
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
+        return _nobody_reads()  # which click ends with 1, a status that is ours to give
+    except OSError as error:
+        _write_no_more()
+        return _cannot(f"cannot write the output: {error.strerror}" if error.filename is None else str(error))
+
+
+def _cannot(why: str) -> int:
+    click.echo(f"sqlite-claims: {clean(why.partition(chr(10))[0])}", err=True)
+    return 2
+
+
+def _for_the_shell(text: str) -> str:
+    """An error as it is told to programs, without what only they can do about it."""
+    return text.replace("(create=True would make it)", "(add and map make one)").replace(
+        "(create=True would add one)", "(add and map would add one)"
+    )
+
+
+def _nobody_reads() -> int:
+    _write_no_more()
+    return 141
+
+
+def _write_no_more() -> None:
+    """Without this, Python would complain about what it can't flush at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 database = click.argument("database", metavar="DB", type=click.Path(dir_okay=False))

@@ -1,11 +1,12 @@
-"""``pause``, ``resume``, ``cancel``, ``retry``, ``release``, ``prune``, ``backup`` and ``check``."""
+"""``pause``, ``resume``, ``cancel``, ``retry``, ``release``, ``prune``, ``backup``, ``restore`` and ``check``."""
 
 from __future__ import annotations
 
 import click
 
-from ..errors import InvalidStateError
+from ..errors import AlreadyExistsError, InvalidStateError
 from ..model import TaskState
+from ..storage.restoring import restore
 from .app import database, open_store
 from .text import SpanType, clean
 
@@ -96,6 +97,22 @@ def backup_command(database: str, path: str) -> None:
     """Write a consistent copy of DB to PATH, a new file, while workers run."""
     with open_store(database) as store:
         store.backup(path)
+
+
+@click.command("restore")
+@click.argument("backup", type=click.Path(dir_okay=False))
+@database
+@click.option("--replace", is_flag=True, help="Even if there is a store at DB, which is gone then.")
+def restore_command(backup: str, database: str, replace: bool) -> None:
+    """Put a copy of BACKUP at DB, where nothing is yet, and which no process has open.
+
+    The copy's claims are ended, without a loss, when it is first used, and the tokens of new ones are larger than those
+    of the store that the backup was made of, and of the one that it replaces.
+    """
+    try:
+        restore(backup, database, replace=replace)
+    except AlreadyExistsError as error:
+        raise error if replace else AlreadyExistsError(f"{error} (by --replace)") from None
 
 
 @click.command("check")

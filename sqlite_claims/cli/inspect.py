@@ -72,7 +72,8 @@ def _instance_row(instance: InstanceInfo) -> list[str]:
 
 @click.command("ls")
 @database
-@click.option("--instance", help="Of this instance only.")
+@click.argument("instance", required=False)
+@click.option("--instance", "of", metavar="INSTANCE", help="The same as the argument.")
 @click.option(
     "--state", "states", multiple=True, type=click.Choice([s.value for s in TaskState]), help="In this state."
 )
@@ -80,12 +81,21 @@ def _instance_row(instance: InstanceInfo) -> list[str]:
 @click.option("--limit", type=click.IntRange(0), default=100, show_default=True, help="How many; 0 is all.")
 @_JSON_OPTION
 def ls_command(
-    database: str, instance: str | None, states: tuple[str, ...], kinds: tuple[str, ...], limit: int, as_json: bool
+    database: str,
+    instance: str | None,
+    of: str | None,
+    states: tuple[str, ...],
+    kinds: tuple[str, ...],
+    limit: int,
+    as_json: bool,
 ) -> None:
-    """List tasks. --state and --kind may be given several times. As JSON it is one object a line."""
+    """List the tasks of INSTANCE, or all. --state and --kind may be given several times. As JSON it is one object a
+    line."""
+    if instance is not None and of is not None:
+        raise click.UsageError("Give the instance once.")
     with open_store(database, read_only=True) as store:
         tasks = store.list_tasks(
-            instance,
+            of if instance is None else instance,
             states=[TaskState(state) for state in states] or None,
             kinds=kinds or None,
             limit=limit + 1 if limit else None,

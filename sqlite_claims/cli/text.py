@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -66,6 +67,12 @@ class SpanType(click.ParamType[float]):
             return value if isinstance(value, float) else parse_span(str(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+def tell_of_terminal() -> None:
+    """Who typed a command and sees nothing happen should know that it reads what they type."""
+    if os.isatty(0):
+        click.echo("sqlite-claims: reading lines from the terminal; Ctrl-D ends them", err=True)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -76,45 +76,61 @@ def backup(db: Database, target: str) -> None:
         raise InvalidArgumentError("path is the store's own file")
     if db.in_transaction:
         raise InvalidStateError("this thread has a transaction open: a backup can only hold what is committed")
-    partial = _make_beside(target, os.stat(db.path))
+    partial = make_beside(target, os.stat(db.path))
     try:
-        copy = apsw.Connection(partial)
-        try:
-            # By the store's own connection, so that a fork meanwhile waits for it. In one step, on one snapshot: in
-            # several, every commit in between would start it over.
-            with copy.backup("main", db.connection, "main") as job:
-                job.step(-1)
-            copy.pragma("journal_mode", "delete")
-            copy.execute(sql.synchronous_full)
-            copy.execute(sql.mark_copy)
-        except apsw.Error as error:
-            raise translate(error, target, copy.system_errno) from error
-        finally:
-            copy.close(True)
+        # By the store's own connection, so that a fork meanwhile waits for it.
+        copy_to(partial, db.connection)
         os.rename(partial, target)
-        folder = os.open(os.path.dirname(target), os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(target)
     finally:
         if os.path.exists(partial):
             os.unlink(partial)
 
 
-def _make_beside(target: str, like: os.stat_result) -> str:
-    """A new file with the permissions and, where root makes it, the owner of another."""
+def copy_to(new: str, source: apsw.Connection, token_floor: int = 0) -> None:
+    """Fill a file that nobody else knows of with a marked copy, whose tokens will also be above this."""
+    copy = apsw.Connection(new)
+    try:
+        # In one step, on one snapshot: in several, every commit in between would start it over.
+        with copy.backup("main", source, "main") as job:
+            job.step(-1)
+        copy.pragma("journal_mode", "delete")
+        copy.execute(sql.synchronous_full)
+        copy.execute(sql.mark_copy)
+        copy.execute(sql.raise_token_floor, (token_floor,))
+    except apsw.Error as error:
+        raise translate(error, new, copy.system_errno) from error
+    finally:
+        copy.close(True)
+
+
+def make_beside(target: str, like: os.stat_result) -> str:
+    """A new file for what is to become ``target``; see ``make_new``."""
     made = f"{target}.{os.getpid()}.partial"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(made)  # of a process that was killed and had this number
-    mode = like.st_mode & 0o777
-    descriptor = os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode)
+    make_new(made, like)
+    return made
+
+
+def make_new(path: str, like: os.stat_result) -> None:
+    """A new file with the permissions and, where root makes it, the owner of another; its owner may write to it."""
+    mode = like.st_mode & 0o777 | 0o600
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode)
     with contextlib.suppress(OSError):  # some file systems have neither
         os.fchmod(descriptor, mode)
         if os.geteuid() == 0:
             os.fchown(descriptor, like.st_uid, like.st_gid)
     os.close(descriptor)
-    return made
+
+
+def sync_folder(path: str) -> None:
+    """Let the names in this file's folder survive power loss."""
+    folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def check(db: Database) -> list[str]:

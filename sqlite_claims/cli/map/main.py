@@ -11,7 +11,7 @@ import click
 from ...model import NewTask
 from ...store import SqliteClaimStore
 from ..app import database
-from ..text import clean, clean_bytes, clean_lines, span
+from ..text import clean, clean_bytes, clean_lines, span, tell_of_terminal
 from .command import CannotRunError, Template, room_for
 from .lines import LineSource, open_inputs
 from .plan import Outcome, Plan
@@ -105,6 +105,8 @@ def map_command(
     except CannotRunError as error:
         progress.say(clean(str(error)))
         return 127
+    if not files:
+        tell_of_terminal()
     source = LineSource(open_inputs(files), b"\0" if null else b"\n")
     try:
         plan = Plan(name or template.instance_id, template, jobs, retries, keep_output)

@@ -40,6 +40,9 @@ DELETE FROM claims_error WHERE task IN (SELECT value FROM carray(?1));
 -- name: drop_dependencies
 DELETE FROM claims_dependency WHERE task IN (SELECT value FROM carray(?1));
 
+-- name: has_anything
+SELECT EXISTS (SELECT 1 FROM sqlite_schema);
+
 -- name: freelist_count
 PRAGMA freelist_count;
 

@@ -6,6 +6,12 @@ PRAGMA synchronous = NORMAL;
 -- name: synchronous_full
 PRAGMA synchronous = FULL;
 
+-- name: locking_mode_exclusive
+PRAGMA locking_mode = EXCLUSIVE;
+
+-- name: begin_exclusive
+BEGIN EXCLUSIVE;
+
 -- name: begin_read
 BEGIN;
 
