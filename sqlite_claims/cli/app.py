@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import shell_complete
 
 from ..errors import BackendError
 from ..store import SqliteClaimStore
@@ -18,6 +19,8 @@ from .text import clean
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_NAME = "sqlite-claims"
+_COMPLETE = "_SQLITE_CLAIMS_COMPLETE"
 _COMMANDS = {
     "map": ("map.main", "Run a command for each line of input, some at a time."),
     "add": ("add", "Add tasks, from lines or from JSON."),
@@ -25,6 +28,7 @@ _COMMANDS = {
     "status": ("inspect", "Show how many tasks there are in each state."),
     "ls": ("inspect", "List tasks."),
     "show": ("inspect", "Show all about an instance or a task."),
+    "top": ("top.main", "Show what goes on, again and again."),
     "pause": ("control", "Let no task of an instance be claimed until it is resumed."),
     "resume": ("control", "End a pause."),
     "cancel": ("control", "End an instance for good."),
@@ -87,10 +91,16 @@ def commands() -> None:
 def run(args: list[str] | None = None) -> int:
     """Run one command; its exit status. 2: it could not be done."""
     try:
-        result = commands.main(args, prog_name="sqlite-claims", standalone_mode=False)
+        # Not by click's main(), to which a reader that has gone is a failure with status 1.
+        if (wanted := os.environ.get(_COMPLETE)) is not None:
+            return shell_complete(commands, {}, _NAME, _COMPLETE, wanted)
+        with commands.make_context(_NAME, sys.argv[1:] if args is None else args) as ctx:
+            result = commands.invoke(ctx)
         if sys.stdout is not None:  # it is where descriptor 1 was closed
             sys.stdout.flush()
         return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -99,11 +109,8 @@ def run(args: list[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:
-        return _nobody_reads()
-    except SystemExit as error:
-        if not isinstance(error.__context__, BrokenPipeError):
-            raise
-        return _nobody_reads()  # which click ends with 1, a status that is ours to give
+        _write_no_more()
+        return 141
     except OSError as error:
         _write_no_more()
         return _cannot(f"cannot write the output: {error.strerror}" if error.filename is None else str(error))
@@ -119,11 +126,6 @@ def _for_the_shell(text: str) -> str:
     return text.replace("(create=True would make it)", "(add and map make one)").replace(
         "(create=True would add one)", "(add and map would add one)"
     )
-
-
-def _nobody_reads() -> int:
-    _write_no_more()
-    return 141
 
 
 def _write_no_more() -> None:

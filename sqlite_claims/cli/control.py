@@ -120,7 +120,7 @@ def restore_command(backup: str, database: str, replace: bool) -> None:
 @click.pass_context
 def check_command(ctx: click.Context, /, database: str) -> None:
     """Look for damage. Exit status 0 when all is well, 1 when something was found."""
-    with open_store(database) as store:
+    with open_store(database, read_only=True) as store:  # which puts no backup to work
         found = store.check()
     for finding in found:
         click.echo(clean(finding))

@@ -13,7 +13,7 @@ from ..model import InstanceInfo, InstanceState, TaskInfo, TaskState
 from ..store import SqliteClaimStore
 from .app import database, open_store
 from .records import counts_entry, instance_entry, task_entry, worker_entry
-from .text import clean, clean_bytes, moment, print_table, span
+from .text import clean, clean_bytes, counts_text, moment, print_table, span
 
 _OPEN = (InstanceState.IN_PROGRESS, InstanceState.PAUSED)
 _JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
@@ -43,7 +43,7 @@ def status_command(database: str, as_json: bool, everything: bool, limit: int) -
         }
         click.echo(json.dumps(entry, indent=2))
         return
-    click.echo(_counts_text(stats.counts))
+    click.echo(counts_text(stats.counts))
     oldest = "none" if stats.oldest_ready_age is None else span(stats.oldest_ready_age)
     click.echo(f"live claims: {stats.live_claims}; longest waiting: {oldest}")
     if instances:
@@ -56,10 +56,6 @@ def status_command(database: str, as_json: bool, everything: bool, limit: int) -
         click.echo()
         rows = [[clean(w.worker_id), str(w.pid), moment(w.started_at), str(w.claims)] for w in workers]
         print_table(["WORKER", "PID", "STARTED", "CLAIMS"], rows)
-
-
-def _counts_text(counts: Any) -> str:
-    return "  ".join(f"{state.value}: {counts[state]}" for state in TaskState)
 
 
 def _instance_row(instance: InstanceInfo) -> list[str]:
@@ -146,7 +142,7 @@ def _show_instance(info: InstanceInfo, as_json: bool) -> None:
     _print_pairs(
         ("instance", clean(info.instance_id)),
         ("state", info.state.value),
-        ("tasks", _counts_text(info.counts)),
+        ("tasks", counts_text(info.counts)),
         ("definition", clean(info.definition_hash)),
         ("reason", clean(info.reason or "")),
         ("added", moment(info.added_at)),

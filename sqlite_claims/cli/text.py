@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import click
+
+from ..model import TaskState
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
 
 _UNITS = {"": 1, "ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?) *(ms|[smhdw]?)")
@@ -75,18 +83,36 @@ def tell_of_terminal() -> None:
         click.echo("sqlite-claims: reading lines from the terminal; Ctrl-D ends them", err=True)
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table on standard output; where that is no terminal, nothing is cut or wrapped. Cells are cleaned already."""
+def counts_text(counts: Mapping[TaskState, int]) -> str:
+    """Counts by task state, on one line."""
+    return "  ".join(f"{state.value}: {counts[state]}" for state in TaskState)
+
+
+def plain_console() -> Console:
+    """Standard output; where that is no terminal, nothing is cut or wrapped."""
     from rich.console import Console
+
+    class OurConsole(Console):
+        def on_broken_pipe(self) -> None:  # else rich ends the program, with a status that means something here
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    console = OurConsole(highlight=False)
+    return console if console.is_terminal else OurConsole(highlight=False, width=10_000)
+
+
+def make_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """A table. Cells are cleaned already."""
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=10_000)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, no_wrap=True, overflow="ellipsis")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    console.print(table)
+    return table
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table on standard output."""
+    plain_console().print(make_table(columns, rows))

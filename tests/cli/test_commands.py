@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import subprocess
 import sys
 
@@ -25,6 +27,7 @@ def test_a_wrong_name_of_the_file_makes_no_store(cli: Cli, command: str) -> None
     result = cli(name, *args)
     assert result.status == 2
     assert result.err.startswith("sqlite-claims: ")
+    assert result.err.endswith("there is no such file (add and map make one)\n")
     assert result.err.count("\n") == 1
     assert list(cli.folder.iterdir()) == []
 
@@ -164,6 +167,8 @@ def test_ls_lists_what_is_asked_for(cli: Cli) -> None:
     cli("add", "one", cli.file("in", "a\nb\nc\n"), "--kind", "k")
     cli("add", "two", cli.file("in", "d\x1b[31m\n"), "--delay", "1h")
     assert len(cli("ls", "--instance", "one", "--json").out.splitlines()) == 3
+    assert cli("ls", "one", "--json").out == cli("ls", "--instance", "one", "--json").out
+    assert cli("ls", "one", "--instance", "two").status == 2
     assert len(cli("ls", "--kind", "k", "--limit", "2", "--json").out.splitlines()) == 2
     assert json.loads(cli("ls", "--state", "scheduled", "--json").out)["instance_id"] == "two"
     text = cli("ls", "--limit", "3").out
@@ -234,6 +239,30 @@ def test_a_backup_is_a_store_of_its_own(cli: Cli) -> None:
     assert cli("backup", cli.folder / "copy.db").status == 2
 
 
+def test_a_backup_is_restored_where_nothing_is_or_where_that_is_wanted(cli: Cli) -> None:
+    cli("add", "one", cli.file("in", "a\n"))
+    copy, new = cli.folder / "copy.db", cli.folder / "new.db"
+    cli("backup", copy)
+    assert cli.raw("restore", copy, new).status == 0
+    assert cli.raw("status", new, "--json").json["counts"]["ready"] == 1
+    cli("add", "two", cli.file("in", "b\n"))
+    refused = cli.raw("restore", copy, cli.db)
+    assert (refused.status, refused.err.count("\n")) == (2, 1)
+    assert refused.err.endswith("(by --replace)\n")
+    assert [instance["instance_id"] for instance in cli("status", "--json").json["instances"]] == ["one", "two"]
+    assert cli.raw("restore", copy, cli.db, "--replace").status == 0
+    assert [instance["instance_id"] for instance in cli("status", "--json").json["instances"]] == ["one"]
+
+
+def test_checking_a_backup_does_not_put_it_to_work(cli: Cli) -> None:
+    cli("add", "one", cli.file("in", "a\n"))
+    cli("backup", cli.folder / "copy.db")
+    before = (cli.folder / "copy.db").read_bytes()
+    assert cli.raw("check", cli.folder / "copy.db").out == "ok\n"
+    assert (cli.folder / "copy.db").read_bytes() == before
+    assert [path.name for path in cli.folder.glob("copy.db*")] == ["copy.db"]
+
+
 def test_check_says_ok_or_what_it_found(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     cli("add", "one", cli.file("in", "a\n"))
     assert cli("check").out == "ok\n"
@@ -245,7 +274,7 @@ def test_check_says_ok_or_what_it_found(cli: Cli, monkeypatch: pytest.MonkeyPatc
 def test_every_command_explains_itself(cli: Cli) -> None:
     listed = cli.raw("--help").out.partition("Commands:")[2]
     names = [line.split()[0] for line in listed.splitlines() if line.strip()]
-    assert len(names) == 14
+    assert len(names) == 16
     for name in names:
         result = cli.raw(name, "--help")
         assert (result.status, result.err) == (0, "")
@@ -253,8 +282,52 @@ def test_every_command_explains_itself(cli: Cli) -> None:
 
 
 def test_an_unknown_command_is_a_wrong_use(cli: Cli) -> None:
-    assert cli.raw("mop").status == 2
     assert cli.raw("status").status == 2
+    for name, told in (("stats", "Did you mean 'status'?"), ("xyz", "No such command 'xyz'.")):
+        result = cli.raw(name, cli.db)
+        assert result.status == 2
+        assert told in result.err
+
+
+@pytest.mark.parametrize("args", [["status"], ["ls", "--limit", "0"], ["ls", "--json"], ["check"], ["--help"]])
+@pytest.mark.parametrize(("device", "status"), [("pipe", 141), ("/dev/full", 2)])
+def test_output_that_can_not_be_written_is_no_traceback(cli: Cli, args: list[str], device: str, status: int) -> None:
+    if device != "pipe" and not os.path.exists(device):
+        pytest.skip(f"no {device} here")
+    cli("add", "one", cli.file("in", "a\n"))
+    if device == "pipe":
+        read, write = os.pipe()
+        os.close(read)
+    else:
+        write = os.open(device, os.O_WRONLY)
+    command = [sys.executable, "-m", "sqlite_claims", args[0], *([] if args[0] == "--help" else [str(cli.db)]), *args[1:]]
+    ended = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert ended.returncode == status
+    assert ended.stderr == ("" if status == 141 else "sqlite-claims: cannot write the output: No space left on device\n")
+
+
+def test_a_shell_can_complete_the_names_of_commands(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_SQLITE_CLAIMS_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", "sqlite-claims re")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    offered = cli.raw().out.split()
+    assert offered == ["plain,resume", "plain,retry", "plain,release", "plain,restore"]
+
+
+@pytest.mark.parametrize("command", [["add", "one"], ["map"]])
+def test_who_types_the_lines_is_told_that_they_are_read(cli: Cli, command: list[str]) -> None:
+    name, *rest = command
+    ours, theirs = pty.openpty()
+    os.write(ours, b"a\n\x04")
+    argv = [sys.executable, "-m", "sqlite_claims", name, str(cli.db), *rest]
+    ended = subprocess.run(
+        [*argv, "--", "true"] if name == "map" else argv, stdin=theirs, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0
+    assert ended.stderr.startswith("sqlite-claims: reading lines from the terminal; Ctrl-D ends them\n")
+    os.close(ours)
+    os.close(theirs)
 
 
 def test_the_version_is_told(cli: Cli) -> None:
@@ -290,4 +363,4 @@ def test_a_reader_that_has_seen_enough_is_no_error(cli: Cli) -> None:
     process.stdout.close()
     assert process.stderr.read() == b""
     process.stderr.close()
-    assert process.wait(60) != 0
+    assert process.wait(60) == 141

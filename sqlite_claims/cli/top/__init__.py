@@ -1,0 +1,1 @@
+"""``sqlite-claims top``: what goes on in a store, looked at again and again."""

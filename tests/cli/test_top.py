@@ -1,0 +1,238 @@
+"""``sqlite-claims top``: what it shows, and that it leaves the terminal and the store as they were."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from sqlite_claims import NewTask, TaskState
+from sqlite_claims.cli.top import look as look_module
+from sqlite_claims.cli.top.look import Looker
+from sqlite_claims.store import SqliteClaimStore
+
+from .conftest import Cli
+
+_PATIENCE = 60.0
+# Who leads a session and opens a terminal gets its Ctrl-C.
+_CONTROLLED = "import os, sys; os.open(os.ttyname(0), os.O_RDWR); os.execv(sys.argv[1], sys.argv[1:])"
+
+
+class Screen:
+    """The command on a terminal of its own."""
+
+    def __init__(self, db: Path, *args: str) -> None:
+        self._ours, self._theirs = pty.openpty()
+        self.before = termios.tcgetattr(self._theirs)
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _CONTROLLED, sys.executable, "-m", "sqlite_claims", "top", str(db), *args],
+            stdin=self._theirs,
+            stdout=self._theirs,
+            stderr=self._theirs,
+            start_new_session=True,
+            env={**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "30"},
+        )
+        self.shown = b""
+
+    def wait_for(self, text: str) -> None:
+        while text.encode() not in self.shown:
+            self.shown += os.read(self._ours, 65536)
+
+    def press(self, keys: bytes) -> None:
+        os.write(self._ours, keys)
+
+    def end(self) -> int:
+        """How it ended; all that it wrote is in ``shown``."""
+        status = self.process.wait(_PATIENCE)
+        os.set_blocking(self._ours, False)
+        while True:
+            try:
+                self.shown += os.read(self._ours, 65536)
+            except BlockingIOError:
+                return status
+
+    @property
+    def attributes(self) -> list[object]:
+        return list(termios.tcgetattr(self._theirs))
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._ours)
+        os.close(self._theirs)
+
+
+@contextmanager
+def top(db: Path, *args: str) -> Iterator[Screen]:
+    screen = Screen(db, *args)
+    try:
+        yield screen
+    finally:
+        screen.close()
+
+
+@pytest.fixture
+def busy(cli: Cli) -> Cli:
+    """A store with a claim that lives, one that has expired, and one that a session holds."""
+    with cli.store() as store:
+        store.add_instance("order-42", [NewTask("a"), NewTask("b"), NewTask("c"), NewTask("d")])
+        store.add_instance("ended", [NewTask("e", priority=1)])
+        store.complete_task(store.claim_available_tasks("worker-1")[0].claim)
+        store.claim_task("order-42", "a", "worker-1", None)
+        store.claim_task("order-42", "b", "worker-2", 0)
+    return cli
+
+
+def test_one_frame_tells_what_is_in_progress_and_who_holds_what(busy: Cli) -> None:
+    with busy.store() as store, store.open_session("worker-3") as session:
+        claim = store.claim_task("order-42", "c", "worker-3", None, session=session)
+        assert claim is not None
+        shown = busy("top", "--once")
+        store.release_task(claim)
+    assert (shown.status, shown.err) == (0, "")
+    lines = [line.split() for line in shown.out.splitlines()]
+    assert "ready: 1  claimed: 3  completed: 1" in shown.out
+    assert "claims: 2 live, 1 expired" in shown.out
+    assert ["order-42", "in_progress", "1", "3", "0", "%"] in lines
+    assert "ended" not in [line[0] for line in lines if line]
+    held = {line[0]: line[1:] for line in lines if line and line[0].startswith("worker-")}
+    assert held["worker-1"][:4] == ["1", "a", "of", "order-42"]
+    assert held["worker-2"][:4] == ["1", "b", "of", "order-42"]
+    assert held["worker-2"][-1] == "expired"
+    assert held["worker-3"][:5] == [str(os.getpid()), "1", "c", "of", "order-42"]
+
+
+def test_names_cannot_steer_the_terminal(cli: Cli) -> None:
+    with cli.store() as store:
+        store.add_instance("i\x1b[2J", [NewTask("t\x1b[2J")])
+        store.claim_available_tasks("w\x1b[2J", ttl=None)
+    shown = cli("top", "--once").out
+    assert "\x1b" not in shown
+    assert shown.count("\\x1b[2J") == 4
+
+
+def test_looking_leaves_the_file_as_it_is_and_needs_no_writer(busy: Cli) -> None:
+    with busy.store() as store, store.transaction() as tx:
+        tx.add_instance("not committed")
+        shown = busy("top", "--once")
+    assert shown.status == 0
+    assert "not committed" not in shown.out
+
+
+def test_a_wrong_name_is_an_error(cli: Cli) -> None:
+    result = cli("top", "--once")
+    assert result.status == 2
+    assert "(add and map make one)" in result.err
+    assert list(cli.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("end", [b"q", b"\x03"], ids=["q", "Ctrl-C"])
+def test_it_ends_at_once_and_leaves_the_terminal_as_it_was(busy: Cli, end: bytes) -> None:
+    with top(busy.db, "--interval", "1h") as screen:
+        screen.wait_for("worker-2")
+        screen.press(end)
+        assert screen.end() == 0
+        assert screen.attributes == screen.before
+    assert b"\x1b[?1049l" in screen.shown
+    assert b"Traceback" not in screen.shown
+
+
+def test_ended_by_a_signal_it_leaves_the_terminal_as_it_was(busy: Cli) -> None:
+    with top(busy.db, "--interval", "1h") as screen:
+        screen.wait_for("worker-2")
+        screen.process.send_signal(signal.SIGTERM)
+        assert screen.end() == 128 + signal.SIGTERM
+        assert screen.attributes == screen.before
+    assert b"\x1b[?1049l" in screen.shown
+
+
+def test_it_shows_what_changes(busy: Cli) -> None:
+    with top(busy.db, "--interval", "100ms") as screen, busy.store() as store:
+        screen.wait_for("completed: 1 ")
+        store.complete_task(store.claim_available_tasks("worker-9")[0].claim)
+        screen.wait_for("completed: 2 ")
+        store.add_instance("late")
+        screen.wait_for("late")
+        screen.press(b"q")
+        assert screen.end() == 0
+
+
+def test_where_there_is_no_terminal_frames_follow_each_other_until_nobody_reads(busy: Cli) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "sqlite_claims", "top", str(busy.db), "--interval", "100ms"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        frames = 0
+        while frames < 3:
+            frames += process.stdout.readline().startswith(b"completed: ")
+        process.stdout.close()
+        assert process.wait(_PATIENCE) == 141
+        assert process.stderr.read() == b""
+
+
+def test_rates_are_what_was_done_between_two_looks(cli: Cli) -> None:
+    with cli.store() as store:
+        store.add_instance("i", [NewTask(str(number)) for number in range(10)])
+        looker = Looker(store)
+        first = looker.look()
+        assert first.rate_since(None, TaskState.COMPLETED) is None
+        store.complete_tasks([(claimed.claim, b"") for claimed in store.claim_available_tasks("w", 10)])
+        second = looker.look()
+        rate = second.rate_since(first, TaskState.COMPLETED)
+        assert rate is not None
+        assert rate * (second.at - first.at) == pytest.approx(10)
+        store.prune(0)
+        assert looker.look().rate_since(second, TaskState.COMPLETED) is None
+
+
+def test_open_instances_come_into_view_behind_many_that_have_ended_and_go_when_they_end(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(look_module, "_FIRST_S", 0.0)  # a page a look
+    monkeypatch.setattr(look_module, "_NEXT_S", 0.0)
+    monkeypatch.setattr(look_module, "_SHARE", float("inf"))  # each look
+    with SqliteClaimStore(cli.db, durability="process") as store:
+        for number in range(1200):
+            store.add_instance(f"ended-{number}")
+            store.cancel_instance(f"ended-{number}")
+        store.add_instance("open", [NewTask("t")])
+        looker = Looker(store)
+        seen = [[instance.instance_id for instance in looker.look().instances] for _ in range(4)]
+        assert seen[0] == []
+        assert seen[-1] == ["open"]
+        store.cancel_instance("open")
+        monkeypatch.setattr(look_module, "_NEXT_S", 10.0)
+        looker.look()
+        assert looker.look().instances == []
+
+
+def test_a_look_reads_a_bounded_number_of_claims_and_says_so(cli: Cli) -> None:
+    with SqliteClaimStore(cli.db, durability="process") as store:
+        store.add_instance("i", [NewTask(str(number)) for number in range(2000)])
+        store.claim_available_tasks("worker", 2000, None)
+        look = Looker(store).look()
+        assert not look.all_claims
+        assert look.workers[0].claims == 1000
+    assert "there are more claims than were looked at" in cli("top", "--once").out
+
+
+def test_the_time_that_a_claim_is_held_grows(cli: Cli) -> None:
+    with cli.store() as store:
+        store.add_instance("i", [NewTask("t")])
+        store.claim_available_tasks("worker", ttl=None)
+        row = Looker(store).look().workers[0]
+    assert row.oldest is not None
+    assert 0 <= time.time() - row.oldest.claimed_at < _PATIENCE
