@@ -38,6 +38,7 @@ _COMMANDS = {
     "backup": ("control", "Write a consistent copy while workers run."),
     "restore": ("control", "Put a backup where a store is to be."),
     "check": ("control", "Look for damage."),
+    "bench": ("bench.main", "Measure what a store does on this machine."),
 }
 
 
@@ -113,7 +114,7 @@ def run(args: list[str] | None = None) -> int:
         return 141
     except OSError as error:
         _write_no_more()
-        return _cannot(f"cannot write the output: {error.strerror}" if error.filename is None else str(error))
+        return _cannot(f"cannot write the output: {error.strerror}" if error.filename is None else f"{error}")
 
 
 def _cannot(why: str) -> int:

@@ -1,0 +1,1 @@
+"""``sqlite-claims bench``: what a store does on the user's own machine and disk, beside yardsticks of the same run."""

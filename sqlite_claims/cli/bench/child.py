@@ -1,0 +1,65 @@
+"""One of the processes of the crowd: ``python -m sqlite_claims.cli.bench.child FOLDER``. Each line that it reads is a
+thing to do, answered by a line of JSON; it ends with its standard input."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import Any
+
+from ...store import SqliteClaimStore
+
+STORES = {"process": "crowd.db", "full": "durable.db"}
+
+
+def crowd(store: SqliteClaimStore, worker: str, until: float) -> dict[str, Any]:
+    """Claim and complete, one at a time, until then; how many, and how long each claim took."""
+    taken: list[float] = []
+    first = time.monotonic()
+    while (began := time.monotonic()) < until or not taken:
+        (claimed,) = store.claim_available_tasks(worker)
+        taken.append((time.monotonic() - began) * 1e3)
+        store.complete_task(claimed.claim)
+    return {"claims_ms": taken, "seconds": time.monotonic() - first}
+
+
+def wake(store: SqliteClaimStore, worker: str, timeout: float) -> dict[str, Any]:
+    """Sleep until there is a task; when it was claimed."""
+    say({"waiting": True})
+    while store.wait_for_tasks(timeout):
+        if claimed := store.claim_available_tasks(worker):
+            at = time.monotonic()
+            store.complete_task(claimed[0].claim)
+            return {"at": at}
+    return {"at": None}
+
+
+def say(answer: dict[str, Any]) -> None:
+    """A line to the parent."""
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Do what the lines say."""
+    folder, worker = sys.argv[1], f"worker-{os.getpid()}"
+    stores = {
+        durability: SqliteClaimStore(os.path.join(folder, name), durability=durability)  # type: ignore[arg-type]
+        for durability, name in STORES.items()
+    }
+    sleepy = SqliteClaimStore(os.path.join(folder, "sleepy.db"), durability="process")
+    say({"ready": True})
+    for line in sys.stdin:
+        what, value = line.split()
+        if what == "ping":
+            say({"at": time.monotonic()})
+        elif what == "wake":
+            say(wake(sleepy, worker, float(value)))
+        else:
+            say(crowd(stores[what], worker, float(value)))
+
+
+if __name__ == "__main__":
+    main()
