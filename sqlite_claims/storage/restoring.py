@@ -87,7 +87,7 @@ def _floor_to_keep(file: apsw.Connection, target: str, replace: bool) -> int:
     if not replace:
         raise _stored_already(target)
     schema.check(file, target, create=False, read_only=False)
-    return int(file.execute(sql.meta_token_floor).fetchall()[0][0])
+    return int(str(file.execute(sql.meta_token_floor).fetchall()[0][0]))
 
 
 def _stored_already(target: str) -> AlreadyExistsError:

@@ -1,5 +1,5 @@
-"""What adding, claiming and ending a task cost at the least: a file that knows which task comes next, checks nothing, and
-keeps no order, no tokens and no leases. ``sqlite-claims bench`` times a store beside it.
+"""What adding, claiming and ending a task cost at the least: a file that knows which task comes next, checks nothing,
+and keeps no order, no tokens and no leases. ``sqlite-claims bench`` times a store beside it.
 
 Its SQL is no store's, so it stands here. WAL, ``synchronous=NORMAL`` and the size of a page are as in a store; the rest
 is as SQLite does by itself, a checkpoint within a commit every 1,000 pages among it.

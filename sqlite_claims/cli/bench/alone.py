@@ -56,9 +56,7 @@ def disk(folder: str, seconds: float) -> Figure:
             sync(file.fileno())
             taken.append((time.perf_counter() - began) * 1e3)
     rate = 1e3 / statistics.median(taken)
-    return figure(
-        "sync", "sync of the disk (fdatasync of 4 KiB)", taken, "ms", f"{rate:,.0f} one after the other in a second"
-    )
+    return figure("sync", "sync of the disk (4 KiB)", taken, "ms", f"{rate:,.0f}/s, one after the other")
 
 
 def figures(folder: str, seconds: float) -> Iterator[Figure]:

@@ -23,7 +23,7 @@ from .figures import Figure, figure, quantile, rounds_in
 
 _CHUNK = 1000
 # Tasks a second that no crowd gets through.
-_RATE_MAX = 40_000
+_RATE_MAX = 100_000
 # What a process takes from being told until it begins.
 _START_S = 0.005
 _WAKES_MIN = 20
@@ -80,20 +80,16 @@ def figures(folder: str, seconds: float, processes: int, syncs_a_second: float) 
         for child in children:
             child.hear()
         alone, together = _rounds(stores["process"], children, "process", seconds * 0.4, names)
-        yield figure(
-            "crowd", f"{processes} processes, one at a time", _rates(together), "/s", "one process", _rates(alone)
-        )
-        yield figure("crowd_slowest", "  the slowest of them, of the fastest", [turn.slowest for turn in together], "")
-        yield figure(
-            "crowd_claim_p99",
-            "  99 of 100 claims take at most",
-            [quantile(turn.claims_ms, 0.99) for turn in together],
-            "ms",
-        )
+        title = f"{processes} processes, one at a time"
+        yield figure("crowd", title, _rates(together), "/s", "one process", _rates(alone))
+        shares = [turn.slowest for turn in together]
+        yield figure("crowd_slowest", "  the slowest of them, of the fastest", shares, "")
+        waits = [quantile(turn.claims_ms, 0.99) for turn in together]
+        yield figure("crowd_claim_p99", "  99 of 100 claims take at most", waits, "ms")
         alone, together = _rounds(stores["full"], children, "full", seconds * 0.4, names)
         for key, number, turns in (("durable_one", 1, alone), ("durable_many", processes, together)):
-            name = f"durable completions, {number} process{'es' * (number > 1)}"
-            yield figure(key, name, _rates(turns), "/s", "syncs of the disk", [syncs_a_second] * len(turns))
+            title = f"durable completions, {number} process{'es' * (number > 1)}"
+            yield figure(key, title, _rates(turns), "/s", "syncs of the disk", [syncs_a_second] * len(turns))
         yield from _wake(stores["wake"], children[0], seconds * 0.2, names)
 
 
@@ -130,7 +126,7 @@ def _rounds(
     together: list[Turn] = []
     for _ in range(rounds + 1):
         for group, turns in ((children[:1], alone), (children, together)):
-            for _ in range(store.stats().counts[TaskState.READY], round(_RATE_MAX * length), _CHUNK):
+            for _ in range(store.stats().counts[TaskState.READY], round(_RATE_MAX * (length + _START_S)), _CHUNK):
                 add(store, _CHUNK, names)
             turns.append(_turn(group, what, length))
     return alone[1:], together[1:]

@@ -112,8 +112,8 @@ def _sentences(figures: dict[str, Figure], processes: int) -> Iterator[str]:
     yield (
         f"With durability=full this disk allows about {_rounded(one.value)} completions a second to one process and "
         f"{_rounded(many.value)} to {processes} of them together; with durability=process one process does about "
-        f"{_rounded(cycle.value)} claims and completions a second one at a time, and {_rounded(batch.value)} in batches "
-        f"of {alone.BATCH}."
+        f"{_rounded(cycle.value)} claims and completions a second one at a time, and {_rounded(batch.value)} in "
+        f"batches of {alone.BATCH}."
     )
     yield (
         f"A process that sleeps has claimed a task {_number(wake.value)} ms after another began to add it. Among "

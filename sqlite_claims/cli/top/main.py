@@ -77,11 +77,16 @@ def _print_frames(database: str, looker: Looker, interval: float | None) -> None
         time.sleep(max(interval, (look.at - began) / _SHARE))
 
 
+def _sleep(seconds: float) -> bool:
+    time.sleep(seconds)
+    return False
+
+
 @contextmanager
 def _keys() -> Iterator[Callable[[float], bool]]:
     """Gives what waits so many seconds and tells whether q was pressed; without a terminal it only waits."""
     if not sys.stdin.isatty():
-        yield lambda seconds: bool(time.sleep(seconds))
+        yield _sleep
         return
     import termios
     import tty
