@@ -9,13 +9,14 @@ BUILT_FROM := $(wildcard pyproject.toml setup.py csrc/*.c csrc/*.h csrc/*.py) sc
 CORE := $(shell scripts/has-c-toolchain && echo c || echo python)
 FOR_TEST := .venv/.installed-test-$(CORE)
 FOR_CHECK := .venv/.installed-check-$(CORE)
+FOR_REPORT := .venv/.installed-report-$(CORE)
 
 # Test processes at a time; some tests start several more for themselves.
 JOBS ?= 2
 PYTEST := $(PY) -m pytest
 C_FILES := $(wildcard csrc/*.c csrc/*.h benchmarks/*.c)
 
-.PHONY: help demo test packaging lint format check bench-smoke bench soak generate clean
+.PHONY: help demo test packaging lint format check bench-smoke bench bench-report soak generate clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -50,6 +51,9 @@ bench-smoke: $(FOR_CHECK) ## Run each benchmark once, without timing
 bench: $(FOR_CHECK) ## Take figures, beside their targets (give the machine to it alone)
 	$(PY) -m benchmarks
 
+bench-report: $(FOR_REPORT) ## Write the tables and plots of docs/performance.md from benchmarks/results
+	$(PY) -m benchmarks.publish
+
 soak: $(FOR_CHECK) ## Run the long tests
 	$(PYTEST) -m soak -o faulthandler_timeout=0
 
@@ -69,4 +73,8 @@ $(FOR_CHECK): | $(FOR_TEST)
 	@scripts/make-venv cli,test,dev
 	@touch $@
 
-$(FOR_TEST) $(FOR_CHECK): $(BUILT_FROM)
+$(FOR_REPORT): | $(FOR_CHECK)
+	@scripts/make-venv cli,test,dev,bench
+	@touch $@
+
+$(FOR_TEST) $(FOR_CHECK) $(FOR_REPORT): $(BUILT_FROM)

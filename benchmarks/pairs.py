@@ -63,6 +63,7 @@ class Figure:
     high: float
     target: Target
     detail: dict[str, Any]
+    case: str = ""  # that it is of
 
     def as_json(self) -> dict[str, Any]:
         """For the results."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -113,7 +114,8 @@ def figures(sizes: Sizes, only: list[str]) -> Iterator[Figure]:
         stores = Stores(Path(folder))
         for name in only or CASES:
             with ExitStack() as stack:
-                yield from CASES[name](Bench(sizes, stores, stack))
+                for one in CASES[name](Bench(sizes, stores, stack)):
+                    yield dataclasses.replace(one, case=name)
 
 
 def new_tasks(size: int, payload: bytes) -> Callable[[], list[NewTask]]:

@@ -1,0 +1,61 @@
+"""Figures as plots: a dot for the median, a line for the middle half of the rounds, a mark for the target. The same
+figures give the same file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+mpl.use("svg")
+_STYLE = {
+    "svg.hashsalt": "sqlite-claims",  # else the names of its parts are random
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+_UNITS = {"x": "ratio", "": "number"}
+# Where the largest is so many times the smallest, distances are ratios.
+_LOG_FROM = 20
+_ROW_IN, _PANEL_IN, _WIDTH_IN = 0.21, 0.6, 9.0
+_OURS, _TARGET = "#1f6f8b", "#c0392b"
+
+
+def draw(figures: list[dict[str, Any]], digest: str, path: Path) -> None:
+    """Draw figures of one case, those of a unit in a panel. ``digest`` is kept in the file."""
+    panels: dict[str, list[dict[str, Any]]] = {}
+    for figure in figures:
+        panels.setdefault(figure["unit"], []).append(figure)
+    heights = [len(panel) * _ROW_IN + _PANEL_IN for panel in panels.values()]
+    with mpl.rc_context(_STYLE):
+        drawn = Figure(figsize=(_WIDTH_IN, sum(heights)), layout="constrained")
+        axes = drawn.subplots(len(panels), squeeze=False, gridspec_kw={"height_ratios": heights})
+        for (unit, panel), (axis,) in zip(panels.items(), axes, strict=True):
+            _panel(axis, panel, _UNITS.get(unit, unit))
+        drawn.savefig(path, format="svg", metadata={"Date": None, "Description": digest})
+
+
+def _panel(axis: Any, panel: list[dict[str, Any]], label: str) -> None:
+    rows = range(len(panel))
+    values = [figure["value"] for figure in panel]
+    lows = [figure["value"] - figure["low"] for figure in panel]
+    highs = [figure["high"] - figure["value"] for figure in panel]
+    axis.errorbar(values, rows, xerr=[lows, highs], fmt="o", color=_OURS, markersize=4, elinewidth=2)
+    bounds = [(figure["target"]["bound"], row) for row, figure in zip(rows, panel, strict=True)]
+    bounds = [(bound, row) for bound, row in bounds if bound is not None]
+    axis.plot(*zip(*bounds, strict=True), "|", color=_TARGET, markersize=11, markeredgewidth=2) if bounds else None
+    axis.set_yticks(rows, [figure["name"] for figure in panel])
+    axis.set_ylim(len(panel) - 0.5, -0.5)
+    shown = [*values, *(bound for bound, _ in bounds)]
+    if min(shown) > 0 and max(shown) / min(shown) >= _LOG_FROM:
+        axis.set_xscale("log")
+    else:
+        axis.set_xlim(left=min(0, *shown))
+    axis.set_xlabel(label)
+    axis.grid(axis="x", color="#dddddd", linewidth=0.6)
+    axis.set_axisbelow(True)

@@ -1,0 +1,180 @@
+"""``python -m benchmarks.publish``: what is in ``benchmarks/results`` as tables in docs/performance.md and as plots.
+
+Of each case the newest figures are told, whatever they are called. Nothing of the package is imported: results may be
+older than the code. A test compares the page with ``tables()``, and the plots with their figures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "performance.md"
+PLOTS = ROOT / "docs" / "performance"
+BEGIN, END = "<!-- figures: written by make bench-report -->\n", "<!-- end of figures -->\n"
+
+# What is told of cases, in this order; others follow by name. How each is taken, in a sentence or two.
+CASES = {
+    "find-backlog": (
+        "Finding work in a long backlog",
+        "Rounds of calls of `find_available_tasks`, on stores that differ in nothing but the number of ready tasks.",
+    ),
+    "find-behind": (
+        "Finding work behind what may not be taken",
+        "The same behind tasks of higher priority that the worker may not take, or not yet, or that are being settled.",
+    ),
+    "find-lanes": (
+        "Finding work among many kinds and tags",
+        "The same with tasks spread over kinds and priorities, with aging, and by the Python twin of the C core.",
+    ),
+    "cycle": (
+        "Claiming and completing, one process",
+        "What gets done in a second, as a share of what a bare apsw loop does, and plain C by the store's statements.",
+    ),
+    "add": ("Adding", "Beside plain C with the store's own tables and statements."),
+    "crowd": (
+        "A crowd of processes that never pause",
+        "On one file, waiting for the writer on the doorbell, in turn with a crowd that has SQLite's own busy handler.",
+    ),
+    "durable": (
+        "Durable completions",
+        'With `durability="full"`, in turn with the same store at `synchronous=FULL`, which syncs within the commit.',
+    ),
+    "tail": (
+        "The slowest claims, and the -wal",
+        "One process alone, beside a bare apsw loop with its checkpoints inline.",
+    ),
+    "wake": ("Waking up", "From the adding in one process to the claim in another that slept."),
+    "writes": (
+        "What an operation costs the system",
+        "Bytes written, by the kernel's count, and system calls, by strace.",
+    ),
+    "pool": ("A pool of workers", "Tasks that do nothing, each result stored."),
+    "memory": ("Memory", "The peak of a process that finds and claims, above one that only imports apsw."),
+    "peers": ("Other queues", "Each through its public API, in the same run, at its own default and best settings."),
+    "layouts": ("Layouts of the file that were weighed", "The store's loop on tables and indices with a few edits."),
+}
+_PROCESSOR = " (processor time)"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """The newest figures of a case, and what they depend on."""
+
+    name: str
+    facts: dict[str, Any]
+    figures: list[dict[str, Any]]
+
+    @property
+    def title(self) -> str:
+        plain = self.name.removesuffix(_PROCESSOR)
+        return CASES.get(plain, (plain, ""))[0] + self.name.removeprefix(plain)
+
+    @property
+    def plot(self) -> Path:
+        return PLOTS / f"{self.name.removesuffix(_PROCESSOR)}{'-cpu' * self.name.endswith(_PROCESSOR)}.svg"
+
+    @property
+    def digest(self) -> str:
+        """Of the figures, as far as they are drawn."""
+        drawn = [[figure[key] for key in ("name", "value", "unit", "low", "high", "target")] for figure in self.figures]
+        return hashlib.sha256(json.dumps(drawn).encode()).hexdigest()
+
+
+def newest(results: Path = RESULTS) -> list[Case]:
+    """The cases there are results of."""
+    found: dict[str, Case] = {}
+    kept = [json.loads(path.read_text("utf-8")) for path in results.glob("*.json")]
+    for content in sorted(kept, key=lambda content: str(content["facts"]["at"])):
+        facts = content["facts"]
+        here: dict[str, Case] = {}
+        for figure in content["figures"]:
+            name = figure.get("case") or facts["case"].removesuffix("-cpu")
+            name += _PROCESSOR * (facts.get("clock") == "processor")
+            here.setdefault(name, Case(name, facts, [])).figures.append(figure)
+        found |= here
+    order = list(CASES)
+    return sorted(
+        found.values(), key=lambda case: (order.index(case.name) if case.name in order else len(order), case.name)
+    )
+
+
+def tables(cases: list[Case]) -> str:
+    """What stands between the marks in the page."""
+    if not cases:
+        return "\nNo figures are kept yet.\n\n"
+    return "\n" + "\n".join(line for case in cases for line in _section(case)) + "\n"
+
+
+def _section(case: Case) -> Iterator[str]:
+    yield f"### {case.title}\n"
+    about = CASES.get(case.name.removesuffix(_PROCESSOR), ("", ""))[1]
+    yield f"{about}\n" if about else ""
+    yield "| figure | median | middle half | target | |"
+    yield "|---|---|---|---|---|"
+    for figure in case.figures:
+        target, met = figure["target"], figure.get("met")
+        bound = "" if target["bound"] is None else f"{target['sense']} {target['bound']:g}"
+        verdict = {True: "met", False: "**missed**", None: ""}[met]
+        spread = "" if figure["low"] == figure["high"] else f"{number(figure['low'])} to {number(figure['high'])}"
+        value = f"{number(figure['value'])} {figure['unit']}".strip()
+        yield f"| {figure['name'].replace('|', chr(92) + '|')} | {value} | {spread} | {bound} | {verdict} |"
+    yield f"\n![{case.title}]({case.plot.relative_to(PAGE.parent)})\n"
+    yield f"{_circumstances(case.facts)}\n"
+
+
+def _circumstances(facts: dict[str, Any]) -> str:
+    commit = f"commit `{facts['commit'][:8]}`" if facts.get("commit") else "no commit"
+    parts = [
+        facts["at"][:10],
+        commit + " with changes" * bool(facts.get("changed_since_commit")),
+        facts.get("cpu"),
+        f"{facts.get('cores')} cores",
+        facts.get("system"),
+        facts.get("file_system"),
+        f"a sync of the disk {facts['fdatasync_us']:,} µs" if "fdatasync_us" in facts else None,
+        f"a bare commit {facts['commit_us']:g} µs" if "commit_us" in facts else None,
+        f"Python {facts.get('python')}",
+        f"SQLite {facts.get('sqlite')}",
+        "C core" if facts.get("c_core") else "no C core",
+        f"load {facts.get('load_before')} before and {facts.get('load_after')} after",
+    ]
+    return f"*{', '.join(part for part in parts if part)}.*"
+
+
+def number(value: float) -> str:
+    """Three digits: no run is worth more."""
+    if abs(value) >= 100:
+        return f"{float(f'{value:.3g}'):,.0f}"
+    return f"{value:.3g}"
+
+
+def page(text: str, cases: list[Case]) -> str:
+    """The page with its tables written anew."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}{tables(cases)}{END}{after}"
+
+
+def main() -> None:
+    """Write the page and the plots."""
+    from benchmarks.plots import draw  # which needs matplotlib
+
+    cases = newest()
+    PAGE.write_text(page(PAGE.read_text("utf-8"), cases), "utf-8")
+    PLOTS.mkdir(exist_ok=True)
+    for path in set(PLOTS.glob("*.svg")) - {case.plot for case in cases}:
+        path.unlink()
+    for case in cases:
+        draw(case.figures, case.digest, case.plot)
+    print(f"{PAGE.relative_to(ROOT)}: {len(cases)} cases, {sum(len(case.figures) for case in cases)} figures")
+
+
+if __name__ == "__main__":
+    main()
