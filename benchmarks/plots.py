@@ -43,8 +43,8 @@ def draw(figures: list[dict[str, Any]], digest: str, path: Path) -> None:
 def _panel(axis: Any, panel: list[dict[str, Any]], label: str) -> None:
     rows = range(len(panel))
     values = [figure["value"] for figure in panel]
-    lows = [figure["value"] - figure["low"] for figure in panel]
-    highs = [figure["high"] - figure["value"] for figure in panel]
+    lows = [max(0, figure["value"] - figure["low"]) for figure in panel]
+    highs = [max(0, figure["high"] - figure["value"]) for figure in panel]
     axis.errorbar(values, rows, xerr=[lows, highs], fmt="o", color=_OURS, markersize=4, elinewidth=2)
     bounds = [(figure["target"]["bound"], row) for row, figure in zip(rows, panel, strict=True)]
     bounds = [(bound, row) for bound, row in bounds if bound is not None]

@@ -109,11 +109,20 @@ def tables(cases: list[Case]) -> str:
     """What stands between the marks in the page."""
     if not cases:
         return "\nNo figures are kept yet.\n\n"
-    return "\n" + "\n".join(line for case in cases for line in _section(case)) + "\n"
+    return "\n" + "\n".join(_lines(cases)) + "\n"
+
+
+def _lines(cases: list[Case]) -> Iterator[str]:
+    told = ""
+    for case in cases:
+        yield f"### {case.title}\n"
+        if (circumstances := _circumstances(case.facts)) != told:  # else they are those of the case before
+            told = circumstances
+            yield f"{told}\n"
+        yield from _section(case)
 
 
 def _section(case: Case) -> Iterator[str]:
-    yield f"### {case.title}\n"
     about = CASES.get(case.name.removesuffix(_PROCESSOR), ("", ""))[1]
     yield f"{about}\n" if about else ""
     yield "| figure | median | middle half | target | |"
@@ -126,7 +135,6 @@ def _section(case: Case) -> Iterator[str]:
         value = f"{number(figure['value'])} {figure['unit']}".strip()
         yield f"| {figure['name'].replace('|', chr(92) + '|')} | {value} | {spread} | {bound} | {verdict} |"
     yield f"\n![{case.title}]({case.plot.relative_to(PAGE.parent)})\n"
-    yield f"{_circumstances(case.facts)}\n"
 
 
 def _circumstances(facts: dict[str, Any]) -> str:
@@ -145,7 +153,7 @@ def _circumstances(facts: dict[str, Any]) -> str:
         "C core" if facts.get("c_core") else "no C core",
         f"load {facts.get('load_before')} before and {facts.get('load_after')} after",
     ]
-    return f"*{', '.join(part for part in parts if part)}.*"
+    return f"*From here on: {', '.join(part for part in parts if part)}.*"
 
 
 def number(value: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import assert_type
 
 from sqlite_claims import (
@@ -30,6 +31,7 @@ from sqlite_claims import (
     WorkerInfo,
     WorkerPool,
     durable_map,
+    restore,
 )
 from sqlite_claims.testing import ManualClock
 
@@ -98,6 +100,10 @@ def workers(store: SqliteClaimStore) -> None:
     assert_type(PooledWorker(store, shout).spawn().join(), RunSummary)
     assert_type(WorkerPool("jobs.db", "tasks:registry", processes=2).run(), RunSummary)
     assert_type(CheckpointingRunner(store, registry).run("i"), InstanceInfo)
+
+
+def keeping() -> None:
+    restore("backup.db", Path("jobs.db"), replace=True)
 
 
 def mapping() -> None:
