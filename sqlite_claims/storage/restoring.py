@@ -39,14 +39,13 @@ def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str], *, rep
         raise InvalidArgumentError(f"{target}: path is the backup itself, which is a store already: open it")
     if has_content(target) and not replace and not os.path.exists(f"{target}-journal"):  # of one that was killed
         raise _stored_already(target)
-    if not existed and has_content(f"{target}-wal"):
+    if not has_content(target) and has_content(f"{target}-wal"):
         raise AlreadyExistsError(
             f"{target}-wal: left by a store that is gone, and may hold its last commits; move it away first"
         )
     with _told_as_ours(source), closing(_open_backup(source)) as original:
         schema.check(original, source, create=False, read_only=False)
-        with _told_as_ours(target), _alone(target, os.stat(source)) as file:
-            floor = _floor_to_keep(file, target, replace)
+        with _told_as_ours(target), _alone(target, os.stat(source), replace) as (file, floor):
             partial = make_beside(target, os.stat(source))
             try:
                 _check(original, source)
@@ -80,8 +79,12 @@ def _check(original: apsw.Connection, source: str) -> None:
         raise StoreCorruptError(f"{source}: the backup is damaged ({found[0]})")
 
 
-def _floor_to_keep(file: apsw.Connection, target: str, replace: bool) -> int:
-    """Refuse a file that holds anything or, with ``replace``, anything but a store. Returns its floor of tokens."""
+def _judge(file: apsw.Connection, target: str, replace: bool) -> int:
+    """Refuse a file that is in use, or holds anything or, with ``replace``, anything but a store. Returns its floor of
+    tokens."""
+    with closing(SessionFile(target, read_only=True)) as sessions:
+        if sessions.anyone_present():
+            raise StoreBusyError(f"{target}: in use by a store, or by a command that a worker started; end them first")
     if not file.execute(sql.has_anything).fetchall()[0][0]:
         return 0
     if not replace:
@@ -95,18 +98,20 @@ def _stored_already(target: str) -> AlreadyExistsError:
 
 
 @contextmanager
-def _alone(target: str, like: os.stat_result) -> Iterator[apsw.Connection]:
-    """The file, made where it is missing, which nobody else has open, nor gets open before the end."""
+def _alone(target: str, like: os.stat_result, replace: bool) -> Iterator[tuple[apsw.Connection, int]]:
+    """The file, made where it is missing, which nobody else has open, nor gets open before the end; and its floor of
+    tokens."""
     forks.guard(target)
     made = not os.path.exists(target)
     if made:
         make_new(target, like)
     done = False
     hold = _Hold(target)
-    connection = hold.connection = connect(target, create=False, read_only=False, busy_timeout=0)
     try:
-        connection.execute(sql.locking_mode_exclusive)
+        connection = hold.connection = connect(target, create=False, read_only=False, busy_timeout=0)
+        _judge(connection, target, replace)  # what is refused should be refused before anything is changed
         connection.execute(sql.synchronous_full)
+        connection.execute(sql.locking_mode_exclusive)
         try:
             # Refused while anybody else is connected to a file in WAL mode; ends with its -wal in the file, and gone.
             connection.pragma("journal_mode", "delete")
@@ -114,13 +119,11 @@ def _alone(target: str, like: os.stat_result) -> Iterator[apsw.Connection]:
             connection.execute(sql.commit)  # which keeps the lock, in this locking mode
         except apsw.BusyError as error:
             raise StoreBusyError(f"{target}: in use; end whatever has it open first") from error
-        with closing(SessionFile(target, read_only=True)) as sessions:
-            if sessions.anyone_present():
-                raise StoreBusyError(f"{target}: in use, or a command that its worker started still runs")
+        floor = _judge(connection, target, replace)
         for suffix in ("-wal", "-shm"):  # of a file that was here before this one; empty, or remade from it
             with suppress(FileNotFoundError):
                 os.unlink(target + suffix)
-        yield connection
+        yield connection, floor
         done = True
     finally:
         if made and not done:

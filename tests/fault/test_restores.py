@@ -130,6 +130,10 @@ def test_what_is_stored_is_replaced_only_when_that_is_asked_for(backup: Path, ot
 def test_an_empty_file_is_as_good_as_none(backup: Path, tmp_path: Path) -> None:
     target = tmp_path / "jobs.db"
     target.touch()
+    target.with_name("jobs.db-wal").write_text("of another file")
+    with pytest.raises(AlreadyExistsError, match="-wal"):
+        restore(backup, target)
+    target.with_name("jobs.db-wal").unlink()
     restore(backup, target)
     assert names(target) == ["i"]
 
@@ -186,7 +190,7 @@ hear()
     )
     pid = int(worker.next_line())
     worker.cut_off()
-    with pytest.raises(StoreBusyError, match="still runs"):
+    with pytest.raises(StoreBusyError, match="a command that a worker started"):
         restore(backup, other, replace=True)
     worker.kill()  # closes the pipe that the command reads
     _gone(pid)
@@ -311,9 +315,11 @@ def test_what_is_no_backup_is_refused_and_makes_no_file(other: Path, tmp_path: P
     assert names(other) == ["other"]
 
 
-def test_a_file_without_a_store_is_not_replaced(backup: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", ["wal", "delete"])
+def test_a_file_without_a_store_is_not_replaced_nor_changed(backup: Path, tmp_path: Path, mode: str) -> None:
     foreign = tmp_path / "foreign.db"
     with contextlib.closing(apsw.Connection(str(foreign))) as connection:
+        connection.pragma("journal_mode", mode)
         connection.execute("CREATE TABLE mine (x)")
     before = foreign.read_bytes()
     with pytest.raises(StoreUnavailableError):

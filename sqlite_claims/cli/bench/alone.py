@@ -19,7 +19,7 @@ BATCH = 50
 _ADDED = 1000
 # More than a turn can use up.
 _READY, _READY_BARE = 20_000, 60_000
-_FEW = 1000
+_FEW, _BACKLOG, _BACKLOG_ADDED = 1000, 100_000, 10_000
 _BLOCK = bytes(4096)
 _INPUT = b"input"
 
@@ -103,7 +103,8 @@ def figures(folder: str, seconds: float) -> Iterator[Figure]:
             BATCH,
             before=fill,
         )
-        fill()
+        for _ in range(store.stats().counts[TaskState.READY], _BACKLOG, _BACKLOG_ADDED):
+            add(store, _BACKLOG_ADDED, names)
         add(few, _FEW, names)
         ready = store.stats().counts[TaskState.READY]
         yield side_by_side(
