@@ -51,6 +51,14 @@ restoring.connect = connect
 """
 RESTORE = f"{HALTING}\nrestore(args[0], args[1], replace=args[2:] == ['replace'])\nsay('restored')\n"
 
+# The same with nothing written yet.
+BEFORE = """
+from sqlite_claims.storage import restoring
+restoring._check = lambda *_: (say("half"), hear())
+restore(args[0], args[1], replace=True)
+say("restored")
+"""
+
 
 @pytest.fixture
 def backup(tmp_path: Path) -> Path:
@@ -234,8 +242,11 @@ def test_a_restore_that_is_killed_half_way_leaves_no_store_where_there_was_none(
         SqliteClaimStore(target, create=False)
 
 
-def test_who_opens_the_store_meanwhile_waits_and_finds_it_restored(start: Start, backup: Path, other: Path) -> None:
-    restoring = start(RESTORE, backup, other, "replace")
+@pytest.mark.parametrize("program", [RESTORE, BEFORE], ids=["half way", "before it is written to"])
+def test_who_opens_the_store_meanwhile_waits_and_finds_it_restored(
+    start: Start, backup: Path, other: Path, program: str
+) -> None:
+    restoring = start(program, backup, other, "replace")
     restoring.says("half")
     opening = start(
         """
