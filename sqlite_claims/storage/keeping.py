@@ -186,6 +186,15 @@ def side_files(path: str) -> list[str]:
             findings.append(f"{path}{suffix}: permissions {own:o} differ from the database's {mode:o}")
     if status.st_nlink > 1:
         findings.append(f"{path}: has {status.st_nlink} names, each with another -wal: who uses two damages it")
-    if os.path.exists(f"{path}-journal"):
+    if _has_journal(path):
         findings.append(f"{path}-journal: a rollback journal beside a database in WAL mode")
     return findings
+
+
+def _has_journal(path: str) -> bool:
+    """Whether there is one that SQLite would heed: one that begins with a zero has ended, or a power cut came first."""
+    try:
+        with open(f"{path}-journal", "rb") as journal:
+            return journal.read(1) not in (b"", b"\0")
+    except FileNotFoundError:
+        return False

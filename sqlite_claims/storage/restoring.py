@@ -1,8 +1,8 @@
 """A backup put where a store is to be. What must not happen: that somebody goes on with the file as it was before, that
 an old -wal is taken for the new file's, or that a token is given a second time.
 
-SQLite itself writes into the file, in one transaction, and nobody else has it open meanwhile. A rename over it would
-leave whoever is just opening it with a file that has no name, and a -wal under the name of the new one.
+SQLite itself writes into the file, in one transaction, which is on the disk, names and all, when it has ended; and nobody
+else has the file open meanwhile. A rename over it would leave whoever is just opening it with a file that has no name, and a -wal under the name of the new one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from . import forks, schema
 from .connection import connect, connect_to_file_alone
 from .faults import FOREIGN, translate
 from .files import check_place, has_content, store_path
-from .keeping import copy_to, make_beside, make_new, sync_folder
+from .keeping import copy_to, make_beside, make_new
 from .statements import sql
 
 
@@ -129,7 +129,6 @@ def _alone(target: str, like: os.stat_result, replace: bool) -> Iterator[tuple[a
         if made and not done:
             os.unlink(target)
         hold.close()
-    sync_folder(target)
 
 
 class _Hold:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from ..process.children import start
+from .power import build_recorder
 
 __all__ = ["mount", "start"]
 
@@ -34,3 +36,20 @@ def mount(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     yield mount
     for folder in mounted:
         subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture(scope="session")
+def recorder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = build_recorder(tmp_path_factory.mktemp("recorder"))
+    if made is None and os.environ.get("SQLITE_CLAIMS_REQUIRE_C") != "1":
+        pytest.skip("what is written is recorded by a library in C: there is no C compiler")
+    assert made is not None, "there is no C compiler"
+    return made
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """For the files of power cuts: in memory where there is such a place: nothing here depends on a real disk."""
+    memory = Path("/dev/shm")  # noqa: S108 - a folder of its own is made in it
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else tmp_path) as made:
+        yield Path(made)

@@ -205,3 +205,12 @@ def test_what_stands_in_the_side_files_does_not_matter(sound: Path) -> None:
         with store.open_session("w"):
             assert [worker.alive for worker in store.list_workers()] == [True]
         assert store.check() == []
+
+
+def test_a_rollback_journal_is_told_of_where_sqlite_would_heed_it(tmp_path: Path) -> None:
+    journal = tmp_path / "jobs.db-journal"
+    with SqliteClaimStore(tmp_path / "jobs.db") as store:
+        journal.write_bytes(b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7")
+        assert [finding for finding in store.check() if "journal" in finding] == store.check() != []
+        journal.write_bytes(bytes(512))
+        assert store.check() == []

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -17,7 +14,7 @@ from sqlite_claims import BackendError, SqliteClaimStore, TaskState
 from sqlite_claims.model import InstanceState
 from sqlite_claims.testing import ManualClock
 
-from .power import Record, build_recorder, cut_power, record
+from .power import Record, cut_power, record
 
 # Three boots. In each, threads and a second process add, complete, fail, cancel and prune, with checkpoints every few
 # commits, and write down what they were promised.
@@ -177,23 +174,6 @@ def cut_at(records: list[Record], moment: int, seed: int, folder: Path) -> list[
         return [f"{type(error).__name__}: {error}"]
     finally:
         shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="module")
-def recorder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = build_recorder(tmp_path_factory.mktemp("recorder"))
-    if made is None and os.environ.get("SQLITE_CLAIMS_REQUIRE_C") != "1":
-        pytest.skip("what is written is recorded by a library in C: there is no C compiler")
-    assert made is not None, "there is no C compiler"
-    return made
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    """In memory where there is such a place: nothing here depends on a real disk."""
-    memory = Path("/dev/shm")  # noqa: S108 - a folder of its own is made in it
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else tmp_path) as made:
-        yield Path(made)
 
 
 def moments(records: list[Record], number: int, seed: int) -> list[int]:
