@@ -1,8 +1,9 @@
 """A backup put where a store is to be. What must not happen: that somebody goes on with the file as it was before, that
 an old -wal is taken for the new file's, or that a token is given a second time.
 
-SQLite itself writes into the file, in one transaction, which is on the disk, names and all, when it has ended; and nobody
-else has the file open meanwhile. A rename over it would leave whoever is just opening it with a file that has no name, and a -wal under the name of the new one.
+SQLite itself writes into the file, in one transaction, which is on the disk, names and all, when it has ended; and
+nobody else has the file open meanwhile. A rename over it would leave whoever is just opening it with a file that has no
+name, and a -wal under the name of the new one.
 """
 
 from __future__ import annotations
