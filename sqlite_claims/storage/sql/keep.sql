@@ -41,7 +41,7 @@ DELETE FROM claims_error WHERE task IN (SELECT value FROM carray(?1));
 DELETE FROM claims_dependency WHERE task IN (SELECT value FROM carray(?1));
 
 -- name: has_anything
-SELECT EXISTS (SELECT 1 FROM sqlite_schema);
+SELECT count(*) FROM sqlite_schema;
 
 -- name: freelist_count
 PRAGMA freelist_count;
