@@ -1,4 +1,5 @@
-"""The named SQL statements of ``sql/*.sql``. No SQL text stands anywhere else in Python.
+"""The named SQL statements of ``sql/*.sql``. No SQL text stands anywhere else in Python, but in ``yardstick.py``, whose
+file is no store.
 
 A block starts with ``-- name: some_name``; comment lines in it are for readers and are dropped, so that the text which
 SQLite's statement cache hashes on every call is short.
