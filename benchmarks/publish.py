@@ -125,16 +125,60 @@ def _lines(cases: list[Case]) -> Iterator[str]:
 def _section(case: Case) -> Iterator[str]:
     about = CASES.get(case.name.removesuffix(_PROCESSOR), ("", ""))[1]
     yield f"{about}\n" if about else ""
-    yield "| figure | median | middle half | target | |"
-    yield "|---|---|---|---|---|"
-    for figure in case.figures:
-        target, met = figure["target"], figure.get("met")
-        bound = "" if target["bound"] is None else f"{target['sense']} {target['bound']:g}"
-        verdict = {True: "met", False: "**missed**", None: ""}[met]
-        spread = "" if figure["low"] == figure["high"] else f"{number(figure['low'])} to {number(figure['high'])}"
-        value = f"{number(figure['value'])} {figure['unit']}".strip()
-        yield f"| {figure['name'].replace('|', chr(92) + '|')} | {value} | {spread} | {bound} | {verdict} |"
-    yield f"\n![{case.title}]({case.plot.relative_to(PAGE.parent)})\n"
+    measures, plain = _split(case.figures)
+    if plain:
+        yield "| figure | median | middle half | target | |"
+        yield "|---|---|---|---|---|"
+        for figure in plain:
+            spread = "" if figure["low"] == figure["high"] else f"{number(figure['low'])} to {number(figure['high'])}"
+            bound, verdict = _target(figure)
+            yield f"| {_cell(figure['name'])} | {_value(figure)} | {spread} | {bound} | {verdict} |"
+        yield ""
+    if measures:
+        rows = dict.fromkeys(row for told in measures.values() for row in told)
+        yield "| medians | " + " | ".join(_cell(measure) for measure in measures) + " |"
+        yield "|---" * (len(measures) + 1) + "|"
+        for row in rows:
+            cells = [_median(told[row]) if row in told else "" for told in measures.values()]
+            yield f"| {_cell(row)} | {' | '.join(cells)} |"
+        yield ""
+    yield f"![{case.title}]({case.plot.relative_to(PAGE.parent)})\n"
+
+
+def _split(
+    figures: list[dict[str, Any]],
+) -> tuple[dict[str, dict[str, dict[str, Any]]], list[dict[str, Any]]]:
+    """Figures by measure and by what they are of, where they are called ``of what: measure`` and there are several of
+    both; and the others."""
+    measures: dict[str, dict[str, dict[str, Any]]] = {}
+    for figure in figures:
+        row, colon, measure = figure["name"].rpartition(": ")
+        if colon:
+            measures.setdefault(measure, {})[row] = figure
+    measures = {measure: told for measure, told in measures.items() if len(told) > 1}
+    if len(measures) < 2:
+        return {}, figures
+    taken = {figure["name"] for told in measures.values() for figure in told.values()}
+    return measures, [figure for figure in figures if figure["name"] not in taken]
+
+
+def _target(figure: dict[str, Any]) -> tuple[str, str]:
+    target = figure["target"]
+    bound = "" if target["bound"] is None else f"{target['sense']} {target['bound']:g}"
+    return bound, {True: "met", False: "**missed**", None: ""}[figure.get("met")]
+
+
+def _median(figure: dict[str, Any]) -> str:
+    bound, verdict = _target(figure)
+    return _value(figure) + (f" ({bound}: {verdict})" if bound else "")
+
+
+def _value(figure: dict[str, Any]) -> str:
+    return f"{number(figure['value'])} {figure['unit']}".strip()
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def _circumstances(facts: dict[str, Any]) -> str:

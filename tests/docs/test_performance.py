@@ -83,6 +83,27 @@ def test_a_row_tells_the_median_its_range_and_what_became_of_its_target(publish:
     assert text.count("commit `01234567`") == 1
 
 
+def test_what_is_measured_of_several_is_a_table_of_medians(publish: ModuleType, tmp_path: Path) -> None:
+    target = {"bound": 20, "sense": "at most"}
+    kept(
+        tmp_path,
+        "2026-01-01",
+        "crowd",
+        {"name": "alone", "value": 1},
+        {"name": "crowd of 2: rate", "value": 9000, "unit": "/s"},
+        {"name": "crowd of 2: p99", "value": 3, "unit": "ms"},
+        {"name": "crowd of 8: rate", "value": 8000, "unit": "/s"},
+        {"name": "crowd of 8: p99", "value": 21, "unit": "ms", "target": target, "met": False},
+        {"name": "crowd of 8: errors", "value": 0, "unit": ""},
+    )
+    text = publish.tables(publish.newest(tmp_path))
+    assert "| alone | 1 x | 1 to 3 |  |  |\n| crowd of 8: errors | 0 | 1 to 3 |  |  |\n" in text
+    assert (
+        "| medians | rate | p99 |\n|---|---|---|\n| crowd of 2 | 9,000 /s | 3 ms |\n"
+        "| crowd of 8 | 8,000 /s | 21 ms (at most 20: **missed**) |\n"
+    ) in text
+
+
 def test_writing_the_page_anew_changes_nothing_else(publish: ModuleType, tmp_path: Path) -> None:
     kept(tmp_path, "2026-01-01", "cycle", {"name": "c"})
     text = publish.PAGE.read_text("utf-8")
