@@ -3,11 +3,13 @@ figures give the same file."""
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 mpl.use("svg")
 _STYLE = {
@@ -19,43 +21,51 @@ _STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
-_UNITS = {"x": "ratio", "": "number"}
+_UNITS = {"x": "ratio", "": "number", "/s": "a second"}
 # Where the largest is so many times the smallest, distances are ratios.
 _LOG_FROM = 20
 _ROW_IN, _PANEL_IN, _WIDTH_IN = 0.21, 0.6, 9.0
 _OURS, _TARGET = "#1f6f8b", "#c0392b"
+_MARK = {"markersize": 11, "markeredgewidth": 2}
 
 
 def draw(figures: list[dict[str, Any]], digest: str, path: Path) -> None:
-    """Draw figures of one case, those of a unit in a panel. ``digest`` is kept in the file."""
-    panels: dict[str, list[dict[str, Any]]] = {}
+    """Draw figures of one case, those of a measure in a panel. ``digest`` is kept in the file."""
+    measures = Counter(figure["name"].rpartition(": ")[2] for figure in figures)
+    panels: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for figure in figures:
-        panels.setdefault(figure["unit"], []).append(figure)
+        measure = figure["name"].rpartition(": ")[2]
+        panels.setdefault((measure if measures[measure] > 1 else "", figure["unit"]), []).append(figure)
     heights = [len(panel) * _ROW_IN + _PANEL_IN for panel in panels.values()]
     with mpl.rc_context(_STYLE):
         drawn = Figure(figsize=(_WIDTH_IN, sum(heights)), layout="constrained")
         axes = drawn.subplots(len(panels), squeeze=False, gridspec_kw={"height_ratios": heights})
-        for (unit, panel), (axis,) in zip(panels.items(), axes, strict=True):
-            _panel(axis, panel, _UNITS.get(unit, unit))
+        for ((measure, unit), panel), (axis,) in zip(panels.items(), axes, strict=True):
+            names = [figure["name"].removesuffix(f": {measure}") if measure else figure["name"] for figure in panel]
+            _panel(axis, names, panel, ", ".join(part for part in (measure, _UNITS.get(unit, unit)) if part))
         drawn.savefig(path, format="svg", metadata={"Date": None, "Description": digest})
 
 
-def _panel(axis: Any, panel: list[dict[str, Any]], label: str) -> None:
+def _panel(axis: Any, names: list[str], panel: list[dict[str, Any]], label: str) -> None:
     rows = range(len(panel))
     values = [figure["value"] for figure in panel]
     lows = [max(0, figure["value"] - figure["low"]) for figure in panel]
     highs = [max(0, figure["high"] - figure["value"]) for figure in panel]
     axis.errorbar(values, rows, xerr=[lows, highs], fmt="o", color=_OURS, markersize=4, elinewidth=2)
-    bounds = [(figure["target"]["bound"], row) for row, figure in zip(rows, panel, strict=True)]
+    bounds = [(figure["target"]["bound"], row) for row, figure in enumerate(panel)]
     bounds = [(bound, row) for bound, row in bounds if bound is not None]
-    axis.plot(*zip(*bounds, strict=True), "|", color=_TARGET, markersize=11, markeredgewidth=2) if bounds else None
-    axis.set_yticks(rows, [figure["name"] for figure in panel])
+    axis.plot([bound for bound, _ in bounds], [row for _, row in bounds], "|", color=_TARGET, **_MARK)
+    axis.set_yticks(rows, names)
     axis.set_ylim(len(panel) - 0.5, -0.5)
     shown = [*values, *(bound for bound, _ in bounds)]
-    if min(shown) > 0 and max(shown) / min(shown) >= _LOG_FROM:
+    times = max(shown) / min(shown) if min(shown) > 0 else 0
+    if times >= _LOG_FROM:
         axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if times < _LOG_FROM * 50 else (1,)))
     else:
         axis.set_xlim(left=min(0, *shown))
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axis.xaxis.set_minor_formatter(NullFormatter())
     axis.set_xlabel(label)
     axis.grid(axis="x", color="#dddddd", linewidth=0.6)
     axis.set_axisbelow(True)
