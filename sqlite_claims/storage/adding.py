@@ -14,10 +14,13 @@ from ..model import DEFAULT_RETRY, NewTask, RetryPolicy
 from ..validate import duration_us
 from .database import Database
 from .statements import sql
-from .states import BLOCKED, CALLED_OFF, COMPLETED, FAILED, PAUSED, WAITING
+from .states import BLOCKED, BROKEN, CALLED_OFF, COMPLETED, DONE, FAILED, PAUSED, WAITING
 
 # claims_policy has it from the start.
 _DEFAULT_POLICY = 1
+# An instance that gets as many tasks has lanes of its own from then on. Those of fewer leave the shared ones quickly
+# when it is paused or cancelled: who looks for work meanwhile steps over them, which takes a few milliseconds.
+OWN_LANES_FROM = 5_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -30,7 +33,7 @@ def add_instance(db: Database, instance_id: str, tasks: Sequence[NewTask], defin
             return False
         raise AlreadyExistsError(f"there is an instance {instance_id!r} already")
     id = db.rows(sql.add_instance, instance_id, definition_hash, db.time.wall)[0][0]
-    _add(db, id, tasks, {}, paused=False)
+    _add(db, id, tasks, {}, 0, paused=False)
     return True
 
 
@@ -39,7 +42,7 @@ def add_tasks(db: Database, instance_id: str, tasks: Sequence[NewTask], skip: bo
     rows = db.rows(sql.instance_by_name, instance_id)
     if not rows:
         raise NotFoundError(f"there is no instance {instance_id!r}")
-    id, state = rows[0]
+    id, state, total = rows[0]
     if state == CALLED_OFF:
         raise InvalidStateError(f"instance {instance_id!r} is cancelled")
     if not tasks:
@@ -62,7 +65,9 @@ def add_tasks(db: Database, instance_id: str, tasks: Sequence[NewTask], skip: bo
                     known[name] = found[0]
     check_graph(new, known)
     if new:
-        _add(db, id, new, known, paused=state == PAUSED)
+        _add(db, id, new, known, total, paused=state == PAUSED)
+        if state in (DONE, BROKEN):
+            db.lanes.opened_or_closed(db, id)
     return len(new)
 
 
@@ -111,9 +116,16 @@ def _cycle(tasks: Sequence[NewTask], waits: dict[str, int]) -> list[str]:
 
 
 def _add(
-    db: Database, instance: int, tasks: Sequence[NewTask], known: dict[str, tuple[int, int]], *, paused: bool
+    db: Database,
+    instance: int,
+    tasks: Sequence[NewTask],
+    known: dict[str, tuple[int, int]],
+    total: int,
+    *,
+    paused: bool,
 ) -> None:
     now, wall = db.time.now, db.time.wall
+    owner = instance if total + len(tasks) >= OWN_LANES_FROM else 0
     token = db.rows(sql.meta_token_floor)[0][0]
     first = (db.rows(sql.newest_task)[0][0] or 0) + 1
     ids = {task.task_id: id for id, task in enumerate(tasks, first)}
@@ -127,7 +139,8 @@ def _add(
         key = task.kind, task.tags
         lane = lanes.get(key)
         if lane is None:
-            lane = lanes[key] = db.lanes.intern(db, task.kind or "", tuple(task.tags)) * (-1 if paused else 1)
+            lane = db.lanes.intern(db, task.kind or "", tuple(task.tags), owner) * (-1 if paused else 1)
+            lanes[key] = lane
         policy = policies.get(task.retry)
         if policy is None:
             policy = policies[task.retry] = _policy(db, task.retry)

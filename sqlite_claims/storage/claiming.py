@@ -26,8 +26,8 @@ def find(
     db: Database, worker_id: str, limit: int, tags: Tags, kinds: Kinds, look: tuple[Any, ...]
 ) -> list[tuple[Any, ...]]:
     """Rows of ``tasks_found``: what may be claimed, in order; what last failed on this worker stands at the end."""
-    aging, lane_count, moving, _ = look
-    db.lanes.refresh(db, lane_count)
+    aging, lanes, moving, _ = look
+    db.lanes.refresh(db, lanes)
     ids = db.scan(db.lanes.select(tags, kinds), limit, aging, bool(moving))
     if not ids:
         return []
@@ -67,7 +67,7 @@ def any_available(db: Database, tags: Tags, kinds: Kinds, settle: bool) -> bool 
 
 def next_up(db: Database, tags: Tags, kinds: Kinds) -> float:
     """Seconds until a task that these admit comes up by time alone, as far as is known now; ``inf``: none."""
-    db.lanes.refresh(db, db.rows(sql.lane_count)[0][0])
+    db.lanes.refresh(db, db.rows(sql.lanes_version)[0][0])
     lanes = db.lanes.select(tags, kinds)
     if not lanes:
         return math.inf

@@ -49,6 +49,7 @@ def remove_step(db: Database) -> bool:
         for statement in statements:
             db.execute(statement, (bound,))
     if len(ids) < STEP:
+        db.lanes.drop_own(db, rows[0][0])
         db.execute(sql.drop_pruned, (rows[0][0],))
     return True
 

@@ -1,4 +1,5 @@
-"""Lanes: one for each (kind, set of tags). A worker's kinds and tags select the lanes it looks into."""
+"""Lanes: one for each (kind, set of tags), and one more for each that a large instance has to itself. A worker's kinds
+and tags select the lanes it looks into."""
 
 from __future__ import annotations
 
@@ -15,55 +16,58 @@ Kinds = frozenset[str] | None
 Tags = tuple[str, ...]
 # Selections remembered; a program has few workers with different tags and kinds.
 _SELECTIONS_MAX = 256
+# Own lanes of running instances: each is one more place where a look for work has to look (about 2 µs).
+OWN_MAX = 32
 CLAIMED_SIDE = 1 << 32
 """A claimed task's lane is this much more, where an expired claim is found and all claims stand together. A paused
 instance's tasks have their lane negated, so that nobody who looks for work comes across them."""
 
 
 class Lanes:
-    """What this process knows of the file's lanes. Read again whenever their number has changed."""
+    """What this process knows of the file's lanes. Read again whenever their version has changed."""
 
     def __init__(self) -> None:
-        self._known = -1
+        self._known = -1  # the version
         self._by_id: dict[int, tuple[str, Tags]] = {}
         self._of: dict[int, tuple[str, Tags]] = {}  # by what tasks have as their lane
-        self._ids: dict[tuple[str, Tags], int] = {}
+        self._ids: dict[tuple[int, str, Tags], int] = {}  # by the instance whose own it is (0: shared), kind and tags
+        self._open: list[int] = []  # not the own lanes of an instance that doesn't run
+        self._own = 0  # own lanes among them
         self._selected: dict[tuple[Tags, Kinds], array[int]] = {}
         self._unsaved = False
 
     def saved(self) -> None:
-        """After a commit: the lanes that were added are there."""
+        """After a commit: what was changed is there."""
         self._unsaved = False
 
     def forget(self) -> None:
-        """After a rollback: the lanes that were added in the transaction aren't there."""
+        """After a rollback: what was changed in the transaction isn't there."""
         if self._unsaved:
             self.__init__()  # type: ignore[misc]
 
-    def refresh(self, db: Database, number: int) -> None:
-        """Be as the file is, which has ``number`` lanes."""
-        if number == self._known:
+    def refresh(self, db: Database, version: int) -> None:
+        """Be as the file is, whose lanes have this version."""
+        if version == self._known:
             return
+        rows = db.rows(sql.lanes)
         self._selected.clear()
         self._of.clear()
-        self._by_id = {id: (kind, tuple(json.loads(tags))) for id, kind, tags in db.rows(sql.lanes)}
-        self._ids = {lane: id for id, lane in self._by_id.items()}
-        self._known = number
+        self._by_id = {id: (kind, tuple(json.loads(tags))) for id, kind, tags, _, _ in rows}
+        self._ids = {(instance, *self._by_id[id]): id for id, _, _, instance, _ in rows}
+        self._open = [id for id, _, _, _, is_open in rows if is_open]
+        self._own = sum(1 for _, _, _, instance, is_open in rows if instance and is_open)
+        self._known = version
 
     def select(self, tags: Tags, kinds: Kinds) -> array[int]:
-        """The lanes whose tasks a worker with these tags and kinds may take."""
+        """The lanes whose tasks a worker with these tags and kinds may take now."""
         found = self._selected.get((tags, kinds))
         if found is None:
             own = set(tags)
-            found = array(
-                "q",
-                [
-                    id + side
-                    for id, (kind, wanted) in self._by_id.items()
-                    if (kinds is None or kind in kinds) and (not own or own.issuperset(wanted))
-                    for side in (0, CLAIMED_SIDE)
-                ],
-            )
+            found = array("q")
+            for id in self._open:
+                kind, wanted = self._by_id[id]
+                if (kinds is None or kind in kinds) and (not own or own.issuperset(wanted)):
+                    found.extend((id, id + CLAIMED_SIDE))
             if len(self._selected) >= _SELECTIONS_MAX:
                 self._selected.clear()
             self._selected[tags, kinds] = found
@@ -76,20 +80,40 @@ class Lanes:
             id = abs(lane) % CLAIMED_SIDE
             if id not in self._by_id:
                 self._known = -1
-                self.refresh(db, db.rows(sql.lane_count)[0][0])
+                self.refresh(db, db.rows(sql.lanes_version)[0][0])
             found = self._of[lane] = self._by_id[id]
         return found
 
-    def intern(self, db: Database, kind: str, tags: Tags) -> int:
-        """The id of a lane, which is added where the file has none such. Needs the write lock."""
-        self.refresh(db, db.rows(sql.lane_count)[0][0])
-        id = self._ids.get((kind, tags))
-        if id is None:
-            id = db.rows(sql.add_lane, kind, json.dumps(tags, separators=(",", ":")))[0][0]
-            db.execute(sql.count_lane)
-            self._by_id[id] = kind, tags
-            self._ids[kind, tags] = id
-            self._selected.clear()
-            self._known += 1
-            self._unsaved = True
+    def intern(self, db: Database, kind: str, tags: Tags, owner: int) -> int:
+        """The id of a lane, which is added where the file has none such: the own one of the instance ``owner``, unless
+        that is 0 or there are as many as there may be, else the shared one. Needs the write lock."""
+        self.refresh(db, db.rows(sql.lanes_version)[0][0])
+        shared = self._ids.get((0, kind, tags)) or self._add(db, 0, kind, tags)
+        if not owner:
+            return shared
+        id = self._ids.get((owner, kind, tags))
+        if id is None and self._own < OWN_MAX:
+            id = self._add(db, owner, kind, tags)
+            self._known = -1  # whether it is open is read anew
+        return id or shared
+
+    def _add(self, db: Database, owner: int, kind: str, tags: Tags) -> int:
+        id: int = db.rows(sql.add_lane, owner, kind, json.dumps(tags, separators=(",", ":")))[0][0]
+        db.execute(sql.lane_added)
+        self._by_id[id] = kind, tags
+        self._ids[owner, kind, tags] = id
+        self._open.append(id)
+        self._selected.clear()
+        self._known += 1
+        self._unsaved = True
         return id
+
+    def opened_or_closed(self, db: Database, instance: int) -> None:
+        """An instance runs again, or doesn't any more: so with the lanes of its own, if it has any."""
+        db.execute(sql.own_lanes_changed, (instance,))
+        self._unsaved = True
+
+    def drop_own(self, db: Database, instance: int) -> None:
+        """The last task in an instance's own lanes is gone."""
+        self.opened_or_closed(db, instance)
+        db.execute(sql.drop_own_lanes, (instance,))

@@ -54,7 +54,7 @@ def _is_nowhere(
 ) -> bool:
     """Whether no task, of one instance or at all, can be of these, as far as that is known without reading tasks."""
     if kinds is not None:
-        db.lanes.refresh(db, db.rows(sql.lane_count)[0][0])
+        db.lanes.refresh(db, db.rows(sql.lanes_version)[0][0])
         if not db.lanes.select((), frozenset(kinds)):
             return True
     if states is None:

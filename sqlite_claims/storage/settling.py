@@ -108,3 +108,4 @@ def retry_task(db: Database, instance_id: str, task_id: str) -> None:
             restored += 1
             reopened.append(dependent)
     db.execute(sql.reopen_instance, (instance, 1, restored))
+    db.lanes.opened_or_closed(db, instance)

@@ -37,6 +37,7 @@ def pause(db: Database, instance_id: str) -> bool:
         raise InvalidStateError(f"instance {instance_id!r} has ended, so it can't be paused")
     _begin(db, moving)
     db.execute(sql.set_instance_state, (id, PAUSED))
+    db.lanes.opened_or_closed(db, id)
     return True
 
 
@@ -49,6 +50,7 @@ def resume(db: Database, instance_id: str) -> bool:
         return False
     _begin(db, moving)
     db.execute(sql.set_instance_state, (id, RUNNING))
+    db.lanes.opened_or_closed(db, id)
     return True
 
 
@@ -61,6 +63,7 @@ def cancel(db: Database, instance_id: str, reason: str | None) -> bool:
         raise InvalidStateError(f"instance {instance_id!r} has ended, so it can't be cancelled")
     _begin(db, moving)
     db.execute(sql.call_off, (id, reason, db.time.wall))
+    db.lanes.opened_or_closed(db, id)
     return True
 
 

@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -35,6 +36,12 @@ def opened(path: Path, use_c_core: bool = True) -> SqliteClaimStore:
     return store
 
 
+def undo(store: SqliteClaimStore) -> None:
+    with store.transaction() as tx:
+        tx.add_instance("undone", [NewTask(f"t{n}", os.urandom(3000)) for n in range(100)])
+        raise Undo
+
+
 def recovered(path: Path, folder: Path) -> dict[int, bytes]:
     """What whoever opens copies of the two files finds: SQLite recovers the -wal by its checksums."""
     folder.mkdir()
@@ -42,9 +49,9 @@ def recovered(path: Path, folder: Path) -> dict[int, bytes]:
         shutil.copy(f"{path}{suffix}", folder / f"copy.db{suffix}")
     connection = apsw.Connection(str(folder / "copy.db"))
     assert connection.pragma("integrity_check") == "ok"
-    found = dict(connection.execute("SELECT id, data FROM own").fetchall())
+    rows: Any = connection.execute("SELECT id, data FROM own").fetchall()
     connection.close()
-    return found
+    return dict(rows)
 
 
 @pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="the kernel does not count the calls")
@@ -108,9 +115,8 @@ say("check", store.check(), len(list(store.list_tasks("others"))))
 """,
             path,
         )
-        with pytest.raises(Undo), store.transaction() as tx:
-            tx.add_instance("undone", [NewTask(f"t{n}", os.urandom(3000)) for n in range(100)])
-            raise Undo
+        with pytest.raises(Undo):
+            undo(store)
         other.tell()
         assert other.says("added") == []
         store.add_instance("last", [NewTask("t")])

@@ -26,6 +26,7 @@ from hypothesis.stateful import (
 )
 
 from sqlite_claims import BackendError, NewTask, RetryPolicy
+from sqlite_claims.storage import adding, lanes
 from sqlite_claims.testing import ManualClock
 
 from ..conformance.transitions import Watch, drawn
@@ -416,9 +417,14 @@ def explore(make_bench: Callable[..., Any], implementations: list[str], **how: A
     assert (watch.tasks - tasks, watch.instances - instances) == (set(), set())
 
 
+@pytest.mark.parametrize("own_lanes", ["none", "many"])
 def test_whatever_is_done_to_them_all_stores_say_the_same(
-    make_bench: Callable[..., Any], implementations: list[str]
+    make_bench: Callable[..., Any], implementations: list[str], monkeypatch: pytest.MonkeyPatch, own_lanes: str
 ) -> None:
+    if own_lanes == "many":
+        # Some of an instance's tasks are in the shared lanes then, some in its own, for which there is not always room.
+        monkeypatch.setattr(adding, "OWN_LANES_FROM", 4)
+        monkeypatch.setattr(lanes, "OWN_MAX", 6)
     explore(make_bench, implementations, derandomize=True, max_examples=200, stateful_step_count=60)
 
 

@@ -28,7 +28,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     "has_tables": {"SCAN sqlite_schema": "once an opening; a few dozen rows"},
     "has_anything": {"SCAN sqlite_master": "once a restore; a few dozen rows"},
     "statistics_tables": {"SCAN sqlite_schema": "once an opening; a few dozen rows"},
-    "lanes": {"SCAN claims_lane": "reads them all, when their number has changed"},
+    "lanes": {"SCAN claims_lane": "reads them all, when their version has changed"},
     "sessions": {"SCAN claims_session": "asks the kernel about each, at most every half second"},
     "workers": {
         "SCAN s": "lists them all",

@@ -1,7 +1,7 @@
 -- Adding instances and tasks.
 
 -- name: instance_by_name
-SELECT id, state FROM claims_instance WHERE name = ?;
+SELECT id, state, total FROM claims_instance WHERE name = ?;
 
 -- name: add_instance
 INSERT INTO claims_instance

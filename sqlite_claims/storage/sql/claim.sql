@@ -1,10 +1,16 @@
 -- Claiming, giving back, prolonging.
 
+-- Whether anybody looks into it stands last: not while the one instance that it belongs to doesn't run.
 -- name: lanes
-SELECT id, kind, tags FROM claims_lane;
+SELECT id, kind, tags, instance,
+    instance = 0 OR EXISTS (SELECT 1 FROM claims_instance i WHERE i.id = claims_lane.instance AND i.state = 0)
+FROM claims_lane;
 
 -- name: add_lane
-INSERT INTO claims_lane (kind, tags) VALUES (?, ?) RETURNING id;
+INSERT INTO claims_lane (instance, kind, tags) VALUES (?, ?, ?) RETURNING id;
+
+-- name: drop_own_lanes
+DELETE FROM claims_lane WHERE instance = ?;
 
 -- One task by name, as claiming and the operations by worker's name need it.
 -- name: task_by_name

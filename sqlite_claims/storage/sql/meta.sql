@@ -80,7 +80,7 @@ SELECT aging, lanes, moving,
     )
 FROM claims_meta WHERE id = 1;
 
--- name: lane_count
+-- name: lanes_version
 SELECT lanes FROM claims_meta WHERE id = 1;
 
 -- name: meta_token_floor
@@ -104,8 +104,11 @@ UPDATE claims_meta SET token_floor = max(token_floor, ?) WHERE id = 1;
 -- name: mark_copy
 UPDATE claims_meta SET is_copy = 1 WHERE id = 1;
 
--- name: count_lane
+-- name: lane_added
 UPDATE claims_meta SET lanes = lanes + 1 WHERE id = 1;
+
+-- name: own_lanes_changed
+UPDATE claims_meta SET lanes = lanes + 1 WHERE id = 1 AND EXISTS (SELECT 1 FROM claims_lane WHERE instance = ?);
 
 -- name: count_moving
 UPDATE claims_meta SET moving = moving + ? WHERE id = 1;
