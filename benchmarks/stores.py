@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from itertools import count as counting
@@ -82,12 +83,15 @@ class Stores:
         )
 
     def copied(self, count: int, payload: bytes | None = None) -> Path:
-        """The same, the file being a copy of one that was made once."""
+        """The same, the file being a copy, which the disk has, of one that was made once."""
         made = self.made(
             f"original-{count}-{len(payload or b'')}",
             lambda store: fill(store, "ready", count, lambda task_id: NewTask(task_id, payload)),
         )
-        return shutil.copyfile(made, self.new_path())
+        copy = shutil.copyfile(made, self.new_path())
+        with copy.open("rb") as file:
+            os.fsync(file.fileno())
+        return copy
 
     def new_path(self) -> Path:
         """Where no file is yet."""

@@ -69,6 +69,8 @@ def durable(path: str, worker_id: str, held: int, within_commit: bool, durabilit
         if within_commit:
             store._db.connection.pragma("synchronous", "FULL")
         claims = [each.claim for each in store.claim_available_tasks(worker_id, held, _LONG_S)]
+        # Waits for the disk until it has these claims, too.
+        store.complete_task(claims.pop() if held else store.claim_available_tasks(worker_id)[0].claim)
         until = yield
         completions = []
         while time.monotonic() < until:
