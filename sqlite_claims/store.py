@@ -29,7 +29,7 @@ from .model import (
     TaskState,
     WorkerInfo,
 )
-from .operations import Operations
+from .operations import Operations, nothing
 from .storage import claiming, keeping, listing, passing, reading, signals, workers
 from .storage.database import PROBE_EVERY_US, Database
 from .storage.files import store_path
@@ -124,7 +124,7 @@ class SqliteClaimStore(Operations, TaskClaimStore):
         wanted = () if tags is None else validate.names("tags", tags)
         handled = validate.kinds(kinds)
         if limit == 0 or (handled is not None and not handled):
-            return []
+            return self._read(nothing)
         return self._settled(claiming.find_available, worker_id, limit, wanted, handled)
 
     def _settled(self, look: Callable[..., T | None], *args: Any) -> T:
@@ -240,6 +240,7 @@ class SqliteClaimStore(Operations, TaskClaimStore):
         limit: int | None,
     ) -> Paged[T]:
         number = validate.LIMIT_MAX if limit is None else validate.limit(limit)
+        self._read(nothing)  # a closed store says so here, not when the first record is asked for
 
         def pages() -> Iterator[list[T]]:
             left, start = number, None

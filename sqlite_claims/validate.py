@@ -114,7 +114,8 @@ def number(argument: str, value: object, low: float, high: float = math.inf) -> 
     except OverflowError:
         result = math.inf
     if not math.isfinite(result) or not low <= result <= high:
-        raise InvalidArgumentError(f"{argument} must be a finite number of at least {low:g}, not {shown(value)}")
+        bounds = f"of at least {low:g}" if math.isinf(high) else f"from {low:g} to {high:g}"
+        raise InvalidArgumentError(f"{argument} must be a finite number {bounds}, not {shown(value)}")
     return result
 
 

@@ -302,6 +302,8 @@ class InMemoryClaimStore(MemoryWriter, TaskClaimStore):
 
     def close(self) -> None:
         with self._changed:
+            if self._tx is not None:
+                raise InvalidStateError("A transaction is open: leave its with block first")
             self._closed = True
             self._changed.notify_all()
 

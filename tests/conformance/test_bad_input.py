@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sqlite_claims import BackendError, InvalidArgumentError, NewTask, StoreClosedError
+from sqlite_claims import BackendError, InvalidArgumentError, InvalidStateError, NewTask, StoreClosedError
 
 NAMES = [None, 5, b"name", ["name"], "", "a\0b", "\ud800", "x" * 257, "ä" * 129]
 DURATIONS = [-1, -0.000001, math.nan, math.inf, -math.inf, 1e300, 10**30, True, "5", timedelta(seconds=-1)]
@@ -196,6 +196,8 @@ def test_a_closed_store_refuses_its_lists_properties_and_checks_too(bench: Any) 
     store.add_instance("j", [NewTask("t")])
     store.close()
     for ask in (
+        lambda: store.find_available_tasks("w", 0),
+        lambda: store.claim_available_tasks("w", kinds=[]),
         lambda: list(store.list_workers()),
         lambda: store.aging_interval,
         store.stats,
@@ -204,6 +206,15 @@ def test_a_closed_store_refuses_its_lists_properties_and_checks_too(bench: Any) 
     ):
         with pytest.raises(StoreClosedError):
             ask()
+
+
+def test_a_store_is_not_closed_within_a_transaction(bench: Any) -> None:
+    store = bench.store
+    with store.transaction() as tx:
+        with pytest.raises(InvalidStateError):
+            store.close()
+        tx.add_instance("i")
+    assert store.get_instance("i").instance_id == "i"
 
 
 def test_leaving_the_with_block_closes_the_store(bench: Any) -> None:

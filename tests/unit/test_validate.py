@@ -101,6 +101,13 @@ def test_a_duration_may_reach_the_last_date_there_is_and_not_past_it() -> None:
         validate.duration_us("ttl", longest + 1, wall_us=now)
 
 
+def test_a_number_out_of_bounds_is_told_both_of_them() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"multiplier must be a finite number from 0 to 100, not 1e\+300"):
+        validate.number("multiplier", 1e300, 0, 100)
+    with pytest.raises(InvalidArgumentError, match="of at least 0, not -1"):
+        validate.number("multiplier", -1, 0)
+
+
 def test_bytes_like_is_copied_and_a_str_is_not_bytes_like() -> None:
     array = bytearray(b"data")
     checked = validate.data("output", array)
