@@ -276,10 +276,11 @@ class SqliteClaimStore(Operations, TaskClaimStore):
         limit = validate.limit(limit)
         self._db.refuse_writes()
         pruned = 0
-        for candidate in self._read(keeping.candidates, before, limit):
+        for id, finished in self._read(keeping.candidates, before, limit):
+            token = self._read(keeping.newest_token, id)
             try:
                 # Without waiting for the disk: what the power takes back is there to be pruned again.
-                pruned += self._run(keeping.prune_instance, *candidate)
+                pruned += self._run(keeping.prune_instance, id, finished, token)
             except (StoreBusyError, StoreFullError):
                 if not pruned:
                     raise

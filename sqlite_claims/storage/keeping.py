@@ -20,10 +20,16 @@ from .statements import sql
 STEP = 1000
 
 
-def candidates(db: Database, before_wall: int, limit: int) -> list[tuple[int, int, int]]:
-    """Instances that ended before this: row, end, and the newest token of their tasks."""
-    found = db.rows(sql.ended_before, before_wall, limit)
-    return [(id, finished, db.rows(sql.newest_token, id)[0][0]) for id, finished, _ in found]
+def candidates(db: Database, before_wall: int, limit: int) -> list[tuple[int, int]]:
+    """Instances that ended before this: row and end."""
+    return [(id, finished) for id, finished, _ in db.rows(sql.ended_before, before_wall, limit)]
+
+
+def newest_token(db: Database, id: int) -> int:
+    """The newest of an instance's tasks. It reads them all, so each has a snapshot of its own: one that stayed open over
+    many instances would keep the -wal from starting over."""
+    token: int = db.rows(sql.newest_token, id)[0][0]
+    return token
 
 
 def prune_instance(db: Database, id: int, finished: int, token: int) -> bool:
