@@ -11,10 +11,13 @@ from sqlite_claims import SqliteClaimStore, TaskState
 from .children import Start
 from .motion import fill, measure, shown
 
+# Less than any lease that makes sense, and ten times what is measured on a machine that has nothing else to do.
+LONGEST_MS_MAX = 1000
+
 
 @pytest.mark.parametrize("ahead", [True, False], ids=["before", "after"])
 def test_who_works_beside_an_instance_that_is_signalled_goes_on(start: Start, tmp_path: Path, ahead: bool) -> None:
-    signalled(start, tmp_path / "jobs.db", 20_000, ahead)
+    signalled(start, tmp_path / "jobs.db", 5000, ahead)
 
 
 @pytest.mark.soak
@@ -22,16 +25,19 @@ def test_who_works_beside_an_instance_that_is_signalled_goes_on(start: Start, tm
 def test_who_works_beside_an_instance_of_a_million_tasks_that_is_signalled_goes_on(
     start: Start, tmp_path: Path, ahead: bool
 ) -> None:
-    signalled(start, tmp_path / "jobs.db", 1_000_000, ahead)
+    longest = signalled(start, tmp_path / "jobs.db", 1_000_000, ahead)
+    assert longest < LONGEST_MS_MAX
 
 
-def signalled(start: Start, path: Path, tasks: int, ahead: bool) -> None:
+def signalled(start: Start, path: Path, tasks: int, ahead: bool) -> float:
+    """How long (ms) anybody waited at the longest."""
     fill(path, tasks, ahead=ahead)
     measured = measure(start, path, quiet_s=0.2)
     print(f"\n{tasks:,} tasks, work {'before' if ahead else 'after'} them\n{shown(measured)}")
-    for took, figures in measured.values():
-        assert min(number for number, _, _ in figures.values()) > 0, "somebody waited for all of it"
-        assert took > 0
+    for _, figures in measured.values():
+        assert {"claim", "find", "lock", "stats"} == figures.keys()
     with SqliteClaimStore(path) as store:
         assert store.get_instance("large").counts[TaskState.CANCELLED] == tasks
         assert store.check() == []
+    path.unlink()
+    return max(longest for _, figures in measured.values() for _, longest, _ in figures.values())
