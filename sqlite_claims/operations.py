@@ -105,7 +105,9 @@ class Operations(ClaimWriter):
         return self._claim_available(worker_id, limit, ttl_us, wanted, handled, bound)
 
     def _claim_available(self, *args: Any) -> list[ClaimedTask]:
-        return self._run(claiming.claim_available, *args)
+        while (claimed := self._run(claiming.claim_available, *args)) is None:
+            pass
+        return claimed
 
     def renew_task_claim(self, claim: TaskClaim, ttl: Duration | None) -> TaskClaim:
         return self._run(_renew, _claim("claim", claim), self._ttl(ttl))

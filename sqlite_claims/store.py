@@ -132,7 +132,8 @@ class SqliteClaimStore(Operations, TaskClaimStore):
         may_settle = not self._db.read_only and not self._db.has_transaction()
         found = self._read(look, *args, may_settle)
         if found is None:
-            self._run(passing.settle)
+            while self._run(passing.settle):
+                pass
             found = self._read(look, *args, False)
         assert found is not None
         return found
@@ -143,7 +144,7 @@ class SqliteClaimStore(Operations, TaskClaimStore):
             self._db.refuse_writes()
             if self._read(claiming.any_available, args[3], args[4], True) is False:
                 return []
-        claimed = self._db.write(claiming.claim_available, False, *args)
+        claimed = super()._claim_available(*args)
         self._found_work = bool(claimed)
         return claimed
 

@@ -85,11 +85,12 @@ def _tell_of_short(db: Database, ttl: int | None) -> None:
 
 def claim_available(
     db: Database, worker_id: str, limit: int, ttl: int | None, tags: Tags, kinds: Kinds, session: int | None
-) -> list[ClaimedTask]:
-    """Find and claim."""
+) -> list[ClaimedTask] | None:
+    """Find and claim. ``None``: something was settled, and there is more to settle first."""
     look = passing.look(db)
     if passing.pending(db, look):
-        passing.settle(db)
+        if passing.settle(db):
+            return None
         look = passing.look(db)
     rows = find(db, worker_id, limit, tags, kinds, look)
     if not rows:

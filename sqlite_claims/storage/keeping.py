@@ -26,8 +26,8 @@ def candidates(db: Database, before_wall: int, limit: int) -> list[tuple[int, in
 
 
 def newest_token(db: Database, id: int) -> int:
-    """The newest of an instance's tasks. It reads them all, so each has a snapshot of its own: one that stayed open over
-    many instances would keep the -wal from starting over."""
+    """The newest of an instance's tasks. It reads them all, so each instance has a snapshot of its own: one that stayed
+    open over many would keep the -wal from starting over."""
     token: int = db.rows(sql.newest_token, id)[0][0]
     return token
 

@@ -1,5 +1,5 @@
 """What the passing of time and the death of workers leave to settle. There is no sweeper: whoever looks for work does
-it, a bounded number a call, and what isn't done yet hides nothing that could be claimed."""
+it, a bounded number in a transaction, and as many of these as it takes to see all that could be claimed."""
 
 from __future__ import annotations
 
@@ -42,8 +42,9 @@ def dead_sessions(db: Database) -> list[int]:
     return dead
 
 
-def settle(db: Database) -> None:
-    """Settle a bounded number of whatever is pending. (Sleep was settled when the write lock was taken.)"""
+def settle(db: Database) -> bool:
+    """Settle a bounded number of whatever is pending, and say whether there is more of what could be claimed once it is
+    settled. (Sleep was settled when the write lock was taken.)"""
     for (id,) in db.rows(sql.exhausted, db.time.now, STEP):
         lose(db, id)
     left = STEP
@@ -51,18 +52,19 @@ def settle(db: Database) -> None:
         rows = db.rows(sql.due, priority, db.time.wall, left)
         make_due(db, rows)
         left -= len(rows)
-    for session in dead_sessions(db):
-        end_session(db, session)
+    more = [left == 0, *(end_session(db, session) for session in dead_sessions(db))]
     signals.step(db)
+    return any(more)
 
 
-def end_session(db: Database, session: int) -> None:
-    """Count a dead worker's claims as lost, and forget the session once it has none."""
-    rows = db.rows(sql.session_claims, session, STEP)
-    for (id,) in rows:
-        lose(db, id)
-    if not db.rows(sql.session_claims, session, 1):
-        db.execute(sql.drop_session, (session,))
+def end_session(db: Database, session: int) -> bool:
+    """Count a bounded number of a dead worker's claims as lost; forget the session once it has none. Returns whether
+    there are more to count. (Those of a cancelled instance are none: they follow it in their own time.)"""
+    lost = sum(lose(db, id) for (id,) in db.rows(sql.session_claims, session, STEP))
+    if db.rows(sql.session_claims, session, 1):
+        return lost > 0
+    db.execute(sql.drop_session, (session,))
+    return False
 
 
 def make_due(db: Database, rows: list[tuple[Any, ...]]) -> None:
@@ -79,17 +81,19 @@ def make_due(db: Database, rows: list[tuple[Any, ...]]) -> None:
     db.executemany(sql.make_due, [(id, min(now, due_wall + offset)) for id, due_wall in rows])
 
 
-def lose(db: Database, id: int) -> None:
-    """A claim is lost for good: the task is ready again with its place now, or, where it was the last, fails."""
+def lose(db: Database, id: int) -> bool:
+    """A claim is lost for good: the task is ready again with its place now, or, where it was the last, fails. ``False``
+    where there was none to lose."""
     instance, instance_state, losses, max_lost, state = db.rows(sql.task_to_lose, id)[0]
     if state != CLAIMED or instance_state == CALLED_OFF:  # a cancelled instance's rows follow it by steps of their own
-        return
+        return False
     if losses + 1 < max_lost:
         db.ring()
         db.execute(sql.lose, (id, db.time.now))
-        return
+        return True
     message = f"lost {losses + 1} claims; max_lost is {max_lost}"
     settling.fail_for_good(db, id, instance, message, failures=0, losses=1)
+    return True
 
 
 def settle_task(db: Database, row: tuple[Any, ...]) -> bool:

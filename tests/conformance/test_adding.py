@@ -327,14 +327,25 @@ def test_many_tasks_due_by_the_calendar_at_once_hide_nothing(
     store: Any, clock: ManualClock, offered: Callable[..., list[str]]
 ) -> None:
     at = _wall(clock, 10)
-    store.add_instance("i", [NewTask(f"t{n}", available_at=at, priority=5) for n in range(2500)])
-    store.add_instance("j", [NewTask("urgent", available_at=at, priority=1), NewTask("plain")])
+    many = [f"t{n:04}" for n in range(2500)]
+    store.add_instance("i", [NewTask(name, available_at=at, priority=4) for name in many])
+    store.add_instance(
+        "j", [NewTask("urgent", available_at=at, priority=1), NewTask("plain"), NewTask("low", priority=5)]
+    )
+    store.add_instance("k", [NewTask("of another kind", kind="x", available_at=at, priority=5)])
     clock.advance(10)
+    assert store.wait_for_tasks(0, kinds=["x"])
+    assert offered("w", 1, kinds=["x"]) == ["of another kind"]
     assert offered("w", 2) == ["urgent", "plain"]
-    for _ in range(2500):
-        if len(offered("w", 3000)) == 2502:
-            break
-    assert offered("w", 3000)[2:] == [f"t{n}" for n in range(2500)]
+    assert offered("w", 3000) == ["urgent", "plain", *many, "low", "of another kind"]
+
+
+def test_of_many_tasks_that_become_due_at_once_all_can_be_claimed_at_once(store: Any, clock: ManualClock) -> None:
+    at = _wall(clock, 10)
+    many = [f"t{n:04}" for n in range(2500)]
+    store.add_instance("i", [NewTask(name, available_at=at) for name in many])
+    clock.advance(10)
+    assert [claimed.task.task_id for claimed in store.claim_available_tasks("w", 3000)] == many
 
 
 @pytest.mark.parametrize(

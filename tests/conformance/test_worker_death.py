@@ -192,3 +192,17 @@ def test_known_workers_are_listed_with_their_claims(store: Any, clock: ManualClo
     assert [worker.worker_id for worker in store.list_workers() if worker.alive] == ["w"]
     session.close()
     assert [worker.worker_id for worker in store.list_workers() if worker.alive] == []
+
+
+@pytest.mark.parametrize("claiming", [False, True])
+def test_whatever_a_dead_worker_held_is_there_for_the_next_who_looks(bench: Any, claiming: bool) -> None:
+    store = bench.store
+    store.add_instance("i", [NewTask(f"t{n}") for n in range(2500)])
+    session = store.open_session("w")
+    assert len(store.claim_available_tasks("w", 2500, None, session=session)) == 2500
+    bench.kill(session)
+    if claiming:
+        assert len(store.claim_available_tasks("v", 3000)) == 2500
+    else:
+        assert len(store.find_available_tasks("v", 3000)) == 2500
+    assert store.check() == []
