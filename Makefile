@@ -54,8 +54,8 @@ bench: $(FOR_CHECK) ## Take figures, beside their targets (give the machine to i
 bench-report: $(FOR_REPORT) ## Write the tables and plots of docs/performance.md from benchmarks/results
 	$(PY) -m benchmarks.publish
 
-soak: $(FOR_CHECK) ## Run the long tests
-	$(PYTEST) -m soak -o faulthandler_timeout=0
+soak: $(FOR_CHECK) ## Run the long tests, which tell their figures
+	$(PYTEST) -m soak -s -o faulthandler_timeout=0
 
 generate: $(FOR_TEST) ## Write docs/reference.md and the asynchronous twins anew
 	$(PY) scripts/make_aio.py
