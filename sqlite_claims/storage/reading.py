@@ -183,9 +183,9 @@ def explain_task(db: Database, instance_id: str, task_id: str, explain: Callable
     row = rows[0]
     task = task_info(db, row)
     instance = get_instance(db, instance_id)
-    unwanted = (
-        (FAILED, CANCELLED) if task.state is TaskState.CANCELLED else (BLOCKED, WAITING, CLAIMED, FAILED, CANCELLED)
-    )
+    unwanted: tuple[int, ...] = (BLOCKED, WAITING, CLAIMED, FAILED, CANCELLED)
+    if task.state is TaskState.CANCELLED and instance.state is not InstanceState.CANCELLED:
+        unwanted = (FAILED, CANCELLED)
     by_day = row[15] is None and row[8] is not None
     due_in = (row[8] - db.time.wall if by_day else row[14] - db.time.now) / 1e6
     session = db.rows(sql.task_by_name, instance_id, task_id)[0][12]
