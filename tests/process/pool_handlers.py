@@ -89,6 +89,20 @@ def witnessed(task: TaskContext) -> bytes:
     return str(task.claim.token).encode()
 
 
+@registry.task("fifty")
+def fifty(task: TaskContext) -> bytes:
+    """Takes 50 ms; tells who it was, and when it began."""
+    began = time.monotonic()
+    task.cancelled.wait(0.05)
+    return json.dumps([os.getpid(), began, time.monotonic()]).encode()
+
+
+@registry.task("orphan")
+def orphan(_: TaskContext) -> None:
+    """Leaves a process behind whose parent is gone."""
+    subprocess.run(["sh", "-c", "sleep 0 & exit 0"], check=True)
+
+
 @registry.task("die")
 def die(_: TaskContext) -> None:
     os.kill(os.getpid(), signal.SIGKILL)

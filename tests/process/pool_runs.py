@@ -8,7 +8,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +61,14 @@ class Pools:
 
     def start(self, what: str, **options: Any) -> subprocess.Popen[bytes]:
         """A program that runs a pool (``pool``, ``own``), a worker (``worker``) or another thing on the store."""
+        return self.start_within((), self.path, what, options)
+
+    def start_within(
+        self, within: Sequence[str], path: str, what: str, options: dict[str, Any]
+    ) -> subprocess.Popen[bytes]:
+        """The same, run by another command; ``path``: where the store is there."""
         program = subprocess.Popen(
-            [sys.executable, str(HERE / "pool_handlers.py"), what, self.path, json.dumps(options)],
+            [*within, sys.executable, str(HERE / "pool_handlers.py"), what, path, json.dumps(options)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,

@@ -43,7 +43,7 @@ class Havoc:
         """Short tasks and long ones, and one that waits for all of them."""
         name = f"i{self.counts['instances']}"
         short = [NewTask(f"short-{n}", b"0", **WITHOUT_END) for n in range(60)]
-        long = [NewTask(f"long-{n}", b"0.3", **WITHOUT_END) for n in range(3)]
+        long = [NewTask(f"long-{n}", b"0.3", **WITHOUT_END) for n in range(12)]
         names = [task.task_id for task in short + long]
         last = NewTask("last", b"0", depends_on=names, **WITHOUT_END)
         self._pools.store.add_instance(name, [*short, *long, last])

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -60,6 +61,35 @@ def test_a_second_signal_does_not_wait(pools: Pools, what: str, options: dict[st
     assert pools.task().attempts == 0
 
 
+@pytest.mark.parametrize("kind", ["heed", "hold"])
+def test_with_eight_tasks_running_a_pool_ends_in_its_time_with_no_claim_left_and_nothing_counted(
+    pools: Pools, kind: str
+) -> None:
+    """Tasks that notice that they are to end, and tasks that don't."""
+    pools.add(*[kind] * 8)
+    program = pools.start("pool", processes=4, concurrency=2, shutdown_timeout=1)
+    assert len({pools.hear()[0] for _ in range(8)}) == 8
+    sent = time.monotonic()
+    program.send_signal(signal.SIGTERM)
+    assert pools.finish(program) == (0, ["interrupted", 0, 0, 0])
+    took = time.monotonic() - sent
+    print(f"8 tasks, {kind}: ended {took:.2f} s after SIGTERM, of a shutdown_timeout of 1 s")
+    assert took < 1 + 3  # the grace of those that don't notice, and some more for a machine that is busy
+    assert list(pools.store.list_claims()) == []
+    assert list(pools.store.list_workers()) == []
+    assert {(task.state, task.attempts, task.losses) for task in pools.store.list_tasks("i")} == {
+        (TaskState.READY, 0, 0)
+    }
+
+
+def test_eight_tasks_that_end_in_time_are_all_completed_before_the_pool_is(pools: Pools) -> None:
+    pools.add(*["outlast"] * 8)
+    program = pools.start("pool", processes=4, concurrency=2, shutdown_timeout=60)
+    assert len({pools.hear()[0] for _ in range(8)}) == 8
+    program.send_signal(signal.SIGTERM)
+    assert pools.finish(program) == (0, ["interrupted", 8, 0, 0])
+
+
 def test_a_process_that_does_not_hear_is_killed_and_its_task_given_back_at_no_cost(pools: Pools) -> None:
     pools.add("seize")
     program = pools.start("pool", processes=1, shutdown_timeout=0.1)
@@ -100,6 +130,27 @@ def test_when_the_supervisor_is_killed_its_processes_give_back_and_end(pools: Po
     for name in "01":
         info = pools.task(name)
         assert (info.state, info.attempts, info.losses) == (TaskState.READY, 0, 0)
+
+
+@pytest.mark.parametrize("kinds", [[], ["heed", "heed"]], ids=["asleep", "at work"])
+def test_processes_notice_within_a_second_that_their_supervisor_was_killed(pools: Pools, kinds: list[str]) -> None:
+    took: list[float] = []
+    while not took or (min(took) >= 1 and len(took) < 5):  # the machine may be busy with something else
+        if not took:
+            pools.add(*kinds)
+        program = pools.start("pool", processes=2, shutdown_timeout=0)
+        pids = [pools.hear()[1] for _ in kinds] or eventually(lambda: alive_workers(pools, 2))
+        program.kill()
+        killed = time.monotonic()
+        eventually(lambda: all(is_gone(pid) for pid in pids))  # noqa: B023 - called at once
+        took.append(time.monotonic() - killed)
+    assert min(took) < 1
+    assert list(pools.store.list_claims()) == []
+
+
+def alive_workers(pools: Pools, number: int) -> list[int]:
+    pids = [worker.pid for worker in pools.store.list_workers() if worker.alive]
+    return pids if len(pids) == number else []
 
 
 def test_when_the_supervisor_is_killed_its_processes_may_finish_first(pools: Pools) -> None:
