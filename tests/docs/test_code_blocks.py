@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,18 @@ def test_a_python_block_runs_as_a_program(block: Block, tmp_path: Path) -> None:
 )
 def test_a_shell_block_runs(block: Block, tmp_path: Path) -> None:
     run(["sh", "-eu", "-c", SET_UP.sub("", block.code)], block, tmp_path)
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+@pytest.mark.parametrize("block", all_blocks("ini"), ids=lambda block: block.name)
+def test_a_unit_is_one_that_systemd_takes(block: Block, tmp_path: Path) -> None:
+    unit = tmp_path / "workers.service"
+    command = Path(sys.executable).with_name("sqlite-claims")
+    unit.write_text(re.sub(r"/srv/app/\S*/bin/sqlite-claims", str(command), block.code), "utf-8")
+    done = subprocess.run(
+        ["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, [line for line in done.stderr.splitlines() if unit.name in line]) == (0, [])
 
 
 def test_every_make_target_that_a_page_names_exists() -> None:

@@ -177,7 +177,7 @@ def own_handler(task: TaskContext) -> bytes:
 
 def main(what: str, path: str, options: str) -> None:
     from sqlite_claims import SqliteClaimStore
-    from sqlite_claims.workers import PooledWorker, WorkerPool, durable_map
+    from sqlite_claims.workers import CheckpointingRunner, PooledWorker, WorkerPool, durable_map
 
     settings = json.loads(options)
     until_idle = settings.pop("until_idle", False)
@@ -188,6 +188,10 @@ def main(what: str, path: str, options: str) -> None:
     elif what == "worker":
         with SqliteClaimStore(path) as store:
             summary = PooledWorker(store, registry, **settings).run(until_idle)
+    elif what == "runner":
+        with SqliteClaimStore(path) as store:
+            print(json.dumps(CheckpointingRunner(store, registry).run("i").state), flush=True)
+        return
     elif what == "map":
         print(json.dumps(list(durable_map(held_item, range(4), path=path, processes=2))), flush=True)
         return

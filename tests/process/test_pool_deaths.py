@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -120,5 +121,7 @@ def test_processes_that_die_without_a_word_end_the_pool_after_some_tries(
     pools: Pools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path, monkeypatch, "import os; os._exit(7)")
+    began = time.monotonic()
     with pytest.raises(WorkerStartError, match="exit status 7"):
         WorkerPool(pools.path, "bad_handlers:handlers", processes=1).run()
+    assert time.monotonic() - began >= 0.1 + 0.2 + 0.4 + 0.8  # with more and more time between them

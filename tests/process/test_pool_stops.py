@@ -82,6 +82,16 @@ def test_with_eight_tasks_running_a_pool_ends_in_its_time_with_no_claim_left_and
     }
 
 
+def test_a_signal_to_the_supervisor_and_all_its_processes_is_one_stop(pools: Pools) -> None:
+    """As a service manager sends it that knows only a group of processes."""
+    pools.add(*["outlast"] * 2)
+    program = pools.start("pool", processes=2, shutdown_timeout=60)
+    pids = [pools.hear()[1] for _ in range(2)]
+    for pid in (*pids, program.pid):
+        os.kill(pid, signal.SIGTERM)
+    assert pools.finish(program) == (0, ["interrupted", 2, 0, 0])
+
+
 def test_eight_tasks_that_end_in_time_are_all_completed_before_the_pool_is(pools: Pools) -> None:
     pools.add(*["outlast"] * 8)
     program = pools.start("pool", processes=4, concurrency=2, shutdown_timeout=60)
