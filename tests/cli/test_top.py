@@ -219,6 +219,21 @@ def test_open_instances_come_into_view_behind_many_that_have_ended_and_go_when_t
         assert looker.look().instances == []
 
 
+def test_an_instance_that_is_worked_on_is_in_view_at_once_behind_however_many_that_have_ended(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Looker, "_find_instances", lambda *_: None)
+    with SqliteClaimStore(cli.db, durability="process") as store:
+        looker = Looker(store)
+        store.add_instance("i", [NewTask("t"), NewTask("u")])
+        assert looker.look().instances == []
+        claimed = store.claim_available_tasks("worker", ttl=None)
+        assert [instance.instance_id for instance in looker.look().instances] == ["i"]
+        store.complete_task(claimed[0].claim)
+        (seen,) = looker.look().instances
+        assert seen.counts[TaskState.COMPLETED] == 1
+
+
 def test_a_look_reads_a_bounded_number_of_claims_and_says_so(cli: Cli) -> None:
     with SqliteClaimStore(cli.db, durability="process") as store:
         store.add_instance("i", [NewTask(str(number)) for number in range(2000)])

@@ -69,7 +69,7 @@ class Looker:
         """Look now."""
         stats = self._store.stats()
         workers, all_claims = self._workers()
-        self._read_instances()
+        self._read_instances({row.oldest.instance_id for row in workers if row.oldest is not None})
         busy_first = sorted(self._known.values(), key=lambda instance: instance.counts[TaskState.CLAIMED] == 0)
         return Look(time.monotonic(), stats, busy_first, workers, all_claims)
 
@@ -89,15 +89,15 @@ class Looker:
                     row.oldest = claim
         return list(rows.values()), not next(listed.pages, None)
 
-    def _read_instances(self) -> None:
-        """Those in view once more, then some of the others: where many have ended it takes several looks until all
-        that are open have come into view."""
+    def _read_instances(self, worked_on: set[str]) -> None:
+        """Those that are new and worked on, then those in view once more, then some of the others: where many have
+        ended it takes several looks until all that are open have come into view."""
         now = time.monotonic()
         until, self._allowed = now + self._allowed, _NEXT_S
-        for name in list(self._known):
+        for name in [*(worked_on - self._known.keys()), *self._known]:
             if time.monotonic() >= until:
                 return
-            del self._known[name]
+            self._known.pop(name, None)
             with suppress(NotFoundError):
                 self._keep(self._store.get_instance(name))  # behind those that were read longer ago
         if now >= self._rests_until:
