@@ -85,7 +85,7 @@ def commands() -> None:
 
     A file comes to be with its first tasks, as in: seq 10 | sqlite-claims map jobs.db -- echo {}
 
-    sqlite-claims COMMAND --help says all about a command.
+    sqlite-claims COMMAND --help says all about a command. A DURATION is 90 (seconds), 30s, 10m, 2h or 7d.
     """
 
 
