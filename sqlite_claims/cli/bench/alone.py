@@ -21,6 +21,7 @@ _ADDED = 1000
 _READY, _READY_BARE = 20_000, 60_000
 _FEW, _BACKLOG, _BACKLOG_ADDED = 1000, 100_000, 10_000
 _BLOCK = bytes(4096)
+_SYNCS_MIN = 10
 _INPUT = b"input"
 
 
@@ -44,19 +45,27 @@ def batch(store: SqliteClaimStore) -> None:
     assert len(done) == BATCH
 
 
-def disk(folder: str, seconds: float) -> Figure:
-    """How long the disk takes to make 4 KiB more of a file last."""
+def syncs(folder: str, seconds: float = 0.0) -> list[float]:
+    """How long the disk takes to make 4 KiB more of a file last, some times."""
     sync = getattr(os, "fdatasync", os.fsync)
     taken: list[float] = []
     until = time.perf_counter() + seconds
     with open(os.path.join(folder, "synced"), "wb", buffering=0) as file:
-        while len(taken) < 10 or time.perf_counter() < until:
+        while len(taken) < _SYNCS_MIN or time.perf_counter() < until:
             file.write(_BLOCK)
             began = time.perf_counter()
             sync(file.fileno())
-            taken.append((time.perf_counter() - began) * 1e3)
-    rate = 1e3 / statistics.median(taken)
-    return figure("sync", "sync of the disk (4 KiB)", taken, "ms", f"{rate:,.0f}/s, one after the other")
+            taken.append(time.perf_counter() - began)
+    return taken
+
+
+def disk(folder: str, seconds: float) -> Figure:
+    """The same as a figure."""
+    taken = syncs(folder, seconds)
+    rate = 1 / statistics.median(taken)
+    return figure(
+        "sync", "sync of the disk (4 KiB)", [each * 1e3 for each in taken], "ms", f"{rate:,.0f}/s, one after the other"
+    )
 
 
 def figures(folder: str, seconds: float) -> Iterator[Figure]:

@@ -14,9 +14,10 @@ from ...store import SqliteClaimStore
 STORES = {"process": "crowd.db", "full": "durable.db"}
 
 
-def crowd(store: SqliteClaimStore, worker: str, until: float) -> dict[str, Any]:
-    """Claim and complete, one at a time, until then; how many, and how long each claim took."""
+def crowd(store: SqliteClaimStore, worker: str, start: float, until: float) -> dict[str, Any]:
+    """Claim and complete, one at a time, between these moments; how long each claim took, and all of it."""
     taken: list[float] = []
+    time.sleep(max(0.0, start - time.monotonic()))
     first = time.monotonic()
     while (began := time.monotonic()) < until or not taken:
         (claimed,) = store.claim_available_tasks(worker)
@@ -52,13 +53,13 @@ def main() -> None:
     sleepy = SqliteClaimStore(os.path.join(folder, "sleepy.db"), durability="process")
     say({"ready": True})
     for line in sys.stdin:
-        what, value = line.split()
+        what, *values = line.split()
         if what == "ping":
             say({"at": time.monotonic()})
         elif what == "wake":
-            say(wake(sleepy, worker, float(value)))
+            say(wake(sleepy, worker, *map(float, values)))
         else:
-            say(crowd(stores[what], worker, float(value)))
+            say(crowd(stores[what], worker, *map(float, values)))
 
 
 if __name__ == "__main__":

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import random
+import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
@@ -17,15 +18,17 @@ from typing import Any, Self
 from ...errors import BackendError
 from ...model import TaskState
 from ...store import SqliteClaimStore
-from .alone import add
+from .alone import add, syncs
 from .child import STORES
 from .figures import Figure, figure, quantile, rounds_in
 
 _CHUNK = 1000
 # Tasks a second that no crowd gets through.
 _RATE_MAX = 100_000
-# What a process takes from being told until it begins.
-_START_S = 0.005
+# Until all have heard that they are to begin, which they then do at the same moment.
+_START_S = 0.02
+# Of each round a crowd has this share, and one process alone the rest.
+_TOGETHER = 0.75
 _WAKES_MIN = 20
 _WAKE_TIMEOUT_S = 30.0
 
@@ -51,10 +54,10 @@ class Child:
         with self._process:
             pass
 
-    def tell(self, what: str, value: float = 0.0) -> None:
-        """Let it begin."""
+    def tell(self, what: str, *values: float) -> None:
+        """What to do now."""
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{what} {value}\n")
+        self._process.stdin.write(" ".join([what, *map(str, values)]) + "\n")
         self._process.stdin.flush()
 
     def hear(self) -> dict[str, Any]:
@@ -67,7 +70,7 @@ class Child:
         return answer
 
 
-def figures(folder: str, seconds: float, processes: int, syncs_a_second: float) -> Iterator[Figure]:
+def figures(folder: str, seconds: float, processes: int) -> Iterator[Figure]:
     """In about so many seconds, and what it takes to start the processes."""
     names = count()
     with ExitStack() as stack:
@@ -86,10 +89,18 @@ def figures(folder: str, seconds: float, processes: int, syncs_a_second: float) 
         yield figure("crowd_slowest", "  the slowest of them, of the fastest", shares, "")
         waits = [quantile(turn.claims_ms, 0.99) for turn in together]
         yield figure("crowd_claim_p99", "  99 of 100 claims take at most", waits, "ms")
-        alone, together = _rounds(stores["full"], children, "full", seconds * 0.4, names)
+        disk: list[float] = []
+        alone, together = _rounds(
+            stores["full"],
+            children,
+            "full",
+            seconds * 0.4,
+            names,
+            before=lambda: disk.append(1 / statistics.median(syncs(folder))),
+        )
         for key, number, turns in (("durable_one", 1, alone), ("durable_many", processes, together)):
             title = f"durable completions, {number} process{'es' * (number > 1)}"
-            yield figure(key, title, _rates(turns), "/s", "syncs of the disk", [syncs_a_second] * len(turns))
+            yield figure(key, title, _rates(turns), "/s", "syncs of the disk in turn", disk[1:])
         yield from _wake(stores["wake"], children[0], seconds * 0.2, names)
 
 
@@ -107,9 +118,9 @@ def _rates(turns: list[Turn]) -> list[float]:
 
 
 def _turn(children: list[Child], what: str, length: float) -> Turn:
-    until = time.monotonic() + _START_S + length
+    start = time.monotonic() + _START_S
     for child in children:
-        child.tell(what, until)
+        child.tell(what, start, start + length)
     answers = [child.hear() for child in children]
     rates = [len(answer["claims_ms"]) / answer["seconds"] for answer in answers]
     claims = [taken for answer in answers for taken in answer["claims_ms"]]
@@ -117,16 +128,25 @@ def _turn(children: list[Child], what: str, length: float) -> Turn:
 
 
 def _rounds(
-    store: SqliteClaimStore, children: list[Child], what: str, seconds: float, names: Iterator[int]
+    store: SqliteClaimStore,
+    children: list[Child],
+    what: str,
+    seconds: float,
+    names: Iterator[int],
+    before: Callable[[], object] = lambda: None,
 ) -> tuple[list[Turn], list[Turn]]:
-    """One process, and all of them, in turn; the first of these turns doesn't count."""
-    rounds = rounds_in(seconds, 2)
-    length = seconds / (2 * rounds)
+    """One process, and all of them, in turn, ``before`` each round; the first of these doesn't count."""
+    rounds = rounds_in(seconds, 4)
+    each = seconds / rounds
     alone: list[Turn] = []
     together: list[Turn] = []
     for _ in range(rounds + 1):
-        for group, turns in ((children[:1], alone), (children, together)):
-            for _ in range(store.stats().counts[TaskState.READY], round(_RATE_MAX * (length + _START_S)), _CHUNK):
+        before()
+        for group, turns, length in (
+            (children[:1], alone, each * (1 - _TOGETHER)),
+            (children, together, each * _TOGETHER),
+        ):
+            for _ in range(store.stats().counts[TaskState.READY], round(_RATE_MAX * length) + _CHUNK, _CHUNK):
                 add(store, _CHUNK, names)
             turns.append(_turn(group, what, length))
     return alone[1:], together[1:]

@@ -45,8 +45,8 @@ _PREFIX = "sqlite-claims-bench-"
 def bench_command(folder: str, seconds: float, processes: int, as_json: bool) -> None:
     """Measure what a store does on this machine and this disk, each figure beside a yardstick of the same run.
 
-    It writes some ten megabytes into a temporary folder within FOLDER, which it removes in the end. Give it the machine
-    alone, and run it twice: what differs then is what one run is not worth.
+    It writes about a hundred megabytes into a temporary folder within FOLDER, which it removes in the end. Give it the
+    machine alone, and run it twice: what differs then is what one run is not worth.
     """
     folder = os.path.realpath(folder)
     check_place(os.path.join(folder, f"{_PREFIX}.db"), create=True)
@@ -81,10 +81,9 @@ def _temporary(folder: str) -> Iterator[str]:
 
 
 def _figures(folder: str, seconds: float, processes: int) -> Generator[Figure]:
-    synced = alone.disk(folder, seconds * 0.05)
-    yield synced
-    yield from alone.figures(folder, seconds * 0.4)
-    yield from crowd.figures(folder, seconds * 0.55, processes, 1e3 / synced.value)
+    yield alone.disk(folder, seconds * 0.05)
+    yield from alone.figures(folder, seconds * 0.35)
+    yield from crowd.figures(folder, seconds * 0.6, processes)
 
 
 def _row(figure: Figure) -> list[str]:
