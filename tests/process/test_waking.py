@@ -60,9 +60,9 @@ def unblocked(store: SqliteClaimStore) -> Callable[[], object]:
     return lambda: store.complete_task(claim)
 
 
-def held(store: SqliteClaimStore, ttl: float = 3600) -> None:
+def held(store: SqliteClaimStore) -> None:
     store.add_instance("i", [NewTask("t", kind="k", tags=["a"], retry=RetryPolicy(initial_delay=0.2), max_attempts=2)])
-    store.claim_task("i", "t", "me", ttl)
+    store.claim_task("i", "t", "me", 3600)
 
 
 def released(store: SqliteClaimStore) -> Callable[[], object]:
@@ -88,9 +88,15 @@ def resumed(store: SqliteClaimStore) -> Callable[[], object]:
     return lambda: store.resume_instance("i")
 
 
-def expired_by_then(store: SqliteClaimStore) -> Callable[[], object]:
-    held(store, LEASE)
-    return lambda: None
+def expired(store: SqliteClaimStore) -> Callable[[], object]:
+    held(store)
+
+    def hold_shortly() -> None:
+        with store.transaction() as tx:
+            tx.release_task_claim("i", "t", "me")
+            assert tx.claim_task("i", "t", "another", LEASE) is not None
+
+    return hold_shortly
 
 
 def renewed_for_a_moment(store: SqliteClaimStore) -> Callable[[], object]:
@@ -107,7 +113,7 @@ EVENTS = [
     tried_again_after_its_back_off,
     retried,
     resumed,
-    expired_by_then,
+    expired,
     renewed_for_a_moment,
 ]
 
