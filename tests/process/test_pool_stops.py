@@ -67,14 +67,16 @@ def test_with_eight_tasks_running_a_pool_ends_in_its_time_with_no_claim_left_and
 ) -> None:
     """Tasks that notice that they are to end, and tasks that don't."""
     pools.add(*[kind] * 8)
-    program = pools.start("pool", processes=4, concurrency=2, shutdown_timeout=1)
-    assert len({pools.hear()[0] for _ in range(8)}) == 8
-    sent = time.monotonic()
-    program.send_signal(signal.SIGTERM)
-    assert pools.finish(program) == (0, ["interrupted", 0, 0, 0])
-    took = time.monotonic() - sent
-    print(f"8 tasks, {kind}: ended {took:.2f} s after SIGTERM, of a shutdown_timeout of 1 s")
-    assert took < 1 + 3  # the grace of those that don't notice, and some more for a machine that is busy
+    took: list[float] = []
+    while not took or (min(took) >= 3 and len(took) < 5):  # the machine may be busy with something else
+        program = pools.start("pool", processes=4, concurrency=2, shutdown_timeout=1)
+        assert len({pools.hear()[0] for _ in range(8)}) == 8
+        sent = time.monotonic()
+        program.send_signal(signal.SIGTERM)
+        assert pools.finish(program) == (0, ["interrupted", 0, 0, 0])
+        took.append(time.monotonic() - sent)
+    print(f"8 tasks, {kind}: ended {min(took):.2f} s after SIGTERM, of a shutdown_timeout of 1 s")
+    assert min(took) < 3
     assert list(pools.store.list_claims()) == []
     assert list(pools.store.list_workers()) == []
     assert {(task.state, task.attempts, task.losses) for task in pools.store.list_tasks("i")} == {
