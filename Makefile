@@ -16,7 +16,7 @@ JOBS ?= 2
 PYTEST := $(PY) -m pytest
 C_FILES := $(wildcard csrc/*.c csrc/*.h benchmarks/*.c)
 
-.PHONY: help demo test packaging lint format check bench-smoke bench bench-report soak generate clean
+.PHONY: help demo test packaging lint format check bench-smoke bench bench-report bench-peers soak generate clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -54,6 +54,10 @@ bench: $(FOR_CHECK) ## Take figures, beside their targets (give the machine to i
 bench-report: $(FOR_REPORT) ## Write the tables and plots of docs/performance.md from benchmarks/results
 	$(PY) -m benchmarks.publish
 
+bench-peers: $(FOR_CHECK) ## Install other queues, and take figures of them beside ours (needs PyPI and npm)
+	$(PY) -m benchmarks.peers
+	for case in peers peers-crowd peers-checks; do $(PY) -m benchmarks $$case || exit; done
+
 soak: $(FOR_CHECK) ## Run the long tests, which tell their figures
 	$(PYTEST) -m soak -s -o faulthandler_timeout=0
 
@@ -62,7 +66,7 @@ generate: $(FOR_TEST) ## Write docs/reference.md and the asynchronous twins anew
 	$(PY) scripts/reference.py
 
 clean: ## Remove what building and testing made
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache .peers
 	find sqlite_claims -name '*.so' -delete
 
 $(FOR_TEST):

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import layouts, machine, pairs, report, targets
+from . import layouts, machine, pairs, peers, report, targets
 from .pairs import Figure
 from .sizes import FULL, HUGE, SMOKE, Sizes
 
@@ -21,7 +21,10 @@ def main() -> None:
     """Take the figures that the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "case", nargs="*", choices=[*targets.CASES, "layouts", []], help="all but layouts if none is named"
+        "case",
+        nargs="*",
+        choices=[*targets.CASES, "layouts", *peers.CASES, []],
+        help="all but layouts and peers if none is named",
     )
     parser.add_argument(
         "--rounds",
@@ -60,7 +63,9 @@ def main() -> None:
 def _figures(sizes: Sizes, cases: list[str]) -> Iterator[Figure]:
     if "layouts" in cases:
         yield from layouts.figures(sizes)
-    if named := [case for case in cases if case != "layouts"]:
+    for case in set(cases) & set(peers.CASES):
+        yield from peers.figures(sizes, case)
+    if named := [case for case in cases if case in targets.CASES]:
         yield from targets.figures(sizes, named)
     elif not cases:
         yield from targets.figures(sizes, [])

@@ -1,0 +1,15 @@
+"""``python -m benchmarks.peers``: makes the environment of each peer that has none yet, fills the queues that are
+copied for the rounds, and tells of the peers that can't be had here. Downloads from PyPI and npm."""
+
+from __future__ import annotations
+
+from ..sizes import FULL
+from .driver import Row, filled
+from .environments import peers
+
+for peer in peers():
+    why = peer.make()
+    print(f"{peer.name}: {why or 'ready'}", flush=True)
+    for setting in peer.settings if peer.needs and not why else ():
+        for count in (FULL.few, FULL.many):
+            filled(Row(peer, setting), count)

@@ -1,0 +1,89 @@
+"""What a claim is worth with each: a worker is killed, a worker comes too late, and the syncs are counted."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..pairs import Figure, figure
+from .driver import Process, Row
+
+_LEASE = 1.0
+_PATIENCE = 4.0
+_CYCLES = 200
+_SYNCS = ("fsync(", "fdatasync(", "msync(")
+
+
+def figures(rows: list[Row], folder: Path) -> Iterator[Figure]:
+    """One figure a row: syncs that a claim and its completion take. The rest is in its details."""
+    for row in rows:
+        syncs = [syncs_per_cycle(row, Path(tempfile.mkdtemp(dir=folder)))] if shutil.which("strace") else [-1.0]
+        back = seconds_until_back(row, Path(tempfile.mkdtemp(dir=folder)))
+        late = late_completion(row, Path(tempfile.mkdtemp(dir=folder)))
+        detail = {"row": str(row), "level": row.setting.level, "pops": row.peer.pops, "back_s": back, "late": late}
+        yield figure(f"syncs a claim and completion: {row}", syncs, "", detail=detail)
+
+
+def seconds_until_back(row: Row, folder: Path) -> float | None:
+    """A worker is killed with a task in hand. How long until another one gets it; ``None``: not by its lease, nor by
+    what the peer has for taking tasks back."""
+    holder = Process(row, folder, lease=_lease(row))
+    holder.ask("fill", count=1)
+    holder.ask("claim")
+    holder.kill()
+    began = time.monotonic()
+    other = Process(row, folder, lease=_lease(row))
+    got = _gets(other, began)
+    took = time.monotonic() - began if got else None
+    other.end()
+    return took and round(took, 2)
+
+
+def late_completion(row: Row, folder: Path) -> str:
+    """A worker outlives its lease, another one takes the task, then the first one completes it. ``"refused"``, and told
+    so; ``"ignored"`` without a word; ``"accepted"``: the task counts as done, while the second one is at it; ``"never
+    lost"``: nobody could take it."""
+    holder = Process(row, folder, lease=_lease(row))
+    holder.ask("fill", count=1)
+    holder.ask("claim")
+    other = Process(row, folder, lease=_lease(row))
+    outcome = "never lost"
+    if _gets(other, time.monotonic()):
+        if holder.ask("complete")["refused"]:
+            outcome = "refused"
+        else:
+            outcome = "ignored" if _gets(other, time.monotonic()) else "accepted"
+    other.end()
+    holder.end()
+    return outcome
+
+
+def syncs_per_cycle(row: Row, folder: Path) -> float:
+    """How often it syncs for a claim and its completion, as strace sees it."""
+    counts = []
+    for cycles in (0, _CYCLES):
+        queue, trace = Path(tempfile.mkdtemp(dir=folder)), folder / f"trace-{cycles}"
+        strace = ("strace", "-f", "-qq", "-e", "trace=fsync,fdatasync,msync", "-o", str(trace))
+        process = Process(row, queue, strace)
+        process.ask("fill", count=_CYCLES)
+        process.ask("cycle", most=cycles, seconds=60)
+        process.end()
+        counts.append(sum(line.count(call) for line in trace.read_text("utf-8").splitlines() for call in _SYNCS))
+    return (counts[1] - counts[0]) / _CYCLES
+
+
+def _gets(process: Process, began: float) -> bool:
+    while time.monotonic() - began < _PATIENCE:
+        if "recover" in process.can:
+            process.ask("recover", seconds=_LEASE)
+        if process.ask("claim")["got"]:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def _lease(row: Row) -> float | None:
+    return _LEASE if row.peer.leases else None
