@@ -1,4 +1,4 @@
-"""localqueue. Its SQLite is inside a native module, whose pragmas can't be asked for."""
+"""localqueue. Its SQLite is inside a native module, which tells of itself."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ class Peer:
         self._queue: SimpleQueue[str] = SimpleQueue(folder, **chosen)
 
     def facts(self) -> dict[str, Any]:
-        return {}
+        told = self._queue.diagnostics()
+        return {"sqlite": told.sqlite_version, "journal_mode": told.journal_mode, "synchronous": told.synchronous}
 
     async def add(self, payload: str) -> None:
         self._queue.put(payload)

@@ -1,4 +1,5 @@
-"""queue-sqlite: what its scheduler's threads call, without those threads. Its SQLite is inside a native module."""
+"""queue-sqlite: what its scheduler's threads call, without those threads. Its SQLite is inside a native module, whose
+pragmas can't be asked for."""
 
 from __future__ import annotations
 
