@@ -63,8 +63,9 @@ def main() -> None:
 def _figures(sizes: Sizes, cases: list[str]) -> Iterator[Figure]:
     if "layouts" in cases:
         yield from layouts.figures(sizes)
-    for case in set(cases) & set(peers.CASES):
-        yield from peers.figures(sizes, case)
+    for case in peers.CASES:
+        if case in cases:
+            yield from peers.figures(sizes, case)
     if named := [case for case in cases if case in targets.CASES]:
         yield from targets.figures(sizes, named)
     elif not cases:
