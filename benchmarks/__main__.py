@@ -57,7 +57,9 @@ def main() -> None:
     facts["load_after"] = round(os.getloadavg()[0], 2)
     facts["case"] = "-".join(asked.case or ["targets"]) + "-cpu" * asked.cpu + "-huge" * asked.huge
     if not (asked.no_write or asked.smoke):
-        print(f"\nkept in {report.write(facts, figures)}")
+        # Those of peers have a page of their own, docs/comparison.md.
+        folder = report.RESULTS / ("peers" if set(asked.case) & set(peers.CASES) else "")
+        print(f"\nkept in {report.write(facts, figures, folder)}")
 
 
 def _figures(sizes: Sizes, cases: list[str]) -> Iterator[Figure]:

@@ -25,10 +25,10 @@ def _number(value: float) -> str:
     return f"{value:.2f}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
-def write(facts: dict[str, Any], figures: Iterable[Figure]) -> Path:
+def write(facts: dict[str, Any], figures: Iterable[Figure], folder: Path = RESULTS) -> Path:
     """Keep figures, with what they depend on."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{facts['at'][:10]}-{facts['commit'][:8] or 'unknown'}-{facts['case']}.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{facts['at'][:10]}-{facts['commit'][:8] or 'unknown'}-{facts['case']}.json"
     content = {"facts": facts, "figures": [figure.as_json() for figure in figures]}
     path.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
     return path
