@@ -23,9 +23,10 @@ void claims_scan_close(claims_scan *scan);
 typedef struct claims_bell claims_bell;
 
 #define CLAIMS_BELL_SIZE 4096
-#define CLAIMS_BELL_COUNTERS 2
+#define CLAIMS_BELL_COUNTERS 3
 #define CLAIMS_BELL_READY 0
 #define CLAIMS_BELL_COMMITS 1
+#define CLAIMS_BELL_WRITER 2
 
 /* Answers errno, 0 for success. The file must be CLAIMS_BELL_SIZE long, and its space allocated. */
 int claims_bell_open(int descriptor, claims_bell **bell);
@@ -49,7 +50,7 @@ int claims_frames_install(sqlite3 *db, int *frames);
 
 /* The name of the VFS that a connection has to be opened with to have its commits gathered; null where it can't be. */
 const char *claims_wal_vfs(void);
-int claims_wal_install(sqlite3 *db, int page_size);
+int claims_wal_install(sqlite3 *db, int page_size, int grows);
 /* cffi: end */
 
 #endif

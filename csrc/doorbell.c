@@ -19,6 +19,18 @@
 
 SQLITE_EXTENSION_INIT3
 
+/* Of those who wait for the writer one is woken, and at most one a turn: waking someone after each commit made 8
+ * processes on 2 cores switch 2,800 times for 1,000 tasks, mostly to find that another was faster; in turns of 1 ms 700
+ * times, for half as many tasks more (2 ms: 3 % more still, but the slowest then gets 0.67 of the fastest's share
+ * instead of 0.78). A commit that nobody is woken for is noticed after a nap. */
+enum { NAP_US_MAX = 1000, YIELDS = 2, TURN_US = 1000 };
+
+static int64_t now_us(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
 #ifdef __linux__
 
 #include <sys/mman.h>
@@ -36,6 +48,7 @@ typedef struct {
 
 struct claims_bell {
   counter counters[CLAIMS_BELL_COUNTERS];
+  _Alignas(64) _Atomic int64_t turn_began; /* when somebody who waits for the writer was last woken */
 };
 
 _Static_assert(sizeof(struct claims_bell) <= CLAIMS_BELL_SIZE, "the file must hold the counters");
@@ -51,10 +64,24 @@ void claims_bell_close(claims_bell *bell) { munmap(bell, CLAIMS_BELL_SIZE); }
 
 uint32_t claims_bell_read(claims_bell *bell, int which) { return atomic_load(&bell->counters[which].count); }
 
-void claims_bell_ring(claims_bell *bell, int which) {
-  counter *c = &bell->counters[which];
+static void ring(counter *c, int wake_max) {
   atomic_fetch_add(&c->count, 1);
-  if (atomic_load(&c->sleepers) != 0) syscall(SYS_futex, &c->count, FUTEX_WAKE, INT_MAX, 0, 0, 0);
+  if (atomic_load(&c->sleepers) != 0) syscall(SYS_futex, &c->count, FUTEX_WAKE, wake_max, 0, 0, 0);
+}
+
+static void wake_a_writer(claims_bell *bell) {
+  counter *c = &bell->counters[CLAIMS_BELL_WRITER];
+  if (atomic_load(&c->sleepers) == 0) return;
+  int64_t now = now_us();
+  int64_t turn = now - atomic_load(&bell->turn_began);
+  if (turn >= 0 && turn < TURN_US) return; /* negative: left from another boot */
+  atomic_store(&bell->turn_began, now);
+  ring(c, 1);
+}
+
+void claims_bell_ring(claims_bell *bell, int which) {
+  if (which == CLAIMS_BELL_COMMITS) wake_a_writer(bell);
+  ring(&bell->counters[which], INT_MAX);
 }
 
 void claims_bell_wait(claims_bell *bell, int which, uint32_t seen, int64_t us_max) {
@@ -81,15 +108,6 @@ void claims_bell_wait(claims_bell *bell, int which, uint32_t seen, int64_t us_ma
 
 #endif
 
-/* A commit that nobody rang for (another program's, or one of a process that died just then) is noticed after this. */
-enum { NAP_US_MAX = 2000, YIELDS = 2 };
-
-static int64_t now_us(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
 static int wait_for_writer(void *argument, int tries) {
   claims_waiter *waiter = argument;
   int64_t now = now_us();
@@ -100,9 +118,9 @@ static int wait_for_writer(void *argument, int tries) {
     sched_yield();
   } else {
     /* `seen` was read before the attempt that has just failed: a commit since then ends the sleep before it begins. */
-    claims_bell_wait(waiter->bell, CLAIMS_BELL_COMMITS, waiter->seen, left < NAP_US_MAX ? left : NAP_US_MAX);
+    claims_bell_wait(waiter->bell, CLAIMS_BELL_WRITER, waiter->seen, left < NAP_US_MAX ? left : NAP_US_MAX);
   }
-  waiter->seen = claims_bell_read(waiter->bell, CLAIMS_BELL_COMMITS);
+  waiter->seen = claims_bell_read(waiter->bell, CLAIMS_BELL_WRITER);
   return 1;
 }
 

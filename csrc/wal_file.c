@@ -8,6 +8,10 @@
  * Nothing is held outside of a commit: a transaction that outgrows the cache writes frames before its end, and when it
  * is rolled back no call tells this file so, while others write in the same place. Those frames go straight on.
  *
+ * For who syncs each commit the file grows ahead, a megabyte of zeros at a time: a sync of what was appended has to
+ * wait for the file's new length too, one of what was written over doesn't (143 to 192 µs against 79 to 91, by ext4). A
+ * frame of zeros is none to SQLite, which reads frames up to the first whose checksum is wrong.
+ *
  * All other files are the system's VFS's own, and so are all locks. */
 #include <sqlite3ext.h>
 #include <string.h>
@@ -16,7 +20,7 @@
 
 SQLITE_EXTENSION_INIT3
 
-enum { WAL_HEADER = 32, FRAME_HEADER = 24, DATABASE_SIZE = 4, HELD_MAX = 65536 };
+enum { WAL_HEADER = 32, FRAME_HEADER = 24, DATABASE_SIZE = 4, HELD_MAX = 65536, GROWTH = 1 << 20 };
 
 typedef struct {
   sqlite3_file base; /* what SQLite takes it for; the system's file stands behind the struct */
@@ -24,9 +28,11 @@ typedef struct {
   unsigned char *held; /* null: nothing is ever held */
   int64_t start;       /* where in the file the held bytes belong */
   int64_t frame_size;  /* its header included */
+  int64_t size;        /* of the file, as far as is known */
   int held_len;
   int committing;    /* since the commit hook, until the frame that ends the transaction is written */
   int frame_commits; /* the frame under way is that one */
+  int grows;         /* in large steps, ahead of what is written */
 } wal_file;
 
 static sqlite3_vfs *system_vfs;
@@ -36,12 +42,35 @@ static sqlite3_file *system_file(sqlite3_file *file) { return (sqlite3_file *)((
 /* An empty COMMIT calls the hook and writes nothing, so the hook alone doesn't tell. */
 static int may_hold(const wal_file *wal) { return wal->committing && sqlite3_get_autocommit(wal->db); }
 
+/* Nobody else writes here meanwhile: who appends to the -wal holds the writer's lock. Where there is no room for zeros
+ * there may be some for frames. */
+static void grow(sqlite3_file *file, int64_t end) {
+  static const unsigned char ZEROS[65536];
+  wal_file *wal = (wal_file *)file;
+  sqlite3_file *real = system_file(file);
+  if (real->pMethods->xFileSize(real, &wal->size) != SQLITE_OK || end < wal->size) return;
+  for (int64_t at = wal->size; at < end + GROWTH; at += (int64_t)sizeof ZEROS) {
+    if (real->pMethods->xWrite(real, ZEROS, sizeof ZEROS, at) != SQLITE_OK) {
+      wal->grows = 0;
+      return;
+    }
+    wal->size = at + (int64_t)sizeof ZEROS;
+  }
+}
+
+static int write_on(sqlite3_file *file, const void *data, int len, int64_t offset) {
+  wal_file *wal = (wal_file *)file;
+  int code = system_file(file)->pMethods->xWrite(system_file(file), data, len, offset);
+  if (code == SQLITE_OK && wal->grows && offset + len > wal->size) grow(file, offset + len);
+  return code;
+}
+
 /* What is left of a commit that failed is dropped: others may have written there since. */
 static int write_held(sqlite3_file *file) {
   wal_file *wal = (wal_file *)file;
   int len = may_hold(wal) ? wal->held_len : 0;
   wal->held_len = 0;
-  return len > 0 ? system_file(file)->pMethods->xWrite(system_file(file), wal->held, len, wal->start) : SQLITE_OK;
+  return len > 0 ? write_on(file, wal->held, len, wal->start) : SQLITE_OK;
 }
 
 static void hold(wal_file *wal, const void *data, int len, int64_t offset) {
@@ -60,7 +89,7 @@ static int wal_write(sqlite3_file *file, const void *data, int len, sqlite3_int6
   int is_frame = within == 0 ? len >= FRAME_HEADER : within >= FRAME_HEADER;
   if (!may_hold(wal) || !is_frame || offset < WAL_HEADER || within + len > wal->frame_size || len > HELD_MAX) {
     code = write_held(file);
-    return code == SQLITE_OK ? system_file(file)->pMethods->xWrite(system_file(file), data, len, offset) : code;
+    return code == SQLITE_OK ? write_on(file, data, len, offset) : code;
   }
   if (within == 0) wal->frame_commits = memcmp((const char *)data + DATABASE_SIZE, "\0\0\0\0", 4) != 0;
   hold(wal, data, len, offset);
@@ -77,6 +106,7 @@ static int wal_read(sqlite3_file *file, void *data, int len, sqlite3_int64 offse
 
 static int wal_truncate(sqlite3_file *file, sqlite3_int64 size) {
   int code = write_held(file);
+  ((wal_file *)file)->size = size;
   return code == SQLITE_OK ? system_file(file)->pMethods->xTruncate(system_file(file), size) : code;
 }
 
@@ -154,8 +184,9 @@ static void roll_back(void *argument) {
   wal->committing = wal->held_len = wal->frame_commits = 0;
 }
 
-/* Gathers the commits of a connection from now on. Without a word it doesn't where that is no gain or not safe. */
-int claims_wal_install(sqlite3 *db, int page_size) {
+/* Gathers the commits of a connection from now on, and lets the -wal grow ahead where asked to. Without a word it
+ * doesn't where that is no gain or not safe. */
+int claims_wal_install(sqlite3 *db, int page_size, int grows) {
   if (!claims_core_loaded()) return CLAIMS_NOT_LOADED;
   sqlite3_file *file = 0;
   int code = sqlite3_file_control(db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &file);
@@ -168,6 +199,7 @@ int claims_wal_install(sqlite3 *db, int page_size) {
   if (wal->held == 0) return SQLITE_NOMEM;
   wal->frame_size = FRAME_HEADER + page_size;
   wal->db = db;
+  wal->grows = grows;
   sqlite3_commit_hook(db, begin_commit, wal);
   sqlite3_rollback_hook(db, roll_back, wal);
   return SQLITE_OK;

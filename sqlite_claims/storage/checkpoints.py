@@ -29,10 +29,14 @@ RESTART_WAIT_S = 0.01
 class Checkpointer:
     """The maintenance of one store's -wal. ``committed`` is called after each commit; its thread does the rest."""
 
-    def __init__(self, open_connection: Callable[[], apsw.Connection], sessions: SessionFile) -> None:
-        """``open_connection``: makes the thread's own; called in the thread."""
+    def __init__(
+        self, open_connection: Callable[[], apsw.Connection], sessions: SessionFile, let_go: Callable[[], None]
+    ) -> None:
+        """``open_connection``: makes the thread's own; called in the thread. ``let_go``: called when the writer's lock,
+        which a RESTART takes, is free again."""
         self._open_connection = open_connection
         self._sessions = sessions
+        self._let_go = let_go
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
         self._stop = False
@@ -77,7 +81,10 @@ class Checkpointer:
         try:
             frames, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             if frames >= RESTART_FRAMES:
-                connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
+                try:
+                    connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
+                finally:
+                    self._let_go()
         except apsw.BusyError:
             pass  # a long reader: the next one tries again
 

@@ -26,7 +26,7 @@ def find(
     db: Database, worker_id: str, limit: int, tags: Tags, kinds: Kinds, look: tuple[Any, ...]
 ) -> list[tuple[Any, ...]]:
     """Rows of ``tasks_found``: what may be claimed, in order; what last failed on this worker stands at the end."""
-    aging, lanes, moving, _ = look
+    aging, lanes, moving, *_ = look
     db.lanes.refresh(db, lanes)
     ids = db.scan(db.lanes.select(tags, kinds), limit, aging, bool(moving))
     if not ids:
@@ -53,7 +53,10 @@ def find_available(
     look = passing.look(db)
     if settle and passing.pending(db, look):
         return None
-    return [available(db, row) for row in find(db, worker_id, limit, tags, kinds, look)]
+    rows = find(db, worker_id, limit, tags, kinds, look)
+    if not rows and settle and passing.hiding_nothing(look):
+        return None
+    return [available(db, row) for row in rows]
 
 
 def any_available(db: Database, tags: Tags, kinds: Kinds, settle: bool) -> bool | None:
@@ -62,7 +65,8 @@ def any_available(db: Database, tags: Tags, kinds: Kinds, settle: bool) -> bool 
     if settle and passing.pending(db, look):
         return None
     db.lanes.refresh(db, look[1])
-    return bool(db.scan(db.lanes.select(tags, kinds), 1, look[0], bool(look[2])))
+    found = bool(db.scan(db.lanes.select(tags, kinds), 1, look[0], bool(look[2])))
+    return None if not found and settle and passing.hiding_nothing(look) else found
 
 
 def next_up(db: Database, tags: Tags, kinds: Kinds) -> float:
@@ -88,11 +92,11 @@ def claim_available(
 ) -> list[ClaimedTask] | None:
     """Find and claim. ``None``: something was settled, and there is more to settle first."""
     look = passing.look(db)
-    if passing.pending(db, look):
+    rows = None if passing.pending(db, look) else find(db, worker_id, limit, tags, kinds, look)
+    if rows is None or (not rows and passing.hiding_nothing(look)):
         if passing.settle(db):
             return None
-        look = passing.look(db)
-    rows = find(db, worker_id, limit, tags, kinds, look)
+        rows = find(db, worker_id, limit, tags, kinds, passing.look(db))
     if not rows:
         return []
     now, wall, floor = db.time.now, db.time.wall, db.time.token_floor

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
+from functools import partial
 from os import getpid
 from threading import get_ident
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -71,6 +72,7 @@ class Database:
         self.sessions: SessionFile | None = None
         self.own_sessions: list[WorkerSession] = []  # closed with the store, let go of in a forked child
         self.probed_us = -(1 << 62)
+        self.rest_until = 0  # in store time: what hides nothing is not settled before
         self.probe_every_us = PROBE_EVERY_US
         self.in_transaction = False  # whether a thread has `transaction()` open, and so holds the lock
         self._holder = 0  # that thread
@@ -198,10 +200,12 @@ class Database:
             self._frames = ffi.new("int *")
             pointer = ffi.cast("sqlite3 *", connection.sqlite3_pointer())
             lib.claims_frames_install(pointer, self._frames)
-            lib.claims_wal_install(pointer, connection.pragma("page_size"))
+            lib.claims_wal_install(pointer, connection.pragma("page_size"), self.durable)
         path = self.path
         self._checkpointer = Checkpointer(
-            lambda: connect(path, create=False, read_only=False, busy_timeout=RESTART_WAIT_S), self.sessions
+            lambda: connect(path, create=False, read_only=False, busy_timeout=RESTART_WAIT_S),
+            self.sessions,
+            partial(self.bell.ring, COMMITS),
         )
 
     def _data_version(self) -> int:

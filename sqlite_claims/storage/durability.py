@@ -7,6 +7,7 @@ on the -wal: SQLite keeps no locks on that file, so opening and closing it is ha
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import sys
@@ -24,6 +25,7 @@ class WalSync:
         self._path = f"{path}-wal"
         self._descriptor = -1
         self._inode = (0, 0)
+        self._link = self._place = ""  # where the kernel tells the descriptor's path, and what that was
         self._expected: list[tuple[int, int]] | None = None  # the files of the open connection
         self._lock = threading.Lock()
         self._asked = itertools.count(1)
@@ -47,7 +49,10 @@ class WalSync:
 
     def _sync_now(self) -> None:
         try:
-            found = [_identity(os.stat(path)) for path in (self._store, self._path)]
+            if self._is_in_place():
+                found = [_identity(os.stat(self._store)), self._inode]
+            else:
+                found = [_identity(os.stat(path)) for path in (self._store, self._path)]
             if found != (self._expected or found):
                 raise self._lost()
             if found[1] != self._inode:
@@ -65,6 +70,14 @@ class WalSync:
                 f"{self._path}: committed, but could not be synced, so it may not survive power loss ({error.strerror})"
             ) from error
 
+    def _is_in_place(self) -> bool:
+        """Whether the descriptor's file is known to bear its name still. Not by ``stat``: since Linux 6.13 a file whose
+        times were asked for has its inode written with the next write, and then synced (129 µs instead of 90)."""
+        try:
+            return self._place != "" and os.readlink(self._link) == self._place
+        except OSError:
+            return False
+
     def _lost(self) -> StoreUnavailableError:
         return StoreUnavailableError(
             f"{self._store}: removed or replaced, or its -wal was, while it was open: what was committed is in no file "
@@ -81,6 +94,11 @@ class WalSync:
         finally:
             os.close(folder)
         self._inode = _identity(os.fstat(self._descriptor))
+        self._link = f"/proc/self/fd/{self._descriptor}"
+        with contextlib.suppress(OSError):
+            place = os.readlink(self._link)
+            if _identity(os.stat(place)) == self._inode:
+                self._place = place
 
     def close(self) -> None:
         """Let go of the descriptor, once no sync is under way; the next sync opens it anew. To be called before the
@@ -92,6 +110,7 @@ class WalSync:
     def _drop(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
         self._inode = (0, 0)
+        self._place = ""
         if descriptor >= 0:
             os.close(descriptor)
 

@@ -14,18 +14,27 @@ from .states import CALLED_OFF, CLAIMED, WAITING
 STEP = 1000
 # The wall clock drifts against store time; what is due at one instant must get one place all the same.
 _DRIFT_US_MAX = 10_000
+# Last claims that have expired and rows of instances in motion hide nothing. Where there are many of them not every look
+# for work need settle some (2 to 3 ms): each process takes a step as often as this, and when it has found nothing.
+EXHAUSTED_STEP = 200
+REST_US = 10_000
 
 
 def look(db: Database) -> tuple[Any, ...]:
-    """``(aging, lanes, moving, pending)``: what a scan needs, and whether time has left anything to settle."""
+    """``(aging, lanes, moving, exhausted, due)``: what a scan needs, and what time has left to settle."""
     return db.rows(sql.look, db.time.now, db.time.wall)[0]
 
 
 def pending(db: Database, look: tuple[Any, ...]) -> bool:
     """Whether anything has to be settled before looking for work."""
-    if look[3] or look[2] or db.time.slept():
+    if look[4] or db.time.slept() or (hiding_nothing(look) and db.time.now >= db.rest_until):
         return True
     return _probe_is_due(db) and bool(dead_sessions(db))
+
+
+def hiding_nothing(look: tuple[Any, ...]) -> bool:
+    """Whether there is something to settle that can wait."""
+    return bool(look[2] or look[3])
 
 
 def _probe_is_due(db: Database) -> bool:
@@ -45,7 +54,8 @@ def dead_sessions(db: Database) -> list[int]:
 def settle(db: Database) -> bool:
     """Settle a bounded number of whatever is pending, and say whether there is more of what could be claimed once it is
     settled. (Sleep was settled when the write lock was taken.)"""
-    for (id,) in db.rows(sql.exhausted, db.time.now, STEP):
+    exhausted = db.rows(sql.exhausted, db.time.now, EXHAUSTED_STEP)
+    for (id,) in exhausted:
         lose(db, id)
     left = STEP
     for priority in range(1, 6):
@@ -53,7 +63,8 @@ def settle(db: Database) -> bool:
         make_due(db, rows)
         left -= len(rows)
     more = [left == 0, *(end_session(db, session) for session in dead_sessions(db))]
-    signals.step(db)
+    if signals.step(db) or len(exhausted) == EXHAUSTED_STEP:
+        db.rest_until = db.time.now + REST_US
     return any(more)
 
 

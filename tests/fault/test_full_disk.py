@@ -40,7 +40,7 @@ def seen(store: SqliteClaimStore) -> list[Any]:
 def in_a_transaction(store: SqliteClaimStore) -> None:
     with store.transaction() as tx:
         for number in range(5):
-            tx.add_instance(f"tx{number}", [NewTask("t", os.urandom(200_000))])
+            tx.add_instance(f"tx{number}", [NewTask("t", os.urandom(800_000))])
 
 
 WRITES: dict[str, Callable[[SqliteClaimStore, TaskClaim], Any]] = {

@@ -65,9 +65,10 @@ def killed(start: Start, path: Path, what: str, where: str, n: int) -> None:
 
 
 def look_until_all_rows_follow(path: Path, tasks: int) -> None:
-    """Looks for work, each of which does a step."""
+    """Looks for work, each of which does a step, as if the last were some time ago."""
     with SqliteClaimStore(path) as store:
         for _ in range(tasks // signals.STEP + 2):
+            store._db.rest_until = 0
             store.find_available_tasks("w", 1)
     assert one(path, "SELECT moving FROM claims_meta") == 0
 

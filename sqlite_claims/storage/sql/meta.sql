@@ -71,7 +71,8 @@ SELECT aging, lanes, moving,
     EXISTS (
         SELECT 1 FROM claims_task INDEXED BY claims_task_last
         WHERE state = 2 AND next_at = 4611686018427387904 AND lease_expires IS NOT NULL AND lane > 0 AND lease_expires <= ?1
-    ) OR EXISTS (
+    ),
+    EXISTS (
         SELECT 1 FROM claims_task INDEXED BY claims_task_due WHERE state = 1 AND next_at IS NULL AND due_wall IS NOT NULL AND priority > 0
     ) AND EXISTS (
         SELECT 1 FROM (VALUES (1), (2), (3), (4), (5)) p CROSS JOIN claims_task t INDEXED BY claims_task_due
