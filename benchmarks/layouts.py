@@ -191,7 +191,10 @@ class Trial:
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         self._bound_wal()
         self._texts = {name: layout.text(name) for name in ("look", "task_found", "claim_one", *self._completion())}
-        connection.execute(edited(migrations()[-1][1], layout.schema))
+        first, *later = [script for _, script in migrations()]
+        connection.execute(edited(first, layout.schema))
+        for script in later:
+            connection.execute(script)
         self._fill(tasks)
         self._scanner = open_scanner(
             connection,
@@ -212,8 +215,8 @@ class Trial:
         with connection:
             connection.execute(sql.create_meta, (1, "", 0, now, 0))
             connection.execute(sql.add_instance, ("instance", "", now))
-            connection.execute(sql.add_lane, ("", "[]"))
-            connection.execute(sql.count_lane)
+            connection.execute(sql.add_lane, (0, "", "[]"))
+            connection.execute(sql.lane_added)
             own = (payload,) if self.layout.in_row else ()
             connection.executemany(
                 self.layout.text("add_task"),

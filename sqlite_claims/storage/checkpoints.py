@@ -79,8 +79,9 @@ class Checkpointer:
 
     def _checkpoint(self, connection: apsw.Connection) -> None:
         try:
-            frames, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-            if frames >= RESTART_FRAMES:
+            frames, done = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            # More left than a moment's writes is kept by a reader, which would be waited for in vain.
+            if frames >= RESTART_FRAMES and frames - done < PASSIVE_FRAMES:
                 try:
                     connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
                 finally:

@@ -14,8 +14,8 @@ from .states import CALLED_OFF, CLAIMED, WAITING
 STEP = 1000
 # The wall clock drifts against store time; what is due at one instant must get one place all the same.
 _DRIFT_US_MAX = 10_000
-# Last claims that have expired and rows of instances in motion hide nothing. Where there are many of them not every look
-# for work need settle some (2 to 3 ms): each process takes a step as often as this, and when it has found nothing.
+# Last claims that have expired and rows of instances in motion hide nothing. Where there are many of them not every
+# look for work need settle some (2 to 3 ms): a process takes a step as often as this, and when it has found nothing.
 EXHAUSTED_STEP = 200
 REST_US = 10_000
 
