@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlite_claims import SqliteClaimStore
+from sqlite_claims.scan import core
 
 from . import ceiling
 from .bare import BareLoop
@@ -28,6 +29,14 @@ class Bench:
     def store(self, path: Path, use_c_core: bool | None = None) -> SqliteClaimStore:
         """An open store."""
         return self._stack.enter_context(opened(path, use_c_core))
+
+    def store_that_writes_as_sqlite(self, path: Path) -> SqliteClaimStore:
+        """One whose commits the C core doesn't gather into one write."""
+        vfs, core.vfs = core.vfs, lambda: None
+        try:
+            return self.store(path)
+        finally:
+            core.vfs = vfs
 
     def looks(self, path: Path, limit: int, use_c_core: bool | None = None, **wanted: Any) -> Round:
         """Rounds of finding tasks in a store."""

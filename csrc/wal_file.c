@@ -8,9 +8,10 @@
  * Nothing is held outside of a commit: a transaction that outgrows the cache writes frames before its end, and when it
  * is rolled back no call tells this file so, while others write in the same place. Those frames go straight on.
  *
- * For who syncs each commit the file grows ahead, a megabyte of zeros at a time: a sync of what was appended has to
- * wait for the file's new length too, one of what was written over doesn't (143 to 192 µs against 79 to 91, by ext4). A
- * frame of zeros is none to SQLite, which reads frames up to the first whose checksum is wrong.
+ * For who syncs each commit the file grows ahead, by zeros: as many as there are bytes, at most a megabyte at a time. A
+ * sync of what was appended has to wait for the file's new length too, one of what was written over doesn't (143 to 192
+ * µs against 79 to 91, by ext4). A frame of zeros is none to SQLite, which reads up to the first whose checksum is
+ * wrong.
  *
  * All other files are the system's VFS's own, and so are all locks. */
 #include <sqlite3ext.h>
@@ -20,7 +21,14 @@
 
 SQLITE_EXTENSION_INIT3
 
-enum { WAL_HEADER = 32, FRAME_HEADER = 24, DATABASE_SIZE = 4, HELD_MAX = 65536, GROWTH = 1 << 20 };
+enum {
+  WAL_HEADER = 32,
+  FRAME_HEADER = 24,
+  DATABASE_SIZE = 4,
+  HELD_MAX = 65536,
+  GROWTH_MIN = 65536,
+  GROWTH_MAX = 1 << 20
+};
 
 typedef struct {
   sqlite3_file base; /* what SQLite takes it for; the system's file stands behind the struct */
@@ -45,11 +53,13 @@ static int may_hold(const wal_file *wal) { return wal->committing && sqlite3_get
 /* Nobody else writes here meanwhile: who appends to the -wal holds the writer's lock. Where there is no room for zeros
  * there may be some for frames. */
 static void grow(sqlite3_file *file, int64_t end) {
-  static const unsigned char ZEROS[65536];
+  static const unsigned char ZEROS[GROWTH_MIN];
   wal_file *wal = (wal_file *)file;
   sqlite3_file *real = system_file(file);
-  if (real->pMethods->xFileSize(real, &wal->size) != SQLITE_OK || end < wal->size) return;
-  for (int64_t at = wal->size; at < end + GROWTH; at += (int64_t)sizeof ZEROS) {
+  wal->size = end;
+  if (end < GROWTH_MIN || real->pMethods->xFileSize(real, &wal->size) != SQLITE_OK || end < wal->size) return;
+  int64_t growth = end < GROWTH_MAX ? end : GROWTH_MAX;
+  for (int64_t at = wal->size; at < end + growth; at += (int64_t)sizeof ZEROS) {
     if (real->pMethods->xWrite(real, ZEROS, sizeof ZEROS, at) != SQLITE_OK) {
       wal->grows = 0;
       return;

@@ -29,9 +29,9 @@ def write_calls() -> int:
     return int(Path("/proc/self/io").read_text().split("syscw: ")[1].split()[0])
 
 
-def opened(path: Path, use_c_core: bool = True) -> SqliteClaimStore:
+def opened(path: Path, use_c_core: bool = True, durability: Any = "process") -> SqliteClaimStore:
     """A store whose transactions soon outgrow the cache, so that they write to the -wal before they end."""
-    store = SqliteClaimStore(path, durability="process", use_c_core=use_c_core)
+    store = SqliteClaimStore(path, durability=durability, use_c_core=use_c_core)
     store._db.execute(f"PRAGMA cache_size = {PAGES_IN_CACHE}")
     return store
 
@@ -66,12 +66,15 @@ def test_a_commit_is_one_write(tmp_path: Path) -> None:
         assert write_calls() - before == 2
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_transactions_of_any_size_that_end_either_way_leave_what_was_committed(tmp_path: Path, seed: int) -> None:
+@pytest.mark.parametrize("durability", ["process", "full"])
+@pytest.mark.parametrize("seed", range(4))
+def test_transactions_of_any_size_that_end_either_way_leave_what_was_committed(
+    tmp_path: Path, seed: int, durability: str
+) -> None:
     choose = random.Random(seed)
     path = tmp_path / "jobs.db"
     there: dict[int, bytes] = {}
-    with opened(path) as gathering, opened(path, use_c_core=False) as plain:
+    with opened(path, durability=durability) as gathering, opened(path, use_c_core=False) as plain:
         with gathering.transaction() as tx:
             tx.execute("CREATE TABLE own (id INTEGER PRIMARY KEY, data BLOB)")
         for turn in range(40):
@@ -96,6 +99,21 @@ def test_transactions_of_any_size_that_end_either_way_leave_what_was_committed(t
                 assert recovered(path, tmp_path / f"copy{turn}") == there
         assert recovered(path, tmp_path / "copy") == there
         assert gathering.check() == plain.check() == []
+
+
+def test_the_wal_grows_ahead_of_who_syncs_each_commit_by_no_more_than_it_holds(tmp_path: Path) -> None:
+    sizes = {}
+    for durability in ("process", "full"):
+        path = tmp_path / f"{durability}.db"
+        with opened(path, durability=durability) as store:
+            lengths = []
+            for number in range(60):
+                store.add_instance(f"i{number}", [NewTask("t", bytes(9000))])
+                lengths.append(Path(f"{path}-wal").stat().st_size)
+            sizes[durability] = lengths
+    for without, ahead in zip(sizes["process"], sizes["full"], strict=True):
+        assert without <= ahead <= max(2 * without + 65536, 65536)
+    assert len(set(sizes["full"])) < len(set(sizes["process"])) / 2
 
 
 def test_what_a_transaction_wrote_before_it_was_undone_does_not_come_over_what_another_process_commits(
