@@ -69,19 +69,19 @@ static void ring(counter *c, int wake_max) {
   if (atomic_load(&c->sleepers) != 0) syscall(SYS_futex, &c->count, FUTEX_WAKE, wake_max, 0, 0, 0);
 }
 
-static void wake_a_writer(claims_bell *bell) {
+static void wake_a_writer(claims_bell *bell, int turn_is_over) {
   counter *c = &bell->counters[CLAIMS_BELL_WRITER];
   if (atomic_load(&c->sleepers) == 0) return;
   int64_t now = now_us();
   int64_t turn = now - atomic_load(&bell->turn_began);
-  if (turn >= 0 && turn < TURN_US) return; /* negative: left from another boot */
+  if (!turn_is_over && turn >= 0 && turn < TURN_US) return; /* negative: left from another boot */
   atomic_store(&bell->turn_began, now);
   ring(c, 1);
 }
 
 void claims_bell_ring(claims_bell *bell, int which) {
-  if (which == CLAIMS_BELL_COMMITS) wake_a_writer(bell);
-  ring(&bell->counters[which], INT_MAX);
+  if (which != CLAIMS_BELL_READY) wake_a_writer(bell, which == CLAIMS_BELL_WRITER);
+  if (which != CLAIMS_BELL_WRITER) ring(&bell->counters[which], INT_MAX);
 }
 
 void claims_bell_wait(claims_bell *bell, int which, uint32_t seen, int64_t us_max) {

@@ -15,8 +15,9 @@ from .beside import open_beside
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-READY, COMMITS = 0, 1
-"""What is rung for: tasks that may be claimed, now or sooner than was known; any commit."""
+READY, COMMITS, WRITER = 0, 1, 2
+"""What is rung for: tasks that may be claimed, now or sooner than was known; any commit; that whoever had the writer
+won't want it again at once. (A commit lets somebody else have it, too, but once a millisecond only.)"""
 _SIZE = 4096
 _POLL_S_MIN, _POLL_S_MAX = 0.001, 0.02
 

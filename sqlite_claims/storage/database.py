@@ -21,7 +21,7 @@ from ..errors import (
     StoreUnavailableError,
 )
 from ..lease.clock import Clock
-from ..lease.doorbell import COMMITS, READY, Doorbell, FutexBell, PollingBell
+from ..lease.doorbell import COMMITS, READY, WRITER, Doorbell, FutexBell, PollingBell
 from ..lease.session import SessionFile, WorkerSession
 from ..scan import Scanner, ScanStatements, core, open_scanner
 from ..validate import shown
@@ -205,7 +205,7 @@ class Database:
         self._checkpointer = Checkpointer(
             lambda: connect(path, create=False, read_only=False, busy_timeout=RESTART_WAIT_S),
             self.sessions,
-            partial(self.bell.ring, COMMITS),
+            partial(self.bell.ring, WRITER),
         )
 
     def _data_version(self) -> int:
@@ -302,6 +302,7 @@ class Database:
         finally:
             self._lock.release()
         if durable and self.durable:
+            self.bell.ring(WRITER)
             self._sync.sync()
         return result
 
@@ -502,6 +503,7 @@ class Database:
                 self.in_transaction = False
                 self._lock.release()
         if commit and self.durable:
+            self.bell.ring(WRITER)
             self._sync.sync()
 
     # -- for the operations
