@@ -59,7 +59,7 @@ class Ceiling:
     def __init__(self, library: Path, path: Path) -> None:
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
         anchor = connection.execute("SELECT anchor FROM claims_meta").fetchall()[0][0]
-        lane = connection.execute("SELECT min(id) FROM claims_lane").fetchall()[0][0]
+        lane = connection.execute("SELECT lane FROM claims_task ORDER BY id LIMIT 1").fetchall()[0][0]
         # Before the extension is loaded, so that it stays when this connection is closed.
         self._lib = ctypes.CDLL(str(library))
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 1)
