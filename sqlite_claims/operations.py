@@ -101,8 +101,11 @@ class Operations(ClaimWriter):
         handled = validate.kinds(kinds)
         bound = _session(session)
         if limit == 0 or (handled is not None and not handled):
-            return self._read(nothing)
+            return self._claim_none()
         return self._claim_available(worker_id, limit, ttl_us, wanted, handled, bound)
+
+    def _claim_none(self) -> list[ClaimedTask]:
+        return self._read(nothing)
 
     def _claim_available(self, *args: Any) -> list[ClaimedTask]:
         while (claimed := self._run(claiming.claim_available, *args)) is None:

@@ -138,6 +138,10 @@ class SqliteClaimStore(Operations, TaskClaimStore):
         assert found is not None
         return found
 
+    def _claim_none(self) -> list[ClaimedTask]:
+        self._db.refuse_writes()
+        return super()._claim_none()
+
     def _claim_available(self, *args: Any) -> list[ClaimedTask]:
         # Whether the last look found work tells whether this one should take the write lock at once.
         if not self._found_work:

@@ -164,6 +164,8 @@ def test_it_gives_back_what_it_finds_expired_as_any_look_for_work_does(store: An
 WRITES: dict[str, Callable[[Any, Any], Any]] = {
     "claim_task": lambda store, _: store.claim_task("i", "u", "w", 30),
     "claim_available_tasks": lambda store, _: store.claim_available_tasks("w"),
+    "claim_available_tasks, none": lambda store, _: store.claim_available_tasks("w", 0),
+    "claim_available_tasks, no kinds": lambda store, _: store.claim_available_tasks("w", kinds=[]),
     "release_task_claim": lambda store, _: store.release_task_claim("i", "t", "w"),
     "extend_task_claim": lambda store, _: store.extend_task_claim("i", "t", "w", 5),
     "renew_task_claim": lambda store, claim: store.renew_task_claim(claim, 30),
