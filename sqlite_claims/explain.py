@@ -35,9 +35,9 @@ def explain(
     paused = instance.state is InstanceState.PAUSED
     match task.state:
         case TaskState.COMPLETED:
-            return f"{start}is completed{_since(task.finished_at)}."
+            return f"{start}was completed{_at(task.finished_at)}."
         case TaskState.FAILED:
-            return f"{start}failed for good{_since(task.finished_at)}, {_used(task)}: {task.error}"
+            return f"{start}failed for good{_at(task.finished_at)}, {_used(task)}: {task.error}"
         case TaskState.CANCELLED:
             return start + _cancelled(task, instance, unmet)
         case TaskState.BLOCKED:
@@ -61,7 +61,7 @@ def _cancelled(task: TaskInfo, instance: InstanceInfo, unmet: Sequence[str]) -> 
         because = f" with its instance{f': {instance.reason}' if instance.reason else ''}"
     else:
         because = f" because it depends on {_listed(unmet)}, which failed or was cancelled"
-    return f"was cancelled{_since(task.finished_at)}{because}."
+    return f"was cancelled{_at(task.finished_at)}{because}."
 
 
 def _claimed(task: TaskInfo, paused: bool, last_claim: bool, holder_is_gone: bool, wall_us: int) -> str:
@@ -128,5 +128,5 @@ def _moment(wall_us: int, seconds: float = 0.0) -> str:
         return "after the year 9999"
 
 
-def _since(moment: datetime | None) -> str:
-    return "" if moment is None else f" since {moment:%Y-%m-%d %H:%M:%S} UTC"
+def _at(moment: datetime | None) -> str:
+    return "" if moment is None else f" at {moment:%Y-%m-%d %H:%M:%S} UTC"

@@ -331,6 +331,16 @@ def test_a_task_that_was_cancelled_before_its_instance_was_is_explained_by_what_
     assert "with its instance: not needed" in _explained(store, "open")
 
 
+def test_an_ended_tasks_explanation_tells_when_and_how_it_ended(store: Any, clock: ManualClock) -> None:
+    store.add_instance("i", [NewTask("t"), NewTask("failed"), NewTask("after", depends_on=["failed"])])
+    store.complete_task(store.claim_task("i", "t", "w", 30))
+    store.fail_task(store.claim_task("i", "failed", "w", 30), "broke", retry=False)
+    at = f"at {datetime.fromtimestamp(clock.wall_us() / 1e6, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    assert _explained(store).endswith(f" was completed {at}.")
+    assert _explained(store, "failed").endswith(f" failed for good {at}, after 1 failure and 0 lost claims: broke")
+    assert f" was cancelled {at} because " in _explained(store, "after")
+
+
 def test_a_task_that_was_snoozed_or_lost_is_explained_like_any_other(store: Any, clock: ManualClock) -> None:
     store.add_instance("i", [NewTask("t"), NewTask("lost")])
     store.release_task(store.claim_task("i", "t", "w", 30), delay=7)
