@@ -41,9 +41,10 @@ class Lanes:
         self._unsaved = False
 
     def forget(self) -> None:
-        """After a rollback: what was changed in the transaction isn't there."""
+        """After a rollback, of a part of the transaction perhaps: what was changed in it isn't there."""
         if self._unsaved:
             self.__init__()  # type: ignore[misc]
+            self._unsaved = True  # what is read before the rest has ended may be undone with it
 
     def refresh(self, db: Database, version: int) -> None:
         """Be as the file is, whose lanes have this version."""

@@ -64,6 +64,28 @@ def test_a_kind_whose_adding_was_undone_within_a_transaction_that_goes_on_is_not
     assert offered(open_store()) == [("t", "kept"), ("u", "later")]
 
 
+def fail_after_a_part_failed(store: SqliteClaimStore) -> None:
+    with store.transaction() as tx:
+        tx.add_instance("gone", [NewTask("t", kind="gone")])
+        with pytest.raises(NotFoundError):
+            tx.get_instance("nothing of that name")
+        assert [one.task.kind for one in tx.claim_available_tasks("w", kinds=["gone"])] == ["gone"]
+        tx.get_instance("nothing of that name")
+
+
+def test_a_kind_that_was_read_again_in_a_transaction_is_forgotten_when_all_of_it_is_rolled_back(
+    open_store: Open,
+) -> None:
+    first, second = open_store(), open_store()
+    with pytest.raises(NotFoundError):
+        fail_after_a_part_failed(first)
+    second.add_instance("i", [NewTask("t", kind="other")])  # gets the number, and the lanes the version
+    assert offered(first, "gone") == []
+    assert offered(first, "other") == [("t", "other")]
+    first.add_instance("j", [NewTask("u", kind="gone")])
+    assert second.get_task("j", "u").kind == "gone"
+
+
 def test_kinds_that_others_add_are_seen_at_the_next_look(open_store: Open) -> None:
     first, second = open_store(), open_store()
     assert offered(first, "new") == []
