@@ -39,6 +39,8 @@ typedef struct {
   int64_t size;        /* of the file, as far as is known */
   int held_len;
   int committing;    /* since the commit hook, until the frame that ends the transaction is written */
+  int begun;         /* to write what that commit appends */
+  int spilled;       /* pages, before the commit hook */
   int frame_commits; /* the frame under way is that one */
   int grows;         /* in large steps, ahead of what is written */
 } wal_file;
@@ -47,8 +49,20 @@ static sqlite3_vfs *system_vfs;
 
 static sqlite3_file *system_file(sqlite3_file *file) { return (sqlite3_file *)((wal_file *)file + 1); }
 
-/* An empty COMMIT calls the hook and writes nothing, so the hook alone doesn't tell. */
-static int may_hold(const wal_file *wal) { return wal->committing && sqlite3_get_autocommit(wal->db); }
+static int spilled(sqlite3 *db) {
+  int pages = 0, unused = 0;
+  sqlite3_db_status(db, SQLITE_DBSTATUS_CACHE_SPILL, &pages, &unused, 0);
+  return pages;
+}
+
+/* An empty COMMIT calls the hook and writes nothing, so the hook alone doesn't tell. What comes next may be a statement
+ * that is a transaction by itself, and outgrows the cache: that is counted before it is written. */
+static int may_hold(wal_file *wal) {
+  if (!wal->committing || !sqlite3_get_autocommit(wal->db)) return 0;
+  if (!wal->begun) wal->committing = spilled(wal->db) == wal->spilled;
+  wal->begun = 1;
+  return wal->committing;
+}
 
 /* Nobody else writes here meanwhile: who appends to the -wal holds the writer's lock. Where there is no room for zeros
  * there may be some for frames. */
@@ -78,7 +92,7 @@ static int write_on(sqlite3_file *file, const void *data, int len, int64_t offse
 /* What is left of a commit that failed is dropped: others may have written there since. */
 static int write_held(sqlite3_file *file) {
   wal_file *wal = (wal_file *)file;
-  int len = may_hold(wal) ? wal->held_len : 0;
+  int len = wal->held_len > 0 && may_hold(wal) ? wal->held_len : 0;
   wal->held_len = 0;
   return len > 0 ? write_on(file, wal->held, len, wal->start) : SQLITE_OK;
 }
@@ -185,7 +199,8 @@ static int open_file(sqlite3_vfs *vfs, sqlite3_filename name, sqlite3_file *file
 static int begin_commit(void *argument) {
   wal_file *wal = argument;
   wal->committing = 1;
-  wal->held_len = wal->frame_commits = 0;
+  wal->held_len = wal->frame_commits = wal->begun = 0;
+  wal->spilled = spilled(wal->db);
   return 0;
 }
 

@@ -42,7 +42,7 @@ def undo(store: SqliteClaimStore) -> None:
         raise Undo
 
 
-def recovered(path: Path, folder: Path) -> dict[int, bytes]:
+def recovered(path: Path, folder: Path) -> dict[int, Any]:
     """What whoever opens copies of the two files finds: SQLite recovers the -wal by its checksums."""
     folder.mkdir()
     for suffix in ("", "-wal"):
@@ -114,6 +114,30 @@ def test_the_wal_grows_ahead_of_who_syncs_each_commit_by_no_more_than_it_holds(t
     for without, ahead in zip(sizes["process"], sizes["full"], strict=True):
         assert without <= ahead <= max(2 * without + 65536, 65536)
     assert len(set(sizes["full"])) < len(set(sizes["process"])) / 2
+
+
+def test_a_statement_that_is_a_transaction_by_itself_may_outgrow_the_cache_after_a_commit_that_wrote_nothing(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "jobs.db"
+    many = """WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300)
+        INSERT INTO own SELECT i + ?, printf('%3000d', i) FROM n"""
+    with opened(path) as store:
+        execute = store._db.execute
+        execute("CREATE TABLE own (id INTEGER PRIMARY KEY, data BLOB)")
+        execute("INSERT INTO own VALUES (300, 'there')")
+        execute("BEGIN IMMEDIATE; COMMIT")
+        with pytest.raises(apsw.ConstraintError):  # by its last row
+            execute(many, (0,))
+        assert recovered(path, tmp_path / "undone") == {300: "there"}
+        execute("BEGIN IMMEDIATE; COMMIT")
+        execute(many, (300,))
+        wanted = {300: "there", **{number + 300: f"{number:3000d}" for number in range(1, 301)}}
+        assert recovered(path, tmp_path / "done") == wanted
+        with opened(path, use_c_core=False) as plain:
+            rows = plain._db.execute("SELECT id, data FROM own").fetchall()
+            assert rows == list(wanted.items())
+        assert store.check() == []
 
 
 def test_what_a_transaction_wrote_before_it_was_undone_does_not_come_over_what_another_process_commits(
