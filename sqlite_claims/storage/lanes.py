@@ -8,6 +8,7 @@ from array import array
 from typing import TYPE_CHECKING
 
 from .statements import sql
+from .states import PAUSED, RUNNING
 
 if TYPE_CHECKING:
     from .database import Database
@@ -16,7 +17,7 @@ Kinds = frozenset[str] | None
 Tags = tuple[str, ...]
 # Selections remembered; a program has few workers with different tags and kinds.
 _SELECTIONS_MAX = 256
-# Own lanes of running instances: each is one more place where a look for work has to look (about 2 µs).
+# Own lanes of instances that run or are paused: each is one more place where a look for work has to look (about 2 µs).
 OWN_MAX = 32
 CLAIMED_SIDE = 1 << 32
 """A claimed task's lane is this much more, where an expired claim is found and all claims stand together. A paused
@@ -32,7 +33,7 @@ class Lanes:
         self._of: dict[int, tuple[str, Tags]] = {}  # by what tasks have as their lane
         self._ids: dict[tuple[int, str, Tags], int] = {}  # by the instance whose own it is (0: shared), kind and tags
         self._open: list[int] = []  # not the own lanes of an instance that doesn't run
-        self._own = 0  # own lanes among them
+        self._own = 0  # own lanes of instances that run, or will when they are resumed
         self._selected: dict[tuple[Tags, Kinds], array[int]] = {}
         self._unsaved = False
 
@@ -55,8 +56,8 @@ class Lanes:
         self._of.clear()
         self._by_id = {id: (kind, tuple(json.loads(tags))) for id, kind, tags, _, _ in rows}
         self._ids = {(instance, *self._by_id[id]): id for id, _, _, instance, _ in rows}
-        self._open = [id for id, _, _, _, is_open in rows if is_open]
-        self._own = sum(1 for _, _, _, instance, is_open in rows if instance and is_open)
+        self._open = [id for id, _, _, instance, state in rows if not instance or state == RUNNING]
+        self._own = sum(1 for *_, state in rows if state in (RUNNING, PAUSED))
         self._known = version
 
     def select(self, tags: Tags, kinds: Kinds) -> array[int]:

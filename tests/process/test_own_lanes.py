@@ -137,6 +137,16 @@ def test_there_are_only_so_many_of_them_and_pruning_takes_them_away(store: Sqlit
     assert store.check() == []
 
 
+def test_paused_ones_count_since_they_can_be_resumed(store: SqliteClaimStore) -> None:
+    for number in range(4):
+        store.add_instance(f"large {number}", tasks(FEW))
+        store.pause_instance(f"large {number}")
+    assert lane_count(store) == 3
+    for number in range(4):
+        store.resume_instance(f"large {number}")
+    assert len(offered(store, 1000)) == 4 * FEW
+
+
 def add_claim_pause_and_raise(store: SqliteClaimStore) -> None:
     with store.transaction() as tx:
         tx.add_instance("large", tasks(FEW))
