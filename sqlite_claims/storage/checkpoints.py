@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..lease.session import SessionFile
 
 # Frames (pages of 2 KiB, where the file is ours) since the last checkpoint that make another one worth while.
-PASSIVE_FRAMES = 8000
+PASSIVE_FRAMES = 4000
 # Frames in the -wal past which it has to start over.
 RESTART_FRAMES = 16_000
 # How long a RESTART may hold the writer's lock while it waits for readers, who ring for nobody.

@@ -244,7 +244,10 @@ class Database:
         connection, self._connection = self._connection, None
         for name in ("execute", "executemany", "changes"):
             self.__dict__.pop(name, None)  # they hold on to the connection
-        self.lanes = Lanes()  # the file that is opened next may be another
+        # The file that is opened next may be another.
+        self.lanes = Lanes()
+        self.probed_us = -(1 << 62)
+        self.rest_until = 0
         self._sync.close()
         if connection is not None:
             connection.close(True)

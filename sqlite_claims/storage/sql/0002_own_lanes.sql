@@ -1,6 +1,7 @@
 -- Schema version 2: an instance of many tasks has lanes of its own, which no worker looks into while it doesn't run.
 -- Without that, who looks for work while it is being paused or cancelled would come across each of its rows.
--- A process that only knows version 1 goes on: it looks into all lanes, and adds to those that are shared.
+-- A process that has the file open and only knows version 1 has to end first: it would take an instance's own lanes for
+-- shared ones, and tell nobody when it resumes such an instance. (No release knew version 1 alone.)
 
 DROP VIEW claims_tasks_v;
 
