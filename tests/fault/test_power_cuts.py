@@ -21,6 +21,7 @@ from .power import Record, cut_power, record
 WORK = """
 import hashlib, os, random, sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from sqlite_claims import *
 from sqlite_claims.lease.clock import SystemClock
 from sqlite_claims.storage import checkpoints
@@ -50,11 +51,13 @@ def work(store, me, choose):
             acknowledge("claimed", one.claim.token)
         for one in claimed[:2]:
             output = choose.randbytes(choose.choice([1, 100, 9000]))
-            store.complete_task(one.claim, output)
-            acknowledge("completed", one.claim.instance_id, one.claim.task_id, hashlib.sha256(output).hexdigest())
+            with suppress(ClaimLostError):  # another has cancelled the instance
+                store.complete_task(one.claim, output)
+                acknowledge("completed", one.claim.instance_id, one.claim.task_id, hashlib.sha256(output).hexdigest())
         for one in claimed[2:3]:
-            store.fail_task(one.claim, "no good", retry=False)
-            acknowledge("failed", one.claim.instance_id, one.claim.task_id)
+            with suppress(ClaimLostError):
+                store.fail_task(one.claim, "no good", retry=False)
+                acknowledge("failed", one.claim.instance_id, one.claim.task_id)
         with store.transaction() as tx:
             tx.add_instance(f"{name}-tx", [NewTask("t"), NewTask("never", delay=1e9)])
             tx.add_tasks(name, [NewTask("more")])

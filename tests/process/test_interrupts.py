@@ -8,6 +8,7 @@ import pytest
 
 from sqlite_claims import SqliteClaimStore
 
+from ..conftest import WITH_CORE
 from .children import Start
 
 INTERRUPTED = """
@@ -79,7 +80,7 @@ store.close()
 """
 
 
-@pytest.mark.parametrize("core", ["core", "twin"])
+@pytest.mark.parametrize("core", ["core", "twin"] if WITH_CORE else ["twin"])
 def test_calls_that_are_interrupted_at_any_moment_are_done_or_not_and_the_store_goes_on(
     start: Start, tmp_path: Path, core: str
 ) -> None:
@@ -93,7 +94,7 @@ def test_calls_that_are_interrupted_at_any_moment_are_done_or_not_and_the_store_
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("core", ["core", "twin"])
+@pytest.mark.parametrize("core", ["core", "twin"] if WITH_CORE else ["twin"])
 @pytest.mark.parametrize("durability", ["process", "full"])
 def test_calls_that_are_interrupted_thousands_of_times_are_done_or_not(
     start: Start, tmp_path: Path, core: str, durability: str

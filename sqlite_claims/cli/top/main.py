@@ -21,6 +21,8 @@ from ..text import SpanType, clean, counts_text, make_table, plain_console, span
 from .look import Look, Looker, WorkerRow
 
 _INTERVAL_S_MIN = 0.1
+# A signal that comes just before a nap is heard after it.
+_NAP_S_MAX = 0.5
 # Looking takes at most this share of the time, however large the store: else the interval grows.
 _SHARE = 0.05
 # Lines of a frame that are not rows of its tables.
@@ -74,11 +76,13 @@ def _print_frames(database: str, looker: Looker, interval: float | None) -> None
             return
         earlier = look
         console.print()
-        time.sleep(max(interval, (look.at - began) / _SHARE))
+        _sleep(max(interval, (look.at - began) / _SHARE))
 
 
 def _sleep(seconds: float) -> bool:
-    time.sleep(seconds)
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        time.sleep(min(left, _NAP_S_MAX))
     return False
 
 
@@ -96,10 +100,11 @@ def _keys() -> Iterator[Callable[[float], bool]]:
 
     def wait(seconds: float) -> bool:
         until = time.monotonic() + seconds
-        while select.select([descriptor], [], [], max(0.0, until - time.monotonic()))[0]:
-            typed = os.read(descriptor, 100)
-            if not typed or b"q" in typed.lower():  # an end is the terminal's
-                return True
+        while (left := until - time.monotonic()) > 0:
+            if select.select([descriptor], [], [], min(left, _NAP_S_MAX))[0]:
+                typed = os.read(descriptor, 100)
+                if not typed or b"q" in typed.lower():  # an end is the terminal's
+                    return True
         return False
 
     try:
