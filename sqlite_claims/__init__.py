@@ -41,6 +41,7 @@ from .storage.restoring import restore
 from .store import SqliteClaimStore
 
 if TYPE_CHECKING:
+    __version__: str
     from .aio import AsyncSqliteClaimStore, AsyncTaskClaimStore
     from .memory import InMemoryClaimStore
     from .workers import (
@@ -117,6 +118,18 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def _version() -> str:
+    """The version of the installed distribution; of a checkout that was never installed, ``0+unknown``."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("sqlite-claims")
+    except PackageNotFoundError:
+        return "0+unknown"

@@ -14,7 +14,9 @@ def main() -> None:
         import click  # noqa: F401  # to know that they are there
         import rich  # noqa: F401
     except ModuleNotFoundError as error:
-        os.write(2, f"sqlite-claims: {error.name} is missing: pip install 'sqlite-claims[cli]'\n".encode())
+        # Not by the distribution's name: it is in no package index.
+        told = f"{error.name} is missing, which the command needs; in a checkout of sqlite-claims: pip install '.[cli]'"
+        os.write(2, f"sqlite-claims: {told}\n".encode())
         sys.exit(2)
     from .app import run
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import platform
 import sys
 from collections.abc import Callable
 from difflib import get_close_matches
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
 
 import click
 from click.shell_completion import shell_complete
 
+from .. import __version__
 from ..errors import BackendError
+from ..scan.core import load, why_missing
+from ..storage.connection import apsw_version, sqlite_version
 from ..store import SqliteClaimStore
 from .text import clean
 
@@ -69,16 +72,21 @@ class _Commands(click.Group):
 
 def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
     if wanted:
-        try:
-            click.echo(f"sqlite-claims {version('sqlite-claims')}")
-        except PackageNotFoundError:
-            click.echo("sqlite-claims (not installed)")
+        core = "in use" if load() is not None else f"not in use ({why_missing()}): the Python scan serves, more slowly"
+        click.echo(f"sqlite-claims {__version__}")
+        click.echo(f"apsw {apsw_version()}, SQLite {sqlite_version()}, Python {platform.python_version()}")
+        click.echo(f"C core: {clean(core)}")
         ctx.exit()
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version."
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the versions of this, of apsw and of SQLite, and whether the C core is in use.",
 )
 def commands() -> None:
     """Many worker processes, one SQLite file as their work list.

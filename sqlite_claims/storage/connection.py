@@ -28,6 +28,16 @@ _most: dict[str, int] = {}  # connections at once, since there was none
 _counting = threading.Lock()
 
 
+def apsw_version() -> str:
+    """The version of apsw."""
+    return apsw.apsw_version()
+
+
+def sqlite_version() -> str:
+    """The version of the SQLite that apsw bears."""
+    return apsw.sqlite_lib_version()
+
+
 def connect(
     path: str, *, create: bool, read_only: bool, busy_timeout: float, vfs: str | None = None
 ) -> apsw.Connection:

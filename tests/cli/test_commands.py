@@ -8,9 +8,12 @@ import pty
 import subprocess
 import sys
 
+import apsw
 import pytest
 
+import sqlite_claims
 from sqlite_claims.model import InstanceState, TaskState
+from sqlite_claims.scan import core
 from sqlite_claims.store import SqliteClaimStore
 
 from .conftest import Cli
@@ -339,8 +342,19 @@ def test_who_types_the_lines_is_told_that_they_are_read(cli: Cli, command: list[
     os.close(theirs)
 
 
-def test_the_version_is_told(cli: Cli) -> None:
-    assert cli.raw("--version").out.startswith("sqlite-claims ")
+def test_the_versions_are_told_and_whether_the_c_core_is_in_use(cli: Cli) -> None:
+    first, second, third = cli.raw("--version").out.splitlines()
+    assert first == f"sqlite-claims {sqlite_claims.__version__}"
+    assert second.startswith(f"apsw {apsw.apsw_version()}, SQLite {apsw.sqlite_lib_version()}, Python 3.")
+    assert third.startswith("C core: in use" if core.load() else "C core: not in use (")
+
+
+def test_a_c_core_that_is_missing_is_told_with_the_reason(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core, "_core", None)
+    monkeypatch.setattr(core, "_missing", "no\nsuch module")
+    assert cli.raw("--version").out.splitlines()[2:] == [
+        "C core: not in use (no\\nsuch module): the Python scan serves, more slowly"
+    ]
 
 
 def test_a_file_that_is_no_store_is_one_line_of_error(cli: Cli) -> None:
@@ -356,7 +370,8 @@ def test_without_its_libraries_it_says_what_to_install(missing: str) -> None:
     code = f"import sys; sys.modules[{missing!r}] = None; from sqlite_claims.cli import main; main()"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ended.returncode == 2
-    assert ended.stderr == f"sqlite-claims: {missing} is missing: pip install 'sqlite-claims[cli]'\n"
+    assert ended.stderr.startswith(f"sqlite-claims: {missing} is missing")
+    assert ended.stderr.endswith("in a checkout of sqlite-claims: pip install '.[cli]'\n")
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(cli: Cli) -> None:
