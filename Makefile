@@ -14,9 +14,11 @@ FOR_REPORT := .venv/.installed-report-$(CORE)
 # Test processes at a time; some tests start several more for themselves.
 JOBS ?= 2
 PYTEST := $(PY) -m pytest
+# The commit that `make bench-against` compares with.
+REV ?= HEAD
 C_FILES := $(wildcard csrc/*.c csrc/*.h benchmarks/*.c)
 
-.PHONY: help demo test packaging lint format check bench-smoke bench bench-report bench-peers soak generate clean
+.PHONY: help demo test packaging lint format check bench-smoke bench bench-against bench-report bench-peers soak generate clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -50,6 +52,9 @@ bench-smoke: $(FOR_CHECK) ## Run each benchmark once, without timing
 
 bench: $(FOR_CHECK) ## Take figures, beside their targets (give the machine to it alone)
 	$(PY) -m benchmarks
+
+bench-against: $(FOR_CHECK) ## Compare instructions and system calls with another commit's: make bench-against REV=HEAD~1
+	$(PY) -m benchmarks.against $(REV)
 
 bench-report: $(FOR_REPORT) ## Write the tables and plots of docs/performance.md from benchmarks/results
 	$(PY) -m benchmarks.publish

@@ -1,0 +1,88 @@
+"""Run one operation many times on a new store: ``python against_child.py FOLDER OPERATION TIMES``.
+
+Run by path under the Python of either version, so it may use only what both have: the first public methods.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from sqlite_claims import NewTask, SqliteClaimStore
+
+INPUT = b"x" * 64
+BATCH = 50
+# Tasks in the store beforehand, so that no operation runs out of them.
+WAITING = 3000
+
+
+def cycle(store: SqliteClaimStore, times: int) -> None:
+    """Claim what is next and complete it, each in a transaction of its own."""
+    for _ in range(times):
+        [claimed] = store.claim_available_tasks("worker", 1, 30.0)
+        store.complete_task(claimed.claim, b"")
+
+
+def cycle_by_name(store: SqliteClaimStore, times: int) -> None:
+    """Claim by name and complete."""
+    for number in range(times):
+        claim = store.claim_task("waiting", f"t{number}", "worker", 30.0)
+        assert claim is not None
+        store.complete_task(claim, b"")
+
+
+def batch(store: SqliteClaimStore, times: int) -> None:
+    """Claim and complete in batches; one batch counts as ``BATCH`` operations."""
+    for _ in range(times // BATCH):
+        claimed = store.claim_available_tasks("worker", BATCH, 30.0)
+        store.complete_tasks([(each.claim, b"result") for each in claimed])
+
+
+def renew(store: SqliteClaimStore, times: int) -> None:
+    """Renew one claim."""
+    [claimed] = store.claim_available_tasks("worker", 1, 30.0)
+    claim = claimed.claim
+    for _ in range(times):
+        claim = store.renew_task_claim(claim, 30.0)
+
+
+def find(store: SqliteClaimStore, times: int) -> None:
+    """Find ten tasks."""
+    for _ in range(times):
+        store.find_available_tasks("worker", 10)
+
+
+def add(store: SqliteClaimStore, times: int) -> None:
+    """Add an instance of one task."""
+    for number in range(times):
+        store.add_instance(f"added-{number}", [NewTask("task")])
+
+
+def bulk(store: SqliteClaimStore, times: int) -> None:
+    """Add one instance of many tasks, the making of their records included."""
+    store.add_instance("bulk", [NewTask(f"t{number}", input=INPUT) for number in range(times)])
+
+
+OPERATIONS: dict[str, Callable[[SqliteClaimStore, int], None]] = {
+    "cycle": cycle,
+    "cycle-by-name": cycle_by_name,
+    "cycle-durable": cycle,
+    "batch": batch,
+    "renew": renew,
+    "find": find,
+    "add": add,
+    "bulk": bulk,
+}
+
+
+def main(folder: str, operation: str, times: int) -> None:
+    """Make the store in ``folder`` and run the operation."""
+    durability = "full" if operation == "cycle-durable" else "process"
+    with SqliteClaimStore(Path(folder) / "store.db", durability=durability) as store:
+        store.add_instance("waiting", [NewTask(f"t{number}", input=INPUT) for number in range(WAITING)])
+        OPERATIONS[operation](store, times)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
