@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar
 
 from . import validate
-from .errors import BackendError, InvalidArgumentError, InvalidStateError, StoreBusyError, StoreFullError
+from .errors import BackendError, InvalidArgumentError, InvalidStateError
 from .explain import explain
 from .interface import TaskClaimStore
 from .lease.clock import SYSTEM_CLOCK, Clock
@@ -32,6 +32,7 @@ from .model import (
 from .operations import Operations, nothing
 from .storage import claiming, keeping, listing, passing, reading, signals, workers
 from .storage.database import PROBE_EVERY_US, Database
+from .storage.faults import log_after_commit
 from .storage.files import store_path
 from .transaction import OpenTransaction
 
@@ -176,7 +177,8 @@ class SqliteClaimStore(Operations, TaskClaimStore):
         return workers.open_session(self._db, validate.name("worker_id", worker_id), self._end_session)
 
     def _end_session(self, session: WorkerSession) -> None:
-        self._db.own_sessions.remove(session)
+        if session in self._db.own_sessions:
+            self._db.own_sessions.remove(session)
         # Else whoever looks for work next finds the lock free.
         with contextlib.suppress(BackendError):
             self._run(workers.close_session, session.id)
@@ -188,14 +190,16 @@ class SqliteClaimStore(Operations, TaskClaimStore):
         self._in_steps(signals.step)
 
     def _in_steps(self, step: Callable[[Database], bool]) -> None:
-        # What the caller asked for has taken effect, so this is no place to fail for want of the writer or of room: the
-        # steps that are left are taken by whoever looks for work, or prunes, next.
-        with contextlib.suppress(StoreBusyError, StoreFullError):
+        # What the caller asked for has taken effect, so no error is raised here: the steps that are left are taken by
+        # whoever looks for work, or prunes, next.
+        try:
             while True:
                 began = time.monotonic()
                 if not self._run(step):
                     return
                 time.sleep(min(time.monotonic() - began, _PAUSE_S_MAX))
+        except Exception as error:  # noqa: BLE001
+            log_after_commit(self.path, "took effect; the next look for work, or prune, goes on with its rows", error)
 
     # -- reading
 
@@ -282,13 +286,14 @@ class SqliteClaimStore(Operations, TaskClaimStore):
         self._db.refuse_writes()
         pruned = 0
         for id, finished in self._read(keeping.candidates, before, limit):
-            token = self._read(keeping.newest_token, id)
             try:
+                token = self._read(keeping.newest_token, id)
                 # Without waiting for the disk: what the power takes back is there to be pruned again.
                 pruned += self._run(keeping.prune_instance, id, finished, token)
-            except (StoreBusyError, StoreFullError):
+            except Exception as error:
                 if not pruned:
                     raise
+                log_after_commit(self.path, "some instances were pruned; the others are left to the next prune", error)
                 break
         self._in_steps(keeping.remove_step)
         if pruned:
@@ -300,7 +305,7 @@ class SqliteClaimStore(Operations, TaskClaimStore):
         self._read(keeping.backup, store_path(path))
 
     def check(self) -> list[str]:
-        return self._read(keeping.check)
+        return self._read(keeping.check) + self._db.checkpoint_findings()
 
     def close(self) -> None:
         if self._db.has_transaction():

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Literal, Self, TypeVar
 
 from .. import validate
-from ..errors import StoreClosedError
+from ..errors import StoreClosedError, StoreUnavailableError
 from ..lease.clock import SYSTEM_CLOCK, Clock
 from ..model import Duration, InstanceInfo
 from ..storage.files import store_path
@@ -117,7 +117,11 @@ class AsyncSqliteClaimStore(AsyncStoreMethods):
     async def close(self) -> None:
         call = Call(self._thread.close, loop=asyncio.get_running_loop(), scopes=entered.get())
         with suppress(StoreClosedError):
-            self._thread.submit(call)
+            try:
+                self._thread.submit(call)
+            except StoreUnavailableError:  # no thread can be started, so none is using the store
+                self._thread.close()
+                return
             assert call.arrived is not None
             await asyncio.shield(call.arrived)
             call.outcome()
@@ -126,7 +130,7 @@ class AsyncSqliteClaimStore(AsyncStoreMethods):
         try:
             await self._call(lambda _: None)
         except BaseException:
-            with suppress(StoreClosedError):
+            with suppress(StoreClosedError, StoreUnavailableError):
                 self._thread.submit(Call(self._thread.close))
             raise
         return self

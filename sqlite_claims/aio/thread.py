@@ -22,7 +22,7 @@ from contextvars import ContextVar
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar, cast
 
-from ..errors import BackendError, InvalidStateError, StoreBusyError, StoreClosedError
+from ..errors import BackendError, InvalidStateError, StoreBusyError, StoreClosedError, StoreUnavailableError
 from ..store import SqliteClaimStore
 from ..transaction import OpenTransaction
 
@@ -152,16 +152,20 @@ class StoreThread:
         return call.outcome()
 
     def submit(self, call: Call[Any]) -> None:
-        """Put a call into the queue. Raises ``StoreClosedError``."""
+        """Put a call into the queue. Raises ``StoreClosedError``, and ``StoreUnavailableError`` without a thread."""
         if self._pid != os.getpid():
             self._start_over()
         with self._lock:
             if self._closed:
                 raise StoreClosedError(f"{self.path}: the store is closed")
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():
                 # A daemon: a program that ends without closing its store is not held up.
                 self._thread = threading.Thread(target=self._work, name=f"claims {self.path}", daemon=True)
-                self._thread.start()
+                try:
+                    self._thread.start()
+                except Exception as error:  # at a limit of threads or processes, say
+                    self._thread = None
+                    raise StoreUnavailableError(f"{self.path}: no thread can be started for it: {error}") from error
             self._queue.put(call)
 
     def stop(self) -> None:

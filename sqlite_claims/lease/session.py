@@ -18,7 +18,7 @@ import fcntl
 import os
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Self
 
 from .beside import open_beside
@@ -138,7 +138,8 @@ class WorkerSession:
         """Let go of the lock and nothing else: after a fork in the child, where the parent lives on with it."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
-            os.close(descriptor)
+            with suppress(OSError):  # the lock is gone all the same
+                os.close(descriptor)
 
     __del__ = drop
 

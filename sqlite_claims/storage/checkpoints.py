@@ -9,11 +9,14 @@ There is no timer: without commits nothing runs. One process at a time does it, 
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import apsw
+
+from .faults import log_after_commit
 
 if TYPE_CHECKING:
     from ..lease.session import SessionFile
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 PASSIVE_FRAMES = 4000
 # Frames in the -wal past which it has to start over.
 RESTART_FRAMES = 16_000
+# Frames not copied back yet that tell of checkpoints that fail, or are held up, for long.
+BEHIND_FRAMES = 32_000
 # How long a RESTART may hold the writer's lock while it waits for readers, who ring for nobody.
 RESTART_WAIT_S = 0.01
 
@@ -30,10 +35,15 @@ class Checkpointer:
     """The maintenance of one store's -wal. ``committed`` is called after each commit; its thread does the rest."""
 
     def __init__(
-        self, open_connection: Callable[[], apsw.Connection], sessions: SessionFile, let_go: Callable[[], None]
+        self,
+        path: str,
+        open_connection: Callable[[], apsw.Connection],
+        sessions: SessionFile,
+        let_go: Callable[[], None],
     ) -> None:
-        """``open_connection``: makes the thread's own; called in the thread. ``let_go``: called when the writer's lock,
-        which a RESTART takes, is free again."""
+        """``path``: for messages. ``open_connection``: makes the thread's own; called in the thread. ``let_go``: called
+        when the writer's lock, which a RESTART takes, is free again."""
+        self._path = path
         self._open_connection = open_connection
         self._sessions = sessions
         self._let_go = let_go
@@ -42,6 +52,7 @@ class Checkpointer:
         self._stop = False
         self._next = PASSIVE_FRAMES
         self.last_error: Exception | None = None
+        """Why the last checkpoint failed; ``None`` where it didn't."""
 
     def committed(self, frames: int) -> None:
         """Note how long the -wal is now."""
@@ -50,10 +61,18 @@ class Checkpointer:
                 self._next = PASSIVE_FRAMES
             return
         self._next = frames + PASSIVE_FRAMES
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="sqlite-claims-checkpoints", daemon=True)
-            self._thread.start()
         self._wake.set()
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, name="sqlite-claims-checkpoints", daemon=True)
+            try:
+                self._thread.start()
+            except Exception as error:  # noqa: BLE001 - at a limit of threads, say; what was committed is
+                self._failed("no thread could be started for a checkpoint; it is tried again later", error)
+
+    def _failed(self, message: str, error: Exception) -> None:
+        before, self.last_error = self.last_error, error
+        if repr(before) != repr(error):
+            log_after_commit(self._path, message, error)
 
     def _run(self) -> None:
         connection = None
@@ -69,13 +88,12 @@ class Checkpointer:
                 with self._sessions.checkpointing() as free:
                     if free:
                         self._checkpoint(connection)
-        except (apsw.Error, OSError) as error:
-            # A full disk, say. Commits go on; the next long -wal starts another thread.
-            self.last_error = error
+        except Exception as error:  # noqa: BLE001 - a full disk, say; commits go on
+            self._failed("a checkpoint failed; it is tried again when the -wal has grown further", error)
         finally:
             if connection is not None:
-                connection.close(True)
-            self._thread = None
+                with contextlib.suppress(Exception):
+                    connection.close(True)
 
     def _checkpoint(self, connection: apsw.Connection) -> None:
         try:
@@ -88,13 +106,14 @@ class Checkpointer:
                     self._let_go()
         except apsw.BusyError:
             pass  # a long reader: the next one tries again
+        self.last_error = None
 
     def close(self, wait: float | None = None) -> bool:
         """End the thread and its connection. ``False`` where it was not done after ``wait`` seconds, and goes on."""
         thread = self._thread
         self._stop = True
         self._wake.set()
-        if thread is not None and thread is not threading.current_thread():
+        if thread is not None and thread.is_alive() and thread is not threading.current_thread():
             thread.join(wait)
             if thread.is_alive():
                 self._stop = False

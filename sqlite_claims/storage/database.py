@@ -26,10 +26,10 @@ from ..lease.session import SessionFile, WorkerSession
 from ..scan import Scanner, ScanStatements, core, open_scanner
 from ..validate import shown
 from . import forks, schema
-from .checkpoints import RESTART_WAIT_S, Checkpointer
+from .checkpoints import BEHIND_FRAMES, RESTART_WAIT_S, Checkpointer
 from .connection import connect, patience, use_wal
 from .durability import WalSync
-from .faults import DISK_FULL, FOREIGN, translate
+from .faults import DISK_FULL, FOREIGN, log_after_commit, translate
 from .files import check_place, has_content
 from .guard import Guard
 from .lanes import Lanes
@@ -203,6 +203,7 @@ class Database:
             lib.claims_wal_install(pointer, connection.pragma("page_size"), self.durable)
         path = self.path
         self._checkpointer = Checkpointer(
+            path,
             lambda: connect(path, create=False, read_only=False, busy_timeout=RESTART_WAIT_S),
             self.sessions,
             partial(self.bell.ring, WRITER),
@@ -230,7 +231,10 @@ class Database:
             self._closed = True
             for session in self.own_sessions:  # opened by another thread meanwhile
                 session.drop()
-            self._close_connection()
+            try:
+                self._close_connection()
+            except Exception as error:  # noqa: BLE001 - everything is committed, and there is nothing to try again
+                log_after_commit(self.path, "closing the file met an error", error)
             self._drop_sessions()
 
     def _close_connection(self, wait: float | None = None) -> bool:
@@ -238,9 +242,7 @@ class Database:
         if self._checkpointer is not None and not self._checkpointer.close(wait):
             return False
         self._checkpointer = None
-        if self._scanner is not None:
-            self._scanner.close()
-            self._scanner = None
+        scanner, self._scanner = self._scanner, None
         connection, self._connection = self._connection, None
         for name in ("execute", "executemany", "changes"):
             self.__dict__.pop(name, None)  # they hold on to the connection
@@ -248,9 +250,12 @@ class Database:
         self.lanes = Lanes()
         self.probed_us = -(1 << 62)
         self.rest_until = 0
-        self._sync.close()
-        if connection is not None:
-            connection.close(True)
+        with contextlib.ExitStack() as stack:  # whatever one of them raises, the others are closed too
+            if connection is not None:
+                stack.callback(connection.close, True)
+            stack.callback(self._sync.close)
+            if scanner is not None:
+                stack.callback(scanner.close)
         return True
 
     def _drop_sessions(self) -> None:
@@ -305,8 +310,7 @@ class Database:
         finally:
             self._lock.release()
         if durable and self.durable:
-            self.bell.ring(WRITER)
-            self._sync.sync()
+            self._make_durable()
         return result
 
     def read(self, operation: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -333,12 +337,35 @@ class Database:
     def checkpoint(self) -> None:
         """Copy what the -wal holds into the database, as far as no reader needs it there; a shrunk file shrinks now.
         Where that can't be done, another process being at it or the disk full, it is left to the next checkpoint."""
-        self._acquire()
+        self._checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE)
+
+    def _checkpoint(self, mode: int) -> tuple[int, int]:
+        """Frames in the -wal, and how many of them are in the database too; (0, 0) where that can't be told now."""
         try:
-            with contextlib.suppress(apsw.Error):
-                self.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            self._acquire()
+        except BackendError:
+            return 0, 0
+        try:
+            self.rows(sql.schema_version)  # a connection that has read nothing yet doesn't know its -wal
+            return self.connection.wal_checkpoint(mode=mode)
+        except apsw.Error:
+            return 0, 0
         finally:
             self._lock.release()
+
+    def checkpoint_findings(self) -> list[str]:
+        """What is to be said of checkpoints that fail in this process, or fall behind whoever makes them."""
+        findings = []
+        failing = self._checkpointer and self._checkpointer.last_error
+        if failing:
+            findings.append(f"{self.path}-wal: checkpoints of this process fail: {type(failing).__name__}: {failing}")
+        frames, copied = self._checkpoint(apsw.SQLITE_CHECKPOINT_NOOP)
+        if frames - copied >= BEHIND_FRAMES:
+            findings.append(
+                f"{self.path}-wal: {frames - copied} pages are not copied into the database yet, so it grows: some "
+                "process reads in one long transaction, or checkpoints fail (the log of who writes tells why)"
+            )
+        return findings
 
     def _enter(self) -> None:
         """Refuse a call from within another on the same thread: a signal handler or a destructor that ran in its midst
@@ -355,14 +382,45 @@ class Database:
             raise InvalidStateError("this thread has a transaction open: call the method on its tx")
 
     def _committed(self) -> None:
-        self.lanes.saved()
-        self.time.saved()
-        self.bell.ring(COMMITS)
-        if self._checkpointer is not None:
-            self._checkpointer.committed(self._frames[0])
+        """Follow up a commit. It has taken effect, so an error here is logged and not raised."""
+        try:
+            self.lanes.saved()
+            self.time.saved()
+            self.bell.ring(COMMITS)
+            if self._checkpointer is not None:
+                self._checkpointer.committed(self._frames[0])
+            if self._ring:
+                self.bell.ring(READY)
+                self._ring = False
+        except BaseException as error:  # noqa: BLE001 - it is raised there where it has to be
+            self._follow_up_again(error)
+
+    def _follow_up_again(self, error: BaseException) -> None:
+        """Follow up a commit once more, each step by itself, after an error in one of them. The exception of a signal
+        handler, such as ``KeyboardInterrupt``, is raised afterwards."""
+        steps: list[Callable[[], None]] = [self.lanes.saved, self.time.saved, partial(self.bell.ring, COMMITS)]
         if self._ring:
+            steps.append(partial(self.bell.ring, READY))
             self._ring = False
-            self.bell.ring(READY)
+        for step in steps:
+            with contextlib.suppress(Exception):
+                step()
+        if not isinstance(error, Exception):
+            raise error
+        log_after_commit(self.path, "committed, but an error followed", error)
+
+    def _make_durable(self) -> None:
+        """Sync what was committed. Raises ours where that fails, whatever the reason."""
+        try:
+            self.bell.ring(WRITER)
+            self._sync.sync()
+        except BackendError:
+            raise
+        except Exception as error:
+            raise StoreUnavailableError(
+                f"{self.path}: committed, but could not be synced, so it may not survive power loss "
+                f"({type(error).__name__}: {error})"
+            ) from error
 
     def _undone(self, error: BaseException) -> None:
         """Roll back after an error, and raise ours where it is one of SQLite's."""
@@ -380,6 +438,9 @@ class Database:
             if connection is not None and connection.in_transaction:
                 self.execute(sql.rollback)
                 self.bell.ring(COMMITS)  # whoever waits for the writer needs to know of this end, too
+            elif self._ring:  # the exception of a signal handler came after COMMIT, before others were told
+                self.bell.ring(COMMITS)
+                self.bell.ring(READY)
         finally:
             self._ring = False
             self.lanes.forget()
@@ -496,9 +557,9 @@ class Database:
             if commit:
                 try:
                     self.execute(sql.commit)
-                    self._committed()
                 except apsw.Error as error:
                     raise translate(error, self.path, self.connection.system_errno) from error
+                self._committed()
         finally:
             try:
                 self.undo()
@@ -506,8 +567,7 @@ class Database:
                 self.in_transaction = False
                 self._lock.release()
         if commit and self.durable:
-            self.bell.ring(WRITER)
-            self._sync.sync()
+            self._make_durable()
 
     # -- for the operations
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import logging
 
 import apsw
 
@@ -15,6 +17,8 @@ from ..errors import (
     StoreFullError,
     StoreUnavailableError,
 )
+
+log = logging.getLogger("sqlite_claims.storage")
 
 _KINDS: list[tuple[tuple[type[apsw.Error], ...], type[BackendError], str]] = [
     ((apsw.BusyError, apsw.LockedError), StoreBusyError, "another writer holds the file's write lock"),
@@ -52,3 +56,13 @@ def translate(error: BaseException, path: str, system_errno: int = 0) -> Backend
         if isinstance(error, kinds):
             return ours(f"{path}: {meaning} ({error})")
     return BackendError(f"{path}: {type(error).__name__}: {error}")
+
+
+def log_after_commit(path: str, message: str, error: BaseException) -> None:
+    """Log an error of work that follows a commit. The caller's operation has taken effect, so it must not raise: not
+    even where a logging handler of the program does."""
+    with contextlib.suppress(Exception):
+        # A traceback tells more only of what nobody expects.
+        expected = isinstance(error, (BackendError, apsw.Error, OSError))
+        trace = None if expected else error
+        log.warning("%s: %s (%s: %s)", path, message, type(error).__name__, error, exc_info=trace)

@@ -22,7 +22,8 @@ def open_session(db: Database, worker_id: str, forget: Callable[[WorkerSession],
     except BaseException:
         for session in made:
             session.drop()
-            db.own_sessions.remove(session)
+            if session in db.own_sessions:
+                db.own_sessions.remove(session)
         raise
     return made[0]
 

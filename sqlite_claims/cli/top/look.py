@@ -34,13 +34,15 @@ class WorkerRow:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was seen. ``at``: by the steady clock. ``all_claims``: whether all of them were read."""
+    """What was seen. ``at``: by the steady clock. ``all_claims``: whether all of them were read. ``warnings``: on
+    checkpoints that fail or fall behind."""
 
     at: float
     stats: StoreStats
     instances: list[InstanceInfo]
     workers: list[WorkerRow]
     all_claims: bool
+    warnings: list[str]
 
     @property
     def expired(self) -> int:
@@ -71,7 +73,8 @@ class Looker:
         workers, all_claims = self._workers()
         self._read_instances({row.oldest.instance_id for row in workers if row.oldest is not None})
         busy_first = sorted(self._known.values(), key=lambda instance: instance.counts[TaskState.CLAIMED] == 0)
-        return Look(time.monotonic(), stats, busy_first, workers, all_claims)
+        warnings = self._store._db.checkpoint_findings()
+        return Look(time.monotonic(), stats, busy_first, workers, all_claims, warnings)
 
     def _workers(self) -> tuple[list[WorkerRow], bool]:
         rows: dict[str, WorkerRow] = {}

@@ -127,9 +127,10 @@ def _frame(title: str, look: Look, earlier: Look | None, height: int | None) -> 
         Text(f"{time.strftime('%H:%M:%S')}  {title}", style="bold"),
         Text(counts_text(look.stats.counts)),
         Text("; ".join([*rates, claims, waiting])),
+        *(Text(clean(warning), style="bold red") for warning in look.warnings),
     ]
     rows = len(look.instances) + len(look.workers)
-    room = rows if height is None else max(2, height - _LINES)
+    room = rows if height is None else max(2, height - _LINES - len(look.warnings))
     # Each table gets what the other leaves, and at least half.
     for_workers = min(len(look.workers), max(room // 2, room - len(look.instances)))
     for_instances = room - for_workers
