@@ -75,7 +75,7 @@ class Runs:
     def finish(self, process: subprocess.Popen[bytes]) -> Finished:
         """Its status and what it printed."""
         out, err = process.communicate(timeout=PATIENCE)
-        return Finished(process.returncode, out, err)
+        return Finished(process.returncode, out or b"", err or b"")
 
     # -- what the commands do
 

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
 import os
 import resource
 import signal
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from sqlite_claims.cli.map import output
 from sqlite_claims.model import TaskState
 
-from .map_runs import Runs, runs
+from ..cli.conftest import Cli, cli
+from .map_runs import Runs, runs, wait_for
 
-__all__ = ["runs"]
+__all__ = ["cli", "runs"]
 
 # Prints its argument over and over, in pieces that end anywhere.
 _IN_PIECES = """
@@ -90,7 +98,7 @@ def test_the_end_of_standard_error_is_stored_as_a_failed_commands_error(runs: Ru
     assert error.splitlines() == ["killed by signal 15 (SIGTERM)", *map(str, range(99991, 100001))]
 
 
-def test_a_reader_that_has_seen_enough_ends_the_run_without_a_complaint(runs: Runs) -> None:
+def test_a_reader_that_has_seen_enough_ends_the_run_and_what_it_did_not_get_is_done_again(runs: Runs) -> None:
     read, write = os.pipe()
     runs.hold("b")
     process = runs.start("-q", "-j", "1", lines=["a", "b", "c", "d"], stdout=write)
@@ -101,18 +109,177 @@ def test_a_reader_that_has_seen_enough_ends_the_run_without_a_complaint(runs: Ru
     runs.let_go("b")
     ended = runs.finish(process)
     assert (ended.status, ended.err) == (128 + signal.SIGPIPE, "")
-    assert runs.tasks()[b"b"].state is TaskState.COMPLETED
-    assert runs.count("start") == {"a": 1, "b": 1}
+    assert runs.tasks()[b"a"].state is TaskState.COMPLETED
+    assert (runs.tasks()[b"b"].state, runs.tasks()[b"b"].attempts) == (TaskState.READY, 0)
 
-    assert runs.run(lines=["a", "b", "c", "d"]).status == 0
-    assert runs.count("end") == dict.fromkeys("abcd", 1)
+    again = runs.run("-j", "1", lines=["a", "b", "c", "d"])
+    assert (again.status, sorted(again.out.splitlines())) == (0, [b"did b", b"did c", b"did d"])
 
 
-def test_a_full_disk_behind_standard_output_is_an_error(runs: Runs) -> None:
+def test_the_last_line_of_all_counts_when_its_reader_has_gone(runs: Runs) -> None:
+    read, write = os.pipe()
+    runs.hold("a")
+    process = runs.start("-j", "1", lines=["a"], stdout=write)
+    os.close(write)
+    runs.wait_for("start", "a")
+    os.close(read)
+    runs.let_go("a")
+    ended = runs.finish(process)
+    assert ended.status == 128 + signal.SIGPIPE
+    assert "0 done and 0 failed in this run, 1 whose output could not be written" in ended.err
+
+
+def test_a_failed_line_whose_reader_has_gone_does_not_hide_that(runs: Runs) -> None:
+    read, write = os.pipe()
+    runs.hold("a")
+    process = runs.start("-j", "1", lines=["a"], command=["sh", "-c", f"{runs.act} a; exit 1"], stdout=write)
+    os.close(write)
+    runs.wait_for("start", "a")
+    os.close(read)
+    runs.let_go("a")
+    assert runs.finish(process).status == 128 + signal.SIGPIPE
+
+
+def test_what_was_done_without_output_is_done_also_where_the_reader_has_gone(runs: Runs) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    ended = runs.run("-j", "1", lines=["a", "b"], command=["sh", "-c", "[ $1 = b ] || echo $1", "sh"], stdout=write)
+    os.close(write)
+    assert ended.status == 128 + signal.SIGPIPE
+    again = runs.run("-j", "1", lines=["b"], command=["sh", "-c", "[ $1 = b ] || echo $1", "sh"])
+    assert (again.status, again.out) == (0, b"a\n")
+
+
+@pytest.mark.parametrize("side", ["output", "error"])
+def test_a_full_disk_behind_an_output_is_an_error_and_no_line_is_done(runs: Runs, side: str) -> None:
+    command = ["sh", "-c", "echo did $1" + (" >&2" if side == "error" else ""), "sh"]
     with open("/dev/full", "wb") as full:
-        ended = runs.run("-j", "1", lines=["a", "b"], stdout=full)
+        ended = runs.run(
+            "-j", "1", lines=["a", "b"], command=command, **{"stdout" if side == "output" else "stderr": full}
+        )
     assert ended.status == 2
-    assert "No space left on device" in ended.err
+    assert side == "error" or "cannot write to standard output: No space left on device" in ended.err
+    assert {task.state for task in runs.tasks().values()} == {TaskState.READY}
+
+    again = runs.run("-q", "-j", "1", lines=["a", "b"], command=command)
+    assert again.status == 0
+    assert sorted((again.out or again.err.encode()).splitlines()) == [b"did a", b"did b"]
+
+
+def test_killing_an_output_that_waits_for_its_reader_leaves_its_line_undone(runs: Runs) -> None:
+    """The command has ended and left behind a process that keeps its output open, so that is closed later."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with contextlib.suppress(BlockingIOError):
+        while os.write(write, bytes(4096)):
+            pass
+    os.set_blocking(write, True)
+    command = ["sh", "-c", "printf unfinished; sleep 1000 2>/dev/null & echo $! >&2"]
+    process = runs.start("-q", "-j", "1", lines=["a"], command=command, stdout=write)
+    os.close(write)
+    assert process.stderr is not None
+    left_behind = int(process.stderr.readline())
+    wait_for(lambda: _waits_in_write(process.pid), "map writes into the full pipe")
+    os.kill(left_behind, signal.SIGKILL)
+    process.send_signal(signal.SIGINT)
+    assert b"interrupt again" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    assert runs.finish(process).status == 130
+    os.close(read)
+    assert (runs.tasks()[b"a"].state, runs.tasks()[b"a"].attempts) == (TaskState.READY, 0)
+
+
+def _waits_in_write(pid: int) -> bool:
+    return "pipe" in Path(f"/proc/{pid}/wchan").read_text()
+
+
+def test_output_is_on_the_disk_before_its_line_is_done(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some file systems tell only when a file is synced that there is no room for it."""
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if descriptor == 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(descriptor)
+
+    lines = cli.file("lines", "a\nb\n")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", fsync)
+        ended = cli("map", "-j", "1", lines, "--", "echo")
+        assert ended.status == 2
+        assert "cannot write to standard output: No space left on device" in ended.err
+        assert cli("map", "-q", "-j", "1", "--durability", "process", "--name", "p", lines, "--", "echo").status == 0
+    with cli.store() as store:
+        assert store.stats().counts[TaskState.READY] == 2
+    assert sorted(cli("map", "-j", "1", lines, "--", "echo").out.split()) == ["a", "b"]
+
+
+def test_a_line_that_a_kill_left_unfinished_is_not_continued_by_another(runs: Runs) -> None:
+    out = runs.folder / "out"
+    out.write_bytes(b"did z\ndid")
+    for line in ("a", "b"):
+        with out.open("ab") as opened:
+            assert runs.run("-q", "-j", "1", lines=[line], stdout=opened).status == 0
+    assert out.read_bytes() == b"did z\ndid\ndid a\ndid b\n"
+
+
+def test_a_run_says_how_many_lines_of_its_input_were_done_before(runs: Runs) -> None:
+    runs.fail("c")
+    assert "done before" not in runs.run("-j", "1", lines=["a", "b", "c"]).err
+    assert "0 done and 1 failed in this run; 2 were done before;" in runs.run("-j", "1", lines=["a", "b", "c"]).err
+    runs.mend("c")
+    assert "2 done and 0 failed in this run; 2 were done before;" in runs.run("-j", "1", lines=["b", "a", "c", "d"]).err
+    assert "0 done and 0 failed in this run; 1 were done before;" in runs.run("-j", "1", lines=["c"]).err
+
+
+def test_a_run_after_a_kill_counts_what_that_had_done(runs: Runs) -> None:
+    lines = [f"line{number}" for number in range(20)]
+    runs.hold("line7")
+    killed = runs.start("-j", "1", lines=lines)
+    runs.wait_for("start", "line7")
+    os.killpg(killed.pid, signal.SIGKILL)
+    os.kill(runs.pid_of("line7"), signal.SIGKILL)
+    killed.communicate()
+    done = sum(task.state is TaskState.COMPLETED for task in runs.tasks().values())
+    (runs.folder / "hold-line7").unlink()
+    err = runs.run("-j", "1", lines=lines).err
+    assert f"{20 - done} done and 0 failed in this run; {done} were done before;" in err
+
+
+def test_a_file_that_was_emptied_is_told_to_lack_what_was_done_before(runs: Runs) -> None:
+    for number in range(2):
+        with (runs.folder / "out").open("wb") as out:
+            ended = runs.run("-q", "-j", "1", lines=["a", "b"], stdout=out)
+        assert (ended.status, "lacks the output of the 2 lines" in ended.err) == (0, number == 1)
+    with (runs.folder / "out").open("ab") as out:
+        out.write(b"earlier\n")
+        out.flush()
+        assert runs.run("-q", "-j", "1", lines=["a", "b"], stdout=out).err == ""
+
+
+def test_a_temporary_file_that_takes_less_than_it_was_given_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Small(io.FileIO):
+        def write(self, data: Any) -> int:
+            return super().write(data[: max(1, len(data) // 2)])
+
+    monkeypatch.setattr(output, "_HELD_BYTES_MAX", 100)
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: Small(os.memfd_create("held"), "w+"))
+    read, write = os.pipe()
+    written: list[bytes] = []
+
+    def take(data: bytes) -> bool:
+        written.append(data)
+        return True
+
+    sink = cast("output.Sink", SimpleNamespace(write=take))
+    relay = output.Relay(read, sink)
+    data = bytes(range(11, 256)) * 20
+    os.write(write, data)
+    os.close(write)
+    relay.drain()
+    relay.close()
+    assert b"".join(written) == data + b"\n"
+    assert relay.is_written
 
 
 def test_a_process_that_a_command_leaves_behind_holds_nobody_up(runs: Runs) -> None:

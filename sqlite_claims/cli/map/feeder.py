@@ -33,11 +33,16 @@ class Feeder:
         self._again: list[str] = []
         self._watched = -1
         self._ready = False
+        self._present = 0  # lines of the input that were tasks already, without those that failed
+        self._completed_before = self._open_before = 0
 
     def prepare(self) -> None:
         """Look up what failed before. Raises ``NotFoundError`` where there is no such instance."""
         instance_id = self._plan.instance_id
-        if not self._store.get_instance(instance_id).counts[TaskState.FAILED]:
+        counts = self._store.get_instance(instance_id).counts
+        self._completed_before = counts[TaskState.COMPLETED]
+        self._open_before = sum(counts.values()) - self._completed_before - counts[TaskState.FAILED]
+        if not counts[TaskState.FAILED]:
             return
         self._failed_before = Counts()
         for task in self._store.list_tasks(instance_id, states=[TaskState.FAILED]):
@@ -52,6 +57,12 @@ class Feeder:
     def has_work(self) -> bool:
         """Whether a step would do something now."""
         return bool(self._ready or self._source.holds_lines or self._new or self._again)
+
+    @property
+    def done_before(self) -> int:
+        """How many lines of the input an earlier run has done, if what that left open is of this input, too; else
+        rather too few: the lines themselves are not looked up, since there may be millions."""
+        return max(0, min(self._completed_before, self._present - self._open_before))
 
     def has_given(self, task_id: str) -> bool:
         """Whether the task is one of the lines so far."""
@@ -81,16 +92,18 @@ class Feeder:
         """Add some lines; whether there were any. What could not be added (the store raises) stays for the next."""
         if not self._new and not self._again:
             self._take()
-        if not self._new:
+        if not self._new and not self._again:
             return False
-        self._store.add_tasks(self._plan.instance_id, self._new, if_exists="skip")
+        if self._new:
+            added = self._store.add_tasks(self._plan.instance_id, self._new, if_exists="skip")
+            self._present += len(self._new) - added - len(self._again)
+            self._new.clear()
         if self._again:
             with self._store.transaction(timeout=10.0) as tx:
                 for name in self._again:
                     with contextlib.suppress(InvalidStateError):  # another run was quicker
                         tx.retry_task(self._plan.instance_id, name)
-        self._new.clear()
-        self._again.clear()
+            self._again.clear()
         return True
 
     def _take(self) -> None:

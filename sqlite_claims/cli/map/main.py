@@ -109,7 +109,7 @@ def map_command(
         tell_of_terminal()
     source = LineSource(open_inputs(files), b"\0" if null else b"\n")
     try:
-        plan = Plan(name or template.instance_id, template, jobs, retries, keep_output)
+        plan = Plan(name or template.instance_id, template, jobs, retries, keep_output, durable=durability == "full")
         NewTask("any", kind=plan.kind)  # refuses a name that is none, before a file is made
         began = time.monotonic()
         with SqliteClaimStore(database, durability=durability) as store:
@@ -133,6 +133,16 @@ def _report(outcome: Outcome, plan: Plan, database: str, progress: Progress, too
         progress.say(f"not stored, since their tasks had been given to others or cancelled: {outcome.lost} results")
     if took is not None:
         rate = (outcome.completed + outcome.failed) / max(took, 0.001)
-        progress.say(f"{outcome.completed} done and {outcome.failed} failed in this run; {span(took)}, {rate:.1f}/s")
+        told = f"{outcome.completed} done and {outcome.failed} failed in this run"
+        if outcome.unwritten:
+            told += f", {outcome.unwritten} whose output could not be written"
+        if outcome.done_before:
+            told += f"; {outcome.done_before} were done before"
+        progress.say(f"{told}; {span(took)}, {rate:.1f}/s")
+    if outcome.done_before and outcome.began_empty:
+        progress.say(
+            f"standard output is a file that was empty: it lacks the output of the {outcome.done_before} lines that "
+            "were done before, which >> in place of > keeps"
+        )
     if outcome.problem is not None:
         progress.say(clean(outcome.problem))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import select
+import stat
 import tempfile
 from collections.abc import Callable
 from typing import IO
@@ -25,14 +28,23 @@ class Sink:
         self._descriptor = descriptor
         self._signals = signals
         self._before_write = before_write
+        status = os.fstat(descriptor)
+        self._is_file = stat.S_ISREG(status.st_mode)
+        self._has_written = self._to_sync = self._cannot_sync = False
+        self.began_empty = self._is_file and status.st_size == 0
         self.error: OSError | None = None
 
-    def write(self, data: bytes) -> None:
-        """Write all of it, however long the reader takes; a second interrupt meanwhile raises ``Interrupted``."""
+    def write(self, data: bytes) -> bool:
+        """Write all of it, however long the reader takes, and return whether it could be written. A second interrupt
+        meanwhile raises ``Interrupted``."""
         if self.error is not None or not data:
-            return
+            return self.error is None
         if self._before_write is not None:
             self._before_write()
+        if self._is_file:
+            if not self._has_written and _ends_within_a_line(self._descriptor):
+                data = b"\n" + data
+            self._has_written = self._to_sync = True
         rest = memoryview(data)
         with self._signals.raising():
             while rest:
@@ -42,7 +54,33 @@ class Sink:
                     select.select([], [self._descriptor], [])
                 except OSError as error:
                     self.error = error
-                    return
+                    return False
+        return True
+
+    def sync(self) -> bool:
+        """Let what was written survive a power cut, where it is a file, and return whether that could be done: some
+        file systems tell only now that there is no room."""
+        if self._to_sync and not self._cannot_sync:
+            try:
+                os.fsync(self._descriptor)
+                self._to_sync = False
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):  # nothing that can be synced
+                    self.error, self._cannot_sync = error, True
+        return not self._cannot_sync
+
+
+def _ends_within_a_line(descriptor: int) -> bool:
+    """Whether a file that is appended to ends within a line, as a killed process or a power cut may leave it."""
+    try:
+        size = os.fstat(descriptor).st_size
+        if not fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_APPEND and os.lseek(descriptor, 0, os.SEEK_CUR) != size:
+            return False
+        # Opened anew, since ours may be for writing alone.
+        with open(f"/dev/fd/{descriptor}", "rb", buffering=0) as file:
+            return size > 0 and os.pread(file.fileno(), 1, size - 1) not in (b"\n", b"")
+    except OSError:
+        return False
 
 
 class Relay:
@@ -58,6 +96,7 @@ class Relay:
         self._file: IO[bytes] | None = None
         self.kept = bytearray()
         self.at_end = False
+        self.is_written = True  # whether all that was read has been written, and nothing was left unread
 
     def fileno(self) -> int:
         """Where it reads from; -1 once closed."""
@@ -96,6 +135,7 @@ class Relay:
 
     def abandon(self) -> None:
         """Read no more and forget the unfinished line."""
+        self.is_written = self.is_written and self._descriptor < 0
         self._line.clear()
         if self._file is not None:
             self._file.close()
@@ -117,8 +157,8 @@ class Relay:
         try:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # ends with the line
-            self._file.write(self._line)
-            self._line.clear()
+            while self._line:
+                del self._line[: self._file.write(self._line)]
         except OSError:  # no room for it: better in pieces than not at all
             self._flush(b"")
 
@@ -126,8 +166,12 @@ class Relay:
         if self._file is not None:
             self._file.seek(0)
             while piece := self._file.read(_READ_BYTES):
-                self._sink.write(piece)
+                self._write(piece)
             self._file.close()
             self._file = None
-        self._sink.write(bytes(self._line) + end if self._line else end)
+        self._write(bytes(self._line) + end if self._line else end)
         self._line.clear()
+
+    def _write(self, data: bytes) -> None:
+        before, self.is_written = self.is_written, False  # and so it stays where an interrupt comes in between
+        self.is_written = self._sink.write(data) and before

@@ -61,7 +61,7 @@ class MapRun:
         self._stopping = False
         self._problem: str | None = None
         self._status = 0  # what a problem makes of it
-        self._completed = self._failed = self._lost = 0
+        self._completed = self._failed = self._lost = self._unwritten = 0
         self._failures: list[Failure] = []
 
         self._info: InstanceInfo | None = None
@@ -113,9 +113,9 @@ class MapRun:
         if self._signals.interrupts >= 2:
             raise Interrupted
         self._reap()
-        self._check_output()
         try:
             self._settle()
+            self._check_output()
             self._renew()
             if not self._stopping:
                 self._feed()
@@ -236,15 +236,22 @@ class MapRun:
         over = [running for running in self._ended if running.is_read]
         if not over:
             return
-        good = [running for running in over if running.error is None]
+        is_synced = not self._plan.durable or (self._stdout.sync() and self._stderr.sync())
+        unwritten = [running for running in over if running.error is None and not (is_synced and running.is_written)]
+        good = [running for running in over if running.error is None and running not in unwritten]
         if good:
             done, lost = self._store.complete_tasks([(running.claim, running.output) for running in good])
             self._completed += len(done)
             self._lost += len(lost)
             self._forget(good)
+        if unwritten:
+            self._store.release_tasks([running.claim for running in unwritten])
+            self._unwritten += len(unwritten)
+            self._forget(unwritten)
         for running in over:
             if running.error is not None:
                 self._fail(running)
+                self._unwritten += not running.is_written
                 self._forget([running])
         self._look_again = 0.0
 
@@ -298,13 +305,13 @@ class MapRun:
         self._stop(str(error), 2)
 
     def _check_output(self) -> None:
-        error = self._stdout.error
-        if error is None or self._stopping:
-            return
-        if error.errno in (errno.EPIPE, errno.EIO):
-            self._stop(None, _BROKEN_PIPE)
-        else:
-            self._stop(f"cannot write to standard output: {error.strerror}", 2)
+        for name, sink in (("output", self._stdout), ("error", self._stderr)):
+            if sink.error is None or self._stopping:
+                continue
+            if sink.error.errno in (errno.EPIPE, errno.EIO):
+                self._stop(None, _BROKEN_PIPE)
+            else:
+                self._stop(f"cannot write to standard {name}: {sink.error.strerror}", 2)
 
     def _kill(self) -> None:
         """Kill what runs and give its tasks back. A task whose command would not die stays that command's."""
@@ -370,11 +377,21 @@ class MapRun:
         status, problem = self._status, self._problem
         if self._signals.interrupts:
             status, problem = 130, "interrupted: the same command goes on from here"
-        elif status == _BROKEN_PIPE and not self._is_open():
+        elif status == _BROKEN_PIPE and not self._unwritten and not self._is_open():
             status = 0
         if not status and (self._failed or self._others_failed()):
             status = 1
-        return Outcome(status, problem, self._completed, self._failed, self._lost, tuple(self._failures))
+        return Outcome(
+            status,
+            problem,
+            self._completed,
+            self._failed,
+            self._lost,
+            self._unwritten,
+            self._feeder.done_before,
+            self._stdout.began_empty,
+            tuple(self._failures),
+        )
 
     def _is_open(self) -> bool:
         counts = self._store.get_instance(self._plan.instance_id).counts

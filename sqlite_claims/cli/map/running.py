@@ -100,6 +100,11 @@ class Running:
         return all(relay.fileno() < 0 for relay in self.relays)
 
     @property
+    def is_written(self) -> bool:
+        """Whether all of its output could be written."""
+        return all(relay.is_written for relay in self.relays)
+
+    @property
     def failure(self) -> str:
         """``error`` and the last lines of its standard error."""
         if self._err is None:
