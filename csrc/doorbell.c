@@ -7,6 +7,7 @@
  *
  * The busy handler sleeps here too. SQLite's own naps up to 100 ms while others overtake without end (8 processes on
  * 2 cores: worst claim 633 ms, slowest worker 0.00 of the fastest's share); one that only yields burns a core. */
+#define _GNU_SOURCE /* for syscall() and the clocks, whatever -std says */
 #include <errno.h>
 #include <limits.h>
 #include <sched.h>
@@ -32,13 +33,22 @@ static int64_t now_us(void) {
 }
 
 #ifdef __linux__
+#include <sys/syscall.h>
+#endif
+
+#ifdef SYS_futex
 
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 /* As the kernel's <linux/futex.h> has them, which not every libc brings along. */
 enum { FUTEX_WAIT = 0, FUTEX_WAKE = 1 };
+
+/* As this system call takes it. On 32-bit machines the C library's timespec may be wider. */
+typedef struct {
+  long seconds;
+  long nanoseconds;
+} futex_time;
 
 /* Each counter on a cache line of its own, since different processes write them. */
 typedef struct {
@@ -48,7 +58,9 @@ typedef struct {
 
 struct claims_bell {
   counter counters[CLAIMS_BELL_COUNTERS];
-  _Alignas(64) _Atomic int64_t turn_began; /* when somebody who waits for the writer was last woken */
+  /* When somebody who waits for the writer was last woken, in microseconds of a clock that starts over after 71
+   * minutes: not every 32-bit machine can read and write 64 bits at once. */
+  _Alignas(64) _Atomic uint32_t turn_began;
 };
 
 _Static_assert(sizeof(struct claims_bell) <= CLAIMS_BELL_SIZE, "the file must hold the counters");
@@ -57,7 +69,11 @@ int claims_bell_open(int descriptor, claims_bell **bell) {
   void *mapped = mmap(0, CLAIMS_BELL_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
   if (mapped == MAP_FAILED) return errno;
   *bell = mapped;
-  return 0;
+  /* A sleep that ends at once would be a loop without a pause: kernels and sandboxes may be without futexes. */
+  if (syscall(SYS_futex, &(*bell)->counters[0].count, FUTEX_WAKE, 0, 0, 0, 0) >= 0) return 0;
+  int code = errno;
+  munmap(mapped, CLAIMS_BELL_SIZE);
+  return code;
 }
 
 void claims_bell_close(claims_bell *bell) { munmap(bell, CLAIMS_BELL_SIZE); }
@@ -72,9 +88,8 @@ static void ring(counter *c, int wake_max) {
 static void wake_a_writer(claims_bell *bell, int turn_is_over) {
   counter *c = &bell->counters[CLAIMS_BELL_WRITER];
   if (atomic_load(&c->sleepers) == 0) return;
-  int64_t now = now_us();
-  int64_t turn = now - atomic_load(&bell->turn_began);
-  if (!turn_is_over && turn >= 0 && turn < TURN_US) return; /* negative: left from another boot */
+  uint32_t now = (uint32_t)now_us();
+  if (!turn_is_over && now - atomic_load(&bell->turn_began) < TURN_US) return;
   atomic_store(&bell->turn_began, now);
   ring(c, 1);
 }
@@ -86,7 +101,7 @@ void claims_bell_ring(claims_bell *bell, int which) {
 
 void claims_bell_wait(claims_bell *bell, int which, uint32_t seen, int64_t us_max) {
   counter *c = &bell->counters[which];
-  struct timespec left = {us_max / 1000000, us_max % 1000000 * 1000};
+  futex_time left = {(long)(us_max / 1000000), (long)(us_max % 1000000 * 1000)};
   atomic_fetch_add(&c->sleepers, 1);
   syscall(SYS_futex, &c->count, FUTEX_WAIT, seen, &left, 0, 0);
   atomic_fetch_sub(&c->sleepers, 1);

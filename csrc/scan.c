@@ -2,8 +2,8 @@
  *
  * Within one (lane, priority) the index is in order of age, and a task's place in the order, priority * weight +
  * next_at, only grows along it. So the order over all is the merge of those ranges, and costs O(ranges + limit)
- * whatever waits behind. The weight is the aging interval; without aging it is 2^64, which no time outweighs, so that
- * one formula serves both. It is computed in 128 bits: no values that the columns hold can overflow it.
+ * whatever waits behind. The weight is the aging interval; without aging no time outweighs a priority. Two places are
+ * compared without computing either: no values that the columns hold can overflow that.
  *
  * Without aging a lane is read priority after priority: it is one stream, and costs one seek until its first priority
  * is used up. With aging any priority may come next: a stream is one (lane, priority).
@@ -21,8 +21,6 @@
 #include "core.h"
 
 SQLITE_EXTENSION_INIT3
-
-__extension__ typedef __int128 place;
 
 enum {
   BLOCK_MAX = 64,         /* rows that a stream reads at once */
@@ -67,11 +65,10 @@ struct claims_scan {
 
 /* What one call asks. */
 typedef struct {
-  place weight;
+  int64_t aging; /* microseconds worth a priority level, 0 for none */
   int64_t now;
   int64_t limit;
   int share; /* rows that a stream reads first: the limit, if all lanes gave alike */
-  int aging;
   int moving;
 } question;
 
@@ -179,10 +176,15 @@ static int advance(claims_scan *scan, const question *q, stream *s) {
 
 /* ---- the heap ---- */
 
+/* Whether a's time is before b's by more than the levels that a's priority is behind; if by just as much, by id. */
 static int comes_before(const question *q, const stream *a, const stream *b) {
-  place place_a = a->priority * q->weight + a->first.next_at;
-  place place_b = b->priority * q->weight + b->first.next_at;
-  return place_a < place_b || (place_a == place_b && a->first.id < b->first.id);
+  if (a->priority < b->priority) return !comes_before(q, b, a);
+  if (a->first.next_at > b->first.next_at) return 0;
+  uint64_t earlier = (uint64_t)b->first.next_at - (uint64_t)a->first.next_at;
+  uint64_t levels = (uint64_t)a->priority - (uint64_t)b->priority;
+  uint64_t behind = 0;
+  if (levels > 0 && (q->aging == 0 || __builtin_mul_overflow(levels, (uint64_t)q->aging, &behind))) return 0;
+  return earlier > behind || (earlier == behind && a->first.id < b->first.id);
 }
 
 static void sift_down(const question *q, stream *heap, int64_t len, int64_t at) {
@@ -252,9 +254,7 @@ int claims_scan_ready(claims_scan *scan, const int64_t *lanes, int64_t lanes_len
                       int64_t limit, int moving, const int64_t **ids, int64_t *ids_len) {
   if (!claims_core_loaded()) return CLAIMS_NOT_LOADED;
   if (scan == 0 || lanes_len < 0 || aging < 0) return SQLITE_MISUSE;
-  question q = {.weight = aging > 0 ? aging : (place)1 << 64, .now = now, .limit = limit, .share = 1};
-  q.aging = aging > 0;
-  q.moving = moving;
+  question q = {.aging = aging, .now = now, .limit = limit, .share = 1, .moving = moving};
   if (lanes_len > 0 && limit / lanes_len > 1)
     q.share = limit / lanes_len < BLOCK_MAX ? (int)(limit / lanes_len) : BLOCK_MAX;
 
