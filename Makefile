@@ -35,7 +35,8 @@ packaging: $(FOR_TEST) ## Build and install the distribution, with the C core an
 # The tests come last, so that a run ends with what they say.
 check: lint bench-smoke demo packaging test ## Run all that CI runs
 
-lint: $(FOR_CHECK) ## Check style, types, import directions
+lint: $(FOR_CHECK) ## Check style, types, import directions, and that each C compiler here takes the C
+	@scripts/check-c
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy

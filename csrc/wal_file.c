@@ -36,7 +36,7 @@ typedef struct {
   unsigned char *held; /* null: nothing is ever held */
   int64_t start;       /* where in the file the held bytes belong */
   int64_t frame_size;  /* its header included */
-  int64_t size;        /* of the file, as far as is known */
+  sqlite3_int64 size;  /* of the file, as far as is known */
   int held_len;
   int committing;    /* since the commit hook, until the frame that ends the transaction is written */
   int begun;         /* to write what that commit appends */
