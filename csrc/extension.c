@@ -9,8 +9,9 @@
 
 SQLITE_EXTENSION_INIT1
 
-/* The newest function in use, sqlite3_prepare_v3, is of this version. */
-enum { SQLITE_VERSION_MIN = 3020000 };
+/* The newest thing in use, the count of pages that outgrew the cache (wal_file.c), is of this version; before it that
+ * count is always 0, and no error. */
+enum { SQLITE_VERSION_MIN = 3023000 };
 
 __attribute__((visibility("default"))) int claims_core_init(sqlite3 *db, char **error, const sqlite3_api_routines *api);
 

@@ -98,12 +98,12 @@ def test_using_no_handle_is_a_misuse_and_not_a_crash() -> None:
 
 def test_an_sqlite_that_is_too_old_or_a_second_one_is_refused() -> None:
     needs_core()
-    # Every function of the other SQLite answers 0, its version too.
+    # Every function of the other SQLite answers with the number of the last version that is too old.
     program = """
 import ctypes
 from sqlite_claims import scan
 from sqlite_claims.scan import _core
-answer = ctypes.CFUNCTYPE(ctypes.c_void_p)(lambda: None)
+answer = ctypes.CFUNCTYPE(ctypes.c_void_p)(lambda: 3022999)
 other = (ctypes.c_void_p * 400)(*[ctypes.cast(answer, ctypes.c_void_p).value] * 400)
 init, error = ctypes.CDLL(_core.__file__).claims_core_init, ctypes.c_void_p()
 assert init(None, ctypes.byref(error), other) == 1 and _core.lib.claims_core_loaded() == 0
