@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import Any
@@ -19,10 +20,15 @@ from .text import SpanType
 @click.option("--tag", "tags", multiple=True, help="Take only tasks whose tags are among these.")
 @click.option("--task-timeout", type=SpanType(), help="A task that takes longer than this has failed.")
 @click.option("--until-idle", is_flag=True, help="End when there is nothing left that the handlers could do.")
+@click.option("-v", "--verbose", is_flag=True, help="Log the start and the completion of each task, too.")
 @click.pass_context
-def work_command(ctx: click.Context, /, database: str, handlers: str, until_idle: bool, **options: Any) -> None:
+def work_command(
+    ctx: click.Context, /, database: str, handlers: str, until_idle: bool, verbose: bool, **options: Any
+) -> None:
     """Run worker processes on DB with the handlers of MODULE:ATTRIBUTE, a mapping from kind to a callable, a registry,
     or one callable for everything. Modules are looked for in the current folder, too.
+
+    Failed attempts and lost claims are logged to standard error.
 
     Interrupted (Ctrl-C, SIGTERM), it lets running tasks finish for some seconds and gives the others back.
 
@@ -30,6 +36,9 @@ def work_command(ctx: click.Context, /, database: str, handlers: str, until_idle
     """
     from ..workers import WorkerPool
 
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
     open_store(database).close()  # a wrong name is an error, before any process is started
     here = os.getcwd()
     if here not in sys.path:

@@ -92,9 +92,9 @@ def make_due(db: Database, rows: list[tuple[Any, ...]]) -> None:
     db.executemany(sql.make_due, [(id, min(now, due_wall + offset)) for id, due_wall in rows])
 
 
-def lose(db: Database, id: int) -> bool:
+def lose(db: Database, id: int, why: str = "") -> bool:
     """A claim is lost for good: the task is ready again with its place now, or, where it was the last, fails. ``False``
-    where there was none to lose."""
+    where there was none to lose. ``why``: what the error then says of the last loss, where that is known."""
     instance, instance_state, losses, max_lost, state = db.rows(sql.task_to_lose, id)[0]
     if state != CLAIMED or instance_state == CALLED_OFF:  # a cancelled instance's rows follow it by steps of their own
         return False
@@ -102,7 +102,7 @@ def lose(db: Database, id: int) -> bool:
         db.ring()
         db.execute(sql.lose, (id, db.time.now))
         return True
-    message = f"lost {losses + 1} claims; max_lost is {max_lost}"
+    message = f"lost {losses + 1} claims; max_lost is {max_lost}{why and f'; {why}'}"
     settling.fail_for_good(db, id, instance, message, failures=0, losses=1)
     return True
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ..lease.session import WorkerSession
-from . import passing
+from ..model import TaskClaim
+from . import claiming, passing
 from .database import Database
 from .statements import sql
 
@@ -49,3 +50,13 @@ def close_session(db: Database, id: int) -> None:
         db.execute(sql.drop_session, (id,))
     elif not db.sessions.is_alive(id):
         passing.end_session(db, id)
+
+
+def lose_claims(db: Database, claims: Sequence[TaskClaim], why: str) -> list[TaskClaim]:
+    """Count claims whose session is over as lost; those that were. ``why``: how its process died."""
+    dead = passing.dead_sessions(db)
+    lost = []
+    for claim, row in zip(claims, claiming.held_rows(db, claims), strict=True):
+        if row is not None and db.rows(sql.session_of, row[0])[0][0] in dead and passing.lose(db, row[0], why):
+            lost.append(claim)
+    return lost

@@ -11,14 +11,47 @@ import os
 import struct
 import tempfile
 import time
+from contextlib import suppress
+from dataclasses import dataclass
 
 from ..model import TaskClaim
+from .context import TaskContext
 
 _TOTALS = struct.Struct("=qqq")  # completed, failed, lost
 _START = struct.Struct("=q")  # monotonic nanoseconds; 0: no task
-_NAMES = struct.Struct("=qi")  # token, length of the names that follow
+_NAMES = struct.Struct("=qqi")  # token, attempt, length of the names that follow
 _HEADER = 64
-_SLOT = 1024  # two numbers and three names of at most 256 bytes
+_SLOT = 1088  # four numbers and four names of at most 256 bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RunningTask:
+    """A task that runs on a lane since ``started_ns`` by the monotonic clock."""
+
+    lane: int
+    started_ns: int
+    claim: TaskClaim
+    kind: str
+    attempt: int
+
+    @property
+    def instance_id(self) -> str:
+        """Whose task it is."""
+        return self.claim.instance_id
+
+    @property
+    def task_id(self) -> str:
+        """Its name in the instance."""
+        return self.claim.task_id
+
+    @property
+    def worker_id(self) -> str:
+        """The name under which it is claimed."""
+        return self.claim.worker_id
+
+    def seconds(self) -> float:
+        """How long it has run."""
+        return (time.monotonic_ns() - self.started_ns) / 1e9
 
 
 def make_memory(lanes: int) -> int:
@@ -40,12 +73,13 @@ class Board:
         self._lanes = lanes
         self._map = mmap.mmap(descriptor, _HEADER + lanes * _SLOT)
 
-    def task_started(self, lane: int, claim: TaskClaim) -> None:
+    def task_started(self, lane: int, task: TaskContext) -> None:
         """The lane runs this task from now on."""
         at = _HEADER + lane * _SLOT
-        names = f"{claim.instance_id}\0{claim.task_id}\0{claim.worker_id}".encode()
+        names = f"{task.instance_id}\0{task.task_id}\0{task.worker_id}\0{task.kind}".encode()
         start = at + _START.size
-        _NAMES.pack_into(self._map, start, claim.token, len(names))
+        _START.pack_into(self._map, at, 0)  # a task that was left to itself may still stand here
+        _NAMES.pack_into(self._map, start, task.claim.token, task.attempt, len(names))
         self._map[start + _NAMES.size : start + _NAMES.size + len(names)] = names
         _START.pack_into(self._map, at, time.monotonic_ns())
 
@@ -66,18 +100,20 @@ class Board:
         """When the lane's task started, by the monotonic clock; 0 without one."""
         return int(_START.unpack_from(self._map, _HEADER + lane * _SLOT)[0])
 
-    def running(self) -> list[tuple[int, int, TaskClaim]]:
-        """Lane, start (monotonic nanoseconds) and claim of each task that runs."""
+    def running(self) -> list[RunningTask]:
+        """The tasks that run. A slot in which no task can be read, since the process wrote over it, is left out."""
         found = []
         for lane in range(self._lanes):
             started = self.started_ns(lane)
             if started:
                 start = _HEADER + lane * _SLOT + _START.size
-                token, length = _NAMES.unpack_from(self._map, start)
-                names = self._map[start + _NAMES.size : start + _NAMES.size + length]
+                token, attempt, length = _NAMES.unpack_from(self._map, start)
+                names = self._map[start + _NAMES.size : start + _NAMES.size + max(0, length)]
                 if self.started_ns(lane) == started:
-                    instance_id, task_id, worker_id = names.decode().split("\0")
-                    found.append((lane, started, TaskClaim(instance_id, task_id, worker_id, 0.0, None, token)))
+                    with suppress(ValueError):  # not UTF-8, or not four names
+                        instance_id, task_id, worker_id, kind = names.decode().split("\0")
+                        claim = TaskClaim(instance_id, task_id, worker_id, 0.0, None, token)
+                        found.append(RunningTask(lane, started, claim, kind, attempt))
         return found
 
     def close(self) -> None:

@@ -62,6 +62,7 @@ class TaskContext:
     __slots__ = (
         "_dropped",
         "_on_drop",
+        "_seconds",
         "_store",
         "attempt",
         "cancelled",
@@ -91,6 +92,7 @@ class TaskContext:
         self.cancelled = threading.Event()
         self._store = store
         self._dropped = False
+        self._seconds = 0.0  # how long its handler took, once it has ended
         self._on_drop: Callable[[], object] | None = None
 
     @property

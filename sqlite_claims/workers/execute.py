@@ -19,10 +19,11 @@ TRACE_CHARS_MAX = 8_000
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The attempt failed; ``retry=False``: for good."""
+    """The attempt failed; ``retry=False``: for good. ``cause``: the exception, of which ``error`` tells."""
 
     error: str
     retry: bool = True
+    cause: BaseException | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def execute(handler: Handler, task: TaskContext, wait_for: Callable[[Awaitable[A
     except KeyboardInterrupt as error:
         return Quit("interrupted", error)
     except BaseException as error:  # noqa: BLE001 - what a stray CancelledError ends is the attempt, not the thread
-        return Failure(describe(error))
+        return Failure(describe(error), cause=error)
 
 
 def describe(error: BaseException) -> str:

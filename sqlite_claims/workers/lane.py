@@ -13,6 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from ..model import ClaimedTask, TaskClaim
+from . import task_log
 from .context import TaskContext
 from .execute import Quit, Result, execute
 
@@ -35,7 +36,7 @@ class Lane:
         self.dropped_at = 0.0
         # Another lane has its place, since its handler would not end; its thread leaves when it does.
         self.replaced = False
-        self.done: list[tuple[TaskClaim, Result]] = []
+        self.done: list[tuple[TaskContext, Result]] = []
         # Not the thread's own word, which comes after it has woken who waits for its end.
         self.alive = False
         self._thread = threading.Thread(target=self._work, name=f"claims-lane-{index}", daemon=True)
@@ -70,7 +71,10 @@ class Lane:
             self._run.release([claimed.claim for claimed in batch[kept:]])
         ran = 0
         spent = 0.0
+        tells = task_log.wants_all()
         while spent < BATCH_SECONDS and (task := self._next()) is not None:
+            if tells:
+                task_log.started(task)
             result = execute(self._run.handler(task.kind), task, self._run.wait_for)
             self._end(task, result)
             ran += 1
@@ -92,15 +96,16 @@ class Lane:
             self.started = started = time.monotonic()
             more = bool(self.waiting or self.done)
         if run.board is not None:
-            run.board.task_started(self.index, task.claim)
+            run.board.task_started(self.index, task)
         run.expect(started + (BATCH_SECONDS if more else run.patience))
         return task
 
     def _end(self, task: TaskContext, result: Result) -> None:
         with self.lock:
             self.current = None
+            task._seconds = time.monotonic() - self.started
             if not task._dropped:
-                self.done.append((task.claim, result))
+                self.done.append((task, result))
         if self._run.board is not None and not self.replaced:
             self._run.board.task_ended(self.index)
         if isinstance(result, Quit):
@@ -118,15 +123,15 @@ class Lane:
         task._drop()
         return True
 
-    def forget(self, claims: set[tuple[str, str, int]]) -> int:
-        """Don't start what waits under these claims, which are lost; how many there were."""
+    def forget(self, claims: set[tuple[str, str, int]]) -> list[ClaimedTask]:
+        """Don't start what waits under these claims, which are lost; the tasks that did."""
         with self.lock:
-            kept = [claimed for claimed in self.waiting if key(claimed.claim) not in claims]
-            forgotten = len(self.waiting) - len(kept)
-            self.waiting = deque(kept)
+            forgotten = [claimed for claimed in self.waiting if key(claimed.claim) in claims]
+            if forgotten:
+                self.waiting = deque(claimed for claimed in self.waiting if key(claimed.claim) not in claims)
         return forgotten
 
-    def take(self) -> tuple[list[tuple[TaskClaim, Result]], list[TaskClaim]]:
+    def take(self) -> tuple[list[tuple[TaskContext, Result]], list[TaskClaim]]:
         """Take out what is finished and what has not started; the caller settles both."""
         with self.lock:
             done, waiting = self.done, [claimed.claim for claimed in self.waiting]
@@ -138,7 +143,7 @@ class Lane:
         """All claims that are its concern now."""
         with self.lock:
             claims = [claimed.claim for claimed in self.waiting]
-            claims += [claim for claim, _ in self.done]
+            claims += [task.claim for task, _ in self.done]
             if self.current is not None and not self.current._dropped:
                 claims.append(self.current.claim)
         return claims

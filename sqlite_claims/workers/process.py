@@ -13,8 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from ..model import TaskClaim
-from .board import Board, make_memory
+from .board import Board, RunningTask, make_memory
 
 # The settings come over standard input: they may be long, and are nobody's business in a list of processes. Where the
 # line has no end, the supervisor was killed while it wrote it.
@@ -34,7 +33,7 @@ class Process:
         self.end: dict[str, Any] | None = None  # its last words
         self.hung_up = False
         self.killed = False
-        self.overdue: list[TaskClaim] = []  # timed out, and not stored as failed before it was killed
+        self.overdue: list[RunningTask] = []  # timed out, and not stored as failed before it was killed
         self._read = b""
         self._on_exit = on_exit
         self.socket, theirs = socket.socketpair()

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BackendError
 from ..model import ClaimedTask, TaskClaim
+from . import task_log
 from .context import Reason, RunSummary, TaskContext
 from .execute import Failure
 from .idle import OpenWork
 from .lane import BATCH_SECONDS, Lane, key
 from .options import WorkerOptions, WorkerStore
 from .registry import Handler, HandlerTable
-from .settling import TRANSIENT, Board, Settler, log
+from .settling import TRANSIENT, Board, Settler
+from .task_log import log
 
 if TYPE_CHECKING:
     from .coroutines import LoopThread
@@ -224,7 +226,8 @@ class Run:
             if now < started + timeout:
                 return min(due, started + timeout)
             if lane.drop(task):
-                self.settler.settle([(task.claim, Failure(f"timed out after {timeout:g} s"))])
+                task._seconds = now - started
+                self.settler.settle([(task, Failure(f"timed out after {timeout:g} s"))])
         if task._dropped and not self.stopping:
             leave_at = lane.dropped_at + _LEAVE_AFTER_S
             if time.monotonic() < leave_at:
@@ -298,11 +301,14 @@ class Run:
         if not lost:
             return
         for lane in self._lanes:
-            self.settler.count(lost=lane.forget(lost))
+            forgotten = lane.forget(lost)
+            self.settler.count(lost=len(forgotten))
+            for claimed in forgotten:
+                task_log.lost(TaskContext(self.store, claimed), 0.0)
             task = lane.current
             if task is not None and key(task.claim) in lost and lane.drop(task):
                 self.settler.count(lost=1)
-                log.warning("the claim on task %r of instance %r is lost", task.task_id, task.instance_id)
+                task_log.lost(task, lane.dropped_at - lane.started)
 
     # -- the end
 
@@ -317,6 +323,7 @@ class Run:
             task = lane.current
             if task is not None and lane.drop(task):
                 waiting.append(task.claim)
+                task_log.given_back(task, lane.dropped_at - lane.started)
             left += waiting
             try:
                 self.settler.settle(done)

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import BackendError, InvalidStateError
 from ..model import AvailableTask, ClaimedTask, Duration, InstanceInfo, InstanceState, TaskClaim, TaskState
+from . import task_log
 from .context import TaskContext
 from .execute import Quit, execute
 from .idle import OPEN
 from .lane import key
 from .options import WorkerOptions, WorkerStore, worker_options
 from .registry import Handlers, HandlerTable
-from .settling import TRANSIENT, Settler, log
+from .settling import TRANSIENT, Settler
+from .task_log import log
 
 if TYPE_CHECKING:
     from .coroutines import LoopThread
@@ -148,13 +150,16 @@ class _Attempts:
         task = TaskContext(self._store, ClaimedTask(found, claim))
         with self._lock:
             self._task = task
+            self._started = started = time.monotonic()
+        task_log.started(task)
         try:
             result = execute(handler, task, self._wait_for)
         finally:
             with self._lock:
                 self._task = None
+        task._seconds = time.monotonic() - started
         if not task._dropped:
-            self._settler.settle([(task.claim, result)])
+            self._settler.settle([(task, result)])
         if isinstance(result, Quit):
             raise result.cause
 
@@ -191,5 +196,5 @@ class _Attempts:
                 lost = not held and self._task is task
                 task._dropped = task._dropped or lost
             if lost:
-                log.warning("the claim on task %r of instance %r is lost", task.task_id, task.instance_id)
+                task_log.lost(task, time.monotonic() - self._started)
                 task._drop()

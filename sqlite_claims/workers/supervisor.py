@@ -18,14 +18,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import BackendError, ClaimLostError
-from ..model import TaskClaim
+from ..errors import BackendError, ClaimLostError, NotFoundError
+from ..model import TaskClaim, TaskState
+from ..storage import workers
 from ..store import SqliteClaimStore
+from . import task_log
+from .board import RunningTask
 from .context import Reason, RunSummary
+from .execute import Failure
 from .lane import key
 from .options import WorkerOptions
 from .process import Process, has_died_of
-from .settling import TRANSIENT, log
+from .settling import TRANSIENT
+from .task_log import log
 
 # Between the first death in a row and its replacement; doubled with each further one, up to the maximum.
 _BACK_OFF_S = 0.1
@@ -44,6 +49,10 @@ class WorkerStartError(BackendError):
 
 class _Watcher(SqliteClaimStore):
     _probe_every_us = 0  # it looks for work only when somebody has died
+
+    def lose_claims(self, claims: list[TaskClaim], why: str) -> list[TaskClaim]:
+        """Count these claims of a dead process as lost, before whoever looks for work does, who can't say ``why``."""
+        return self._run(workers.lose_claims, claims, why)
 
 
 @dataclass(slots=True)
@@ -188,7 +197,7 @@ class Supervisor:
         with suppress(KeyError):
             self._selector.unregister(process.socket)
         completed, failed, lost = process.board.totals()
-        running = [claim for _, _, claim in process.board.running()]
+        running = process.board.running()
         self._completed += completed
         self._failed += failed
         self._lost += lost
@@ -207,15 +216,17 @@ class Supervisor:
             if process.end["by_handler"]:
                 self._begin_stop(process.end["end"], self._options.shutdown_timeout)
         elif was_killed:
-            for claim in process.overdue:
-                self._fail(claim)
+            for task in process.overdue:
+                self._fail(task)
         else:
+            how = has_died_of(status)
             self._give_back(process, but=running)
+            self._lose(process, running, how)
             self._bring_back(process)
             self._lost += len(running)
             self._put_off(slot)
             if self._reason is None:
-                self._report(process, has_died_of(status))
+                self._report(process, how)
         slot.over = slot.over or self._reason is not None
 
     def _report(self, process: Process, how: str) -> None:
@@ -234,15 +245,29 @@ class Supervisor:
             self._error = WorkerStartError(f"worker processes die before they can work; the last one said: {text}")
             self._begin_stop("stopped", self._options.shutdown_timeout)
 
-    def _give_back(self, process: Process, *, but: Collection[TaskClaim] = ()) -> None:
+    def _give_back(self, process: Process, *, but: Collection[RunningTask] = ()) -> None:
         """Give back, at no cost, what a process held. ``but`` stays with its session, to be lost with it."""
-        kept = {key(claim) for claim in but}
+        kept = {key(task.claim) for task in but}
         try:
             held = [claim for claim in self._store.list_claims(process.worker_id) if key(claim) not in kept]
             if held:
                 self._store.release_tasks(held)
         except TRANSIENT as error:
             log.warning("claims of worker %s are lost instead of given back: %s", process.worker_id, error)
+
+    def _lose(self, process: Process, running: list[RunningTask], how: str) -> None:
+        """Count what a dead process ran as lost, and say so."""
+        why = f"worker process {process.pid} died: {how}"
+        for task in running:
+            task_log.lost(task, task.seconds(), why)
+        try:
+            for claim in self._store.lose_claims([task.claim for task in running], why) if running else ():
+                info = self._store.get_task(claim.instance_id, claim.task_id)
+                if info.state is TaskState.FAILED:
+                    task = next(task for task in running if task.claim is claim)
+                    task_log.failed(task, task.seconds(), Failure(info.error or why, retry=False), info)
+        except (*TRANSIENT, NotFoundError) as error:
+            log.warning("whoever looks for work next counts what process %d ran as lost: %s", process.pid, error)
 
     def _bring_back(self, process: Process) -> None:
         """Have what the dead process ran counted as lost now: who looks for work finds out who is dead."""
@@ -288,27 +313,29 @@ class Supervisor:
             return
         self._check_timeouts_at = now + self._check_every
         for process in [slot.process for slot in self._slots if slot.process is not None and not slot.process.killed]:
-            overdue = [(lane, at, claim) for lane, at, claim in process.board.running() if now - at / 1e9 >= timeout]
+            overdue = [task for task in process.board.running() if task.seconds() >= timeout]
             # First the failure, then the kill: the other way round, a worker that looks for work just then would make
             # the attempt a loss.
-            unfailed = [claim for _, _, claim in overdue if not self._fail(claim)]
-            if any(process.board.started_ns(lane) == at for lane, at, _ in overdue):
+            unfailed = [task for task in overdue if not self._fail(task)]
+            if any(process.board.started_ns(task.lane) == task.started_ns for task in overdue):
                 process.overdue = unfailed
                 self._give_back(process, but=unfailed)
                 process.kill()
 
-    def _fail(self, claim: TaskClaim) -> bool:
+    def _fail(self, task: RunningTask) -> bool:
         """Whether the failure is stored, or the claim gone."""
-        log.warning("task %r of instance %r timed out", claim.task_id, claim.instance_id)
+        failure = Failure(f"timed out after {self._options.task_timeout:g} s")
         try:
             with self._store.transaction(_FAIL_FIRST_S) as tx:
-                tx.fail_task(claim, f"timed out after {self._options.task_timeout:g} s")
+                tx.fail_task(task.claim, failure.error)
+                info = tx.get_task(task.instance_id, task.task_id)
         except ClaimLostError:
             return True
         except TRANSIENT as error:
-            log.warning("the failure of task %r could not be stored: %s", claim.task_id, error)
+            log.warning("the failure of task %r could not be stored: %s", task.task_id, error)
             return False
         self._failed += 1
+        task_log.failed(task, task.seconds(), failure, info)
         return True
 
 

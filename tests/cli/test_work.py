@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -58,7 +59,8 @@ def test_work_is_done_until_there_is_none(cli: Cli, worker: list[str]) -> None:
 def test_a_failed_task_makes_the_status_1(cli: Cli, worker: list[str]) -> None:
     cli("add", "one", cli.file("in", "a\n"), "--kind", "fail", "--max-attempts", "1")
     ended = _run(cli, [*worker, "--until-idle"])
-    assert (ended.returncode, ended.stderr) == (1, "sqlite-claims: idle: 0 completed, 1 failed, 0 lost\n")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.endswith("\nsqlite-claims: idle: 0 completed, 1 failed, 0 lost\n")
 
 
 def test_an_interrupt_ends_it_with_status_130(cli: Cli, worker: list[str]) -> None:
@@ -82,3 +84,16 @@ def test_handlers_that_are_not_there_are_one_line_of_error(cli: Cli, worker: lis
 def test_a_wrong_name_of_the_file_is_an_error(cli: Cli, worker: list[str]) -> None:
     assert _run(cli, [*worker, "--until-idle"]).returncode == 2
     assert not cli.db.exists()
+
+
+@pytest.mark.parametrize("options", [[], ["-v"]])
+def test_failures_are_logged_to_standard_error_and_with_v_starts_and_completions_too(
+    cli: Cli, worker: list[str], options: list[str]
+) -> None:
+    cli("add", "one", cli.file("in", "a\n"), "--kind", "fail", "--max-attempts", "1")
+    cli("add", "two", cli.file("in", "a\n"), "--kind", "upper")
+    ended = _run(cli, [*worker, *options, "--until-idle"])
+    assert re.search(r"ERROR sqlite_claims\.tasks: task '.*' of instance 'one' failed for good", ended.stderr)
+    assert "ValueError: no good" in ended.stderr
+    told = re.search(r"INFO sqlite_claims\.tasks: task '.*' of instance 'two' completed in ", ended.stderr)
+    assert bool(told) is bool(options)

@@ -108,6 +108,11 @@ def die(_: TaskContext) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@registry.task("leave at once")
+def leave_at_once(_: TaskContext) -> None:
+    os._exit(3)
+
+
 @registry.task("linger")
 def linger(task: TaskContext) -> None:
     """Leaves a thread behind that keeps its process from ending."""

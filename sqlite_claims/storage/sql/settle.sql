@@ -149,6 +149,9 @@ SELECT id FROM claims_task WHERE lane >= 4294967296 AND next_at IS NOT NULL AND 
 UNION ALL SELECT id FROM claims_task WHERE lane <= -4294967296 AND next_at IS NOT NULL AND session = ?1
 LIMIT ?2;
 
+-- name: session_of
+SELECT session FROM claims_task WHERE id = ?;
+
 -- name: add_session
 INSERT INTO claims_session (worker, pid, started_wall) VALUES (?, ?, ?) RETURNING id;
 

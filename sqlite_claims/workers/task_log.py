@@ -1,0 +1,144 @@
+"""Log records of the workers: ``log`` for a worker's own trouble, ``tasks`` for the attempts that it makes.
+
+A program that logs nothing pays one look at the level for each batch of tasks.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..model import TaskInfo, TaskState
+
+if TYPE_CHECKING:
+    from .execute import Failure
+
+_ERROR_CHARS_MAX = 10_000
+
+
+class SafeLogger(logging.LoggerAdapter[logging.Logger]):
+    """A logger whose own failure is shown as ``logging`` shows it, and goes no further: a filter or handler of the
+    program that raises must end no run, and cost no task an attempt."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(logging.getLogger(name), None)
+
+    def log(self, level: int, msg: object, *args: object, **options: Any) -> None:
+        """As ``Logger.log``."""
+        if self.isEnabledFor(level):
+            try:
+                self.logger.log(level, msg, *args, stacklevel=2, **options)
+            except Exception:  # noqa: BLE001 - the program's filters and handlers
+                show_failure()
+
+    def handle(self, record: logging.LogRecord) -> None:
+        """As ``Logger.handle``."""
+        try:
+            self.logger.handle(record)
+        except Exception:  # noqa: BLE001 - the program's filters and handlers
+            show_failure()
+
+
+def show_failure() -> None:
+    """Print the exception that is being handled, where ``logging`` would."""
+    if logging.raiseExceptions and sys.stderr is not None:
+        import traceback
+
+        with suppress(Exception):
+            traceback.print_exc()
+
+
+log = SafeLogger("sqlite_claims.workers")
+tasks = SafeLogger("sqlite_claims.tasks")
+
+
+class Attempt(Protocol):
+    """What records say of an attempt. ``TaskContext`` is one."""
+
+    @property
+    def instance_id(self) -> str: ...
+    @property
+    def task_id(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def attempt(self) -> int: ...
+    @property
+    def worker_id(self) -> str: ...
+
+
+def wants_all() -> bool:
+    """Whether starts and completions are logged."""
+    return tasks.isEnabledFor(logging.INFO)
+
+
+def started(attempt: Attempt) -> None:
+    """Its handler is about to be called."""
+    _tell(logging.INFO, attempt, 0.0, "started, attempt %d", attempt.attempt)
+
+
+def completed(attempt: Attempt, seconds: float) -> None:
+    """Its result is stored."""
+    _tell(logging.INFO, attempt, seconds, "completed in %.3f s", seconds)
+
+
+def given_back(attempt: Attempt, seconds: float, delay: float = 0.0) -> None:
+    """It is to be offered again, at no cost: the run ends, or the handler asked for it."""
+    _tell(logging.INFO, attempt, seconds, "given back" + (f", for {delay:g} s" if delay else ""))
+
+
+def lost(attempt: Attempt, seconds: float, why: str = "its instance was cancelled, or another has its claim") -> None:
+    """What came of it is dropped, since its claim is gone."""
+    _tell(logging.WARNING, attempt, seconds, "lost: %s", why)
+
+
+def failed(attempt: Attempt, seconds: float, failure: Failure, info: TaskInfo | None) -> None:
+    """Its failure is stored. ``info``: the task since then, where the store tells."""
+    error, trace = failure.error[:_ERROR_CHARS_MAX], ""
+    if failure.cause is not None:
+        error, _, trace = error.partition("\n")
+    is_last = not failure.retry or (
+        info is not None and info.state is TaskState.FAILED and info.attempts <= attempt.attempt
+    )
+    if is_last:
+        level, text = logging.ERROR, "failed for good"
+    else:
+        level, text = logging.WARNING, "failed"
+    if failure.retry and info is not None:
+        text += f", {info.failures} of {info.max_attempts} attempts"
+        if not is_last:
+            delay = info.retry.delay_us(info.failures, 0.0) / 1e6
+            text += f", to be tried again {f'in about {delay:g} s' if delay else 'at once'}"
+    _tell(level, attempt, seconds, text + ": %s", error, cause=failure.cause, trace=trace.lstrip("\n"))
+
+
+def _tell(
+    level: int,
+    attempt: Attempt,
+    seconds: float,
+    text: str,
+    *args: object,
+    cause: BaseException | None = None,
+    trace: str = "",
+) -> None:
+    if not tasks.isEnabledFor(level):
+        return
+    extra = {
+        "instance_id": attempt.instance_id,
+        "task_id": attempt.task_id,
+        "kind": attempt.kind,
+        "attempt": attempt.attempt,
+        "worker_id": attempt.worker_id,
+        "seconds": seconds,
+    }
+    logger = tasks.logger
+    names = (attempt.task_id, attempt.instance_id)
+    exc_info = None if cause is None else (type(cause), cause, cause.__traceback__)
+    record = logger.makeRecord(
+        logger.name, level, __file__, 0, f"task %r of instance %r {text}", (*names, *args), exc_info, None, extra
+    )
+    if trace:
+        record.exc_text = trace  # bounded, and made with the care that an exception of the user's needs
+    tasks.handle(record)
