@@ -122,6 +122,8 @@ DOCSTRINGS = {
 BY_HAND = {"wait_for_tasks", "wait_for_instance", "open_session", "transaction", "path", "close"}
 # What their callers must not lose to a cancellation.
 CLAIMING = {"claim_task", "claim_available_tasks"}
+# Long reads: the store's method of that name with a leading underscore gives what a thread of its own runs.
+APART = {"backup"}
 
 
 def interface() -> str:
@@ -216,14 +218,15 @@ def _call(method: ast.FunctionDef) -> str:
         before, through = "return ", "_listed"
     else:
         before = "await " if returns == "None" else "return await "
-        through = "_claim" if method.name in CLAIMING else "_call"
+        through = "_claim" if method.name in CLAIMING else "_apart" if method.name in APART else "_call"
     if any(ast.unparse(decorator) == "property" for decorator in method.decorator_list):
         return f"        {before}self.{through}(lambda on: on.{method.name})\n"
-    start, end = f"{before}self.{through}(lambda on: on.{method.name}(", "))"
+    name = f"_{method.name}" if method.name in APART else method.name
+    start, end = f"{before}self.{through}(lambda on: on.{name}(", "))"
     line = f"        {start}{', '.join(arguments)}{end}"
     if len(line) <= LINE_LENGTH:
         return f"{line}\n"
-    inner = _laid_out(12, f"lambda on: on.{method.name}(", arguments, ")")
+    inner = _laid_out(12, f"lambda on: on.{name}(", arguments, ")")
     return f"        {before}self.{through}(\n{inner}\n        )\n"
 
 

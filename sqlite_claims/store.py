@@ -34,6 +34,7 @@ from .storage import claiming, keeping, listing, passing, reading, signals, work
 from .storage.database import PROBE_EVERY_US, Database
 from .storage.faults import log_after_commit
 from .storage.files import store_path
+from .storage.long_read import LongRead
 from .transaction import OpenTransaction
 
 T = TypeVar("T")
@@ -302,7 +303,10 @@ class SqliteClaimStore(Operations, TaskClaimStore):
         return pruned
 
     def backup(self, path: str | os.PathLike[str]) -> None:
-        self._read(keeping.backup, store_path(path))
+        self._backup(path).run()
+
+    def _backup(self, path: str | os.PathLike[str]) -> LongRead[None]:
+        return keeping.backup(self._db, store_path(path))
 
     def check(self) -> list[str]:
         return self._read(keeping.check) + self._db.checkpoint_findings()

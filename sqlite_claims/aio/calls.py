@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from ..model import TaskClaim
 from ..operations import Operations
+from ..storage.long_read import LongRead
 from ..store import Paged, SqliteClaimStore
-from .thread import StoreThread
+from .thread import StoreThread, on_a_thread_of_its_own
 
 T = TypeVar("T")
 
@@ -37,6 +40,22 @@ class StoreCalls(OperationCalls):
         return await thread.ask(
             lambda: run(thread.store()), undo=None if undo is None else lambda result: undo(thread.store(), result)
         )
+
+    async def _apart(self, begin: Callable[[SqliteClaimStore], LongRead[T]]) -> T:
+        """Begin a long read when its turn has come, and run it on a thread of its own: other calls go on meanwhile. A
+        cancellation ends it, and is raised once it has left nothing behind."""
+        read = await self._call(begin)
+        call = on_a_thread_of_its_own(read.run, read.path)
+        assert call.arrived is not None
+        try:
+            await asyncio.shield(call.arrived)
+        except BaseException as error:
+            read.stop(wait=False)
+            while isinstance(error, asyncio.CancelledError) and not call.arrived.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([call.arrived])
+            raise
+        return call.outcome()
 
     async def _listed(self, run: Callable[[SqliteClaimStore], Iterator[T]]) -> AsyncIterator[T]:
         """What a listing gives, with one call for each of its pages, so that others get their turn between them."""

@@ -168,7 +168,7 @@ class AsyncStoreMethods(StoreCalls, AsyncOperations, AsyncTaskClaimStore):
         return await self._call(lambda on: on.prune(older_than, limit=limit))
 
     async def backup(self, path: str | os.PathLike[str]) -> None:
-        await self._call(lambda on: on.backup(path))
+        await self._apart(lambda on: on._backup(path))
 
     async def check(self) -> list[str]:
         return await self._call(lambda on: on.check())

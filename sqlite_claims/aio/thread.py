@@ -76,6 +76,15 @@ class Call(Generic[T]):
         True for the first of them alone."""
         return self._decided.acquire(blocking=False)
 
+    def perform(self) -> bool:
+        """Run it, and keep what came of it. ``False`` where it raised."""
+        try:
+            self.result = self.run()
+        except BaseException as error:  # noqa: BLE001 - raised again where the call was made
+            self.error = error
+            return False
+        return True
+
     def tell(self) -> bool:
         """Let the caller know that it is done. ``False`` where its loop is no more."""
         if self._loop is not None:
@@ -162,10 +171,10 @@ class StoreThread:
                 # A daemon: a program that ends without closing its store is not held up.
                 self._thread = threading.Thread(target=self._work, name=f"claims {self.path}", daemon=True)
                 try:
-                    self._thread.start()
-                except Exception as error:  # at a limit of threads or processes, say
+                    _start(self._thread, self.path)
+                except StoreUnavailableError:
                     self._thread = None
-                    raise StoreUnavailableError(f"{self.path}: no thread can be started for it: {error}") from error
+                    raise
             self._queue.put(call)
 
     def stop(self) -> None:
@@ -269,13 +278,8 @@ class StoreThread:
             call.tell()
 
     def _perform(self, call: Call[Any]) -> None:
-        try:
-            call.result = call.run()
-        except BaseException as error:  # noqa: BLE001 - raised again where the call was made
-            call.error = error
-        else:
-            if call.undo is not None:
-                self._unclaimed[call] = call.result
+        if call.perform() and call.undo is not None:
+            self._unclaimed[call] = call.result
         if not call.tell():
             self._take_back(call)
 
@@ -285,3 +289,22 @@ class StoreThread:
             result = self._unclaimed.pop(call)
             with suppress(Exception):  # there is nobody left to tell
                 call.undo(result)
+
+
+def on_a_thread_of_its_own(run: Callable[[], T], path: str) -> Call[T]:
+    """A call that is under way on a thread that ends with it, and tells the running loop."""
+    call = Call(run, loop=asyncio.get_running_loop())
+
+    def perform() -> None:
+        call.perform()
+        call.tell()
+
+    _start(threading.Thread(target=perform, name=f"claims {path}, a long read", daemon=True), path)
+    return call
+
+
+def _start(thread: threading.Thread, path: str) -> None:
+    try:
+        thread.start()
+    except Exception as error:  # at a limit of threads or processes, say
+        raise StoreUnavailableError(f"{path}: no thread can be started for it: {error}") from error

@@ -33,6 +33,7 @@ from .faults import DISK_FULL, FOREIGN, log_after_commit, translate
 from .files import check_place, has_content
 from .guard import Guard
 from .lanes import Lanes
+from .long_read import LongRead
 from .statements import sql
 from .timeline import Timeline
 
@@ -70,6 +71,7 @@ class Database:
         self.time = Timeline(clock)
         self.lanes = Lanes()
         self.sessions: SessionFile | None = None
+        self.long_reads: set[LongRead[Any]] = set()  # under way
         self.own_sessions: list[WorkerSession] = []  # closed with the store, let go of in a forked child
         self.probed_us = -(1 << 62)
         self.rest_until = 0  # in store time: what hides nothing is not settled before
@@ -229,6 +231,8 @@ class Database:
             session.close()
         with self._lock:
             self._closed = True
+            for read in list(self.long_reads):
+                read.stop(wait=True)
             for session in self.own_sessions:  # opened by another thread meanwhile
                 session.drop()
             try:
@@ -609,6 +613,7 @@ class Database:
         for session in self.own_sessions:
             session.drop()
         self.own_sessions.clear()
+        self.long_reads.clear()
         self._drop_sessions()
         self._lock = threading.RLock()
         self._owned = self._lock._is_owned  # type: ignore[attr-defined]

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import itertools
 import os
 import sys
 from array import array
+from collections.abc import Callable
 
 import apsw
 
-from ..errors import AlreadyExistsError, InvalidArgumentError, InvalidStateError, StoreUnavailableError
+from ..errors import (
+    AlreadyExistsError,
+    InvalidArgumentError,
+    InvalidStateError,
+    StoreClosedError,
+    StoreUnavailableError,
+)
 from .connection import descriptors_max
 from .database import Database
 from .faults import translate
+from .long_read import LongRead
 from .statements import sql
 
+# Pages that a backup copies before it looks whether it has to stop: a few milliseconds.
+PAGES_PER_STEP = 1000
 # Tasks removed in one transaction: a few milliseconds of the write lock.
 STEP = 1000
 
@@ -73,34 +84,47 @@ def set_aging(db: Database, aging: int | None) -> None:
     db.execute(sql.set_aging, (aging,))
 
 
-def backup(db: Database, target: str) -> None:
+def backup(db: Database, target: str) -> LongRead[None]:
     """Copy a snapshot to a new file, marked so that its first use lets its tokens leave the original's behind."""
+    if db.is_closed():
+        raise StoreClosedError(f"{db.path}: the store is closed")
     if os.path.exists(target):
         raise AlreadyExistsError(f"{target}: exists already; a backup does not overwrite")
     if not os.path.isdir(os.path.dirname(target)):
         raise StoreUnavailableError(f"{target}: there is no folder {os.path.dirname(target)}")
     if target == db.path:
         raise InvalidArgumentError("path is the store's own file")
-    if db.in_transaction:
+    if db.has_transaction():
         raise InvalidStateError("this thread has a transaction open: a backup can only hold what is committed")
-    partial = make_beside(target, os.stat(db.path))
-    try:
-        # By the store's own connection, so that a fork meanwhile waits for it.
-        copy_to(partial, db.connection)
-        os.rename(partial, target)
-        sync_folder(target)
-    finally:
-        if os.path.exists(partial):
-            os.unlink(partial)
+
+    def copy(source: apsw.Connection, go_on: Callable[[], None]) -> None:
+        made = make_beside(target, os.stat(db.path))
+        try:
+            copy_to(made, source, between=go_on)
+            os.rename(made, target)
+            try:
+                sync_folder(target)
+            except BaseException:
+                os.unlink(target)
+                raise
+        finally:
+            for suffix in ("", "-journal", "-wal", "-shm"):
+                with contextlib.suppress(OSError):
+                    os.unlink(made + suffix)
+
+    return LongRead(db, copy)
 
 
-def copy_to(new: str, source: apsw.Connection, token_floor: int = 0) -> None:
-    """Fill a file that nobody else knows of with a marked copy, whose tokens will also be above this."""
+def copy_to(new: str, source: apsw.Connection, token_floor: int = 0, between: Callable[[], None] | None = None) -> None:
+    """Fill a file that nobody else knows of with a marked copy, whose tokens will also be above this. It is done in one
+    step, or ``between`` is called after each of many; ``source`` must then have a transaction open, since every commit
+    between two steps would start the copy over."""
     copy = apsw.Connection(new)
     try:
-        # In one step, on one snapshot: in several, every commit in between would start it over.
         with copy.backup("main", source, "main") as job:
-            job.step(-1)
+            while not job.step(-1 if between is None else PAGES_PER_STEP):
+                if between is not None:
+                    between()
         copy.pragma("journal_mode", "delete")
         copy.execute(sql.synchronous_full)
         copy.execute(sql.mark_copy)
@@ -111,9 +135,12 @@ def copy_to(new: str, source: apsw.Connection, token_floor: int = 0) -> None:
         copy.close(True)
 
 
+_numbers = itertools.count()
+
+
 def make_beside(target: str, like: os.stat_result) -> str:
     """A new file for what is to become ``target``; see ``make_new``."""
-    made = f"{target}.{os.getpid()}.partial"
+    made = f"{target}.{os.getpid()}-{next(_numbers)}.partial"  # two threads may be at it
     with contextlib.suppress(FileNotFoundError):
         os.unlink(made)  # of a process that was killed and had this number
     make_new(made, like)
