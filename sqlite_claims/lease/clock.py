@@ -6,18 +6,38 @@ Three clocks, because each answers another question:
 * the *awake* clock stands still while the machine sleeps: what the boot clock has gained over it is sleep, by
   which leases are prolonged;
 * the *wall* clock is for people, for pruning by age and for ``available_at`` alone.
+
+A time namespace shifts the first two for its processes. They are read as the machine reads them, so that processes of
+several namespaces agree on one file.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
 from typing import Protocol
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-# CLOCK_BOOTTIME is Linux's; elsewhere the monotonic clock is the nearest steady one.
-_BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", None)
+# Stands for the boot id where there is none: a reboot then shows by a boot clock that has gone back.
+UNKNOWN_BOOT = sys.platform
+_PROCESS = Path("/proc/self")
+# The number that the kernel gives the time namespace of the machine itself.
+_MACHINE = "time:[4026531834]"
+
+
+def _boot_clock() -> int:
+    """``CLOCK_BOOTTIME`` is Linux's, and some sandboxes lack it: there the monotonic clock is the nearest steady."""
+    try:
+        clock = time.CLOCK_BOOTTIME
+        time.clock_gettime_ns(clock)
+    except (AttributeError, OSError):
+        return time.CLOCK_MONOTONIC
+    return clock
+
+
+_BOOT_CLOCK = _boot_clock()
 
 
 class Clock(Protocol):
@@ -33,31 +53,70 @@ class Clock(Protocol):
         """Microseconds since the Unix epoch, as the machine believes now."""
 
     def boot_id(self) -> str:
-        """A name for this boot of the machine; another after each start."""
+        """A name for this boot of the machine; another after each start. May raise ``OSError``."""
 
 
 class SystemClock:
     """The machine's own clocks."""
 
-    __slots__ = ()
+    __slots__ = ("_awake_ahead_us", "_boot_ahead_us", "_boot_id", "_namespace")
+
+    def __init__(self) -> None:
+        self._boot_id = ""
+        self._namespace = _MACHINE
+        self._awake_ahead_us = self._boot_ahead_us = 0
+        self.enter_namespace()
+
+    def enter_namespace(self) -> bool:
+        """Find out by how much the clocks of this process's time namespace are ahead of the machine's. A process that
+        forks may have its child in another one. ``False`` where the kernel doesn't tell."""
+        namespace = _namespace("time")
+        if namespace == self._namespace:
+            return True
+        awake = boot = 0
+        if namespace not in ("", _MACHINE):
+            # The offsets that can be read are those of the namespace that the process's children will be in.
+            if namespace != _namespace("time_for_children"):
+                return False
+            try:
+                awake, boot = _offsets((_PROCESS / "timens_offsets").read_bytes())
+            except (OSError, ValueError):
+                return False
+        self._awake_ahead_us, self._boot_ahead_us, self._namespace = awake, boot, namespace
+        return True
 
     def boot_us(self) -> int:
-        if _BOOT_CLOCK is None:
-            return time.monotonic_ns() // 1000
-        return time.clock_gettime_ns(_BOOT_CLOCK) // 1000
+        return time.clock_gettime_ns(_BOOT_CLOCK) // 1000 - self._boot_ahead_us
 
     def awake_us(self) -> int:
-        return time.monotonic_ns() // 1000
+        return time.monotonic_ns() // 1000 - self._awake_ahead_us
 
     def wall_us(self) -> int:
         return time.time_ns() // 1000
 
     def boot_id(self) -> str:
         try:
-            return _BOOT_ID.read_text("ascii").strip()
-        except OSError:
-            # No boot id: the platform's name stands in, and a reboot shows by the boot clock running backwards.
-            return sys.platform
+            self._boot_id = _BOOT_ID.read_bytes().strip().decode("ascii")
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            return UNKNOWN_BOOT
+        except OSError:  # too many open files, for one: that must not look like another boot
+            if not self._boot_id:
+                raise
+        return self._boot_id
+
+
+def _namespace(name: str) -> str:
+    try:
+        return os.readlink(_PROCESS / "ns" / name)
+    except OSError:
+        return ""  # a kernel without time namespaces, or no /proc
+
+
+def _offsets(table: bytes) -> tuple[int, int]:
+    """The offsets of the monotonic and of the boot clock, in microseconds."""
+    monotonic, boottime = (line.split() for line in table.splitlines())
+    awake, boot = (int(s) * 1_000_000 + int(ns) // 1000 for _, s, ns in (monotonic, boottime))
+    return awake, (boot if _BOOT_CLOCK != time.CLOCK_MONOTONIC else awake)
 
 
 SYSTEM_CLOCK = SystemClock()

@@ -102,6 +102,7 @@ class Database:
 
     def _open(self) -> None:
         forks.guard(self.path)
+        self.time.enter_namespace(self.path)
         existed = check_place(self.path, create=self._create and not self.read_only)
         connection = None
         had_wal = has_content(f"{self.path}-wal")
@@ -326,7 +327,7 @@ class Database:
             self._enter()
             try:
                 self.execute(sql.begin_read)
-                self.time.read()
+                self.time.read(self.execute)
                 result = operation(self, *args, **kwargs)
                 self.execute(_COMMIT)
                 return result

@@ -8,7 +8,7 @@ from typing import Any
 import apsw
 
 from ..errors import StoreUnavailableError
-from ..lease.clock import Clock
+from ..lease.clock import Clock, SystemClock
 from ..lease.session import SessionFile
 from .statements import sql
 
@@ -42,9 +42,11 @@ class Timeline:
         self._looked = 0  # at it, by the boot clock
         self._saved: tuple[int, int] | None = None  # seen and sleep, where the open transaction has changed them
 
-    def read(self) -> None:
+    def read(self, execute: Callable[..., apsw.Cursor]) -> None:
         """Take the time for an operation that only reads."""
-        self._take()
+        if self._take():
+            # Another process may have prolonged the leases since.
+            self._sleep = _stored(execute)[3]
         self.wall = self.clock.wall_us()
 
     def _take(self) -> bool:
@@ -97,6 +99,14 @@ class Timeline:
     def lease_ends(self, lease_expires: int) -> int:
         """When a stored lease ends on the awake clock, sleep that isn't granted yet included."""
         return self.awake(lease_expires) + (self._lag - self._sleep if self.slept() else 0)
+
+    def enter_namespace(self, path: str) -> None:
+        """Refuse a process whose clocks can't be compared with those of others."""
+        if isinstance(self.clock, SystemClock) and not self.clock.enter_namespace():
+            raise StoreUnavailableError(
+                f"{path}: this process is in a time namespace whose offsets it can't read (/proc/self/timens_offsets "
+                "tells them only while the process's children are in the same one); open the store outside of it"
+            )
 
     def load(self, connection: apsw.Connection) -> bool:
         """Read the file's timeline. ``False`` where a new boot or a backup's first use has to be written down."""

@@ -40,9 +40,12 @@ def ask(path, store):
 class Child:
     """One such process."""
 
-    def __init__(self, program: str, *args: object, pass_fds: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self, program: str, *args: object, pass_fds: tuple[int, ...] = (), within: tuple[str, ...] = ()
+    ) -> None:
+        """``within``: a command that runs the program, with namespaces of its own, say."""
         self._process = subprocess.Popen(
-            [sys.executable, "-c", PRELUDE + dedent(program), *map(str, args)],
+            [*within, sys.executable, "-c", PRELUDE + dedent(program), *map(str, args)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=pass_fds,
@@ -119,8 +122,10 @@ class Start:
     def __init__(self) -> None:
         self._children: list[Child] = []
 
-    def __call__(self, program: str, *args: object, pass_fds: tuple[int, ...] = ()) -> Child:
-        child = Child(program, *args, pass_fds=pass_fds)
+    def __call__(
+        self, program: str, *args: object, pass_fds: tuple[int, ...] = (), within: tuple[str, ...] = ()
+    ) -> Child:
+        child = Child(program, *args, pass_fds=pass_fds, within=within)
         self._children.append(child)
         return child
 

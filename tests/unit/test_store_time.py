@@ -60,6 +60,38 @@ def test_leases_are_prolonged_once_where_several_stores_notice_a_sleep(open_stor
     assert second.claim_task("i", "t", "other", 60) is not None
 
 
+def test_a_store_that_has_not_written_since_a_sleep_tells_claims_by_what_another_has_granted(
+    open_store: Open, clock: ManualClock, tmp_path: Path
+) -> None:
+    writer, idle = open_store(), open_store()
+    writer.add_instance("i", [NewTask("before"), NewTask("after")])
+    before = writer.claim_task("i", "before", "worker", 60)
+    assert before is not None
+    with SqliteClaimStore(tmp_path / "jobs.db", read_only=True, clock=clock) as reader:
+        clock.sleep(8 * 3600)
+        after = writer.claim_task("i", "after", "worker", 30)
+        assert after is not None
+        for store in (idle, reader):
+            told = {claim.task_id: claim for claim in store.list_claims()}
+            assert (told["before"].remaining(), told["after"].remaining()) == (60, 30)
+            assert "for 30 s more" in store.explain_task("i", "after")
+        clock.advance(30)
+        for store in (idle, reader):
+            assert {claim.task_id: claim.is_expired() for claim in store.list_claims()} == {
+                "before": before.is_expired(),
+                "after": after.is_expired(),
+            }
+            claim = store.get_task("i", "after").claim
+            assert claim is not None
+            assert claim.is_expired()
+            assert "whose claim has expired" in store.explain_task("i", "after")
+        clock.sleep(3600)  # not granted yet
+        for store in (idle, reader):
+            claim = store.get_task("i", "before").claim
+            assert claim is not None
+            assert claim.remaining() == 30
+
+
 def test_a_sleep_within_a_transaction_that_is_rolled_back_is_still_granted_later(
     open_store: Open, clock: ManualClock
 ) -> None:
