@@ -5,24 +5,25 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import chain
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar
 
 from . import validate
-from .errors import BackendError, InvalidArgumentError, InvalidStateError
+from .errors import BackendError, InvalidArgumentError, InvalidStateError, NotFoundError
 from .explain import explain
 from .interface import TaskClaimStore
 from .lease.clock import SYSTEM_CLOCK, Clock
 from .lease.doorbell import COMMITS, READY
-from .lease.session import WorkerSession
+from .lease.session import InstanceFeed, WorkerSession
 from .model import (
     AvailableTask,
     ClaimedTask,
     Duration,
     InstanceInfo,
     InstanceState,
+    NewTask,
     StoreStats,
     TaskClaim,
     TaskInfo,
@@ -183,6 +184,16 @@ class SqliteClaimStore(Operations, TaskClaimStore):
         # Else whoever looks for work next finds the lock free.
         with contextlib.suppress(BackendError):
             self._run(workers.close_session, session.id)
+
+    def _add_fed_instance(
+        self, instance_id: str, tasks: Sequence[NewTask] = (), *, definition_hash: str = ""
+    ) -> tuple[bool, InstanceFeed]:
+        """Add an instance with its first tasks where there is none of that name, and keep ``prune`` from removing it
+        until the feed is closed or this process ends. Returns whether it was added, and the feed."""
+        while True:
+            added = self.add_instance(instance_id, tasks, definition_hash=definition_hash, if_exists="skip")
+            with contextlib.suppress(NotFoundError):  # it was there, and has been pruned in between
+                return added, workers.feed_instance(self._db, instance_id)
 
     # -- signals
 

@@ -69,7 +69,7 @@ def add_command(
     added = present = 0
     first = next(_batches(tasks), [])  # what is wrong with the first shows before a file is made
     with SqliteClaimStore(database) as store:
-        if store.add_instance(instance, first, definition_hash=definition_hash, if_exists="skip"):
+        if store._add_fed_instance(instance, first, definition_hash=definition_hash)[0]:
             added, first = len(first), []
         elif definition_hash and store.get_instance(instance).definition_hash != definition_hash:
             raise InvalidStateError(f"instance {instance!r} is there already, with another definition hash")

@@ -31,6 +31,8 @@ _FLOCK = struct.Struct("hhqqi4x")
 _PRESENCE = 0
 # Far beyond every session: who runs a checkpoint.
 _CHECKPOINT = 1 << 62
+# From here on, at an instance's row id: who adds tasks to it as long as input comes. Prune leaves it alone.
+_FEEDS = _CHECKPOINT + (1 << 61)
 
 
 def _request(kind: int, start: int, length: int) -> bytes:
@@ -108,6 +110,16 @@ class SessionFile:
         os.close(descriptor)
         return None
 
+    def feed(self, instance: int) -> int:
+        """Mark the instance as fed, on a new descriptor that is returned; any number of processes may."""
+        descriptor = self._open()
+        _take(descriptor, fcntl.F_RDLCK, _FEEDS + instance)
+        return descriptor
+
+    def is_fed(self, instance: int) -> bool:
+        """Whether any process is known to feed the instance."""
+        return _GETLK is not None and self._held(_FEEDS + instance, 1)
+
     def close(self) -> None:
         """End this store's presence. May be called twice."""
         descriptor, self._descriptor = self._descriptor, -1
@@ -145,6 +157,35 @@ class WorkerSession:
 
     def close(self) -> None:
         """End the session. May be called twice."""
+        if self._descriptor >= 0:
+            self.drop()
+            self._forget(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class InstanceFeed:
+    """The mark that this process adds tasks to an instance as long as input comes, so that ``prune`` leaves it alone
+    even when all tasks so far have ended. It is a lock of the kernel's, gone with the process."""
+
+    def __init__(self, descriptor: int, forget: Callable[[InstanceFeed], None]) -> None:
+        self._descriptor = descriptor
+        self._forget = forget
+
+    def drop(self) -> None:
+        """Let go of the lock and nothing else: after a fork in the child, where the parent lives on with it."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    __del__ = drop
+
+    def close(self) -> None:
+        """End the mark. May be called twice."""
         if self._descriptor >= 0:
             self.drop()
             self._forget(self)

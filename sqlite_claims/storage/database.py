@@ -22,7 +22,7 @@ from ..errors import (
 )
 from ..lease.clock import Clock
 from ..lease.doorbell import COMMITS, READY, WRITER, Doorbell, FutexBell, PollingBell
-from ..lease.session import SessionFile, WorkerSession
+from ..lease.session import InstanceFeed, SessionFile, WorkerSession
 from ..scan import Scanner, ScanStatements, core, open_scanner
 from ..validate import shown
 from . import forks, schema
@@ -73,6 +73,7 @@ class Database:
         self.sessions: SessionFile | None = None
         self.long_reads: set[LongRead[Any]] = set()  # under way
         self.own_sessions: list[WorkerSession] = []  # closed with the store, let go of in a forked child
+        self.own_feeds: set[InstanceFeed] = set()  # likewise
         self.probed_us = -(1 << 62)
         self.rest_until = 0  # in store time: what hides nothing is not settled before
         self.probe_every_us = PROBE_EVERY_US
@@ -236,6 +237,8 @@ class Database:
                 read.stop(wait=True)
             for session in self.own_sessions:  # opened by another thread meanwhile
                 session.drop()
+            for feed in self.own_feeds:
+                feed.drop()
             try:
                 self._close_connection()
             except Exception as error:  # noqa: BLE001 - everything is committed, and there is nothing to try again
@@ -615,6 +618,9 @@ class Database:
             session.drop()
         self.own_sessions.clear()
         self.long_reads.clear()
+        for feed in self.own_feeds:
+            feed.drop()
+        self.own_feeds.clear()
         self._drop_sessions()
         self._lock = threading.RLock()
         self._owned = self._lock._is_owned  # type: ignore[attr-defined]

@@ -32,8 +32,15 @@ STEP = 1000
 
 
 def candidates(db: Database, before_wall: int, limit: int) -> list[tuple[int, int]]:
-    """Instances that ended before this: row and end."""
-    return [(id, finished) for id, finished, _ in db.rows(sql.ended_before, before_wall, limit)]
+    """Instances that ended before this and that nobody feeds: row and end."""
+    assert db.sessions is not None
+    fed = 0
+    while True:
+        rows = db.rows(sql.ended_before, before_wall, limit + fed)
+        found = [(id, finished) for id, finished, _ in rows if not db.sessions.is_fed(id)]
+        if len(found) >= limit or len(rows) < limit + fed:
+            return found[:limit]
+        fed = len(rows) - len(found)
 
 
 def newest_token(db: Database, id: int) -> int:
@@ -44,9 +51,10 @@ def newest_token(db: Database, id: int) -> int:
 
 
 def prune_instance(db: Database, id: int, finished: int, token: int) -> bool:
-    """Let an instance disappear at once, if it is as it was seen; its tasks are removed in steps after that. Tasks
-    that are added under the same names must not be given tokens that were in use."""
-    if not db.rows(sql.still_ended, id, finished)[0][0]:
+    """Let an instance disappear at once, if it is as it was seen and nobody feeds it; its tasks are removed in steps
+    after that. Tasks that are added under the same names must not be given tokens that were in use."""
+    assert db.sessions is not None
+    if not db.rows(sql.still_ended, id, finished)[0][0] or db.sessions.is_fed(id):
         return False
     db.execute(sql.raise_token_floor, (token,))
     db.execute(sql.drop_instance, (id,))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 
-from ..lease.session import WorkerSession
+from ..lease.session import InstanceFeed, WorkerSession
 from ..model import TaskClaim
 from . import claiming, passing
 from .database import Database
+from .reading import instance_row
 from .statements import sql
 
 
@@ -60,3 +61,22 @@ def lose_claims(db: Database, claims: Sequence[TaskClaim], why: str) -> list[Tas
         if row is not None and db.rows(sql.session_of, row[0])[0][0] in dead and passing.lose(db, row[0], why):
             lost.append(claim)
     return lost
+
+
+def feed_instance(db: Database, instance_id: str) -> InstanceFeed:
+    """Mark an instance as one that this process feeds; ``NotFoundError`` where there is none. Under the write lock, so
+    that it comes before a prune or after it."""
+    made: list[InstanceFeed] = []
+    try:
+        db.write(_feed_instance, False, instance_id, made)
+    except BaseException:
+        for feed in made:
+            feed.close()
+        raise
+    return made[0]
+
+
+def _feed_instance(db: Database, instance_id: str, made: list[InstanceFeed]) -> None:
+    assert db.sessions is not None
+    made.append(InstanceFeed(db.sessions.feed(instance_row(db, instance_id)), db.own_feeds.discard))
+    db.own_feeds.update(made)

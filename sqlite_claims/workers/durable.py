@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from .. import validate
 from ..errors import InvalidArgumentError, NotFoundError, TaskFailedError
 from ..model import NewTask, TaskState
+from ..storage.files import store_path
 from ..store import SqliteClaimStore
 from .context import FailTask, TaskContext
 from .handle import WorkerHandle
@@ -54,6 +55,7 @@ def durable_map(
     Leaving the loop stops the processes.
     """
     validate.integer("retries", retries, 0, 2**31 - 2)
+    path = store_path(path)  # now, not when the first result is asked for: the current folder may change until then
     name = _name(path_of("func", func))
     functions: dict[str, Any] = {name: func}
     pool = WorkerPool(path, functions, processes=processes, shutdown_timeout=_SHUTDOWN_S)
@@ -107,7 +109,7 @@ class _Items:
         self._items = items
         self._max_attempts = max_attempts
         self._numbers = count()
-        self._is_new = store.add_instance(name, if_exists="skip")
+        self._is_new, _ = store._add_fed_instance(name)
         # By 8 bytes of each digest: about 60 bytes an item. Two items that share them only get other numbers.
         self._seen: set[int] = set()
         self._again: dict[int, int] = {}

@@ -13,6 +13,7 @@ from typing import Any
 from .. import validate
 from ..errors import InvalidArgumentError
 from ..model import Duration
+from ..storage.files import store_path
 from .context import RunSummary
 from .handle import WorkerHandle, run_to_end
 from .importing import paths_of
@@ -88,7 +89,7 @@ class WorkerPool:
         self._processes = cpus() if processes is None else validate.integer("processes", processes, 1, 4096)
         self._options = options
         self._settings: dict[str, Any] = {
-            "path": os.fspath(path),
+            "path": store_path(path),  # now: the current folder may be another when it runs
             "handlers": paths_of(handlers),
             # Timeouts are the supervisor's to enforce.
             "options": {**asdict(options), "task_timeout": None},

@@ -93,7 +93,7 @@ class MapRun:
 
     def _prepare(self) -> None:
         name, definition = self._plan.instance_id, self._plan.template.definition_hash
-        self._store.add_instance(name, definition_hash=definition, if_exists="skip")
+        self._store._add_fed_instance(name, definition_hash=definition)
         info = self._store.get_instance(name)
         if info.definition_hash != definition:
             other = info.definition_hash.partition(" ")[2]
