@@ -320,6 +320,7 @@ class SqliteClaimStore(Operations, TaskClaimStore):
         return keeping.backup(self._db, store_path(path))
 
     def check(self) -> list[str]:
+        self._db.look_now()
         return self._read(keeping.check) + self._db.checkpoint_findings()
 
     def close(self) -> None:

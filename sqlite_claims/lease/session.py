@@ -18,7 +18,7 @@ import fcntl
 import os
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import Self
 
 from .beside import open_beside
@@ -29,8 +29,9 @@ SUPPORTED = _SETLK is not None
 # struct flock: type, whence, start, length, pid; padded as the kernel reads it.
 _FLOCK = struct.Struct("hhqqi4x")
 _PRESENCE = 0
-# Far beyond every session: who runs a checkpoint.
+# Far beyond every session: who runs a checkpoint; and who has a connection open, which makes a missing -shm a fault.
 _CHECKPOINT = 1 << 62
+_CONNECTED = _CHECKPOINT + 1
 # From here on, at an instance's row id: who adds tasks to it as long as input comes. Prune leaves it alone.
 _FEEDS = _CHECKPOINT + (1 << 61)
 
@@ -52,6 +53,21 @@ def _try(descriptor: int, kind: int, byte: int) -> bool:
     return True
 
 
+def lock_holder(descriptor: int, start: int, length: int) -> int | None:
+    """The pid of a process with a classic POSIX lock on any of these bytes of the descriptor's file (0: of another pid
+    namespace). ``None``: there is none, or this platform can't tell."""
+    if _GETLK is None:
+        return None
+    kind, _, _, _, pid = _FLOCK.unpack(fcntl.fcntl(descriptor, _GETLK, _request(fcntl.F_WRLCK, start, length)))
+    return None if kind == fcntl.F_UNLCK else pid
+
+
+def any_connected(store: str) -> bool:
+    """Whether any process is known to have a connection to the store open."""
+    with closing(SessionFile(store, read_only=True)) as sessions:
+        return _GETLK is not None and sessions._held(_CONNECTED, 1)
+
+
 class SessionFile:
     """The ``-sessions`` file as one open store sees it: able to ask about others, and to be seen itself."""
 
@@ -66,6 +82,11 @@ class SessionFile:
         """Be present from now on. Only once the boot that this store sees is the file's: else stores that are opened
         at the same moment after a reboot would take each other for another boot's."""
         _take(self._descriptor, fcntl.F_RDLCK, _PRESENCE)
+
+    def connected(self, now: bool) -> None:
+        """Let others know that this store has its -wal and -shm open, or no longer."""
+        if self._descriptor >= 0:
+            _take(self._descriptor, fcntl.F_RDLCK if now else fcntl.F_UNLCK, _CONNECTED)
 
     def _open(self) -> int:
         if not self._read_only:

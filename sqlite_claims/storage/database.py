@@ -34,6 +34,7 @@ from .files import check_place, has_content
 from .guard import Guard
 from .lanes import Lanes
 from .long_read import LongRead
+from .opened import HALVES_WAIT_S, OpenedFiles, refuse_halves
 from .statements import sql
 from .timeline import Timeline
 
@@ -45,6 +46,9 @@ _BEGIN_WRITE = sql.begin_write
 _COMMIT = sql.commit
 # How often looking for work asks the kernel who is still alive: one call a session.
 PROBE_EVERY_US = 500_000
+# A store in use looks at least this often whether its files are still in their places: whichever comes first.
+LOOK_EVERY_US = 1_000_000
+LOOK_EVERY_COMMITS = 100
 
 
 class Database:
@@ -86,7 +90,8 @@ class Database:
         self._owned = self._lock._is_owned  # type: ignore[attr-defined] # as threading.Condition asks it
         self._connection: apsw.Connection | None = None
         self._scanner: Scanner | None = None
-        self._sync = WalSync(path)
+        self._watch_files()
+        self._lost: StoreUnavailableError | None = None  # to be raised by the next call, or, without database, by all
         self._closed = False
         self._active = False  # whether a call is under way
         self._foreign: Guard | None = None
@@ -101,10 +106,19 @@ class Database:
 
     # -- opening and closing
 
+    def _watch_files(self) -> None:
+        self._files = OpenedFiles(self.path)
+        self._sync = WalSync(self.path, self._files)
+        self._look_at = 0  # in store time
+        self._unlooked = 0  # commits since the last look
+
     def _open(self) -> None:
         forks.guard(self.path)
         self.time.enter_namespace(self.path)
+        self._raise_lost()
         existed = check_place(self.path, create=self._create and not self.read_only)
+        if has_content(self.path):
+            refuse_halves(self.path, min(self.busy_timeout, HALVES_WAIT_S))
         connection = None
         had_wal = has_content(f"{self.path}-wal")
         vfs = None if self.read_only or self._use_c_core is False else core.vfs()
@@ -139,8 +153,9 @@ class Database:
             self._scanner = open_scanner(
                 connection, self._use_c_core, ScanStatements(sql.scan_head, sql.scan_range, sql.scan_instance_state)
             )
+            self._files.watch(all=not self.read_only)
             if not self.read_only:
-                self._sync.watch()
+                self.sessions.connected(True)
             connection.set_authorizer(self._authorize)
             # One cursor for all, since making one costs more than what most statements do. What an interrupt leaves
             # unfinished on it is ended by the next statement: so whatever rolls back has to go through it, too.
@@ -235,6 +250,7 @@ class Database:
             self._closed = True
             for read in list(self.long_reads):
                 read.stop(wait=True)
+            told = self._lost
             for session in self.own_sessions:  # opened by another thread meanwhile
                 session.drop()
             for feed in self.own_feeds:
@@ -244,12 +260,16 @@ class Database:
             except Exception as error:  # noqa: BLE001 - everything is committed, and there is nothing to try again
                 log_after_commit(self.path, "closing the file met an error", error)
             self._drop_sessions()
+            if not told:
+                self._raise_lost()
 
     def _close_connection(self, wait: float | None = None) -> bool:
         """Close all connections. ``False``, with them open, where the thread's would not close in time."""
         if self._checkpointer is not None and not self._checkpointer.close(wait):
             return False
         self._checkpointer = None
+        if self._connection is not None:
+            self._rescue(self._connection)
         scanner, self._scanner = self._scanner, None
         connection, self._connection = self._connection, None
         for name in ("execute", "executemany", "changes"):
@@ -258,13 +278,59 @@ class Database:
         self.lanes = Lanes()
         self.probed_us = -(1 << 62)
         self.rest_until = 0
+        self._look_at = 0
         with contextlib.ExitStack() as stack:  # whatever one of them raises, the others are closed too
+            if self.sessions is not None:
+                stack.callback(self.sessions.connected, False)
             if connection is not None:
                 stack.callback(connection.close, True)
             stack.callback(self._sync.close)
             if scanner is not None:
                 stack.callback(scanner.close)
         return True
+
+    def _look(self) -> None:
+        """Raise if a file of the connection has been removed or replaced. The next call opens what is there then."""
+        self._unlooked = 0
+        self._look_at = self.time.now + LOOK_EVERY_US
+        try:
+            self._files.look()
+        except StoreUnavailableError as error:
+            self._close_connection()
+            self._raise_lost()
+            saved = "" if self.read_only else ". All that this process has committed was saved into the database"
+            raise StoreUnavailableError(f"{error}{saved}") from None
+
+    def look_now(self) -> None:
+        """Raise if a file of the store has been removed or replaced."""
+        self._acquire()
+        try:
+            if not (self._active or self.in_transaction):
+                self._look()
+        finally:
+            self._lock.release()
+
+    def _rescue(self, connection: apsw.Connection) -> None:
+        """Before closing a connection whose files were removed: copy into the database what nobody else can reach, and
+        keep SQLite from removing, as the last connection does, what bears the names of its files now."""
+        try:
+            self._files.look()
+        except StoreUnavailableError as error:
+            rescued = False
+            with contextlib.suppress(apsw.Error):
+                if not self.read_only and self._files.is_ours_alone():
+                    frames, copied = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+                    rescued = frames == copied
+            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            if not rescued and (self._files.database_lost or not self.read_only):
+                self._lost = error
+
+    def _raise_lost(self) -> None:
+        error = self._lost
+        if error is not None:
+            if not self._files.database_lost:
+                self._lost = None
+            raise error
 
     def _drop_sessions(self) -> None:
         if self.sessions is not None:
@@ -315,6 +381,9 @@ class Database:
                 raise
             finally:
                 self._active = False
+            self._unlooked += 1
+            if self._unlooked >= LOOK_EVERY_COMMITS or self.time.now >= self._look_at:
+                self._look()
         finally:
             self._lock.release()
         if durable and self.durable:
@@ -333,12 +402,14 @@ class Database:
                 self.time.read(self.execute)
                 result = operation(self, *args, **kwargs)
                 self.execute(_COMMIT)
-                return result
             except BaseException as error:
                 self._undone(error)
                 raise
             finally:
                 self._active = False
+            if self.time.now >= self._look_at:
+                self._look()
+            return result
         finally:
             self._lock.release()
 
@@ -423,6 +494,8 @@ class Database:
             self.bell.ring(WRITER)
             self._sync.sync()
         except BackendError:
+            if self._files.lost:
+                self.look_now()
             raise
         except Exception as error:
             raise StoreUnavailableError(
@@ -576,6 +649,8 @@ class Database:
                 self._lock.release()
         if commit and self.durable:
             self._make_durable()
+        elif commit:
+            self.look_now()
 
     # -- for the operations
 
@@ -626,7 +701,7 @@ class Database:
         self._owned = self._lock._is_owned  # type: ignore[attr-defined]
         self._active = False
         self.in_transaction = False
-        self._sync = WalSync(self.path)
+        self._watch_files()
         if not usable:
             self._closed = True
             # The scanner's statements too: ending them waits for whatever the parent's threads were amidst.

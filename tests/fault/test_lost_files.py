@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from sqlite_claims import NewTask, SqliteClaimStore, StoreUnavailableError
+from sqlite_claims import AsyncSqliteClaimStore, NewTask, SqliteClaimStore, StoreUnavailableError
+from sqlite_claims.storage.database import LOOK_EVERY_COMMITS
+from sqlite_claims.testing import ManualClock
 
 from ..process.children import Start
+
+SIDE_FILES = [("-wal",), ("-shm",), ("-wal", "-shm")]
 
 
 def removed(path: Path, *suffixes: str) -> None:
@@ -115,3 +120,219 @@ store.add_instance("j")
     child.says("theirs", "theirs")
     child.end()
     assert os.path.exists(path)
+
+
+def stored(start: Start, path: Path) -> list[str]:
+    """The instances that another process finds, in a store that nothing is wrong with."""
+    child = start(
+        """
+with SqliteClaimStore(args[0]) as store:
+    say(store.check())
+    say(*sorted(info.instance_id for info in store.list_instances()))
+""",
+        path,
+    )
+    assert child.next_line() == "[]"
+    found = child.next_line().split()
+    child.end()
+    return found
+
+
+def commit_until_noticed(store: SqliteClaimStore) -> list[str]:
+    """The instances that were added before it was, which must not be more than so many."""
+    added: list[str] = []
+
+    def add() -> None:
+        while len(added) < LOOK_EVERY_COMMITS:
+            store.add_instance(f"i{len(added)}")
+            added.append(f"i{len(added)}")
+
+    with pytest.raises(StoreUnavailableError, match=r"removed or replaced.*standard library's sqlite3"):
+        add()
+    return added
+
+
+@pytest.mark.parametrize("suffixes", SIDE_FILES, ids="".join)
+def test_a_removed_side_file_is_noticed_by_the_next_result_and_nothing_is_lost(
+    start: Start, tmp_path: Path, suffixes: tuple[str, ...]
+) -> None:
+    path = tmp_path / "jobs.db"
+    with SqliteClaimStore(path) as store:
+        store.add_instance("before")
+        removed(path, *suffixes)
+        with pytest.raises(StoreUnavailableError, match=r"removed or replaced.*standard library's sqlite3.*saved into"):
+            store.add_instance("told")
+        store.add_instance("after")
+        assert stored(start, path) == ["after", "before", "told"]
+
+
+@pytest.mark.parametrize("suffixes", SIDE_FILES, ids="".join)
+def test_without_syncs_it_is_noticed_within_so_many_commits(
+    start: Start, tmp_path: Path, suffixes: tuple[str, ...]
+) -> None:
+    path = tmp_path / "jobs.db"
+    with SqliteClaimStore(path, durability="process", clock=ManualClock()) as store:
+        store.stats()
+        removed(path, *suffixes)
+        assert len(commit_until_noticed(store)) == LOOK_EVERY_COMMITS - 1
+        store.add_instance("after")
+    assert len(stored(start, path)) == LOOK_EVERY_COMMITS + 1
+
+
+def test_without_syncs_it_is_noticed_within_a_second(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    clock = ManualClock()
+    calls: list[Callable[[SqliteClaimStore], object]] = [
+        lambda store: store.add_instance("told"),
+        lambda store: store.stats(),
+        lambda store: store.wait_for_tasks(60),
+    ]
+    for number, call in enumerate(calls):
+        with SqliteClaimStore(path, durability="process", clock=clock) as store:
+            store.add_instance(f"before{number}")
+            removed(path, "-wal", "-shm")
+            store.add_instance(f"unnoticed{number}")
+            clock.advance(1)
+            with pytest.raises(StoreUnavailableError, match="removed or replaced"):
+                call(store)
+
+
+def test_transactions_and_checks_look_each_time(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    with SqliteClaimStore(path, durability="process", clock=ManualClock()) as store:
+        store.stats()
+        removed(path, "-shm")
+        with pytest.raises(StoreUnavailableError, match="removed or replaced"), store.transaction() as tx:
+            tx.add_instance("told")
+        store.stats()
+        removed(path, "-wal")
+        with pytest.raises(StoreUnavailableError, match="removed or replaced"):
+            store.check()
+        assert store.check() == []
+
+
+async def _add_after_removal(path: Path) -> None:
+    async with AsyncSqliteClaimStore(path) as store:
+        await store.add_instance("before")
+        removed(path, "-shm")
+        with pytest.raises(StoreUnavailableError, match="removed or replaced"):
+            await store.add_instance("told")
+        await store.add_instance("after")
+
+
+def test_the_async_store_notices_it_too(tmp_path: Path) -> None:
+    import asyncio
+
+    asyncio.run(_add_after_removal(tmp_path / "jobs.db"))
+
+
+def test_closing_saves_what_only_this_process_can_reach(start: Start, tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    with SqliteClaimStore(path, durability="process") as store:
+        store.add_instance("before")
+        removed(path, "-wal", "-shm")
+        store.add_instance("unnoticed")
+    assert stored(start, path) == ["before", "unnoticed"]
+
+
+def test_closing_tells_what_could_not_be_saved_and_leaves_alone_what_took_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    store = SqliteClaimStore(path, durability="process")
+    store.add_instance("i")
+    other = tmp_path / "other"
+    other.write_bytes(b"somebody else's")
+    other.rename(tmp_path / "jobs.db-wal")
+    with pytest.raises(StoreUnavailableError, match=r"jobs\.db-wal: removed or replaced"):
+        store.close()
+    store.close()
+    assert (tmp_path / "jobs.db-wal").read_bytes() == b"somebody else's"
+
+
+def test_a_store_whose_folder_was_moved_says_where_it_is_and_keeps_all_there(start: Start, tmp_path: Path) -> None:
+    folder, moved = tmp_path / "folder", tmp_path / "moved"
+    folder.mkdir()
+    with SqliteClaimStore(folder / "jobs.db") as store:
+        store.add_instance("before")
+        folder.rename(moved)
+        for number in range(2):
+            with pytest.raises(StoreUnavailableError, match=f"removed or replaced.*{moved}/jobs.db now"):
+                store.add_instance(f"told{number}")
+    assert stored(start, moved / "jobs.db") == ["before", "told0"]
+
+
+def test_nobody_opens_a_store_whose_shm_is_gone_while_others_have_it(start: Start, tmp_path: Path) -> None:
+    """SQLite would make another one, and those who have the old one would write over the newcomer's commits."""
+    path = tmp_path / "jobs.db"
+    other = start(
+        """
+store = SqliteClaimStore(args[0], durability="process")
+store.add_instance("theirs")
+say("there")
+hear()
+store.add_instance("unnoticed")
+store.close()
+say("closed")
+hear()
+""",
+        path,
+    )
+    other.says("there")
+    removed(path, "-shm")
+    for read_only in (False, True):
+        with pytest.raises(StoreUnavailableError, match=r"jobs\.db-shm: gone.*standard library's sqlite3"):
+            SqliteClaimStore(path, busy_timeout=0, read_only=read_only)
+    other.tell()
+    other.says("closed")
+    with SqliteClaimStore(path, busy_timeout=0) as store:
+        store.add_instance("ours")
+    other.tell()
+    other.end()
+    assert stored(start, path) == ["ours", "theirs", "unnoticed"]
+
+
+def test_a_second_copy_of_sqlite_in_the_process_is_noticed(start: Start, tmp_path: Path) -> None:
+    child = start(
+        """
+import sqlite3
+for durability in ("full", "process"):
+    path = f"{args[0]}-{durability}.db"
+    with SqliteClaimStore(path, durability=durability) as store:
+        store.add_instance("before")
+        look = sqlite3.connect(path)
+        look.execute("CREATE TABLE theirs (number)")
+        look.close()
+        added = 0
+        try:
+            while added < 100:
+                store.add_instance(f"i{added}")
+                added += 1
+        except StoreUnavailableError as error:
+            say(added, error)
+        store.add_instance("after")
+        look = store._db.rows("SELECT count(*) FROM theirs")  # not written over
+        say(store.check(), look)
+""",
+        tmp_path / "jobs",
+    )
+    for most in (0, LOOK_EVERY_COMMITS - 1):
+        added, message = child.next_line().split(" ", 1)
+        assert int(added) <= most
+        assert "another copy of SQLite in this process" in message
+        assert child.next_line() == "[] [(0,)]"
+    child.end()
+
+
+def test_a_read_only_store_notices_it_within_a_second(start: Start, tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    clock = ManualClock()
+    with SqliteClaimStore(path, clock=clock) as store:
+        store.add_instance("i")
+        with SqliteClaimStore(path, clock=clock, read_only=True) as reader:
+            assert reader.stats()
+            removed(path, "-shm")
+            clock.advance(1)
+            with pytest.raises(StoreUnavailableError, match="removed or replaced"):
+                reader.stats()
+        with pytest.raises(StoreUnavailableError, match="removed or replaced"):
+            store.stats()
+    assert stored(start, path) == ["i"]

@@ -13,6 +13,7 @@ import pytest
 from sqlite_claims import NewTask, SqliteClaimStore, StoreFullError, StoreUnavailableError
 from sqlite_claims.storage import durability
 from sqlite_claims.storage.durability import WalSync
+from sqlite_claims.storage.opened import OpenedFiles
 
 
 class Disk:
@@ -44,8 +45,9 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 def wal(tmp_path: Path) -> Iterator[WalSync]:
     (tmp_path / "jobs.db").touch()
     (tmp_path / "jobs.db-wal").write_bytes(b"frames")
-    sync = WalSync(str(tmp_path / "jobs.db"))
-    sync.watch()
+    (tmp_path / "jobs.db-shm").touch()
+    sync = WalSync(str(tmp_path / "jobs.db"), OpenedFiles(str(tmp_path / "jobs.db")))
+    sync._files.watch()
     yield sync
     sync.close()
 
@@ -133,7 +135,7 @@ def test_a_wal_that_is_made_anew_is_the_one_that_is_synced(disk: Disk, wal: WalS
     wal.sync()  # nothing is left that could be lost
     assert disk.syncs == 1
     (tmp_path / "jobs.db-wal").write_bytes(b"others")
-    wal.watch()
+    wal._files.watch()
     wal.sync()
     assert disk.syncs == 2
     assert wal._inode == (os.stat(tmp_path / "jobs.db-wal").st_dev, os.stat(tmp_path / "jobs.db-wal").st_ino)
