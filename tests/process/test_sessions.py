@@ -191,6 +191,7 @@ class Boot(SystemClock):
     """The machine's clocks, in a boot of this name."""
 
     def __init__(self, name: str) -> None:
+        super().__init__()
         self._name = name
 
     def boot_id(self) -> str:
