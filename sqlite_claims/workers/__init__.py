@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .context import FailTask, RunSummary, SnoozeTask, TaskContext
+    from .context import FailTask, RunSummary, SnoozeTask, StopWorker, TaskContext
     from .durable import durable_map
     from .handle import WorkerHandle
     from .pool import WorkerPool, WorkerStartError
@@ -24,6 +24,7 @@ _HOMES = {
     "PooledWorker": "pooled",
     "RunSummary": "context",
     "SnoozeTask": "context",
+    "StopWorker": "context",
     "TaskContext": "context",
     "TaskRegistry": "registry",
     "WorkerHandle": "handle",
@@ -38,6 +39,7 @@ __all__ = [
     "PooledWorker",
     "RunSummary",
     "SnoozeTask",
+    "StopWorker",
     "TaskContext",
     "TaskRegistry",
     "WorkerHandle",

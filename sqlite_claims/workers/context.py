@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from .. import validate
-from ..errors import InvalidStateError
+from ..errors import BackendError, InvalidStateError
 from ..model import Duration, TaskState
 
 if TYPE_CHECKING:
@@ -34,12 +34,24 @@ class SnoozeTask(Exception):
         self.delay = validate.duration_us("delay", delay) / 1e6
 
 
+class StopWorker(BaseException):
+    """Raised by a handler: end the run, in a pool the whole pool's, and give the task back at no cost.
+
+    ``CheckpointingRunner.run`` raises it on. It is a ``BaseException``, so that ``except Exception`` lets it pass.
+    """
+
+
+class WorkerStartError(BackendError):
+    """A worker lacks what it needs: its processes die before they can work, or the system gives it no threads or
+    descriptors. The message bears the cause."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunSummary:
     """How a run ended and what it did.
 
     ``reason``: ``"idle"`` (nothing was left, with ``until_idle``), ``"stopped"`` (by ``shutdown`` or a handler's
-    ``SystemExit``) or ``"interrupted"`` (SIGTERM, SIGINT, a handler's ``KeyboardInterrupt``). ``completed`` and
+    ``StopWorker``) or ``"interrupted"`` (SIGTERM, SIGINT, a handler's ``KeyboardInterrupt``). ``completed`` and
     ``failed`` count attempts, so that a task which failed twice and then completed is in both. ``lost`` counts
     attempts whose result had to be dropped because the claim was gone: the instance cancelled, the lease lost, or the
     process dead.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .. import validate
-from .context import FailTask, Reason, SnoozeTask, TaskContext
+from .context import FailTask, Reason, SnoozeTask, StopWorker, TaskContext, WorkerStartError
+from .forked import HomeProcess, exit_status
 
 if TYPE_CHECKING:
     from .registry import Handler
@@ -41,47 +43,140 @@ class Quit:
     cause: BaseException
 
 
-Result = bytes | Failure | Snooze | Quit
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """The worker can't go on (``cause``), which is not the handler's fault: the run ends, the task is given back."""
+
+    cause: BaseException
 
 
-def execute(handler: Handler, task: TaskContext, wait_for: Callable[[Awaitable[Any], TaskContext], Any]) -> Result:
-    """Call the handler; whatever it does comes back as a result. ``wait_for`` sees a coroutine to its end."""
+class Released(BaseException):
+    """Raised by ``wait_for``: give the task back at no cost."""
+
+
+class WorkerTrouble(BaseException):
+    """Raised by ``wait_for``: the run has to end, since the worker lacks something that it needs."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Give the task back at no cost: the attempt came to nothing through no fault of its own."""
+
+
+Result = bytes | Failure | Snooze | Quit | Abort | Release
+Outcome = tuple[BaseException | None, Any]
+"""How a coroutine ended: its error or its value."""
+
+
+def execute(
+    handler: Handler,
+    task: TaskContext,
+    wait_for: Callable[[Awaitable[Any], TaskContext], Outcome],
+    home: HomeProcess,
+) -> Result:
+    """Call the handler; whatever it does comes back as a result. ``wait_for`` sees a coroutine to its end.
+
+    Does not return in a process that the handler has forked off ``home``.
+    """
     try:
         value = handler(task)
-        if value is None:
-            return b""
-        if type(value) is not bytes and isinstance(value, Awaitable):
-            value = wait_for(value, task)
-            if value is None:
-                return b""
-        return validate.data("a handler's result", value)
-    except FailTask as error:
-        return Failure(error.error, retry=False)
-    except SnoozeTask as snooze:
-        return Snooze(snooze.delay)
-    except SystemExit as error:
-        return Quit("stopped", error)
-    except KeyboardInterrupt as error:
-        return Quit("interrupted", error)
-    except BaseException as error:  # noqa: BLE001 - what a stray CancelledError ends is the attempt, not the thread
-        return Failure(describe(error), cause=error)
+        if value is not None and type(value) is not bytes and isinstance(value, Awaitable):
+            home.leave_if_forked()
+            value = _wait(wait_for, value, task)
+        home.leave_if_forked()
+    except BaseException as error:  # noqa: BLE001 - a stray CancelledError, say, ends the attempt and not the thread
+        home.leave_if_forked(error)
+        return _result_of(error)
+    if value is None:
+        return b""
+    if type(value) is bytes:
+        return value
+    return _checked(value)
+
+
+def _wait(
+    wait_for: Callable[[Awaitable[Any], TaskContext], Outcome], awaitable: Awaitable[Any], task: TaskContext
+) -> Any:
+    error: BaseException | None
+    try:
+        error, value = wait_for(awaitable, task)
+    except Exception as trouble:  # noqa: BLE001 - the handler's own errors come as values: no fault of the task
+        error, value = WorkerTrouble(WorkerStartError(f"a coroutine can't be run: {describe(trouble)}")), None
+    if error is None:
+        return value
+    with suppress(Exception):  # an awaitable of another kind, or one that had its end
+        awaitable.close()  # type: ignore[attr-defined] # else Python warns that it was never awaited
+    raise error
+
+
+def _checked(value: object) -> Result:
+    """A value that is neither ``None`` nor just ``bytes``."""
+    try:
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            return memoryview(value).tobytes()
+        error = f"a handler's result must be bytes-like, not {type(value).__name__}: {validate.shown(value)}"
+    except BaseException as nested:  # noqa: BLE001 - the user's __repr__, or a memoryview that was released
+        return Failure(describe(nested), retry=False)
+    return Failure(f"{error} (handlers return bytes or None)", retry=False)
+
+
+def _result_of(error: BaseException) -> Result:
+    try:
+        if isinstance(error, Released):
+            return Release()
+        if isinstance(error, WorkerTrouble):
+            return Abort(error.cause)
+        if isinstance(error, FailTask):
+            return Failure(str(error.error), retry=False)
+        if isinstance(error, SnoozeTask):
+            return Snooze(validate.duration_us("delay", error.delay) / 1e6)
+        if isinstance(error, (KeyboardInterrupt, StopWorker)):
+            return Quit("interrupted" if isinstance(error, KeyboardInterrupt) else "stopped", error)
+        if isinstance(error, BaseExceptionGroup):
+            # Out of a TaskGroup, say.
+            inner = error.subgroup((KeyboardInterrupt, StopWorker))
+            if inner is not None:
+                return _result_of(_first(inner))
+    except BaseException as nested:  # noqa: BLE001 - attributes that the user's code has set, or its __str__
+        return Failure(describe(nested), cause=nested)
+    return Failure(describe(error), cause=error)
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def describe(error: BaseException) -> str:
-    """Type and message on the first line, then the traceback; both bounded, since they are stored."""
+    """Type and message on the first line, then the traceback; both bounded, since they are stored.
+
+    Whatever the user's ``__str__`` and ``__repr__`` raise is described instead.
+    """
     try:
-        message = str(error)
-    except Exception as nested:  # noqa: BLE001 - the user's __str__
+        message = _message(error)
+    except BaseException as nested:  # noqa: BLE001 - the user's __str__
         message = f"(its message raised {type(nested).__name__})"
     head = f"{type(error).__name__}: {message}" if message else type(error).__name__
     if len(head) > MESSAGE_CHARS_MAX:
         head = f"{head[:MESSAGE_CHARS_MAX]}..."
-    if error.__traceback__ is not None and error.__traceback__.tb_frame.f_code is execute.__code__:
-        error.__traceback__ = error.__traceback__.tb_next  # our own frame tells the reader nothing
     try:
+        while (at := error.__traceback__) is not None and at.tb_frame.f_globals.get("__package__") == __package__:
+            error.__traceback__ = at.tb_next  # our own frames tell the reader nothing
         trace = "".join(traceback.format_exception(error))
-    except Exception:  # noqa: BLE001 - ... or what else it runs
+    except BaseException:  # noqa: BLE001 - ... or what else it runs
         return head
     if len(trace) > TRACE_CHARS_MAX:
         trace = f"...{trace[-TRACE_CHARS_MAX:]}"
     return f"{head}\n\n{trace.rstrip()}"
+
+
+def _message(error: BaseException) -> str:
+    if not isinstance(error, SystemExit):
+        return str(error)
+    status, message = exit_status(error)
+    return f"exit status {status}: {message}" if message else f"exit status {status}"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ..model import ClaimedTask, TaskClaim
 from . import task_log
 from .context import TaskContext
-from .execute import Quit, Result, execute
+from .execute import Abort, Quit, Result, execute
 
 if TYPE_CHECKING:
     from .run import Run
@@ -75,7 +75,7 @@ class Lane:
         while spent < BATCH_SECONDS and (task := self._next()) is not None:
             if tells:
                 task_log.started(task)
-            result = execute(self._run.handler(task.kind), task, self._run.wait_for)
+            result = execute(self._run.handler(task.kind), task, self._run.wait_for, self._run.home)
             self._end(task, result)
             ran += 1
             spent = time.monotonic() - began
@@ -102,14 +102,16 @@ class Lane:
 
     def _end(self, task: TaskContext, result: Result) -> None:
         with self.lock:
-            self.current = None
             task._seconds = time.monotonic() - self.started
             if not task._dropped:
                 self.done.append((task, result))
+            self.current = None
         if self._run.board is not None and not self.replaced:
             self._run.board.task_ended(self.index)
         if isinstance(result, Quit):
             self._run.stop(result.reason, by_handler=True)
+        elif isinstance(result, Abort):
+            self._run.abort(result.cause)
 
     # -- called by Run, on its own thread
 

@@ -14,12 +14,12 @@ from .. import validate
 from ..errors import InvalidArgumentError
 from ..model import Duration
 from ..storage.files import store_path
-from .context import RunSummary
+from .context import RunSummary, WorkerStartError
 from .handle import WorkerHandle, run_to_end
 from .importing import paths_of
 from .options import worker_options
 from .registry import Handlers
-from .supervisor import Supervisor, WorkerStartError
+from .supervisor import Supervisor
 
 __all__ = ["WorkerPool", "WorkerStartError"]
 
@@ -100,7 +100,7 @@ class WorkerPool:
         }
 
     def run(self, until_idle: bool = False) -> RunSummary:
-        """Work until stopped: by SIGTERM or SIGINT (on the main thread), by a handler's ``SystemExit``, or with
+        """Work until stopped: by SIGTERM or SIGINT (on the main thread), by a handler's ``StopWorker``, or with
         ``until_idle`` when no task that it could handle is ready, scheduled or claimed by anyone in an instance in
         progress.
 

@@ -18,9 +18,9 @@ class PooledWorker:
     ``handlers``: a mapping from kind to a callable that takes a ``TaskContext``, a ``TaskRegistry``, or one callable
     for everything. Only tasks that they handle are claimed; ``"*"`` handles all others and those without a kind.
     A handler returns ``bytes`` or ``None``. It raises ``FailTask`` to fail for good, ``SnoozeTask`` to be asked again
-    later at no cost; any other ``Exception`` is a failed attempt by the task's policy. ``SystemExit`` and
-    ``KeyboardInterrupt`` end the run, and the task is given back. Coroutine functions run on one event loop,
-    ``concurrency`` at a time, and are cancelled when their claim is lost.
+    later at no cost; any other exception is a failed attempt by the task's policy, ``SystemExit`` too. ``StopWorker``
+    and ``KeyboardInterrupt`` end the run, and the task is given back. A result of another type fails for good.
+    Coroutine functions run on one event loop, ``concurrency`` at a time, and are cancelled when their claim is lost.
 
     ``worker_id``: made up if not given. ``concurrency``: tasks at a time. ``claim_ttl`` (seconds or ``timedelta``;
     ``None``: no end): how long the claims of a worker that is frozen, not dead, stay its own; a dead one's are back

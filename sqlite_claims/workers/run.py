@@ -17,7 +17,8 @@ from ..errors import BackendError
 from ..model import ClaimedTask, TaskClaim
 from . import task_log
 from .context import Reason, RunSummary, TaskContext
-from .execute import Failure
+from .execute import Failure, Outcome
+from .forked import HomeProcess
 from .idle import OpenWork
 from .lane import BATCH_SECONDS, Lane, key
 from .options import WorkerOptions, WorkerStore
@@ -26,7 +27,7 @@ from .settling import TRANSIENT, Board, Settler
 from .task_log import log
 
 if TYPE_CHECKING:
-    from .coroutines import LoopThread
+    from .coroutines import Coroutines
 
 # A stop is noticed this soon by a lane that waits for work. (Half of it would be twice the processor time of sleeping.)
 _NAP_S_MAX = 0.5
@@ -53,7 +54,8 @@ class Run:
         self.options = options
         self.board = board
         self.settler = Settler(store, lambda: time.monotonic() >= self._deadline, board)
-        self._loop: LoopThread | None = None
+        self.home = HomeProcess()
+        self._coroutines: Coroutines | None = None
         self.wake = threading.Event()
         self.stopping = False
         self.by_handler = False
@@ -94,8 +96,8 @@ class Run:
                     pause = BATCH_SECONDS
                 self.wake.wait(pause)
                 self.wake.clear()
-        if self._loop is not None:
-            self._loop.stop(_LEAVE_AFTER_S)
+        if self._coroutines is not None:
+            self._coroutines.stop(_LEAVE_AFTER_S)
         if self._error is not None:
             raise self._error
         return RunSummary(self._reason, self.settler.completed, self.settler.failed, self.settler.lost)
@@ -130,14 +132,14 @@ class Run:
         assert handler is not None, f"the store gave a task of kind {kind!r}, which was not asked for"
         return handler
 
-    def wait_for(self, awaitable: Awaitable[Any], task: TaskContext) -> Any:
-        """Run a handler's coroutine to its end, on the one event loop of the run."""
-        if self._loop is None:
-            from .coroutines import LoopThread
+    def wait_for(self, awaitable: Awaitable[Any], task: TaskContext) -> Outcome:
+        """Run a handler's coroutine to its end, on the one event loop of the run: its error or its value."""
+        if self._coroutines is None:
+            from .coroutines import Coroutines
 
             with self._lock:
-                self._loop = self._loop or LoopThread()
-        return self._loop.wait_for(awaitable, task)
+                self._coroutines = self._coroutines or Coroutines(self.home)
+        return self._coroutines.wait_for(awaitable, task)
 
     def expect(self, at: float) -> None:
         """Be awake at that time of the monotonic clock."""
@@ -242,6 +244,8 @@ class Run:
                 return
             lane.replaced = True
         log.warning("the handler of task %r did not return when it was cancelled", task.task_id)
+        if self._coroutines is not None and task._on_drop is not None:
+            self._coroutines.leave_behind()
         self._lanes[lane.index] = Lane(self, lane.index)
         self._lanes[lane.index].start()
 

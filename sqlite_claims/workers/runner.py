@@ -12,7 +12,8 @@ from ..errors import BackendError, InvalidStateError
 from ..model import AvailableTask, ClaimedTask, Duration, InstanceInfo, InstanceState, TaskClaim, TaskState
 from . import task_log
 from .context import TaskContext
-from .execute import Quit, execute
+from .execute import Abort, Outcome, Quit, execute
+from .forked import HomeProcess
 from .idle import OPEN
 from .lane import key
 from .options import WorkerOptions, WorkerStore, worker_options
@@ -21,7 +22,7 @@ from .settling import TRANSIENT, Settler
 from .task_log import log
 
 if TYPE_CHECKING:
-    from .coroutines import LoopThread
+    from .coroutines import Coroutines
 
 _PAUSE_S = 0.01
 _PAUSE_S_MAX = 0.5
@@ -32,7 +33,7 @@ class CheckpointingRunner:
 
     Each result is saved before the next task starts, so that a second call, after a crash too, goes on where the first
     stopped. Handlers are those of ``PooledWorker``; they run on the caller's thread, coroutines on an event loop beside
-    it. Errors follow each task's retry policy, waiting here. ``SystemExit`` and ``KeyboardInterrupt`` pass through,
+    it. Errors follow each task's retry policy, waiting here. ``StopWorker`` and ``KeyboardInterrupt`` pass through,
     after the task was given back. Safe beside workers: it never runs what one of them holds.
     """
 
@@ -102,7 +103,8 @@ class _Attempts:
         self._lock = threading.Lock()
         self._task: TaskContext | None = None
         self._over = threading.Event()
-        self._loop: LoopThread | None = None
+        self._home = HomeProcess()
+        self._coroutines: Coroutines | None = None
 
     def __enter__(self) -> Self:
         self._session = self._store.open_session(self._options.worker_id)
@@ -113,8 +115,8 @@ class _Attempts:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._keeper.join()
-        if self._loop is not None:
-            self._loop.stop(1.0)
+        if self._coroutines is not None:
+            self._coroutines.stop(1.0)
         self._session.close()
 
     def make(self, instance_id: str, task_id: str) -> bool:
@@ -153,22 +155,22 @@ class _Attempts:
             self._started = started = time.monotonic()
         task_log.started(task)
         try:
-            result = execute(handler, task, self._wait_for)
+            result = execute(handler, task, self._wait_for, self._home)
         finally:
             with self._lock:
                 self._task = None
         task._seconds = time.monotonic() - started
         if not task._dropped:
             self._settler.settle([(task, result)])
-        if isinstance(result, Quit):
+        if isinstance(result, (Quit, Abort)):
             raise result.cause
 
-    def _wait_for(self, awaitable: Awaitable[Any], task: TaskContext) -> Any:
-        if self._loop is None:
-            from .coroutines import LoopThread
+    def _wait_for(self, awaitable: Awaitable[Any], task: TaskContext) -> Outcome:
+        if self._coroutines is None:
+            from .coroutines import Coroutines
 
-            self._loop = LoopThread()
-        return self._loop.wait_for(awaitable, task)
+            self._coroutines = Coroutines(self._home)
+        return self._coroutines.wait_for(awaitable, task)
 
     def _keep(self) -> None:
         options = self._options

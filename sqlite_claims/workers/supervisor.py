@@ -24,7 +24,7 @@ from ..storage import workers
 from ..store import SqliteClaimStore
 from . import task_log
 from .board import RunningTask
-from .context import Reason, RunSummary
+from .context import Reason, RunSummary, WorkerStartError
 from .execute import Failure
 from .lane import key
 from .options import WorkerOptions
@@ -41,10 +41,6 @@ _FAILURES_MAX = 5
 _GRACE_S = 2.0
 # A write that must precede a kill waits no longer than this for the store's writer, which may be the one to be killed.
 _FAIL_FIRST_S = 1.0
-
-
-class WorkerStartError(BackendError):
-    """Worker processes die before they can work; the message bears what the last one said."""
 
 
 class _Watcher(SqliteClaimStore):

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sqlite_claims.workers import TaskContext, TaskRegistry
+from sqlite_claims.workers import StopWorker, TaskContext, TaskRegistry
 
 registry = TaskRegistry()
 
@@ -122,7 +122,33 @@ def linger(task: TaskContext) -> None:
 
 @registry.task("leave")
 def leave(_: TaskContext) -> None:
-    raise SystemExit
+    raise StopWorker
+
+
+@registry.task("exit")
+def exit_(_: TaskContext) -> None:
+    sys.exit(7)
+
+
+@registry.task("interrupt")
+def interrupt(_: TaskContext) -> None:
+    raise KeyboardInterrupt
+
+
+@registry.task("fork")
+def fork(task: TaskContext) -> bytes:
+    """The child ends in the way that its input tells, after its parent has returned or before."""
+    how, _, order = task.input.decode().partition(" ")
+    child = os.fork()
+    if child:
+        if order == "first":
+            os.waitpid(child, 0)
+        return b"of the parent"
+    if how == "exit":
+        sys.exit(0)
+    if how == "raise":
+        raise ValueError("in the child")
+    return b"of the child"
 
 
 @registry.task("log")

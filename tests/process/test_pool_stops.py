@@ -121,10 +121,18 @@ def test_a_process_kept_from_ending_by_a_thread_of_its_tasks_is_killed(pools: Po
     assert is_gone(pid)
 
 
-def test_a_handler_that_quits_ends_the_pool_and_the_task_is_given_back(pools: Pools) -> None:
-    pools.add("leave")
-    assert WorkerPool(pools.path, "pool_handlers:registry", processes=2).run().reason == "stopped"
+@pytest.mark.parametrize(("kind", "reason"), [("leave", "stopped"), ("interrupt", "interrupted")])
+def test_a_handler_that_quits_ends_the_pool_and_the_task_is_given_back(pools: Pools, kind: str, reason: str) -> None:
+    pools.add(kind)
+    assert WorkerPool(pools.path, "pool_handlers:registry", processes=2).run().reason == reason
     assert (pools.task().state, pools.task().attempts) == (TaskState.READY, 0)
+
+
+def test_a_handler_that_exits_has_failed_and_the_pool_goes_on(pools: Pools) -> None:
+    pools.add("exit", "quick", max_attempts=1)
+    summary = WorkerPool(pools.path, "pool_handlers:registry", processes=1).run(until_idle=True)
+    assert (summary.reason, summary.completed, summary.failed, summary.lost) == ("idle", 1, 1, 0)
+    assert str(pools.task().error).startswith("SystemExit: exit status 7")
 
 
 def test_shutdown_ends_a_pool_while_its_processes_are_starting(pools: Pools) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from array import array
 from typing import Any
 
 import pytest
 
 from sqlite_claims import InvalidStateError, NewTask, NotFoundError, RetryPolicy, TaskState
-from sqlite_claims.workers import FailTask, PooledWorker, SnoozeTask, TaskContext
+from sqlite_claims.workers import FailTask, PooledWorker, SnoozeTask, StopWorker, TaskContext
 
 AT_ONCE = RetryPolicy(initial_delay=0)
 
@@ -26,9 +27,10 @@ def test_what_the_handler_returns_is_the_output(store: Any, returned: Any, store
     assert (summary.reason, summary.completed, summary.failed, summary.lost) == ("idle", 1, 0, 0)
 
 
-@pytest.mark.parametrize("returned", ["text", 7, {"a": 1}])
-def test_a_result_that_is_not_bytes_is_a_failure_that_says_so(store: Any, returned: Any) -> None:
-    assert run(store, lambda _: returned).failed == 1
+@pytest.mark.parametrize("returned", ["text", 7, {"a": 1}, array("d", [1.5]), (n for n in "a generator")])
+def test_a_result_that_is_not_bytes_fails_for_good_and_says_so(store: Any, returned: Any) -> None:
+    assert run(store, lambda _: returned, NewTask("t", max_attempts=3)).failed == 1
+    assert store.get_task("i", "t").state is TaskState.FAILED
     assert "a handler's result must be bytes-like" in store.get_task("i", "t").error
 
 
@@ -51,16 +53,45 @@ def test_an_error_of_any_size_is_stored_in_a_bounded_space(store: Any) -> None:
     assert len(store.get_task("i", "t").error) < 20_000
 
 
-def test_an_error_whose_message_cannot_be_made_is_stored_all_the_same(store: Any) -> None:
+@pytest.mark.parametrize("nested", [RuntimeError, SystemExit, KeyboardInterrupt, StopWorker])
+def test_an_error_whose_message_cannot_be_made_is_stored_all_the_same(store: Any, nested: Any) -> None:
     class BadError(Exception):
         def __str__(self) -> str:
-            raise RuntimeError
+            raise nested
+
+        __repr__ = __str__
 
     def raise_it(_: TaskContext) -> None:
-        raise BadError
+        error = BadError()
+        error.__notes__ = [error]  # type: ignore[list-item]
+        raise error from BadError()
 
-    run(store, raise_it)
-    assert store.get_task("i", "t").error.startswith("BadError: (its message raised RuntimeError)")
+    summary = run(store, raise_it)
+    assert (summary.reason, summary.failed) == ("idle", 1)
+    assert store.get_task("i", "t").error.startswith(f"BadError: (its message raised {nested.__name__})")
+
+
+def test_a_result_that_cannot_be_shown_fails_for_good(store: Any) -> None:
+    class Bad:
+        def __repr__(self) -> str:
+            raise SystemExit(4)
+
+    summary = run(store, lambda _: Bad(), NewTask("t", max_attempts=3))
+    assert (summary.reason, summary.failed) == ("idle", 1)
+
+
+@pytest.mark.parametrize("asked", [FailTask, SnoozeTask])
+def test_what_a_handler_asks_for_in_a_broken_way_is_a_failed_attempt(store: Any, asked: Any) -> None:
+    class Half(asked):  # type: ignore[misc]
+        def __init__(self) -> None:
+            pass
+
+    def raise_it(_: TaskContext) -> None:
+        raise Half
+
+    summary = run(store, raise_it)
+    assert (summary.reason, summary.failed) == ("idle", 1)
+    assert "has no attribute" in store.get_task("i", "t").error
 
 
 def test_a_failure_is_retried_by_the_policy_of_its_task(store: Any) -> None:
@@ -107,7 +138,15 @@ def test_a_snooze_without_sense_is_a_failure(store: Any) -> None:
     assert "InvalidArgumentError: delay" in store.get_task("i", "t").error
 
 
-@pytest.mark.parametrize(("error", "reason"), [(SystemExit, "stopped"), (KeyboardInterrupt, "interrupted")])
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (StopWorker(), "stopped"),
+        (KeyboardInterrupt(), "interrupted"),
+        (BaseExceptionGroup("of a task group", [ValueError(), StopWorker()]), "stopped"),
+    ],
+    ids=["StopWorker", "KeyboardInterrupt", "group"],
+)
 def test_an_error_that_asks_to_quit_ends_the_run_and_gives_the_task_back(store: Any, error: Any, reason: str) -> None:
     def leave(_: TaskContext) -> None:
         raise error
@@ -116,6 +155,31 @@ def test_an_error_that_asks_to_quit_ends_the_run_and_gives_the_task_back(store: 
     assert PooledWorker(store, leave).run().reason == reason
     info = store.get_task("i", "t")
     assert (info.state, info.attempts) == (TaskState.READY, 0)
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (None, "SystemExit: exit status 0"),
+        (3, "SystemExit: exit status 3"),
+        ("no such option", "SystemExit: exit status 1: no such option"),
+    ],
+)
+@pytest.mark.parametrize("coroutine", [False, True])
+def test_a_handler_that_exits_has_failed_and_the_error_tells_the_status(
+    store: Any, code: Any, told: str, coroutine: bool
+) -> None:
+    def leave(_: TaskContext) -> None:
+        raise SystemExit(code)
+
+    async def leave_later(_: TaskContext) -> None:
+        raise SystemExit(code)
+
+    tasks = [NewTask("t", max_attempts=2, retry=AT_ONCE), NewTask("u", kind="other")]
+    handlers = {"*": leave_later if coroutine else leave, "other": lambda _: b"done"}
+    summary = run(store, handlers, *tasks)
+    assert (summary.reason, summary.completed, summary.failed) == ("idle", 1, 2)
+    assert store.get_task("i", "t").error.splitlines()[0] == told
 
 
 def test_other_errors_that_are_no_exceptions_are_failures_all_the_same(store: Any) -> None:
@@ -206,7 +270,7 @@ def test_an_error_in_a_coroutine_is_its_tasks(store: Any, error: Any) -> None:
 def test_quitting_from_a_coroutine_ends_the_run_and_leaves_the_others_their_loop(store: Any) -> None:
     async def leave(task: TaskContext) -> bytes:
         if task.task_id == "leaver":
-            raise SystemExit
+            raise StopWorker
         await asyncio.sleep(0.05)
         return b"done"
 

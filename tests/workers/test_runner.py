@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sqlite_claims import InstanceState, InvalidStateError, NewTask, NotFoundError, RetryPolicy, TaskState
-from sqlite_claims.workers import CheckpointingRunner, PooledWorker, SnoozeTask, TaskContext
+from sqlite_claims.workers import CheckpointingRunner, PooledWorker, SnoozeTask, StopWorker, TaskContext
 
 AT_ONCE = RetryPolicy(initial_delay=0)
 
@@ -72,7 +72,7 @@ def test_each_result_is_saved_before_the_next_task_starts(store: Any) -> None:
     assert seen == [["claimed", "blocked"], ["completed", "claimed"]]
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, StopWorker])
 def test_a_second_call_goes_on_where_the_first_was_broken_off(store: Any, handler: Handler, error: Any) -> None:
     store.add_instance("i", chain("a", "b", "c"))
     handler.raises["b"] = error()
@@ -90,6 +90,14 @@ def test_an_error_is_tried_again_by_the_tasks_policy(store: Any, handler: Handle
     handler.raises["a"] = ValueError("first time")
     assert CheckpointingRunner(store, handler).run("i").state is InstanceState.COMPLETED
     assert handler.ran == ["a", "a", "b"]
+
+
+def test_a_handler_that_exits_has_failed_and_the_rest_runs(store: Any, handler: Handler) -> None:
+    store.add_instance("i", [*chain("a", "b", max_attempts=1), NewTask("c")])
+    handler.raises["a"] = SystemExit(3)
+    assert CheckpointingRunner(store, handler).run("i").state is InstanceState.FAILED
+    assert handler.ran == ["a", "c"]
+    assert store.get_task("i", "a").error.startswith("SystemExit: exit status 3")
 
 
 def test_a_task_that_fails_for_good_fails_the_instance_and_the_rest_runs(store: Any, handler: Handler) -> None:

@@ -1,0 +1,102 @@
+"""Handlers that fork: the child settles nothing, runs nothing of the worker, and leaves at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sqlite_claims import NewTask, SqliteClaimStore, TaskState
+from sqlite_claims.workers import WorkerPool
+
+from .children import Start
+from .pool_runs import Pools, pools
+
+__all__ = ["pools"]
+
+# The child leaves the handler in its way; the parent returns when the child has ended, and tells its status.
+FORKING = """
+import asyncio, ctypes
+path, how, entry = args
+def fork():
+    return ctypes.CDLL(None).fork() if entry == "unhooked" else os.fork()
+def in_child():
+    if how == "exit":
+        sys.exit(5)
+    if how == "raise":
+        raise ValueError("in the child")
+    return b"of the child"
+def handler(task):
+    say("start", task.task_id, task.attempt)
+    child = fork()
+    if not child:
+        return in_child()
+    say("child", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    return b"of the parent"
+async def coroutine(task):
+    other = asyncio.get_running_loop().create_task(say_later())
+    result = handler(task)
+    await other  # in the child, too, where it returned
+    return result
+async def say_later():
+    say("later")
+async def in_subtask(task):
+    say("start", task.task_id, task.attempt)
+    return await asyncio.create_task(fork_in_subtask())
+async def fork_in_subtask():
+    child = fork()
+    if not child:
+        return in_child()
+    say("child", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    return b"of the parent"
+def in_transaction(task):
+    with store.transaction() as tx:
+        tx.complete_task(task.claim, b"in the transaction")
+        say("start", task.task_id, task.attempt)
+        child = fork()
+        if not child:
+            return in_child()
+        say("child", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+store = SqliteClaimStore(path)
+handlers = {"coroutine": coroutine, "subtask": in_subtask, "transaction": in_transaction}
+if entry == "runner":
+    CheckpointingRunner(store, handler).run("i")
+else:
+    print(PooledWorker(store, handlers.get(entry, handler)).run(until_idle=True), file=sys.stderr)
+store.close()
+say("end")
+"""
+
+
+@pytest.mark.parametrize("entry", ["plain", "unhooked", "coroutine", "subtask", "runner", "transaction"])
+@pytest.mark.parametrize(("how", "status"), [("return", 0), ("raise", 1), ("exit", 5)])
+def test_the_forked_child_of_a_handler_leaves_at_once_and_its_parents_result_counts(
+    start: Start, tmp_path: Path, how: str, status: int, entry: str
+) -> None:
+    path = tmp_path / "jobs.db"
+    with SqliteClaimStore(path) as store:
+        store.add_instance("i", [NewTask("a", max_attempts=1)])
+        program = start(FORKING, path, how, entry)
+        program.says("start", "a", 1)
+        if entry == "transaction" and how == "return":
+            status = 1  # the block raises in the child
+        if entry == "subtask" and how == "raise":
+            status = 0  # asyncio keeps the error for whoever awaits the task
+        program.says("child", status)
+        if entry == "coroutine":
+            program.says("later")  # once: the child has left where it waits
+        program.says("end")
+        program.end()
+        task = store.get_task("i", "a")
+        assert (task.state, task.attempts, task.failures, task.losses) == (TaskState.COMPLETED, 1, 0, 0)
+        assert task.output == (b"in the transaction" if entry == "transaction" else b"of the parent")
+
+
+@pytest.mark.parametrize("how", ["exit", "raise", "return"])
+@pytest.mark.parametrize("order", ["first", "last"])
+def test_in_a_pool_a_forked_child_changes_neither_the_task_nor_the_count(pools: Pools, how: str, order: str) -> None:
+    pools.store.add_instance("i", [NewTask("0", f"{how} {order}".encode(), kind="fork", max_attempts=1)])
+    summary = WorkerPool(pools.path, "pool_handlers:registry", processes=1).run(until_idle=True)
+    assert (summary.reason, summary.completed, summary.failed, summary.lost) == ("idle", 1, 0, 0)
+    task = pools.task()
+    assert (task.state, task.output, task.attempts) == (TaskState.COMPLETED, b"of the parent", 1)
