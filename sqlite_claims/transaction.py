@@ -53,7 +53,7 @@ class OpenTransaction(Operations, Transaction):
             if kind is None:
                 self._db.end(commit=False)  # says why
             return
-        late = not over and time.monotonic() > self._deadline
+        late = not over and self._time_is_up()
         commit = kind is None and not over and not late and self._db.is_open()
         lost = kind is None and not over and not late and not commit
         self._db.end(commit)
@@ -69,6 +69,15 @@ class OpenTransaction(Operations, Transaction):
     def _too_long(self) -> StoreBusyError:
         return StoreBusyError(f"held the writer for more than {self._timeout:g} s, so it was rolled back")
 
+    def _time_is_up(self) -> bool:
+        return time.monotonic() > self._deadline
+
+    def _end_early(self) -> StoreBusyError:
+        error = self._too_long()
+        self._over = str(error)
+        self._db.undo()
+        return error
+
     def _check(self) -> None:
         if threading.get_ident() != self._thread:
             raise InvalidStateError(
@@ -76,11 +85,8 @@ class OpenTransaction(Operations, Transaction):
             )
         if self._over:
             raise (StoreBusyError if self._over.startswith("held") else InvalidStateError)(self._over)
-        if time.monotonic() > self._deadline:
-            error = self._too_long()
-            self._over = str(error)
-            self._db.undo()
-            raise error
+        if self._time_is_up():
+            raise self._end_early()
         if not self._db.is_open():
             self._over = "SQLite rolled the transaction back within the caller's own SQL"
             raise InvalidStateError(self._over)
@@ -97,4 +103,16 @@ class OpenTransaction(Operations, Transaction):
         self._check()
         if not isinstance(sql, str):
             raise InvalidArgumentError(f"sql must be a str, not {type(sql).__name__}")
-        return self._db.execute_foreign(sql, params)
+        interrupted = False
+
+        def time_is_up() -> bool:
+            nonlocal interrupted
+            interrupted = self._time_is_up()
+            return interrupted
+
+        try:
+            return self._db.execute_foreign(sql, params, time_is_up)
+        except Exception as error:
+            if interrupted:
+                raise self._end_early() from error
+            raise

@@ -51,7 +51,10 @@ def connect(
         connection.set_busy_handler(patience(busy_timeout))
         # Without it SQLite re-plans cached statements when their bindings change: 10 to 23 µs a call instead of 2.
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
+        # The schema may be somebody else's: its expressions call no function that does more than compute, and no SQL
+        # writes the schema itself, an FTS index's inner tables, or pages.
         connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
+        connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
         # NORMAL never syncs inside COMMIT, under the write lock; what must be durable is synced after it is free.
         connection.execute(sql.synchronous_normal)
         # A thread does it, see checkpoints.py.

@@ -18,6 +18,7 @@ from ..errors import (
     InvalidStateError,
     StoreBusyError,
     StoreClosedError,
+    StoreCorruptError,
     StoreUnavailableError,
 )
 from ..lease.clock import Clock
@@ -31,7 +32,7 @@ from .connection import connect, patience, use_wal
 from .durability import WalSync
 from .faults import DISK_FULL, FOREIGN, log_after_commit, translate
 from .files import check_place, has_content
-from .guard import Guard
+from .guard import Guard, is_strange
 from .lanes import Lanes
 from .long_read import LongRead
 from .opened import HALVES_WAIT_S, OpenedFiles, refuse_halves
@@ -49,6 +50,8 @@ PROBE_EVERY_US = 500_000
 # A store in use looks at least this often whether its files are still in their places: whichever comes first.
 LOOK_EVERY_US = 1_000_000
 LOOK_EVERY_COMMITS = 100
+# Of SQLite's virtual machine, between two looks whether the time of the caller's own SQL is up: under a millisecond.
+_STEPS_BETWEEN_LOOKS = 10_000
 
 
 class Database:
@@ -95,6 +98,7 @@ class Database:
         self._closed = False
         self._active = False  # whether a call is under way
         self._foreign: Guard | None = None
+        self._stranger = ""  # the trigger or view that the authorizer met in a statement of ours
         self.bell: Doorbell = PollingBell(self._data_version)
         self._waiter: Any = None  # the busy handler's, in C; must outlive the connection
         self._ring = False
@@ -168,7 +172,7 @@ class Database:
             if isinstance(error, apsw.CantOpenError) and not existed and system_errno not in DISK_FULL:
                 raise StoreUnavailableError(f"{self.path}: cannot be created ({error})") from error
             if isinstance(error, FOREIGN) and not isinstance(error, BackendError):
-                raise translate(error, self.path, system_errno) from error
+                raise self._translated(error, system_errno) from error
             raise
         self._foreign = None
         # From now on a missing file is a fault, not something to make anew.
@@ -510,7 +514,14 @@ class Database:
         finally:
             self.undo()
         if isinstance(error, FOREIGN) and not isinstance(error, BackendError):
-            raise translate(error, self.path, system_errno) from error
+            raise self._translated(error, system_errno) from error
+
+    def _translated(self, error: BaseException, system_errno: int = 0) -> BackendError:
+        """Our error for one that isn't."""
+        stranger, self._stranger = self._stranger, ""
+        if stranger:
+            return StoreCorruptError(schema.not_ours(self.path, stranger))
+        return translate(error, self.path, system_errno)
 
     def undo(self) -> None:
         """Roll back whatever is open, and forget what was learned within it."""
@@ -551,7 +562,7 @@ class Database:
             finally:
                 self._lock.release()
             if isinstance(error, apsw.Error):
-                raise translate(error, self.path) from error
+                raise self._translated(error) from error
             raise
 
     def _be_patient(self, seconds: float) -> None:
@@ -594,34 +605,60 @@ class Database:
         except BackendError:
             raise
         except FOREIGN as error:
-            raise translate(error, self.path, connection.system_errno) from error
+            raise self._translated(error, connection.system_errno) from error
         finally:
             self._active = False
 
-    def execute_foreign(self, statement: str, params: Any) -> Rows:
-        """Run the caller's own SQL, under the rules of ``guard``; it alone is undone if it raises."""
+    def execute_foreign(self, statement: str, params: Any, time_is_up: Callable[[], bool]) -> Rows:
+        """Run the caller's own SQL, under the rules of ``guard``; it alone is undone if it raises. It is interrupted
+        once ``time_is_up``."""
         forks.guard(self.path)
         connection = self.connection
-        self.execute(sql.savepoint)
-        self._foreign = Guard()
+        self._enter()
+        guard = Guard()
+        try:
+            self.execute(sql.savepoint)
+            try:
+                rows = self._run_foreign(connection, guard, statement, params, time_is_up)
+            except BaseException as error:
+                if connection.in_transaction:
+                    self.execute(sql.savepoint_rollback)
+                    self.execute(sql.savepoint_release)
+                if guard.refused:
+                    raise InvalidArgumentError(f"sql must not contain {guard.refused}: {shown(statement)}") from error
+                raise
+            if connection.in_transaction:
+                self.execute(sql.savepoint_release)
+            return rows
+        finally:
+            self._active = False
+
+    def _run_foreign(
+        self, connection: apsw.Connection, guard: Guard, statement: str, params: Any, time_is_up: Callable[[], bool]
+    ) -> Rows:
+        connection.set_progress_handler(lambda: self._foreign is not None and time_is_up(), _STEPS_BETWEEN_LOOKS)
+        self._foreign = guard
         try:
             # Not from the cache, where our own COMMIT waits prepared and permitted.
             rows = connection.execute(statement, params, can_cache=False).fetchall()
-        except BaseException as error:
-            refused, self._foreign = self._foreign.refused, None
-            if connection.in_transaction:
-                self.execute(sql.savepoint_rollback)
-                self.execute(sql.savepoint_release)
-            if refused:
-                raise InvalidArgumentError(f"sql must not contain {refused}: {shown(statement)}") from error
-            raise
-        self._foreign = None
-        if connection.in_transaction:
-            self.execute(sql.savepoint_release)
+        finally:
+            self._foreign = None
+            connection.set_progress_handler(None)
+        if guard.defines and connection.in_transaction:
+            guard.refused = schema.harmed(self.execute)
+            if guard.refused:
+                raise apsw.AuthError(guard.refused)
         return rows
 
-    def _authorize(self, action: int, first: str | None, second: str | None, *_: Any) -> int:
-        return apsw.SQLITE_OK if self._foreign is None else self._foreign.judge(action, first, second)
+    def _authorize(
+        self, action: int, first: str | None, second: str | None, _database: str | None, context: str | None
+    ) -> int:
+        if self._foreign is not None:
+            return self._foreign.judge(action, first, second)
+        if is_strange(action, context):
+            self._stranger = str(context)
+            return apsw.SQLITE_DENY
+        return apsw.SQLITE_OK
 
     def abandon(self, owner: int) -> None:
         """Roll back what this thread has begun as ``owner`` and nobody has ended."""
@@ -639,7 +676,7 @@ class Database:
                 try:
                     self.execute(sql.commit)
                 except apsw.Error as error:
-                    raise translate(error, self.path, self.connection.system_errno) from error
+                    raise self._translated(error, self.connection.system_errno) from error
                 self._committed()
         finally:
             try:

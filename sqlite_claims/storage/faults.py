@@ -32,6 +32,8 @@ _KINDS: list[tuple[tuple[type[apsw.Error], ...], type[BackendError], str]] = [
     ((apsw.TooBigError,), InvalidArgumentError, "a value is larger than SQLite can store"),
     ((apsw.ConnectionClosedError,), StoreClosedError, "the store is closed"),
     ((apsw.NoMemError,), BackendError, "out of memory"),
+    # Of our own statements, which a sound file gives no cause for these.
+    ((apsw.SQLError, apsw.ConstraintError, apsw.MismatchError), StoreCorruptError, "holds what no store writes"),
 ]
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """Also where it is this process's limit on the size of a file that is reached."""

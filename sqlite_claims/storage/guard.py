@@ -1,40 +1,111 @@
-"""What the caller's own SQL in ``transaction()`` may not do: end the transaction, or write our tables."""
+"""The authorizer: what SQL may do on a store's connection. SQLite asks it about each action when it prepares a
+statement, and again when the schema has changed, so it costs nothing while a statement runs."""
 
 from __future__ import annotations
 
+import re
+
 import apsw
 
-_CONTROL = {apsw.SQLITE_TRANSACTION: "BEGIN, COMMIT or ROLLBACK", apsw.SQLITE_SAVEPOINT: "SAVEPOINT or RELEASE"}
-_FILES = {apsw.SQLITE_ATTACH: "ATTACH", apsw.SQLITE_DETACH: "DETACH"}
-_WRITES = {
-    apsw.SQLITE_INSERT,
-    apsw.SQLITE_UPDATE,
-    apsw.SQLITE_DELETE,
-    apsw.SQLITE_DROP_TABLE,
-    apsw.SQLITE_DROP_INDEX,
-    apsw.SQLITE_DROP_VIEW,
-    apsw.SQLITE_CREATE_TABLE,
-    apsw.SQLITE_CREATE_TRIGGER,
-    apsw.SQLITE_CREATE_INDEX,
+from .statements import sql
+
+_NEVER = {
+    apsw.SQLITE_TRANSACTION: "transaction control (BEGIN, COMMIT or ROLLBACK)",
+    apsw.SQLITE_SAVEPOINT: "transaction control (SAVEPOINT or RELEASE)",
+    apsw.SQLITE_ATTACH: "ATTACH",
+    apsw.SQLITE_DETACH: "DETACH",
 }
+_WRITES = {apsw.SQLITE_INSERT, apsw.SQLITE_UPDATE, apsw.SQLITE_DELETE}
+_DEFINITIONS = {
+    apsw.SQLITE_CREATE_INDEX,
+    apsw.SQLITE_CREATE_TABLE,
+    apsw.SQLITE_CREATE_TEMP_INDEX,
+    apsw.SQLITE_CREATE_TEMP_TABLE,
+    apsw.SQLITE_CREATE_TEMP_TRIGGER,
+    apsw.SQLITE_CREATE_TEMP_VIEW,
+    apsw.SQLITE_CREATE_TRIGGER,
+    apsw.SQLITE_CREATE_VIEW,
+    apsw.SQLITE_CREATE_VTABLE,
+    apsw.SQLITE_DROP_INDEX,
+    apsw.SQLITE_DROP_TABLE,
+    apsw.SQLITE_DROP_VIEW,
+    apsw.SQLITE_DROP_VTABLE,
+}
+# With a value, these read; all others set something.
+_READING_PRAGMAS = {
+    "foreign_key_check",
+    "foreign_key_list",
+    "index_info",
+    "index_list",
+    "index_xinfo",
+    "integrity_check",
+    "quick_check",
+    "table_info",
+    "table_list",
+    "table_xinfo",
+}
+# Numbers in the file's header that SQLite leaves to the application; the store has no use for them.
+_APPLICATION_PRAGMAS = {"application_id", "user_version"}
+# Without a value, these act; all others tell something.
+_ACTING_PRAGMAS = {"case_sensitive_like", "incremental_vacuum", "optimize", "shrink_memory", "wal_checkpoint"}
+# Tables of SQLite's in which the application's rows and the store's stand together. SQLite itself deletes and renames
+# rows there as part of DROP and ALTER.
+_SHARED = {"sqlite_sequence", "sqlite_stat1", "sqlite_stat4"}
+_COMMON_TABLE = re.compile(r"(?:\bWITH(?: RECURSIVE)?|\),) (\w+) (?:\([\w, ]+\) )?AS \(")
+# The names of our statements' common table expressions: SQLite gives them where it gives those of triggers and views.
+_OUR_CONTEXTS = {name for text in sql.all().values() for name in _COMMON_TABLE.findall(text)}
+
+
+def _is_ours(name: str | None) -> bool:
+    return name is not None and name.lower().startswith("claims_")
 
 
 class Guard:
-    """An authorizer for one statement text: SQLite asks it about each action when it prepares the text."""
+    """Judges a text of the caller's own SQL, which may not end the transaction, nor reach our tables or connection."""
 
     def __init__(self) -> None:
         self.refused = ""
+        self.defines = False  # whether it changes the schema: then the result has to be looked at, too
 
     def judge(self, action: int, first: str | None, second: str | None) -> int:
         """SQLite's answer to an action; notes what was refused."""
-        if action in _CONTROL:
-            self.refused = f"transaction control ({_CONTROL[action]})"
-        elif action in _FILES:
-            self.refused = _FILES[action]
-        elif action == apsw.SQLITE_ALTER_TABLE and str(second).lower().startswith("claims_"):
-            self.refused = f"a change to {second}, which is the store's"
-        elif action in _WRITES:
-            for table in (first, second):
-                if table is not None and table.lower().startswith("claims_"):
-                    self.refused = f"a write to {table}, which is the store's"
-        return apsw.SQLITE_DENY if self.refused else apsw.SQLITE_OK
+        refused = self._why_not(action, first, second)
+        if not refused:
+            return apsw.SQLITE_OK
+        self.refused = refused
+        return apsw.SQLITE_DENY
+
+    def _why_not(self, action: int, first: str | None, second: str | None) -> str:
+        if action in _NEVER:
+            return _NEVER[action]
+        if action in _WRITES:
+            if _is_ours(first):
+                return f"a write to {first}, which is the store's"
+            if first in _SHARED and not self.defines:
+                return f"a write to {first}, where rows of the store stand, too"
+        elif action in _DEFINITIONS:
+            self.defines = True
+            for name in (first, second):
+                if _is_ours(name):
+                    return f"a write to {name}, which is the store's (as are all names that begin with claims_)"
+        elif action == apsw.SQLITE_ALTER_TABLE:
+            self.defines = True
+            if _is_ours(second):
+                return f"a change to {second}, which is the store's"
+        elif action == apsw.SQLITE_ANALYZE:
+            if _is_ours(first):
+                return f"ANALYZE of {first}, which is the store's (name your own tables, one each)"
+        elif action == apsw.SQLITE_PRAGMA:
+            name = str(first).lower()
+            if name in _ACTING_PRAGMAS if second is None else name not in _READING_PRAGMAS | _APPLICATION_PRAGMAS:
+                return f"PRAGMA {name} with a value or effect, since the connection is the store's"
+        return ""
+
+
+def is_strange(action: int, context: str | None) -> bool:
+    """Whether an action that SQLite asks about while it prepares a statement of ours comes from a trigger on our
+    tables, or from a view in the place of one: the store has none of either. (Common table expressions only read.)"""
+    if context is None:
+        return False
+    reads = (apsw.SQLITE_SELECT, apsw.SQLITE_READ, apsw.SQLITE_RECURSIVE, apsw.SQLITE_FUNCTION)
+    return context not in _OUR_CONTEXTS or action not in reads

@@ -3,23 +3,84 @@
 from __future__ import annotations
 
 import contextlib
+import re
+from collections.abc import Callable
+from typing import Any
 
 import apsw
 
-from ..errors import SchemaVersionError, StoreUnavailableError
+from ..errors import SchemaVersionError, StoreCorruptError, StoreUnavailableError
 from ..lease.clock import Clock
 from .connection import connect_to_file_alone
 from .statements import migrations, sql
 
 VERSION = migrations()[-1][0]
+_NAMES = re.compile(r"^(?:CREATE TABLE|ALTER TABLE \w+ RENAME TO|(DROP TABLE)) (claims_\w+)", re.MULTILINE)
+
+
+def _tables() -> frozenset[str]:
+    """The names of the newest version's tables."""
+    names: set[str] = set()
+    for _, script in migrations():
+        renamed = set(re.findall(r"ALTER TABLE (\w+) RENAME", script))
+        for dropped, name in _NAMES.findall(script):
+            (names.discard if dropped else names.add)(name)
+        names -= renamed
+    return frozenset(names)
+
+
+TABLES = _tables()
+_OF_OURS = tuple(sorted(TABLES))
 
 
 def version_of(connection: apsw.Connection) -> int | None:
     """The schema version of the file, or ``None`` where it has no tables of ours. Reads only."""
-    if not connection.execute(sql.has_tables).fetchall()[0][0]:
+    path = connection.filename
+    rows: list[tuple[Any, ...]] = connection.execute(sql.named_like_ours, (apsw.carray(_OF_OURS),)).fetchall()
+    kinds: dict[str, str] = dict(rows)
+    for name, kind in kinds.items():
+        if kind != "table":
+            raise StoreCorruptError(
+                f"{path}: {name} is a {kind}, where the store has a table; drop it, or restore a backup"
+            )
+    if not kinds:
         return None
+    if "claims_meta" not in kinds:
+        raise StoreCorruptError(
+            f"{path}: holds a table {min(kinds)}, but no claims_meta, so it is no store, nor can be one"
+        )
     rows = connection.execute(sql.schema_version).fetchall()
-    return int(str(rows[0][0])) if rows else None
+    version = rows[0][0] if rows else None
+    if not isinstance(version, int) or version < 1:
+        raise StoreCorruptError(f"{path}: schema_version in claims_meta is {version!r}, which no store writes")
+    if version == VERSION and (missing := TABLES - kinds.keys()):
+        raise StoreCorruptError(f"{path}: has no table {min(missing)}, which every store has")
+    return version
+
+
+def triggers_on_ours(execute: Callable[..., apsw.Cursor]) -> list[tuple[str, str]]:
+    """Triggers on the store's tables, of which it has none itself: name and table."""
+    found: list[tuple[Any, ...]] = execute(sql.triggers, (apsw.carray(_OF_OURS),)).fetchall()
+    return [(name, table) for name, table in found]
+
+
+def not_ours(path: str, name: str) -> str:
+    """The message about a trigger, or a view, that changes what the store's statements do."""
+    return (
+        f"{path}: {name!r}, a trigger on the store's tables or a view in the place of one, is not the store's: drop it"
+    )
+
+
+def harmed(execute: Callable[..., apsw.Cursor]) -> str:
+    """After the caller's own SQL has changed the schema: what it must not have done, in words; empty where all is well.
+    (The authorizer isn't told of a new name, nor of rows that SQLite itself changes.)"""
+    found = [name for (name,) in execute(sql.temporary_of_our_names).fetchall()]
+    if found:
+        return f"a temporary object in the place of {found[0]}, which is the store's"
+    found = [name for (name,) in execute(sql.lowered_sequences).fetchall()]
+    if found:
+        return f"a write to sqlite_sequence that lets {found[0]} use ids again"
+    return ""
 
 
 def peek(path: str) -> None:
@@ -42,6 +103,9 @@ def check(connection: apsw.Connection, path: str, *, create: bool, read_only: bo
         )
     if version < VERSION and read_only:
         raise SchemaVersionError(f"{path}: schema version {version} needs an upgrade; open it once for writing")
+    if not read_only and (triggers := triggers_on_ours(connection.execute)):  # reading fires none
+        name, table = triggers[0]
+        raise StoreCorruptError(f"{path}: trigger {name!r} on {table} is not the store's: drop it")
     return version < VERSION
 
 

@@ -25,7 +25,9 @@ _SMALL = re.compile(
 
 # Statements that may do more, each step with the reason.
 ALLOWED: dict[str, dict[str, str]] = {
-    "has_tables": {"SCAN sqlite_schema": "once an opening; a few dozen rows"},
+    **{name: {"SCAN sqlite_schema": "once an opening; a few dozen rows"} for name in ("named_like_ours", "triggers")},
+    "temporary_of_our_names": {"SCAN sqlite_temp_schema": "once a change of the schema by the caller's own SQL"},
+    "lowered_sequences": {"SCAN sqlite_sequence": "once a change of the schema by the caller's own SQL; a row a table"},
     "has_anything": {"SCAN sqlite_master": "once a restore; a few dozen rows"},
     "statistics_tables": {"SCAN sqlite_schema": "once an opening; a few dozen rows"},
     "lanes": {"SCAN claims_lane": "reads them all, when their version has changed"},

@@ -45,6 +45,9 @@ OURS: dict[type[Exception], type[BackendError]] = {
     apsw.IOError: StoreUnavailableError,
     apsw.TooBigError: InvalidArgumentError,
     apsw.ConnectionClosedError: StoreClosedError,
+    apsw.SQLError: StoreCorruptError,
+    apsw.ConstraintError: StoreCorruptError,
+    apsw.MismatchError: StoreCorruptError,
 }
 
 

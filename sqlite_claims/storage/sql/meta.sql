@@ -36,8 +36,26 @@ ROLLBACK TO claims_call;
 -- name: data_version
 PRAGMA data_version;
 
--- name: has_tables
-SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'claims_meta';
+-- name: named_like_ours
+SELECT lower(name), type FROM sqlite_schema
+WHERE type IN ('table', 'view') AND lower(name) IN (SELECT value FROM carray(?1));
+
+-- name: triggers
+SELECT name, lower(tbl_name) FROM sqlite_schema
+WHERE type = 'trigger' AND lower(tbl_name) IN (SELECT value FROM carray(?1));
+
+-- name: temporary_of_our_names
+SELECT iif(lower(name) GLOB 'claims_*', name, tbl_name) FROM sqlite_temp_schema
+WHERE lower(name) GLOB 'claims_*' OR lower(tbl_name) GLOB 'claims_*';
+
+-- Each is above every id that is stored, else one could be given twice.
+-- name: lowered_sequences
+SELECT column1
+FROM (VALUES
+    ('claims_instance', max((SELECT coalesce(max(id), 0) FROM claims_instance), (SELECT coalesce(max(instance), 0) FROM claims_pruned))),
+    ('claims_lane', (SELECT coalesce(max(id), 0) FROM claims_lane)),
+    ('claims_session', (SELECT coalesce(max(id), 0) FROM claims_session)))
+WHERE coalesce((SELECT seq FROM sqlite_sequence WHERE name = column1), 0) < column2;
 
 -- name: schema_version
 SELECT schema_version FROM claims_meta WHERE id = 1;
