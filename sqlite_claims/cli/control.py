@@ -95,7 +95,7 @@ def prune_command(database: str, older_than: float) -> None:
 @click.argument("path", type=click.Path(dir_okay=False))
 def backup_command(database: str, path: str) -> None:
     """Write a consistent copy of DB to PATH, a new file, while workers run."""
-    with open_store(database) as store:
+    with open_store(database, read_only=True) as store:
         store.backup(path)
 
 

@@ -77,6 +77,16 @@ def connect_to_file_alone(path: str) -> apsw.Connection:
     return _counted(path, f"file:{quoted}?immutable=1", flags=flags)
 
 
+def connect_without_locks(path: str) -> apsw.Connection:
+    """Open for reading a file and its -wal, without locks and without a -shm: SQLite keeps the index of the -wal in its
+    own memory, where a connection is exclusive. Closing it drops the locks that this process has on the file, so it is
+    for files of which nobody can make the -shm."""
+    connection = _counted(path, path, flags=apsw.SQLITE_OPEN_READONLY, vfs="unix-none")
+    connection.execute(sql.locking_mode_exclusive)
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    return connection
+
+
 class _Opening:
     """Stands for a connection until it is there."""
 

@@ -31,13 +31,14 @@ from .checkpoints import BEHIND_FRAMES, RESTART_WAIT_S, Checkpointer
 from .connection import connect, patience, use_wal
 from .durability import WalSync
 from .faults import DISK_FULL, FOREIGN, log_after_commit, translate
-from .files import check_place, has_content
+from .files import check_place, has_content, may_write
 from .guard import Guard, is_strange
 from .lanes import Lanes
 from .long_read import LongRead
 from .opened import HALVES_WAIT_S, OpenedFiles, refuse_halves
 from .statements import sql
 from .timeline import Timeline
+from .unshared import UnsharedFiles, connect_to_read
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -92,6 +93,7 @@ class Database:
         self._lock = threading.RLock()
         self._owned = self._lock._is_owned  # type: ignore[attr-defined] # as threading.Condition asks it
         self._connection: apsw.Connection | None = None
+        self._unshared: UnsharedFiles | None = None  # where it had to be opened without locks, for reading
         self._scanner: Scanner | None = None
         self._watch_files()
         self._lost: StoreUnavailableError | None = None  # to be raised by the next call, or, without database, by all
@@ -129,13 +131,12 @@ class Database:
         try:
             if self.read_only and not had_wal:
                 schema.peek(self.path)
-            connection = connect(
-                self.path,
-                create=self._create,
-                read_only=self.read_only,
-                busy_timeout=self.busy_timeout,
-                vfs=vfs,
-            )
+            if self.read_only:
+                connection, self._unshared = connect_to_read(self.path, self.busy_timeout)
+            else:
+                connection = connect(
+                    self.path, create=self._create, read_only=False, busy_timeout=self.busy_timeout, vfs=vfs
+                )
             stale = schema.check(connection, self.path, create=self._create, read_only=self.read_only)
             if not self.read_only:
                 use_wal(connection, self.path, self.busy_timeout)
@@ -169,14 +170,22 @@ class Database:
             self._connection = connection  # the last thing: whatever raises before this is undone here
         except BaseException as error:
             system_errno = self._give_up(connection, had_wal)
-            if isinstance(error, apsw.CantOpenError) and not existed and system_errno not in DISK_FULL:
-                raise StoreUnavailableError(f"{self.path}: cannot be created ({error})") from error
             if isinstance(error, FOREIGN) and not isinstance(error, BackendError):
-                raise self._translated(error, system_errno) from error
+                raise self._not_opened(error, existed, system_errno) from error
             raise
         self._foreign = None
         # From now on a missing file is a fault, not something to make anew.
         self._create = False
+
+    def _not_opened(self, error: BaseException, existed: bool, system_errno: int) -> BackendError:
+        if isinstance(error, apsw.CantOpenError) and not existed and system_errno not in DISK_FULL:
+            return StoreUnavailableError(f"{self.path}: cannot be created ({error})")
+        if existed and not self.read_only and not may_write(self.path):
+            return StoreUnavailableError(
+                f"{self.path}: this process may not write to the file, or not to its folder ({error}); "
+                "read_only=True reads it"
+            )
+        return self._translated(error, system_errno)
 
     def _give_up(self, connection: apsw.Connection | None, had_wal: bool) -> int:
         """Close what could not be opened altogether. Returns the system's last error on the connection."""
@@ -400,12 +409,17 @@ class Database:
         try:
             if self.in_transaction:
                 return self.nested(operation, *args, **kwargs)
+            if self._unshared is not None and self._unshared.changed():
+                self._close_connection()
+                self._open()
             self._enter()
             try:
                 self.execute(sql.begin_read)
                 self.time.read(self.execute)
                 result = operation(self, *args, **kwargs)
                 self.execute(_COMMIT)
+                if self._unshared is not None:
+                    self._unshared.check()
             except BaseException as error:
                 self._undone(error)
                 raise
@@ -513,6 +527,8 @@ class Database:
             system_errno = self.connection.system_errno
         finally:
             self.undo()
+        if self._unshared is not None:
+            self._unshared.check()
         if isinstance(error, FOREIGN) and not isinstance(error, BackendError):
             raise self._translated(error, system_errno) from error
 

@@ -97,6 +97,11 @@ def has_content(path: str) -> bool:
         return False
 
 
+def may_write(path: str) -> bool:
+    """Whether this process may write to the file and make others beside it."""
+    return os.access(path, os.R_OK | os.W_OK) and os.access(os.path.dirname(path), os.W_OK | os.X_OK)
+
+
 def file_system(folder: str, mounts: str = "/proc/self/mountinfo") -> str:
     """The type of the file system that holds ``folder``, or ``""`` where the platform doesn't say."""
     best, kind = "", ""

@@ -109,6 +109,7 @@ def backup(db: Database, target: str) -> LongRead[None]:
         made = make_beside(target, os.stat(db.path))
         try:
             copy_to(made, source, between=go_on)
+            go_on()
             os.rename(made, target)
             try:
                 sync_folder(target)

@@ -11,9 +11,9 @@ import apsw
 
 from ..errors import BackendError, StoreClosedError
 from . import forks
-from .connection import connect
 from .faults import FOREIGN, translate
 from .statements import sql
+from .unshared import UnsharedFiles, connect_to_read
 
 if TYPE_CHECKING:
     from .database import Database
@@ -34,8 +34,8 @@ class LongRead(Generic[T]):
 
     def __init__(self, db: Database, read: Read[T]) -> None:
         """``read``: gets the connection, in a transaction that keeps to one snapshot, and a function that it has to
-        call between steps of some milliseconds. It must be able to start over, and leave nothing behind when it
-        raises."""
+        call between steps of some milliseconds, and before what it has read is put to use. It must be able to start
+        over, and leave nothing behind when it raises."""
         self.path = db.path
         self._db = db
         self._read = read
@@ -43,6 +43,7 @@ class LongRead(Generic[T]):
         self._thread = 0  # which holds it
         self._forking = threading.Lock()  # held while the connection has to be closed
         self._connection: apsw.Connection | None = None
+        self._unshared: UnsharedFiles | None = None
         self._interrupted = False
         self._stopped = False
 
@@ -67,12 +68,14 @@ class LongRead(Generic[T]):
                 forks.guard(self.path)
                 if self._stopped or self._db.is_closed():
                     raise StoreClosedError(f"{self.path}: the store was closed")
-                self._connection = connect(self.path, create=False, read_only=True, busy_timeout=self._db.busy_timeout)
+                self._connection, self._unshared = connect_to_read(self.path, self._db.busy_timeout)
                 self._connection.execute(sql.begin_read)
                 self._connection.execute(sql.schema_version).fetchall()  # which takes the snapshot
                 self._go_on()
                 return self._read(self._connection, self._go_on)
             except FOREIGN as error:
+                if self._unshared is not None:
+                    self._unshared.check()
                 if isinstance(error, BackendError):
                     raise
                 if isinstance(error, apsw.InterruptError) and self._interrupted:
@@ -87,6 +90,8 @@ class LongRead(Generic[T]):
     def _go_on(self) -> None:
         if self._interrupted:
             raise Stopped
+        if self._unshared is not None:
+            self._unshared.check()
 
     def _interrupt(self) -> None:
         self._interrupted = True

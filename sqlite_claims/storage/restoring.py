@@ -22,6 +22,7 @@ from .faults import FOREIGN, translate
 from .files import check_place, has_content, store_path
 from .keeping import copy_to, make_beside, make_new
 from .statements import sql
+from .unshared import connect_to_read
 
 
 def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str], *, replace: bool = False) -> None:
@@ -70,7 +71,7 @@ def _told_as_ours(path: str) -> Iterator[None]:
 def _open_backup(source: str) -> apsw.Connection:
     """To be read. Beside a backup that was not in use since it was made no file comes to be."""
     if has_content(f"{source}-wal") or os.path.exists(f"{source}-journal"):
-        return connect(source, create=False, read_only=True, busy_timeout=1.0)
+        return connect_to_read(source, 1.0)[0]
     return connect_to_file_alone(source)
 
 
