@@ -20,6 +20,7 @@ def explain(
     waited: float = 0.0,
     last_claim: bool = False,
     holder_is_gone: bool = False,
+    kept_by: Sequence[int] = (),
     workers: int = 0,
     wall_us: int = 0,
 ) -> str:
@@ -28,7 +29,8 @@ def explain(
     ``unmet``: the names of its dependencies that are not completed
     (of a ``CANCELLED`` task: of those that failed or were cancelled). ``due_in``: seconds until a ``SCHEDULED`` task
     is ready. ``waited``: seconds that a ``READY`` one has been. ``last_claim``: its ``max_lost`` allows no loss of the
-    claim on it. ``holder_is_gone``: the claim's session is over. ``workers``: sessions alive. ``wall_us``: the wall
+    claim on it. ``holder_is_gone``: the claim's session is over. ``kept_by``: the processes that hold it in
+    place of the one that opened it, which has ended. ``workers``: sessions alive. ``wall_us``: the wall
     clock now.
     """
     start = f"Task {task.task_id!r} of instance {task.instance_id!r} "
@@ -45,7 +47,7 @@ def explain(
         case TaskState.SCHEDULED:
             what = f"is scheduled{_why_scheduled(task)}: it is due in {_span(due_in)}, {_moment(wall_us, due_in)}"
         case TaskState.CLAIMED:
-            return start + _claimed(task, paused, last_claim, holder_is_gone, wall_us)
+            return start + _claimed(task, paused, last_claim, holder_is_gone, kept_by, wall_us)
         case _:
             what = f"has been ready for {_span(waited)}"
             if not paused:
@@ -64,20 +66,32 @@ def _cancelled(task: TaskInfo, instance: InstanceInfo, unmet: Sequence[str]) -> 
     return f"was cancelled{_at(task.finished_at)}{because}."
 
 
-def _claimed(task: TaskInfo, paused: bool, last_claim: bool, holder_is_gone: bool, wall_us: int) -> str:
+def _claimed(
+    task: TaskInfo, paused: bool, last_claim: bool, holder_is_gone: bool, kept_by: Sequence[int], wall_us: int
+) -> str:
     held = f"is held by worker {task.worker_id!r}"
     left = None if task.claim is None else task.claim.remaining()
     fails = f"it will be failed, because max_lost is {task.max_lost}, "
     looked = "when a worker looks for work"
     if holder_is_gone:
         then = fails if last_claim else "it will be ready again "
-        return f"{held}, whose process is gone: {then}{looked}{', and its instance is paused' if paused else ''}."
+        left_behind = f" (it left {_processes(kept_by)} behind)" if kept_by else ""
+        pause = ", and its instance is paused" if paused else ""
+        return f"{held}, whose process is gone{left_behind}: {then}{looked}{pause}."
+    if kept_by:
+        held += f" (its process has ended; {_processes(kept_by)} {'keeps' if len(kept_by) == 1 else 'keep'} the claim)"
     if left is None:
         return f"{held}, by a claim without an end."
     if left > 0:
         return f"{held} for {_span(left)} more, until {_moment(wall_us, left)}, if the claim is not renewed."
     then = fails if last_claim else "another may take it over "
     return f"{held}, whose claim has expired: {then}{'once its paused instance is resumed' if paused else looked}."
+
+
+def _processes(pids: Sequence[int]) -> str:
+    shown = ", ".join(map(str, pids[:_NAMES_SHOWN_MAX]))
+    more = len(pids) - _NAMES_SHOWN_MAX
+    return f"process{'' if len(pids) == 1 else 'es'} {shown}{f' and {more} more' if more > 0 else ''}"
 
 
 def _wanted_worker(task: TaskInfo) -> str:

@@ -39,6 +39,10 @@ class AsyncWorkerSession:
         closed."""
         return self._session.fileno()
 
+    def lend(self, pid: int) -> None:
+        """Say that the process ``pid`` has inherited ``fileno()``: see ``WorkerSession.lend``."""
+        self._session.lend(pid)
+
     async def close(self) -> None:
         """End the session. May be called twice."""
         with suppress(StoreClosedError):  # closing the store has ended it

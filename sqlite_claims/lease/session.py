@@ -6,7 +6,9 @@ descriptor of it closes, however the process ends. Others ask with ``F_OFD_GETLK
 Open-file-description locks, not classic POSIX ones: those vanish when *anything* in the process opens and closes the
 file, and a live worker would look dead. These err the other way: a child that keeps the descriptor keeps the session,
 which is a nuisance where it happens by accident (the lease still ends) and the point where it is meant: a command that
-inherits the descriptor holds its task even when the process that started it is killed.
+inherits the descriptor holds its task even when the process that started it is killed. What that command leaves behind
+has inherited it, too. To tell the two apart, whoever starts a command says its process id, by one more lock on the same
+descriptor: it is gone when they are.
 
 Byte 0 is not a session's: every open store holds it shared, so that a boot clock unlike the file's is known to be
 another container's while someone is there, and a reboot otherwise.
@@ -22,6 +24,7 @@ from contextlib import closing, contextmanager, suppress
 from typing import Self
 
 from .beside import open_beside
+from .holders import holders, namespace, runs
 
 _SETLK = getattr(fcntl, "F_OFD_SETLK", None)
 _GETLK = getattr(fcntl, "F_OFD_GETLK", None)
@@ -32,6 +35,11 @@ _PRESENCE = 0
 # Far beyond every session: who runs a checkpoint; and who has a connection open, which makes a missing -shm a fault.
 _CHECKPOINT = 1 << 62
 _CONNECTED = _CHECKPOINT + 1
+
+
+# From here on: which command a session was lent to, by session, process-id namespace (10 bits) and process id (22).
+_COMMANDS = _CHECKPOINT
+_COMMAND_SESSION_BITS = 29
 # From here on, at an instance's row id: who adds tasks to it as long as input comes. Prune leaves it alone.
 _FEEDS = _CHECKPOINT + (1 << 61)
 
@@ -68,6 +76,10 @@ def any_connected(store: str) -> bool:
         return _GETLK is not None and sessions._held(_CONNECTED, 1)
 
 
+def _command_byte(session: int, space: int, pid: int) -> int:
+    return _COMMANDS + (session % (1 << _COMMAND_SESSION_BITS) << 32) + (space << 22) + pid
+
+
 class SessionFile:
     """The ``-sessions`` file as one open store sees it: able to ask about others, and to be seen itself."""
 
@@ -99,6 +111,32 @@ class SessionFile:
     def is_alive(self, session: int) -> bool:
         """Whether any process holds the session's lock."""
         return self._held(session, 1)
+
+    def keepers(self, session: int, opener: int) -> list[int]:
+        """The processes that keep a session alive whose own process, ``opener``, has ended: its command, and what that
+        has left behind. Empty where that can't be told."""
+        if not self.is_alive(session) or self._descriptor < 0 or runs(opener):
+            return []
+        return holders(self._descriptor, session)
+
+    def is_left_behind(self, session: int, opener: int) -> bool:
+        """Whether a session is only kept alive by processes that its command has left behind. In doubt it is not."""
+        command = self._command(session)
+        if command is None or runs(command):
+            return False
+        kept_by = self.keepers(session, opener)
+        return bool(kept_by) and command not in kept_by
+
+    def _command(self, session: int) -> int | None:
+        """The command that the session was lent to, where that is known and of our process-id namespace."""
+        if _GETLK is None or self._descriptor < 0:
+            return None
+        start = _command_byte(session, 0, 0)
+        answer = fcntl.fcntl(self._descriptor, _GETLK, _request(fcntl.F_WRLCK, start, 1 << 32))
+        kind, _, byte, _, _ = _FLOCK.unpack(answer)
+        if kind == fcntl.F_UNLCK or (byte - start) >> 22 != namespace():
+            return None
+        return int(byte - start) & 0x3FFFFF
 
     def anyone_present(self) -> bool:
         """Whether another open store or a session of any process is known to hold a lock of the file."""
@@ -166,6 +204,12 @@ class WorkerSession:
     def fileno(self) -> int:
         """The descriptor whose lock is this session's life; -1 once closed."""
         return self._descriptor
+
+    def lend(self, pid: int) -> None:
+        """Say that the process ``pid`` has inherited ``fileno()``. Then the session ends with that process and this
+        one, even if others that it has left behind (a daemon, say) still hold the descriptor."""
+        with suppress(OSError):  # no room for one more lock: then what is left behind keeps it
+            _take(self._descriptor, fcntl.F_WRLCK, _command_byte(self.id, namespace(), pid))
 
     def drop(self) -> None:
         """Let go of the lock and nothing else: after a fork in the child, where the parent lives on with it."""

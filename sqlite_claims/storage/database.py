@@ -82,7 +82,8 @@ class Database:
         self.long_reads: set[LongRead[Any]] = set()  # under way
         self.own_sessions: list[WorkerSession] = []  # closed with the store, let go of in a forked child
         self.own_feeds: set[InstanceFeed] = set()  # likewise
-        self.probed_us = -(1 << 62)
+        self.probed_us = self.left_behind_us = -(1 << 62)
+        self.left_behind: set[int] = set()  # sessions that only processes keep which their command has left behind
         self.rest_until = 0  # in store time: what hides nothing is not settled before
         self.probe_every_us = PROBE_EVERY_US
         self.in_transaction = False  # whether a thread has `transaction()` open, and so holds the lock
@@ -289,7 +290,8 @@ class Database:
             self.__dict__.pop(name, None)  # they hold on to the connection
         # The file that is opened next may be another.
         self.lanes = Lanes()
-        self.probed_us = -(1 << 62)
+        self.probed_us = self.left_behind_us = -(1 << 62)
+        self.left_behind = set()
         self.rest_until = 0
         self._look_at = 0
         with contextlib.ExitStack() as stack:  # whatever one of them raises, the others are closed too

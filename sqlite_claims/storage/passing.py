@@ -18,6 +18,8 @@ _DRIFT_US_MAX = 10_000
 # look for work need settle some (2 to 3 ms): a process takes a step as often as this, and when it has found nothing.
 EXHAUSTED_STEP = 200
 REST_US = 10_000
+# How often a process looks for sessions whose command has ended and left processes behind.
+LEFT_BEHIND_EVERY_US = 1_000_000
 
 
 def look(db: Database) -> tuple[Any, ...]:
@@ -45,10 +47,19 @@ def dead_sessions(db: Database) -> list[int]:
     """The sessions whose worker is gone: the kernel has dropped their lock. Notes that it looked."""
     if db.sessions is None:
         return []
-    dead = [id for (id,) in db.rows(sql.sessions) if not db.sessions.is_alive(id)]
+    rows = db.rows(sql.sessions)
+    if db.time.now - db.left_behind_us >= LEFT_BEHIND_EVERY_US:
+        db.left_behind_us = db.time.now
+        db.left_behind = {id for id, pid in rows if db.sessions.is_left_behind(id, pid)}
+    dead = [id for id, _ in rows if is_over(db, id)]
     if not dead:
         db.probed_us = db.time.now
     return dead
+
+
+def is_over(db: Database, session: int) -> bool:
+    """Whether nobody works in a session any more, as far as is known without reading ``/proc``."""
+    return db.sessions is not None and (session in db.left_behind or not db.sessions.is_alive(session))
 
 
 def settle(db: Database) -> bool:
@@ -113,7 +124,7 @@ def settle_task(db: Database, row: tuple[Any, ...]) -> bool:
     if row[3] == WAITING and row[4] is None and due_wall is not None and due_wall <= db.time.wall:
         make_due(db, [(id, due_wall)])
         return True
-    if row[3] == CLAIMED and session is not None and db.sessions is not None and not db.sessions.is_alive(session):
+    if row[3] == CLAIMED and session is not None and is_over(db, session):
         lose(db, id)
         end_session(db, session)
         return True

@@ -12,6 +12,7 @@ import apsw
 from ..errors import NotFoundError
 from ..model import InstanceInfo, InstanceState, RetryPolicy, StoreStats, TaskClaim, TaskInfo, TaskState, WorkerInfo
 from .database import Database
+from .passing import is_over
 from .statements import sql
 from .states import BLOCKED, CALLED_OFF, CANCELLED, CLAIMED, COMPLETED, FAILED, INSTANCE_STATES, TASK_STATES, WAITING
 
@@ -165,7 +166,7 @@ def instances_page(
 
 def workers(db: Database) -> list[WorkerInfo]:
     return [
-        WorkerInfo(worker, pid, moment(started), db.sessions is not None and db.sessions.is_alive(id), claims)
+        WorkerInfo(worker, pid, moment(started), db.sessions is not None and not is_over(db, id), claims)
         for id, worker, pid, started, claims in db.rows(sql.workers)
     ]
 
@@ -189,6 +190,12 @@ def explain_task(db: Database, instance_id: str, task_id: str, explain: Callable
     by_day = row[15] is None and row[8] is not None
     due_in = (row[8] - db.time.wall if by_day else row[14] - db.time.now) / 1e6
     session = db.rows(sql.task_by_name, instance_id, task_id)[0][12]
+    is_gone = session is not None and is_over(db, session)
+    kept_by: list[int] = []
+    for (opener,) in db.rows(sql.session_pid, session):
+        assert db.sessions is not None
+        is_gone = is_gone or db.sessions.is_left_behind(session, opener)
+        kept_by = db.sessions.keepers(session, opener)
     return explain(
         task,
         instance,
@@ -196,7 +203,8 @@ def explain_task(db: Database, instance_id: str, task_id: str, explain: Callable
         due_in=max(0.0, due_in),
         waited=max(0.0, -due_in),
         last_claim=task.losses + 1 >= task.max_lost,
-        holder_is_gone=session is not None and db.sessions is not None and not db.sessions.is_alive(session),
+        holder_is_gone=is_gone,
+        kept_by=kept_by,
         workers=sum(worker.alive for worker in workers(db)),
         wall_us=db.time.wall,
     )

@@ -30,6 +30,7 @@ from .signals import Interrupted, Signals
 _POLL_S = 0.15
 _RENEW_S = 15.0
 _KILL_S = 2.0
+_ASK_S = 5.0
 _BROKEN_PIPE = 128 + signal.SIGPIPE  # the status of a program that this ends
 _OPEN = (TaskState.BLOCKED, TaskState.SCHEDULED, TaskState.READY, TaskState.CLAIMED)
 
@@ -68,6 +69,8 @@ class MapRun:
         now = time.monotonic()
         self._next_count = 0.0
         self._next_show = now + progress.interval
+        self._next_ask = 0.0
+        self._others = ""
         self._next_renewal = now + _RENEW_S
 
     def run(self) -> Outcome:
@@ -358,7 +361,7 @@ class MapRun:
         if self._info.state is InstanceState.PAUSED:
             note = "paused"
         elif not self._running and counts[TaskState.CLAIMED]:
-            note = f"waiting for {counts[TaskState.CLAIMED]} that others run"
+            note = f"waiting for {counts[TaskState.CLAIMED]} that others run{self._told_of_others()}"
         elif not self._running and counts[TaskState.SCHEDULED]:
             note = f"waiting to retry {counts[TaskState.SCHEDULED]}"
         self._progress.show(
@@ -372,6 +375,17 @@ class MapRun:
                 note=note,
             )
         )
+
+    def _told_of_others(self) -> str:
+        """Why one of the tasks that others hold is not running here, asked anew every few seconds."""
+        now = time.monotonic()
+        if now >= self._next_ask:
+            self._next_ask = now + _ASK_S
+            self._others = ""
+            with contextlib.suppress(BackendError):
+                for task in self._store.list_tasks(self._plan.instance_id, states=[TaskState.CLAIMED], limit=1):
+                    self._others = f": {self._store.explain_task(task.instance_id, task.task_id)}"
+        return self._others
 
     def _outcome(self) -> Outcome:
         status, problem = self._status, self._problem

@@ -73,6 +73,7 @@ class Running:
         finally:
             for descriptor in theirs:
                 os.close(descriptor)
+        session.lend(pid)
         out = Relay(ours[0], stdout, keep_first=plan.keep_output)
         return cls(pid, task, session, out, Relay(ours[1], stderr, keep_last=_ERROR_BYTES))
 

@@ -142,7 +142,10 @@ FROM claims_task t CROSS JOIN claims_instance i ON i.id = t.instance
 WHERE t.id = ?1;
 
 -- name: sessions
-SELECT id FROM claims_session;
+SELECT id, pid FROM claims_session;
+
+-- name: session_pid
+SELECT pid FROM claims_session WHERE id = ?;
 
 -- name: session_claims
 SELECT id FROM claims_task WHERE lane >= 4294967296 AND next_at IS NOT NULL AND session = ?1

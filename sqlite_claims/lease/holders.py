@@ -1,0 +1,50 @@
+"""Which processes hold a lock of ``-sessions``: only asked when a session outlives the process that opened it.
+
+The kernel doesn't say who shares an open-file-description lock, but ``/proc`` shows the locks of each descriptor. Only
+processes of this user and of this process-id namespace are seen.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+
+def namespace() -> int:
+    """The low 10 bits of this process's process-id namespace; 0 where there is none to be known."""
+    with suppress(OSError):
+        return os.stat("/proc/self/ns/pid").st_ino & 0x3FF
+    return 0
+
+
+def runs(pid: int) -> bool:
+    """Whether the process is there and has not ended; a zombie has."""
+    try:
+        os.kill(pid, 0)
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+    except OSError:  # somebody else's
+        return True
+    return stat.rpartition(b") ")[2][:1] not in (b"Z", b"X")
+
+
+def holders(descriptor: int, byte: int) -> list[int]:
+    """The processes that have a descriptor which holds the lock of this byte of the file. Reads all of ``/proc``."""
+    file = os.fstat(descriptor)
+    found = []
+    with suppress(OSError):
+        found = [int(name) for name in os.listdir("/proc") if name.isdecimal() and _holds(name, file, byte)]
+    return sorted(found)
+
+
+def _holds(pid: str, file: os.stat_result, byte: int) -> bool:
+    with suppress(OSError):  # it has ended, or is somebody else's
+        for number in os.listdir(f"/proc/{pid}/fd"):
+            with suppress(OSError):  # closed meanwhile
+                if os.path.samestat(os.stat(f"/proc/{pid}/fd/{number}"), file):
+                    locks = Path(f"/proc/{pid}/fdinfo/{number}").read_text("ascii").splitlines()
+                    if any(line.startswith("lock:") and line.split()[-2:] == [f"{byte}", f"{byte}"] for line in locks):
+                        return True
+    return False
