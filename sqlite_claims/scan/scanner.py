@@ -9,6 +9,9 @@ from typing import Protocol
 from .. import validate
 
 AGING_US_MAX = 2**63 - 1
+# A task's position in the order is priority * weight + next_at. The weight is the aging interval, or else this, which
+# no time outweighs.
+WEIGHT_WITHOUT_AGING = 1 << 64
 
 
 @dataclass(frozen=True, slots=True)

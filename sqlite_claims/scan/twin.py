@@ -15,10 +15,9 @@ from typing import Any
 
 import apsw
 
-from .scanner import ScanStatements, checked_aging
+from .scanner import WEIGHT_WITHOUT_AGING, ScanStatements, checked_aging
 
 BLOCK_MAX = 64
-WEIGHT_WITHOUT_AGING = 1 << 64
 
 Row = tuple[int, int, int]  # priority, next_at, id
 Block = tuple[list[Row], bool]  # rows of one priority, and whether it may have more

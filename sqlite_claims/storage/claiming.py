@@ -12,7 +12,7 @@ import apsw
 from ..errors import ClaimLostError, NotFoundError, StoreCorruptError
 from ..model import AvailableTask, ClaimedTask, TaskClaim, make_available, make_claim, make_claimed
 from ..validate import name
-from . import passing
+from . import passing, signals
 from .database import Database
 from .lanes import Kinds, Tags
 from .statements import sql
@@ -28,7 +28,8 @@ def find(
     """Rows of ``tasks_found``: what may be claimed, in order; what last failed on this worker stands at the end."""
     aging, lanes, moving, *_ = look
     db.lanes.refresh(db, lanes)
-    ids = db.scan(db.lanes.select(tags, kinds), limit, aging, bool(moving))
+    selected = db.lanes.select(tags, kinds)
+    ids = signals.ready_ids(db, selected, limit, aging) if moving else db.scan(selected, limit, aging, False)
     if not ids:
         return []
     if len(ids) == 1:
@@ -65,7 +66,8 @@ def any_available(db: Database, tags: Tags, kinds: Kinds, settle: bool) -> bool 
     if settle and passing.pending(db, look):
         return None
     db.lanes.refresh(db, look[1])
-    found = bool(db.scan(db.lanes.select(tags, kinds), 1, look[0], bool(look[2])))
+    selected = db.lanes.select(tags, kinds)
+    found = bool(signals.ready_ids(db, selected, 1, look[0]) if look[2] else db.scan(selected, 1, look[0], False))
     return None if not found and settle and passing.hiding_nothing(look) else found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from array import array
 from collections.abc import Callable
 from functools import partial
 from os import getpid
@@ -720,7 +721,7 @@ class Database:
         """All rows of a statement, which is finished when this returns."""
         return self.execute(statement, bindings).fetchall()
 
-    def scan(self, lanes: Any, limit: int, aging: int | None, moving: bool) -> Any:
+    def scan(self, lanes: array[int], limit: int, aging: int | None, moving: bool) -> array[int]:
         """Ids of the tasks in these lanes that may be claimed now, in order."""
         assert self._scanner is not None
         return self._scanner.ready_ids(lanes, self.time.now, aging, limit, moving)

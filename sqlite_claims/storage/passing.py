@@ -66,6 +66,7 @@ def settle(db: Database) -> bool:
     """Settle a bounded number of whatever is pending, and say whether there is more of what could be claimed once it is
     settled. (Sleep was settled when the write lock was taken.)"""
     exhausted = db.rows(sql.exhausted, db.time.now, EXHAUSTED_STEP)
+    exhausted += db.rows(sql.exhausted_in_motion, db.time.now, EXHAUSTED_STEP - len(exhausted))
     for (id,) in exhausted:
         lose(db, id)
     left = STEP

@@ -1,5 +1,5 @@
-"""As test_model.py, where whoever pauses or cancels dies once that has taken effect, and rows follow one by one: what
-can be seen doesn't depend on how far they are."""
+"""As test_model.py, where whoever pauses, resumes or cancels dies once that has taken effect, and rows follow one by
+one: what can be seen, and what is found in which order, doesn't depend on how far they are."""
 
 from __future__ import annotations
 
@@ -10,26 +10,23 @@ import pytest
 
 from sqlite_claims import SqliteClaimStore
 from sqlite_claims.operations import Operations
-from sqlite_claims.storage import signals
+from sqlite_claims.storage import passing, signals
 
 from .test_model import explore
 
 
 @pytest.fixture(autouse=True)
 def _killed_after_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    def signal(store: SqliteClaimStore, operation: Callable[..., bool], *args: Any) -> None:
-        Operations._signal(store, operation, *args)
-        # Where in the order a resumed instance's tasks stand is known only when all have come back.
-        if operation is signals.resume:
-            store._in_steps(signals.step)
-
-    monkeypatch.setattr(SqliteClaimStore, "_signal", signal)
+    monkeypatch.setattr(SqliteClaimStore, "_signal", Operations._signal)
     monkeypatch.setattr(signals, "STEP", 1)
+    monkeypatch.setattr(passing, "REST_US", 0)  # expired last claims are settled by the next look
 
 
+@pytest.mark.parametrize("strays_max", [0, 5000])
 def test_a_paused_or_cancelled_instance_looks_the_same_on_its_way(
-    make_bench: Callable[..., Any], implementations: list[str]
+    make_bench: Callable[..., Any], implementations: list[str], monkeypatch: pytest.MonkeyPatch, strays_max: int
 ) -> None:
+    monkeypatch.setattr(signals, "STRAYS_MAX", strays_max)
     explore(make_bench, implementations, derandomize=True, max_examples=60, stateful_step_count=60)
 
 

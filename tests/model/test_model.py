@@ -333,8 +333,18 @@ class SideBySide(RuleBasedStateMachine):
     # -- several writes at once
 
     @precondition(lambda self: self.claims)
-    @rule(nth=indices, tasks=new_tasks(), name=instance_ids, worker=worker_ids, commit=st.booleans())
-    def transact(self, nth: int, tasks: list[dict[str, Any]], name: str, worker: str, commit: bool) -> None:
+    @rule(
+        nth=indices,
+        tasks=new_tasks(),
+        name=instance_ids,
+        other=instance_ids,
+        control=st.sampled_from(["pause", "resume", "resume", "cancel"]),
+        worker=worker_ids,
+        commit=st.booleans(),
+    )
+    def transact(
+        self, nth: int, tasks: list[dict[str, Any]], name: str, other: str, control: str, worker: str, commit: bool
+    ) -> None:
         made = self.made(tasks)
 
         def within(store: Any, own: Any) -> list[Any]:
@@ -342,6 +352,7 @@ class SideBySide(RuleBasedStateMachine):
             calls: list[Callable[[Any], Any]] = [
                 lambda tx: tx.complete_task(own, b"step"),
                 lambda tx: tx.add_tasks(name, made, if_exists="skip"),
+                lambda tx: getattr(tx, f"{control}_instance")(other),
                 lambda tx: [claimed.task for claimed in tx.claim_available_tasks(worker, 2, 20)],
                 lambda tx: tx.get_instance(name),
                 lambda tx: tx.fail_task(own, "again"),

@@ -112,6 +112,7 @@ def test_a_resumed_instance_runs_and_is_followed_through(start: Start, tmp_path:
     killed(start, path, "resume", where, n)
     with SqliteClaimStore(path) as store:
         assert store.get_instance("large").state is InstanceState.IN_PROGRESS
+        assert names(store, TASKS + 1) == everything
     look_until_all_rows_follow(path, TASKS)
     with SqliteClaimStore(path) as store:
         assert names(store, TASKS + 1) == everything

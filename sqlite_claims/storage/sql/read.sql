@@ -76,7 +76,10 @@ FROM lane CROSS JOIN (VALUES (1), (2), (3), (4), (5)) p;
 
 -- The same while an instance is in motion: its rows may not follow its state yet.
 -- name: waiting_in_motion
-WITH lane (id) AS (SELECT id FROM claims_lane UNION ALL SELECT -id FROM claims_lane)
+WITH lane (id) AS (SELECT id FROM claims_lane UNION ALL SELECT -id FROM claims_lane),
+resumed (id) AS (
+    SELECT id FROM claims_instance INDEXED BY claims_instance_moving WHERE moving IS NOT NULL AND state = 0
+)
 SELECT coalesce(sum((
     SELECT count(*) FROM claims_task t INDEXED BY claims_task_next CROSS JOIN claims_instance i ON i.id = t.instance
     WHERE t.lane = lane.id AND t.priority = p.column1 AND t.next_at > ?1 AND t.state = 1 AND i.state != 4
@@ -85,10 +88,14 @@ SELECT coalesce(sum((
     WHERE t.state = 1 AND t.next_at IS NULL AND t.due_wall IS NOT NULL AND t.due_wall > ?2 AND i.state != 4
 ), min((
     SELECT t.next_at FROM claims_task t INDEXED BY claims_task_next CROSS JOIN claims_instance i ON i.id = t.instance
-    WHERE t.lane = lane.id AND t.priority = p.column1 AND t.next_at <= ?1 AND i.state = 0 ORDER BY t.next_at LIMIT 1
+    WHERE (lane.id > 0 OR EXISTS (SELECT 1 FROM resumed))
+        AND t.lane = lane.id AND t.priority = p.column1 AND t.next_at <= ?1 AND i.state = 0
+    ORDER BY t.next_at LIMIT 1
 )), min((
     SELECT t.next_at FROM claims_task t INDEXED BY claims_task_next CROSS JOIN claims_instance i ON i.id = t.instance
-    WHERE t.lane = lane.id + 4294967296 AND t.priority = p.column1 AND t.next_at <= ?1 AND i.state = 0
+    WHERE (lane.id > 0 OR EXISTS (SELECT 1 FROM resumed))
+        AND t.lane = iif(lane.id > 0, lane.id + 4294967296, lane.id - 4294967296)
+        AND t.priority = p.column1 AND t.next_at <= ?1 AND i.state = 0
     ORDER BY t.next_at LIMIT 1
 ))
 FROM lane CROSS JOIN (VALUES (1), (2), (3), (4), (5)) p;

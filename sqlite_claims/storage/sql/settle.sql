@@ -128,6 +128,13 @@ WHERE t.state = 2 AND t.next_at = 4611686018427387904 AND t.lease_expires IS NOT
     AND i.state = 0
 ORDER BY t.lease_expires LIMIT ?2;
 
+-- The same of a resumed instance whose rows are on the paused side yet: among all claims there, where anything moves.
+-- name: exhausted_in_motion
+SELECT t.id FROM claims_task t INDEXED BY claims_task_next CROSS JOIN claims_instance i ON i.id = t.instance
+WHERE (SELECT moving FROM claims_meta WHERE id = 1) > 0 AND t.lane <= -4294967296
+    AND t.next_at = 4611686018427387904 AND t.lease_expires <= ?1 AND i.state = 0
+LIMIT ?2;
+
 -- name: due
 SELECT id, due_wall FROM claims_task INDEXED BY claims_task_due
 WHERE state = 1 AND next_at IS NULL AND due_wall IS NOT NULL AND priority = ?1 AND due_wall <= ?2

@@ -15,6 +15,18 @@ WHERE id = ?1;
 SELECT id, state, moving, finished_wall FROM claims_instance INDEXED BY claims_instance_moving
 WHERE moving IS NOT NULL LIMIT 1;
 
+-- Resumed instances whose rows have not all come back to the side where a look for work finds them.
+-- name: resumed_in_motion
+SELECT id, total FROM claims_instance INDEXED BY claims_instance_moving WHERE moving IS NOT NULL AND state = 0;
+
+-- The rows of one that have not, and may be claimed.
+-- name: strays
+SELECT t.id, t.priority, t.next_at, t.lane FROM claims_instance i CROSS JOIN claims_task t ON t.instance = i.id AND t.name > i.moving
+WHERE i.id = ?1 AND t.lane < 0 AND t.next_at <= ?2;
+
+-- name: places
+SELECT t.id, t.priority, t.next_at, t.lane FROM carray(?1) c CROSS JOIN claims_task t ON t.id = c.value;
+
 -- name: end_of_step
 SELECT name FROM claims_task WHERE instance = ?1 AND name > ?2 ORDER BY name LIMIT 1 OFFSET ?3;
 
