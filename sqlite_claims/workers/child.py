@@ -1,29 +1,29 @@
 """A worker process of a pool: what runs in it, around the user's handlers.
 
-It talks with its supervisor over a socket, one JSON object a line. It says ``ready``, ``failed`` (with the error's
-text), ``log`` (a record) and ``end``; it is told ``stop``. When the socket closes, the supervisor is gone: it stops.
+It talks with its supervisor over a socket (``control``): it sends ``ready``, ``failed`` (with the error's text) and
+``end``; it is told ``stop``. When the socket closes, the supervisor is gone: it stops. Log records go over another
+socket (``log_lines``), so that they keep nothing waiting.
 """
 
 from __future__ import annotations
 
 import faulthandler
-import json
 import logging
-import multiprocessing.spawn
 import os
 import resource
-import select
+import selectors
 import socket
 import sys
 import threading
-from contextlib import suppress
 from typing import Any
 
 from ..store import SqliteClaimStore
+from . import importing
 from .board import Board
+from .control import ControlChannel
 from .execute import describe
 from .handle import WorkerHandle
-from .importing import load
+from .log_lines import LogSender
 from .options import WorkerOptions
 from .registry import HandlerTable
 from .run import Run
@@ -33,53 +33,14 @@ from .signals import Signals
 _LEAVE_AFTER_S = 5.0
 
 
-class Link:
-    """This process's end of the socket."""
-
-    def __init__(self, descriptor: int) -> None:
-        self.socket = socket.socket(fileno=descriptor)
-        self.socket.set_inheritable(False)
-        self._lock = threading.Lock()
-        self._read = b""
-
-    def say(self, **message: Any) -> None:
-        """Send one message; to nobody, where the supervisor is gone."""
-        data = json.dumps(message).encode() + b"\n"
-        with self._lock, suppress(OSError):
-            self.socket.sendall(data)
-
-    def hear(self) -> list[dict[str, Any]] | None:
-        """What has come, ``None`` when nothing will come any more."""
-        try:
-            data = self.socket.recv(65536)
-        except OSError:
-            return None
-        *lines, self._read = (self._read + data).split(b"\n")
-        return [json.loads(line) for line in lines] if data else None
-
-
-class _LogToSupervisor(logging.Handler):
-    def __init__(self, link: Link) -> None:
-        super().__init__()
-        self._link = link
-        self._formatter = logging.Formatter()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            trace = self._formatter.formatException(record.exc_info) if record.exc_info else record.exc_text
-            names = ("name", "levelno", "levelname", "pathname", "filename", "module", "lineno", "funcName", "created")
-            shown = {name: getattr(record, name) for name in (*names, "process", "threadName")}
-            self._link.say(log={**shown, "msg": record.getMessage(), "exc_text": trace})
-        except Exception:  # noqa: BLE001 - a log line that can't be made is reported as logging does it
-            self.handleError(record)
-
-
 def main(config: dict[str, Any]) -> None:
     """The process, from its start to its end. Exits 1 where it could not work."""
-    link = Link(config["control"])
-    logging.getLogger().addHandler(_LogToSupervisor(link))
+    control = ControlChannel(_socket(config["control"]))
+    logging.getLogger().addHandler(LogSender(_socket(config["log"])))
+    logging.disable(config["log_disabled"])
     for name, level in config["log_levels"].items():
         logging.getLogger(name or None).setLevel(level)
+    sys.argv[:] = config["sys_argv"]
     if sys.stderr is not None:
         faulthandler.enable()
     with Signals() as signals:
@@ -89,23 +50,35 @@ def main(config: dict[str, Any]) -> None:
             stage = "store"
             with SqliteClaimStore(config["path"], **config["store_options"]) as store:
                 stage = "run"
-                _work(config, link, store, handlers, signals)
+                _work(config, control, store, handlers, signals)
+        except importing.UnguardedError as error:
+            control.send(failed=str(error), stage="main file")
+            sys.exit(1)
         except BaseException as error:  # noqa: BLE001 - the supervisor shows it
-            link.say(failed=describe(error), stage=stage)
+            control.send(failed=describe(error), stage=stage)
             sys.exit(1)
 
 
+def _socket(descriptor: int) -> socket.socket:
+    """One that commands of a handler don't inherit."""
+    end = socket.socket(fileno=descriptor)
+    end.set_inheritable(False)
+    return end
+
+
 def _handlers(config: dict[str, Any]) -> HandlerTable:
-    if config["main"]:
-        # As multiprocessing does it: the program's own file, not under the name "__main__".
-        multiprocessing.spawn.prepare(config["main"])
-    paths = config["handlers"]
-    found = load(paths) if isinstance(paths, str) else {kind: load(path) for kind, path in paths.items()}
-    return HandlerTable(load(config["adapter"])(found) if config["adapter"] else found)
+    with importing.for_handlers(config["main"]):
+        paths = config["handlers"]
+        found = importing.load(paths) if isinstance(paths, str) else {k: importing.load(p) for k, p in paths.items()}
+        return HandlerTable(importing.load(config["adapter"])(found) if config["adapter"] else found)
 
 
 def _work(
-    config: dict[str, Any], link: Link, store: SqliteClaimStore, handlers: HandlerTable, signals: Signals
+    config: dict[str, Any],
+    control: ControlChannel,
+    store: SqliteClaimStore,
+    handlers: HandlerTable,
+    signals: Signals,
 ) -> None:
     options = WorkerOptions(**config["options"])
     board = Board(config["board"], options.concurrency)
@@ -121,23 +94,29 @@ def _work(
         worn_out=lambda: memory_max is not None and memory_used() > memory_max,
     )
     handle = WorkerHandle(run, "claims-worker", options.shutdown_timeout)
-    link.say(ready=True)
-    sources: list[Any] = [signals, link.socket]
-    with handle.announced_on(signals):
+    control.send(ready=True)
+    with handle.announced_on(signals), selectors.DefaultSelector() as selector:
+        selector.register(signals, selectors.EVENT_READ)
+        selector.register(control, selectors.EVENT_READ)
         while not handle.done:
-            ready = select.select(sources, [], [])[0]
+            ready = {event.fileobj for event, _ in selector.select()}
             if signals in ready and signals.came():
                 run.stop("interrupted", options.shutdown_timeout)
-            if link.socket in ready:
-                messages = link.hear()
-                if messages is None:
-                    sources.remove(link.socket)
+            if control in ready:
+                for message in control.receive() or ():
+                    _heed(message, run)
+                if control.ended:
+                    selector.unregister(control)
                     run.stop("stopped", options.shutdown_timeout)
                     _die_in(options.shutdown_timeout + _LEAVE_AFTER_S)
-                for message in messages or ():
-                    run.stop("stopped", message["stop"])
     summary = handle.join()
-    link.say(end=summary.reason, by_handler=run.by_handler)
+    control.send(end=summary.reason, by_handler=run.by_handler)
+
+
+def _heed(message: dict[str, Any], run: Run) -> None:
+    match message:
+        case {"stop": float() | int() | None as timeout}:
+            run.stop("stopped", timeout)
 
 
 def _die_in(seconds: float) -> None:

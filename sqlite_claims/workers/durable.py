@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +18,7 @@ from ..storage.files import store_path
 from ..store import SqliteClaimStore
 from .context import FailTask, TaskContext
 from .handle import WorkerHandle
-from .importing import path_of
+from .importing import main_file, path_of
 from .pool import WorkerPool
 from .registry import Handler
 
@@ -73,7 +72,7 @@ def _handler(function: Callable[[Any], Any]) -> Handler:
         result = function(decode(task.input))
         try:
             return encode(result)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise FailTask(f"the result is neither JSON nor bytes: {error}") from None
 
     return run
@@ -95,8 +94,7 @@ def _name(path: str) -> str:
     """Of the instance and of the kind: the function's path, with the program's name for ``__main__``."""
     module, _, attribute = path.partition(":")
     if module == "__main__":
-        main = sys.modules["__main__"]
-        module = main.__spec__.name if main.__spec__ is not None else os.path.basename(str(main.__file__))
+        module = os.path.basename(main_file() or "")
     return validate.name("the function's name", f"durable_map {module}:{attribute}")
 
 
@@ -129,7 +127,7 @@ class _Items:
             number = next(self._numbers)
             try:
                 data = encode(item)
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, RecursionError) as error:
                 raise InvalidArgumentError(f"item {number} is neither JSON nor bytes: {error}") from None
             task_id = self._task_id(data)
             if not self._is_new:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import select
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -85,7 +84,8 @@ class WorkerHandle:
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     return
-                if select.select([signals], [], [], left)[0] and signals.came():
+                signals.wait(left)
+                if signals.came():
                     self._run.stop("interrupted", timeout)
                     timeout = 0.0
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
-import multiprocessing.spawn
 import os
 import secrets
+import sys
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -16,7 +17,7 @@ from ..model import Duration
 from ..storage.files import store_path
 from .context import RunSummary, WorkerStartError
 from .handle import WorkerHandle, run_to_end
-from .importing import paths_of
+from .importing import main_file, paths_of, refuse_while_importing
 from .options import worker_options
 from .registry import Handlers
 from .supervisor import Supervisor
@@ -81,11 +82,6 @@ class WorkerPool:
             shutdown_timeout=shutdown_timeout,
         )
         validate.name("worker_id with a process's number", f"{options.worker_id}-4294967295")
-        unknown = sorted(set(store_options or ()) - _STORE_OPTIONS)
-        if unknown:
-            raise InvalidArgumentError(
-                f"store_options has no {unknown[0]!r}; it takes {', '.join(sorted(_STORE_OPTIONS))}"
-            )
         self._processes = cpus() if processes is None else validate.integer("processes", processes, 1, 4096)
         self._options = options
         self._settings: dict[str, Any] = {
@@ -93,7 +89,7 @@ class WorkerPool:
             "handlers": paths_of(handlers),
             # Timeouts are the supervisor's to enforce.
             "options": {**asdict(options), "task_timeout": None},
-            "store_options": dict(store_options or {}),
+            "store_options": _store_options(store_options or {}),
             "max_tasks_per_child": _optional("max_tasks_per_child", max_tasks_per_child),
             "max_memory_per_child": _optional("max_memory_per_child", max_memory_per_child),
             "adapter": None,
@@ -111,10 +107,18 @@ class WorkerPool:
 
     def spawn(self, until_idle: bool = False) -> WorkerHandle:
         """``run`` in the background."""
+        refuse_while_importing()
+        if not sys.executable:
+            raise WorkerStartError(
+                "sys.executable is empty: set it to the path of the Python interpreter for the workers"
+            )
+        if getattr(sys, "frozen", False):  # it would be this program that is started, again and again
+            raise WorkerStartError("a frozen program has no Python interpreter for worker processes: use PooledWorker")
         settings = {
             **self._settings,
-            "main": _main_file(self._settings["handlers"]),
+            "main": main_file() if _is_of_main(self._settings["handlers"]) else None,
             "log_levels": _log_levels(),
+            "log_disabled": logging.root.manager.disable,
             "until_idle": until_idle,
         }
         supervisor = Supervisor(settings, self._options, self._processes)
@@ -132,13 +136,25 @@ def _optional(argument: str, value: int | None) -> int | None:
     return None if value is None else validate.integer(argument, value, 1)
 
 
-def _main_file(handlers: str | dict[str, str]) -> dict[str, str]:
-    """Where a process finds handlers that are defined in the program's main file; empty where none are."""
+def _store_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    unknown = sorted(map(str, set(given) - _STORE_OPTIONS))
+    if unknown:
+        raise InvalidArgumentError(f"store_options has no {unknown[0]!r}; it takes {', '.join(sorted(_STORE_OPTIONS))}")
+    found = dict(given)
+    if "busy_timeout" in found:
+        found["busy_timeout"] = validate.duration_us("store_options: busy_timeout", found["busy_timeout"]) / 1e6
+    for name, value in found.items():
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError, RecursionError):
+            raise InvalidArgumentError(f"store_options: {name} can't be {validate.shown(value)}") from None
+    return found
+
+
+def _is_of_main(handlers: str | dict[str, str]) -> bool:
+    """Whether handlers are defined in the program's main file."""
     paths = [handlers] if isinstance(handlers, str) else handlers.values()
-    if not any(path.startswith("__main__:") for path in paths):
-        return {}
-    data = multiprocessing.spawn.get_preparation_data("worker")
-    return {name: data[name] for name in ("init_main_from_name", "init_main_from_path") if name in data}
+    return any(path.startswith("__main__:") for path in paths)
 
 
 def _log_levels() -> dict[str, int]:

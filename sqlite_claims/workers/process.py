@@ -10,10 +10,15 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from typing import Any
 
 from .board import Board, RunningTask, make_memory
+from .context import Reason
+from .control import ControlChannel
+from .descendants import kill_groups
+from .log_lines import make_sockets
+from .log_relay import LogSource
 
 # The settings come over standard input: they may be long, and are nobody's business in a list of processes. Where the
 # line has no end, the supervisor was killed while it wrote it.
@@ -24,42 +29,53 @@ _BOOT = (
 
 
 class Process:
-    """Started when made; ``on_exit`` is called on another thread when it has died and is not yet reaped."""
+    """Started when made; ``on_exit`` is called on another thread when it has died and is not yet reaped.
+
+    Raises ``OSError`` where it can't be started.
+    """
 
     def __init__(self, config: dict[str, Any], lanes: int, worker_id: str, on_exit: Callable[[Process], None]) -> None:
         self.worker_id = worker_id
         self.ready = False
         self.failed: tuple[str, str] | None = None  # stage and text of the error that ended it
-        self.end: dict[str, Any] | None = None  # its last words
-        self.hung_up = False
+        self.end: tuple[Reason, bool] | None = None  # why its run ended, and whether a handler wanted that
         self.killed = False
         self.overdue: list[RunningTask] = []  # timed out, and not stored as failed before it was killed
-        self._read = b""
         self._on_exit = on_exit
-        self.socket, theirs = socket.socketpair()
-        memory = make_memory(lanes)
-        try:
-            self.board = Board(memory, lanes)
+        with ExitStack() as theirs, ExitStack() as ours:
+            own, control = socket.socketpair()
+            self.control = ours.enter_context(closing(ControlChannel(own)))
+            own.setblocking(False)
+            logs, log = make_sockets()
+            self.logs = LogSource(ours.enter_context(logs), worker_id)
+            memory = make_memory(lanes)
+            theirs.callback(os.close, memory)
+            self.board = ours.enter_context(closing(Board(memory, lanes)))
+            given = [theirs.enter_context(end).fileno() for end in (control, log)]
+            settings = {"control": given[0], "log": given[1], "board": memory, **surroundings()}
+            line = json.dumps({**config, **settings}).encode() + b"\n"
             # A process group of its own: a terminal's Ctrl-C is the supervisor's to answer, and what a task has started
             # is killed with it.
             self._popen = subprocess.Popen(
                 [sys.executable, *_interpreter_options(), "-c", _BOOT, worker_id],
                 stdin=subprocess.PIPE,
-                pass_fds=(theirs.fileno(), memory),
+                pass_fds=(*given, memory),
                 process_group=0,
             )
-            settings = {**config, "control": theirs.fileno(), "board": memory, "sys_path": sys.path}
-        finally:
-            theirs.close()
-            os.close(memory)
-        self.pid = self._popen.pid
-        assert self._popen.stdin is not None
-        with suppress(BrokenPipeError), self._popen.stdin as stdin:
-            stdin.write(json.dumps(settings).encode() + b"\n")
-        self.socket.setblocking(False)
-        threading.Thread(target=self._watch, name=f"claims-watch-{self.pid}", daemon=True).start()
+            self.pid = self._popen.pid
+            ours.callback(self._popen.wait)
+            ours.callback(self.kill)
+            try:
+                threading.Thread(target=self._watch, args=(line,), name=f"claims-watch-{self.pid}", daemon=True).start()
+            except RuntimeError as error:  # no more threads
+                raise OSError(str(error)) from None
+            ours.pop_all()
 
-    def _watch(self) -> None:
+    def _watch(self, settings: bytes) -> None:
+        # Here, since a process that is slow to come to life is slow to read.
+        assert self._popen.stdin is not None
+        with suppress(OSError), self._popen.stdin as stdin:
+            stdin.write(settings)
         if hasattr(os, "waitid"):
             # Not reaped here: until then the process id, and the group's, can't become another's.
             with suppress(ChildProcessError):  # buried without waiting for word of its death
@@ -68,37 +84,35 @@ class Process:
             self._popen.wait()
         self._on_exit(self)
 
-    def messages(self) -> list[dict[str, Any]]:
-        """What it has said since the last call."""
-        found: list[dict[str, Any]] = []
-        try:
-            while data := self.socket.recv(65536):
-                *lines, self._read = (self._read + data).split(b"\n")
-                found += map(json.loads, lines)
-            self.hung_up = True
-        except BlockingIOError:
-            pass
-        except OSError:
-            self.hung_up = True
-        return found
-
     def stop(self, timeout: float | None) -> None:
         """Tell it to claim no more and to end within ``timeout`` seconds."""
-        with suppress(OSError):
-            self.socket.send(json.dumps({"stop": timeout}).encode() + b"\n")
+        self.control.send(stop=timeout)
 
     def kill(self) -> None:
         """Kill it, and what its tasks have started."""
-        self.killed = True
-        with suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+        kill(self)
 
     def bury(self) -> int:
-        """After its death: its exit status, negative for a signal. Nothing of it is left then."""
+        """After its death: its exit status, negative for a signal. Nothing of it is left then but its ``logs``."""
         status = self._popen.wait()
-        self.socket.close()
+        self.control.close()
         self.board.close()
         return status
+
+
+def kill(*processes: Process) -> None:
+    """Kill these, and what their tasks have started."""
+    for process in processes:
+        process.killed = True
+    kill_groups([process.pid for process in processes])
+
+
+def surroundings() -> dict[str, Any]:
+    """What a process needs of this one to import what this one can: entries that no import looks at are left out."""
+    return {
+        "sys_path": [entry for entry in sys.path if isinstance(entry, str)],
+        "sys_argv": [word for word in getattr(sys, "argv", ()) if isinstance(word, str)],
+    }
 
 
 def _interpreter_options() -> list[str]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
+import select
 import signal
 from contextlib import suppress
 from typing import Self
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_WAIT_S_MAX = 86_400.0  # poll takes milliseconds as a C int
 _DEFAULTS = (signal.SIG_DFL, signal.SIG_IGN, signal.default_int_handler)
 
 
@@ -40,6 +43,12 @@ class Signals:
     def fileno(self) -> int:
         """For ``select``."""
         return self._readable
+
+    def wait(self, timeout: float | None) -> None:
+        """Wait for an event, so many seconds, or somewhat less where that is very long."""
+        poll = select.poll()  # and no select, which knows no descriptors from 1,024 up
+        poll.register(self._readable, select.POLLIN)
+        poll.poll(None if timeout is None else math.ceil(min(timeout, _WAIT_S_MAX) * 1000))
 
     def wake(self) -> None:
         """Wake who waits. From any thread."""

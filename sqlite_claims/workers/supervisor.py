@@ -1,12 +1,11 @@
 """Keeps N worker processes running: starts, watches, replaces, kills and stops them. Runs no user code.
 
-Everything happens on one thread, in one loop around a ``select`` on what the processes say, their deaths and calls of
-``stop``.
+Everything happens on one thread, in one loop around a selector of what the processes say, their deaths and calls of
+``stop``; but what is logged, here and there, passes through a thread of its own (``log_relay``).
 """
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import selectors
@@ -14,7 +13,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Collection
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +26,9 @@ from .board import RunningTask
 from .context import Reason, RunSummary, WorkerStartError
 from .execute import Failure
 from .lane import key
+from .log_relay import LogRelay
 from .options import WorkerOptions
-from .process import Process, has_died_of
+from .process import Process, has_died_of, kill
 from .settling import TRANSIENT
 from .task_log import log
 
@@ -39,7 +39,10 @@ _BACK_OFF_S_MAX = 5.0
 _FAILURES_MAX = 5
 # What a process that was told to stop has beyond its tasks' time, before it is killed.
 _GRACE_S = 2.0
-# A write that must precede a kill waits no longer than this for the store's writer, which may be the one to be killed.
+# Of one process, between two looks at the others.
+_READS_LEFT_MAX = 100
+# A write that must precede a kill, or that others wait for, waits no longer than this for the store's writer, which may
+# be the one to be killed.
 _FAIL_FIRST_S = 1.0
 
 
@@ -97,6 +100,7 @@ class Supervisor:
             self._alarm,
             _Watcher(self._settings["path"], **self._settings["store_options"]) as self._store,
             selectors.DefaultSelector() as self._selector,
+            closing(LogRelay()) as self._relay,
         ):
             self._settings["path"] = self._store.path
             self._selector.register(self._alarm, selectors.EVENT_READ)
@@ -117,7 +121,7 @@ class Supervisor:
                         if event.data is None:
                             self._drain_alarm()
                         else:
-                            self._listen(event.data)
+                            self._listen(event.data, 1)
             finally:
                 self._kill_all()
         if self._error is not None:
@@ -143,6 +147,9 @@ class Supervisor:
             due = min(due, now + 1.0)
         return None if due == math.inf else max(0.0, due - now)
 
+    def _warn(self, text: str, *args: object) -> None:
+        self._relay.post(log.warning, text, *args)
+
     # -- starting
 
     def _start_due(self) -> None:
@@ -159,39 +166,50 @@ class Supervisor:
                     self._cannot_work("", f"it could not be started: {error}")
                     continue
                 slot.process = process
-                self._selector.register(process.socket, selectors.EVENT_READ, process)
+                self._relay.add(process.logs)
+                self._selector.register(process.control, selectors.EVENT_READ, process)
 
     def _on_exit(self, process: Process) -> None:
         self._dead.append(process)
         self._wake()
 
-    def _listen(self, process: Process) -> None:
-        for message in process.messages():
-            if "log" in message:
-                record = logging.makeLogRecord({**message["log"], "processName": process.worker_id})
-                logger = logging.getLogger(record.name)
-                if logger.isEnabledFor(record.levelno):
-                    logger.handle(record)
-            elif "ready" in message:
+    def _listen(self, process: Process, reads: int) -> None:
+        control = process.control
+        for _ in range(reads):
+            messages = control.receive()
+            for message in messages or ():
+                self._heed(process, message)
+            if control.ended:  # its death is told on another way
+                with suppress(KeyError):
+                    self._selector.unregister(control)
+            if control.ended or messages is None:
+                break
+        if control.unreadable:
+            self._relay.drop(control.unreadable, process.worker_id)
+            control.unreadable = 0
+
+    def _heed(self, process: Process, message: dict[str, Any]) -> None:
+        match message:
+            case {"ready": True}:
                 process.ready = self._ever_ready = True
-            elif "failed" in message:
-                process.failed = message["stage"], message["failed"]
-            else:
-                process.end = message
+            case {"failed": str(text), "stage": str(stage)}:
+                process.failed = stage, text
+            case {"end": "idle" | "stopped" | "interrupted" as reason, "by_handler": bool(by_handler)}:
+                process.end = reason, by_handler
                 # What it has still running, threads of the user's code say, has no claim any more.
                 slot = next(slot for slot in self._slots if slot.process is process)
                 slot.kill_at = min(slot.kill_at, time.monotonic() + _GRACE_S)
-        if process.hung_up:  # its death is told on another way
-            with suppress(KeyError):
-                self._selector.unregister(process.socket)
+            case _:
+                process.control.unreadable += 1
 
     # -- deaths
 
     def _after_death(self, process: Process) -> None:
         slot = next(slot for slot in self._slots if slot.process is process)
-        self._listen(process)
+        self._listen(process, _READS_LEFT_MAX)
         with suppress(KeyError):
-            self._selector.unregister(process.socket)
+            self._selector.unregister(process.control)
+        self._relay.remove(process.logs)
         completed, failed, lost = process.board.totals()
         running = process.board.running()
         self._completed += completed
@@ -208,9 +226,10 @@ class Supervisor:
         slot.kill_at = math.inf
         if process.end is not None:
             slot.deaths = 0
-            slot.over = process.end["end"] == "idle"
-            if process.end["by_handler"]:
-                self._begin_stop(process.end["end"], self._options.shutdown_timeout)
+            reason, by_handler = process.end
+            slot.over = reason == "idle"
+            if by_handler:
+                self._begin_stop(reason, self._options.shutdown_timeout)
         elif was_killed:
             for task in process.overdue:
                 self._fail(task)
@@ -227,9 +246,11 @@ class Supervisor:
 
     def _report(self, process: Process, how: str) -> None:
         stage, text = process.failed or ("", how)
-        log.error("worker process %d (%s) died: %s", process.pid, process.worker_id, text)
         if process.failed is not None or not process.ready:  # else a task may have done it, and the next is another
             self._cannot_work(stage, text)
+        if self._error is not None:  # which tells the rest
+            text = text.partition("\n")[0]
+        self._relay.post(log.error, "worker process %d (%s) died: %s", process.pid, process.worker_id, text)
 
     def _put_off(self, slot: Slot) -> None:
         slot.deaths += 1
@@ -237,8 +258,11 @@ class Supervisor:
 
     def _cannot_work(self, stage: str, text: str) -> None:
         self._failures += 1
-        if (stage == "handlers" and not self._ever_ready) or self._failures >= _FAILURES_MAX * len(self._slots):
-            self._error = WorkerStartError(f"worker processes die before they can work; the last one said: {text}")
+        at_once = stage in ("handlers", "main file") and not self._ever_ready
+        if at_once or self._failures >= _FAILURES_MAX * len(self._slots):
+            if stage != "main file":
+                text = f"worker processes die before they can work; the last one said: {text}"
+            self._error = WorkerStartError(text)
             self._begin_stop("stopped", self._options.shutdown_timeout)
 
     def _give_back(self, process: Process, *, but: Collection[RunningTask] = ()) -> None:
@@ -247,30 +271,32 @@ class Supervisor:
         try:
             held = [claim for claim in self._store.list_claims(process.worker_id) if key(claim) not in kept]
             if held:
-                self._store.release_tasks(held)
+                with self._store.transaction(_FAIL_FIRST_S) as tx:
+                    tx.release_tasks(held)
         except TRANSIENT as error:
-            log.warning("claims of worker %s are lost instead of given back: %s", process.worker_id, error)
+            self._warn("claims of worker %s are lost instead of given back: %s", process.worker_id, error)
 
     def _lose(self, process: Process, running: list[RunningTask], how: str) -> None:
         """Count what a dead process ran as lost, and say so."""
         why = f"worker process {process.pid} died: {how}"
         for task in running:
-            task_log.lost(task, task.seconds(), why)
+            self._relay.post(task_log.lost, task, task.seconds(), why)
         try:
             for claim in self._store.lose_claims([task.claim for task in running], why) if running else ():
                 info = self._store.get_task(claim.instance_id, claim.task_id)
                 if info.state is TaskState.FAILED:
                     task = next(task for task in running if task.claim is claim)
-                    task_log.failed(task, task.seconds(), Failure(info.error or why, retry=False), info)
+                    failure = Failure(info.error or why, retry=False)
+                    self._relay.post(task_log.failed, task, task.seconds(), failure, info)
         except (*TRANSIENT, NotFoundError) as error:
-            log.warning("whoever looks for work next counts what process %d ran as lost: %s", process.pid, error)
+            self._warn("whoever looks for work next counts what process %d ran as lost: %s", process.pid, error)
 
     def _bring_back(self, process: Process) -> None:
         """Have what the dead process ran counted as lost now: who looks for work finds out who is dead."""
         try:
             self._store.find_available_tasks(process.worker_id, 1)
         except TRANSIENT as error:
-            log.warning("what worker %s ran is left to whoever looks for work next: %s", process.worker_id, error)
+            self._warn("what worker %s ran is left to whoever looks for work next: %s", process.worker_id, error)
 
     # -- stopping
 
@@ -289,17 +315,19 @@ class Supervisor:
         now = time.monotonic()
         for slot in self._slots:
             if slot.process is not None and now >= slot.kill_at:
-                log.warning("worker process %d (%s) did not stop in time", slot.process.pid, slot.process.worker_id)
+                pid, worker_id = slot.process.pid, slot.process.worker_id
+                self._warn("worker process %d (%s) did not stop in time", pid, worker_id)
                 slot.kill_at = math.inf
                 self._give_back(slot.process)
                 slot.process.kill()
 
     def _kill_all(self) -> None:
         """Nothing is left behind, also after an error of ours."""
-        for slot in self._slots:
-            if slot.process is not None:
-                slot.process.kill()
-                slot.process.bury()
+        left = [slot.process for slot in self._slots if slot.process is not None]
+        kill(*left)
+        for process in left:
+            process.bury()
+            self._relay.remove(process.logs)
 
     # -- timeouts
 
@@ -328,10 +356,10 @@ class Supervisor:
         except ClaimLostError:
             return True
         except TRANSIENT as error:
-            log.warning("the failure of task %r could not be stored: %s", task.task_id, error)
+            self._warn("the failure of task %r could not be stored: %s", task.task_id, error)
             return False
         self._failed += 1
-        task_log.failed(task, task.seconds(), failure, info)
+        self._relay.post(task_log.failed, task, task.seconds(), failure, info)
         return True
 
 

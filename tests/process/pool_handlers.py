@@ -161,6 +161,95 @@ def log(task: TaskContext) -> None:
         logger.exception("%s went wrong", task.task_id)
 
 
+@registry.task("raise")
+def raise_error(_: TaskContext) -> None:
+    raise ValueError("no good")
+
+
+@registry.task("log at length")
+def log_at_length(task: TaskContext) -> None:
+    logging.getLogger("pool_handlers.log").error("begin %s", "x" * int(task.input))
+
+
+@registry.task("log with names")
+def log_with_names(_: TaskContext) -> None:
+    extra = {"order": 42, "parts": ["a", {"b": None}], "not_json": object(), "too_long": "x" * 100_000}
+    logging.getLogger("pool_handlers.log").error("named", extra=extra)
+
+
+@registry.task("forked loggers")
+def forked_loggers(_: TaskContext) -> None:
+    """Four forks of the process log long lines at the same time."""
+    pids = []
+    for number in range(4):
+        pid = os.fork()
+        if pid == 0:
+            for _turn in range(20):
+                logging.getLogger("pool_handlers.log").error("%s", str(number) * 30_000)
+            os._exit(0)
+        pids.append(pid)
+    for pid in pids:
+        os.waitpid(pid, 0)
+
+
+@registry.task("flood")
+def flood(task: TaskContext) -> None:
+    """Never stops logging."""
+    say(f"{task.task_id} {os.getpid()}")
+    while True:
+        logging.getLogger("pool_handlers.log").error("%s", "x" * 30_000)
+
+
+GARBAGE = [
+    b"\n",
+    b"",
+    b"\xff\xfe\n",
+    b"{}\n",
+    b"[]\n",
+    b"null\n",
+    b"7\n",
+    b'{"ready": 1}\n',
+    b'{"end": "never", "by_handler": false}\n',
+    b'{"end": ["idle"], "by_handler": "yes"}\n',
+    b'{"failed": 7, "stage": {}}\n',
+    b'{"log": {}}\n',
+    b"[" * 50_000 + b"\n",
+    b"1" * 5_000 + b"\n",
+    b'{"ready": 1e999}\n',
+    b"x" * 60_000,
+    b"y" * 60_000,
+    b'\n{"tru',
+]
+
+
+@registry.task("garble")
+def garble(_: TaskContext) -> bytes:
+    """Writes to every socket that its process has what nobody can read."""
+    sockets = [
+        int(name)
+        for name in os.listdir("/proc/self/fd")
+        if os.path.islink(link := f"/proc/self/fd/{name}") and os.readlink(link).startswith("socket:")
+    ]
+    for descriptor in sockets:
+        for data in GARBAGE:
+            os.write(descriptor, data)
+        os.write(descriptor, b"\n")
+    return str(len(sockets)).encode()
+
+
+@registry.task("own session")
+def own_session(task: TaskContext) -> None:
+    """Starts commands in sessions of their own, one below the other, and waits for them."""
+    inner = "import subprocess, sys; subprocess.Popen(['sleep', '3600'], start_new_session=True).wait()"
+    outer = subprocess.Popen([sys.executable, "-c", inner], start_new_session=True)
+    children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children")
+    while not (found := children.read_text().split()):
+        time.sleep(0.01)
+    say(f"{task.task_id} {outer.pid}")
+    say(f"{task.task_id} {found[0]}")
+    outer.wait()
+
+
 _arrived: list[asyncio.Event] = []
 
 

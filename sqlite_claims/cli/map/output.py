@@ -51,7 +51,9 @@ class Sink:
                 try:
                     rest = rest[os.write(self._descriptor, rest) :]
                 except BlockingIOError:  # somebody made the terminal or pipe that we share non-blocking
-                    select.select([], [self._descriptor], [])
+                    poll = select.poll()
+                    poll.register(self._descriptor, select.POLLOUT)
+                    poll.poll()
                 except OSError as error:
                     self.error = error
                     return False

@@ -98,10 +98,13 @@ def _keys() -> Iterator[Callable[[float], bool]]:
     descriptor = sys.stdin.fileno()
     before = termios.tcgetattr(descriptor)
 
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+
     def wait(seconds: float) -> bool:
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
-            if select.select([descriptor], [], [], min(left, _NAP_S_MAX))[0]:
+            if poll.poll(1000 * min(left, _NAP_S_MAX)):
                 typed = os.read(descriptor, 100)
                 if not typed or b"q" in typed.lower():  # an end is the terminal's
                     return True
