@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING
 
 import apsw
 
+from .durability import make_good
 from .faults import log_after_commit
 
 if TYPE_CHECKING:
     from ..lease.session import SessionFile
+    from .durability import WalSync
 
 # Frames (pages of 2 KiB, where the file is ours) since the last checkpoint that make another one worth while.
 PASSIVE_FRAMES = 4000
@@ -40,13 +42,15 @@ class Checkpointer:
         open_connection: Callable[[], apsw.Connection],
         sessions: SessionFile,
         let_go: Callable[[], None],
+        wal: WalSync,
     ) -> None:
         """``path``: for messages. ``open_connection``: makes the thread's own; called in the thread. ``let_go``: called
-        when the writer's lock, which a RESTART takes, is free again."""
+        when the writer's lock, which a RESTART takes, is free again. ``wal``: knows of syncs that failed."""
         self._path = path
         self._open_connection = open_connection
         self._sessions = sessions
         self._let_go = let_go
+        self._wal = wal
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
         self._stop = False
@@ -89,6 +93,7 @@ class Checkpointer:
                     if free:
                         self._checkpoint(connection)
         except Exception as error:  # noqa: BLE001 - a full disk, say; commits go on
+            self._wal.note(error)
             self._failed("a checkpoint failed; it is tried again when the -wal has grown further", error)
         finally:
             if connection is not None:
@@ -97,6 +102,9 @@ class Checkpointer:
 
     def _checkpoint(self, connection: apsw.Connection) -> None:
         try:
+            if self._wal.is_marked():  # the database must never be newer than what the disk has of the -wal
+                make_good(self._wal, connection)
+                self._let_go()
             frames, done = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             # More left than a moment's writes is kept by a reader, which would be waited for in vain.
             if frames >= RESTART_FRAMES and frames - done < PASSIVE_FRAMES:

@@ -24,13 +24,13 @@ from ..errors import (
 )
 from ..lease.clock import Clock
 from ..lease.doorbell import COMMITS, READY, WRITER, Doorbell, FutexBell, PollingBell
-from ..lease.session import InstanceFeed, SessionFile, WorkerSession
+from ..lease.session import InstanceFeed, SessionFile, WorkerSession, any_connected
 from ..scan import Scanner, ScanStatements, core, open_scanner
 from ..validate import shown
 from . import forks, schema
 from .checkpoints import BEHIND_FRAMES, RESTART_WAIT_S, Checkpointer
 from .connection import connect, patience, use_wal
-from .durability import WalSync
+from .durability import WalSync, make_good
 from .faults import DISK_FULL, FOREIGN, log_after_commit, translate
 from .files import check_place, has_content, may_write
 from .guard import Guard, is_strange
@@ -129,6 +129,8 @@ class Database:
             refuse_halves(self.path, min(self.busy_timeout, HALVES_WAIT_S))
         connection = None
         had_wal = has_content(f"{self.path}-wal")
+        # Left by a process that was killed, perhaps while a sync failed, which nobody else would hear of.
+        left = had_wal and not self.read_only and not any_connected(self.path)
         vfs = None if self.read_only or self._use_c_core is False else core.vfs()
         try:
             if self.read_only and not had_wal:
@@ -163,6 +165,8 @@ class Database:
             self._files.watch(all=not self.read_only)
             if not self.read_only:
                 self.sessions.connected(True)
+            if left:
+                self._sync.doubt()
             connection.set_authorizer(self._authorize)
             # One cursor for all, since making one costs more than what most statements do. What an interrupt leaves
             # unfinished on it is ended by the next statement: so whatever rolls back has to go through it, too.
@@ -171,6 +175,7 @@ class Database:
             self.changes = connection.changes
             self._connection = connection  # the last thing: whatever raises before this is undone here
         except BaseException as error:
+            self._sync.note(error)
             system_errno = self._give_up(connection, had_wal)
             if isinstance(error, FOREIGN) and not isinstance(error, BackendError):
                 raise self._not_opened(error, existed, system_errno) from error
@@ -241,6 +246,7 @@ class Database:
             lambda: connect(path, create=False, read_only=False, busy_timeout=RESTART_WAIT_S),
             self.sessions,
             partial(self.bell.ring, WRITER),
+            self._sync,
         )
 
     def _data_version(self) -> int:
@@ -285,6 +291,7 @@ class Database:
         self._checkpointer = None
         if self._connection is not None:
             self._rescue(self._connection)
+            self._make_good_or_leave(self._connection)
         scanner, self._scanner = self._scanner, None
         connection, self._connection = self._connection, None
         for name in ("execute", "executemany", "changes"):
@@ -340,6 +347,17 @@ class Database:
             connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             if not rescued and (self._files.database_lost or not self.read_only):
                 self._lost = error
+
+    def _make_good_or_leave(self, connection: apsw.Connection) -> None:
+        """Before a connection is closed after a failed sync: make it good, else keep SQLite from copying into the
+        database what may be missing in the -wal after a power cut."""
+        if self.read_only or not self._sync.is_marked():
+            return
+        try:
+            self._be_patient(RESTART_WAIT_S)
+            make_good(self._sync, connection)
+        except (apsw.Error, BackendError):
+            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
 
     def _raise_lost(self) -> None:
         error = self._lost
@@ -437,7 +455,8 @@ class Database:
     def checkpoint(self) -> None:
         """Copy what the -wal holds into the database, as far as no reader needs it there; a shrunk file shrinks now.
         Where that can't be done, another process being at it or the disk full, it is left to the next checkpoint."""
-        self._checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE)
+        if not self._sync.is_marked():
+            self._checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE)
 
     def _checkpoint(self, mode: int) -> tuple[int, int]:
         """Frames in the -wal, and how many of them are in the database too; (0, 0) where that can't be told now."""
@@ -513,7 +532,8 @@ class Database:
         """Sync what was committed. Raises ours where that fails, whatever the reason."""
         try:
             self.bell.ring(WRITER)
-            self._sync.sync()
+            if not self._sync.sync():
+                self._make_good()
         except BackendError:
             if self._files.lost:
                 self.look_now()
@@ -524,8 +544,25 @@ class Database:
                 f"({type(error).__name__}: {error})"
             ) from error
 
+    def _make_good(self) -> None:
+        """Write what a failed sync has left to memory alone once more, and sync it."""
+        try:
+            self._acquire()
+        except StoreBusyError as error:
+            raise StoreUnavailableError(f"{self.path}: committed, but could not be synced ({error})") from error
+        try:
+            self._enter()
+            try:
+                make_good(self._sync, self.connection)
+            finally:
+                self._active = False
+            self._look()
+        finally:
+            self._lock.release()
+
     def _undone(self, error: BaseException) -> None:
         """Roll back after an error, and raise ours where it is one of SQLite's."""
+        self._sync.note(error)
         try:
             system_errno = self.connection.system_errno
         finally:
@@ -695,6 +732,7 @@ class Database:
                 try:
                     self.execute(sql.commit)
                 except apsw.Error as error:
+                    self._sync.note(error)
                     raise self._translated(error, self.connection.system_errno) from error
                 self._committed()
         finally:

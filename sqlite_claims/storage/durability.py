@@ -7,14 +7,21 @@ on the -wal: SQLite keeps no locks on that file, so opening and closing it is ha
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import sys
 import threading
 
-from ..errors import StoreFullError, StoreUnavailableError
+import apsw
+
+from ..errors import BackendError, StoreFullError, StoreUnavailableError
 from .faults import DISK_FULL
 from .opened import OpenedFiles
+from .statements import sql
+from .unsynced import UnsyncedMark, write_again
+
+_SYNC_ERRORS = {apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC}
 
 
 class WalSync:
@@ -27,23 +34,65 @@ class WalSync:
         self._files = files
         self._descriptor = -1
         self._inode = (0, 0)
+        self.mark = UnsyncedMark(path)
         self._lock = threading.Lock()
         self._asked = itertools.count(1)
         self._begun = 0  # the newest request when the last finished sync began: it and all before it are served
         self._newest = 0
 
-    def sync(self) -> None:
-        """Return once everything committed so far is on the disk."""
+    def sync(self) -> bool:
+        """Return once everything committed so far is on the disk. ``False``: some process has seen a sync fail, so that
+        frames before it have to be written again first."""
         self._newest = mine = next(self._asked)
         with self._lock:
             if self._begun >= mine:
-                return
+                return True
             # A request may be counted late, never early: then it syncs once more than needed.
             begun = self._newest
-            self._sync_now()
+            if not self._sync_now():
+                return False
             self._begun = begun
+        return True
 
-    def _sync_now(self) -> None:
+    def failure(self) -> bytes:
+        """The failure to make good, by its mark. To be asked before the number of frames is, so that it covers them."""
+        with self._lock:
+            return self.mark.failure()
+
+    def write_again(self, frames: int, failure: bytes) -> None:
+        """Make good a sync that failed: write this many frames again, and sync them. With the writer's lock held."""
+        with self._lock:
+            try:
+                if self._descriptor < 0:
+                    self._reopen()
+                with contextlib.suppress(OSError):
+                    _sync(self._descriptor)  # which reports, once a descriptor, what others have heard before
+                write_again(self._descriptor, self._path, frames)
+                _sync(self._descriptor)
+                self.mark.clear(failure)
+            except OSError as error:
+                self._drop()
+                raise self._failed(error) from error
+
+    def is_marked(self) -> bool:
+        """Whether a sync has failed that was not made good yet. Where that can't be told it counts as one."""
+        with self._lock:
+            try:
+                return self.mark.is_set()
+            except OSError:
+                return True
+
+    def note(self, error: BaseException) -> None:
+        """Leave the mark where an error of SQLite's is a sync of its own that failed."""
+        if getattr(error, "extendedresult", 0) in _SYNC_ERRORS:
+            self.doubt()
+
+    def doubt(self) -> None:
+        """Leave the mark: a sync has failed, or may have."""
+        with self._lock:
+            self.mark.set()
+
+    def _sync_now(self) -> bool:
         expected = self._files.wal
         try:
             # Without a connection its files may change: another process's connection is all that keeps a -wal then.
@@ -51,6 +100,9 @@ class WalSync:
             if found != self._inode:
                 self._reopen()
             _sync(self._descriptor)
+            # After the sync: a failure that was marked before it ended counts.
+            if self.mark.is_set():
+                return False
             if expected is not None:
                 self._files.look()
         except FileNotFoundError:
@@ -60,10 +112,16 @@ class WalSync:
             # The last connection was closed, which copied everything into the database and synced that.
         except OSError as error:
             self._drop()
-            kind = StoreFullError if error.errno in DISK_FULL else StoreUnavailableError
-            raise kind(
-                f"{self._path}: committed, but could not be synced, so it may not survive power loss ({error.strerror})"
-            ) from error
+            if self.mark.set():
+                return False
+            raise self._failed(error) from error
+        return True
+
+    def _failed(self, error: OSError) -> BackendError:
+        kind = StoreFullError if error.errno in DISK_FULL else StoreUnavailableError
+        return kind(
+            f"{self._path}: committed, but could not be synced, so it may not survive power loss ({error.strerror})"
+        )
 
     def _reopen(self) -> None:
         self._drop()
@@ -82,6 +140,7 @@ class WalSync:
         with self._lock:
             self._files.forget()
             self._drop()
+            self.mark.close()
 
     def _drop(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
@@ -91,6 +150,26 @@ class WalSync:
 
     def __del__(self) -> None:
         self._drop()
+        self.mark.close()
+
+
+def make_good(wal: WalSync, connection: apsw.Connection) -> None:
+    """Write the frames of a -wal once more, and sync them, after a sync that failed in any process. ``connection``: one
+    of the store's, with no transaction open."""
+    before = -1
+    while True:
+        failure = wal.failure()
+        connection.execute(sql.schema_version).fetchall()  # one that has read nothing yet doesn't know its -wal
+        frames, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+        connection.execute(sql.begin_write)
+        try:
+            return wal.write_again(frames, failure)
+        except StoreUnavailableError:
+            if frames == before:
+                raise
+            before = frames  # between the two statements another process may have started the -wal over
+        finally:
+            connection.execute(sql.rollback)
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

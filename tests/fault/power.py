@@ -1,8 +1,9 @@
 """A disk as a power cut leaves it, rebuilt from what ``recorder.c`` saw a process do to the files of a folder.
 
 What was synced is there. Of everything else, each sector of 512 bytes may have reached the disk or not, in any order;
-so may each change of a name (a file made, removed, renamed), until its folder is synced. SQLite takes no more for
-granted than that writing a sector leaves its neighbours alone.
+so may each change of a name (a file made, removed, renamed), until its folder is synced. What a failed sync was to make
+durable stays in doubt, whatever is synced later. SQLite takes no more for granted than that writing a sector leaves its
+neighbours alone.
 """
 
 from __future__ import annotations
@@ -46,11 +47,12 @@ def build_recorder(folder: Path) -> Path | None:
     return made
 
 
-def record(recorder: Path, folder: Path, program: str, *args: object) -> list[Record]:
-    """Run a Python program on an empty folder and tell what it did there."""
+def record(recorder: Path, folder: Path, program: str, *args: object, fail_every: int = 0) -> list[Record]:
+    """Run a Python program on an empty folder and tell what it did there. Of ``fail_every`` syncs one fails."""
     disk, log = folder / "disk", folder / "log"
     disk.mkdir()
     environment = os.environ | {"LD_PRELOAD": str(recorder), "RECORD_FOLDER": str(disk), "RECORD_LOG": str(log)}
+    environment["RECORD_FAIL_EVERY"] = str(fail_every)
     subprocess.run([sys.executable, "-c", dedent(program), disk, *map(str, args)], env=environment, check=True)
     data = log.read_bytes()
     records, at = [], 0
@@ -70,11 +72,15 @@ class _File:
 
     done: list[tuple[int, Record]] = field(default_factory=list)
     synced: int = 0  # all that was done before this record is on the disk
+    doubtful: list[tuple[int, int]] = field(default_factory=list)  # but for these records
+
+    def is_durable(self, place: int) -> bool:
+        return place < self.synced and not any(begin <= place < end for begin, end in self.doubtful)
 
     def content(self, lasts: Callable[[], bool], fill: Callable[[int], bytes]) -> bytes:
         data = bytearray()
         for place, record in self.done:
-            durable = place < self.synced
+            durable = self.is_durable(place)
             if record.kind == "t":
                 if durable or lasts():
                     _resize(data, record.offset, fill)
@@ -120,6 +126,8 @@ def cut_power(records: list[Record], moment: int, random: Random) -> tuple[dict[
             folder.append((place, record, None))
         elif record.kind == "b":
             begun[record.offset] = place
+        elif record.kind == "f":
+            files[record.inode].doubtful.append((files[record.inode].synced, begun[record.offset]))
         elif record.kind == "e" and record.name == "":
             folder_synced = max(folder_synced, begun[record.offset])
         elif record.kind == "e":

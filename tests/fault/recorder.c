@@ -3,7 +3,11 @@
  *
  * A sync is two records, its begin and its end: it makes durable what was written before its begin, and only from its
  * end on. It is not carried out, which makes the test fast. Everything else is. What is written through a mapping isn't
- * recorded: -shm and -bell, which have to be of no importance after a power cut. */
+ * recorded: -shm and -bell, which have to be of no importance after a power cut.
+ *
+ * With RECORD_FAIL_EVERY every so many-th sync of a file fails, in all processes together. As with the kernel, each
+ * descriptor that was open then hears of it once, and those that are opened later never do; what had not been synced
+ * may be missing for good, since a later sync doesn't write it. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -19,11 +23,11 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { DESCRIPTORS_MAX = 1024 };
+enum { DESCRIPTORS_MAX = 1024, INODES = 64 };
 
 /* The folder itself has no name. */
 struct record {
-  int64_t kind; /* 'c'reated, 'w'ritten, 't'runcated, 'u'nlinked, 'r'enamed, sync 'b'egun and 'e'nded */
+  int64_t kind; /* 'c'reated, 'w'ritten, 't'runcated, 'u'nlinked, 'r'enamed, sync 'b'egun, and 'e'nded or 'f'ailed */
   int64_t inode;
   int64_t offset; /* or the new size, or the number of the sync */
   int64_t name_len;
@@ -31,7 +35,14 @@ struct record {
 };
 
 /* Shared with forked children, so that what is done and its record are one step for all. */
+static struct {
+  pthread_mutex_t lock;
+  int64_t syncs;
+  int64_t failures[INODES]; /* of the files whose inode has this remainder */
+} *shared;
 static pthread_mutex_t *lock;
+static int64_t fail_every;
+static int64_t heard[DESCRIPTORS_MAX]; /* of failures, by descriptor */
 static const char *folder;
 static size_t folder_len;
 static int record_fd = -1;
@@ -42,14 +53,16 @@ static char *names[DESCRIPTORS_MAX];
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
 __attribute__((constructor)) static void start(void) {
-  pthread_mutexattr_t shared;
-  pthread_mutexattr_init(&shared);
-  pthread_mutexattr_setpshared(&shared, PTHREAD_PROCESS_SHARED);
-  lock = mmap(NULL, sizeof *lock, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (lock == MAP_FAILED) abort();
-  pthread_mutex_init(lock, &shared);
+  pthread_mutexattr_t across;
+  pthread_mutexattr_init(&across);
+  pthread_mutexattr_setpshared(&across, PTHREAD_PROCESS_SHARED);
+  shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (shared == MAP_FAILED) abort();
+  lock = &shared->lock;
+  pthread_mutex_init(lock, &across);
   folder = getenv("RECORD_FOLDER");
   folder_len = folder ? strlen(folder) : 0;
+  fail_every = getenv("RECORD_FAIL_EVERY") ? atoi(getenv("RECORD_FAIL_EVERY")) : 0;
   if (folder) record_fd = REAL(open)(getenv("RECORD_LOG"), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 }
 
@@ -74,6 +87,8 @@ static int64_t inode_of(int fd) {
   return fstat(fd, &status) == 0 ? (int64_t)status.st_ino : -1;
 }
 
+static int64_t *failures(int fd) { return &shared->failures[inode_of(fd) % INODES]; }
+
 static int opened(const char *path, int flags, mode_t mode) {
   const char *name = inside(path);
   if (!name) return REAL(open)(path, flags, mode);
@@ -82,6 +97,7 @@ static int opened(const char *path, int flags, mode_t mode) {
   int fd = REAL(open)(path, flags, mode);
   if (fd >= 0 && fd < DESCRIPTORS_MAX) {
     names[fd] = strdup(name);
+    heard[fd] = *failures(fd);
     if (fresh) note('c', inode_of(fd), 0, name, "", 0);
     if (!fresh && (flags & O_TRUNC)) note('t', inode_of(fd), 0, name, "", 0);
   }
@@ -179,13 +195,18 @@ static int synced(int fd) {
   pthread_mutex_lock(lock);
   int64_t number = ++syncs + ((int64_t)getpid() << 32);
   note('b', inode_of(fd), number, name_of(fd), "", 0);
+  int fails = fail_every && *name_of(fd) && ++shared->syncs % fail_every == 0;
+  *failures(fd) += fails;
   pthread_mutex_unlock(lock);
   /* Time for others to get in between. */
   sched_yield();
   pthread_mutex_lock(lock);
-  note('e', inode_of(fd), number, name_of(fd), "", 0);
+  int hears = heard[fd] != *failures(fd);
+  heard[fd] = *failures(fd);
+  note(fails ? 'f' : 'e', inode_of(fd), number, name_of(fd), "", 0);
   pthread_mutex_unlock(lock);
-  return 0;
+  if (hears) errno = EIO;
+  return hears ? -1 : 0;
 }
 
 int fsync(int fd) { return name_of(fd) ? synced(fd) : REAL(fsync)(fd); }

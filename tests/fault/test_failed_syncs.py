@@ -1,0 +1,213 @@
+"""A sync that fails: nobody acknowledges a result on top of it before all frames were written and synced once more."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import apsw
+import pytest
+
+from sqlite_claims import NewTask, SqliteClaimStore, StoreUnavailableError, TaskState
+from sqlite_claims.storage import checkpoints, durability
+from sqlite_claims.storage.durability import WalSync
+from sqlite_claims.storage.unsynced import UnsyncedMark, write_again
+
+from ..process.children import Start
+
+
+class Disk:
+    """Syncs that fail as often as told, and what was written again."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.failures = 0
+        self.frames: list[int] = []
+        real = WalSync.write_again
+
+        def sync(_: int) -> None:
+            if self.failures:
+                self.failures -= 1
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        def write_again(wal: WalSync, frames: int, failure: bytes) -> None:
+            self.frames.append(frames)
+            real(wal, frames, failure)
+
+        monkeypatch.setattr(durability, "_sync", sync)
+        monkeypatch.setattr(WalSync, "write_again", write_again)
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    return Disk(monkeypatch)
+
+
+def is_marked(path: Path) -> bool:
+    data = path.with_name(path.name + "-sessions").read_bytes()
+    return data[:8] != data[8:16]
+
+
+def test_the_next_result_of_any_store_waits_until_all_is_written_again(disk: Disk, tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    with SqliteClaimStore(path) as one, SqliteClaimStore(path) as other:
+        other.add_instance("before")
+        disk.failures = 1
+        with pytest.raises(StoreUnavailableError, match="could not be synced"):
+            one.add_instance("told")
+        assert is_marked(path)
+        assert disk.frames == []
+        other.add_instance("after")
+        assert not is_marked(path)
+        assert len(disk.frames) == 1
+        one.add_instance("last")
+        assert len(disk.frames) == 1
+
+
+@pytest.mark.parametrize("failures", [1, 2, 3])
+def test_as_long_as_writing_again_fails_nothing_is_acknowledged(disk: Disk, tmp_path: Path, failures: int) -> None:
+    path = tmp_path / "jobs.db"
+    with SqliteClaimStore(path) as store:
+        for number in range(failures):
+            # The next result's own sync, then the one that only drains old news: after these the one that counts.
+            disk.failures = 1 if number == 0 else 3
+            with pytest.raises(StoreUnavailableError, match="could not be synced"):
+                store.add_instance(f"told{number}")
+            disk.failures = 0
+            assert is_marked(path)
+        with store.transaction() as tx:
+            tx.add_instance("after")
+        assert not is_marked(path)
+
+
+def test_the_mark_outlives_the_process_that_left_it(start: Start, disk: Disk, tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    with SqliteClaimStore(path) as store:
+        child = start(
+            """
+import errno
+from sqlite_claims.storage import durability
+store = SqliteClaimStore(args[0])
+def fail(_):
+    raise OSError(errno.EIO, "no disk")
+durability._sync = fail
+try:
+    store.add_instance("told")
+except StoreUnavailableError:
+    os.kill(os.getpid(), signal.SIGKILL)
+""",
+            path,
+        )
+        assert child.rest() == []
+        child.wait()
+        assert is_marked(path)
+        store.add_instance("after")
+        assert len(disk.frames) == 1
+        assert not is_marked(path)
+
+
+def test_a_wal_that_a_killed_process_left_is_written_again_first(start: Start, disk: Disk, tmp_path: Path) -> None:
+    """The process may have been killed within the sync that failed: then nobody has heard of it."""
+    path = tmp_path / "jobs.db"
+    child = start('SqliteClaimStore(args[0]).add_instance("before"); os.kill(os.getpid(), signal.SIGKILL)', path)
+    assert child.rest() == []
+    child.wait()
+    with SqliteClaimStore(path) as store:
+        assert is_marked(path)
+        store.add_instance("after")
+        assert len(disk.frames) == 1
+
+
+def test_a_failure_that_was_made_good_meanwhile_is_no_news_for_other_descriptors(disk: Disk, tmp_path: Path) -> None:
+    """The kernel reports it to each descriptor once."""
+    path = tmp_path / "jobs.db"
+    with SqliteClaimStore(path) as one, SqliteClaimStore(path) as other:
+        other.add_instance("before")
+        disk.failures = 1
+        with pytest.raises(StoreUnavailableError, match="could not be synced"):
+            one.add_instance("told")
+        one.add_instance("after")
+        disk.failures = 1
+        other.add_instance("not told")
+        assert len(disk.frames) == 2
+        assert not is_marked(path)
+
+
+def test_no_checkpoint_copies_what_the_disk_may_not_have(
+    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "jobs.db"
+    monkeypatch.setattr(checkpoints, "PASSIVE_FRAMES", 1)
+    with SqliteClaimStore(path, durability="process") as store:
+        store._db._sync.doubt()
+        size = path.stat().st_size
+        disk.failures = 1000
+        store._db.checkpoint()
+        store.add_instance("i", [NewTask(f"t{n}") for n in range(1000)])
+        assert store._db._checkpointer is not None
+        assert store._db._checkpointer.close()
+        assert path.stat().st_size == size
+    assert path.stat().st_size == size  # closing left the -wal
+    disk.failures = 0
+    with SqliteClaimStore(path, durability="process") as store:
+        assert store.stats().counts[TaskState.READY] == 1000
+    assert path.stat().st_size > size
+    assert not is_marked(path)
+
+
+def test_a_sync_of_sqlites_own_that_fails_leaves_the_mark_too(disk: Disk, tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    with SqliteClaimStore(path) as store:
+        error = apsw.exception_for(apsw.SQLITE_IOERR_FSYNC)
+        store._db._sync.note(error)
+        assert is_marked(path)
+        store.add_instance("after")
+        assert not is_marked(path)
+        store._db._sync.note(apsw.exception_for(apsw.SQLITE_IOERR_READ))
+        assert not is_marked(path)
+    assert len(disk.frames) == 1
+
+
+def test_a_later_failure_counts_although_an_earlier_one_is_made_good(tmp_path: Path) -> None:
+    (tmp_path / "jobs.db-sessions").touch()
+    one, other = (UnsyncedMark(str(tmp_path / "jobs.db")) for _ in range(2))
+    assert not one.is_set()
+    one.set()
+    failure = one.failure()
+    other.set()
+    one.clear(failure)
+    assert one.is_set()
+    assert other.is_set()
+    one.clear(one.failure())
+    assert not other.is_set()
+    one.close()
+    other.close()
+
+
+def test_a_mark_that_cannot_be_left_in_the_file_holds_for_this_process(tmp_path: Path) -> None:
+    mark = UnsyncedMark(str(tmp_path / "jobs.db"))
+    assert not mark.is_set()
+    mark.set()
+    assert mark.is_set()
+
+
+def test_only_frames_that_are_as_they_were_written_are_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    with SqliteClaimStore(path) as store:
+        store.add_instance("i", [NewTask(f"t{n}") for n in range(100)])
+        frames, _ = store._db._checkpoint(apsw.SQLITE_CHECKPOINT_NOOP)
+        data = (tmp_path / "jobs.db-wal").read_bytes()
+    copy = tmp_path / "copy"
+    copy.write_bytes(data)
+    descriptor = os.open(copy, os.O_RDWR)
+    write_again(descriptor, str(copy), frames)
+    assert copy.read_bytes() == data
+    for at in (0, 31, 32, 60, 32 + (frames - 1) * (24 + 2048) + 100):
+        os.pwrite(descriptor, bytes([data[at] ^ 1]), at)
+        with pytest.raises(StoreUnavailableError, match=f"of {frames} pages can still be read"):
+            write_again(descriptor, str(copy), frames)
+        os.pwrite(descriptor, data[at : at + 1], at)
+    os.ftruncate(descriptor, 32)
+    with pytest.raises(StoreUnavailableError, match=f"only 0 of {frames} pages"):
+        write_again(descriptor, str(copy), frames)
+    os.close(descriptor)
