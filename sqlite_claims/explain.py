@@ -39,7 +39,8 @@ def explain(
         case TaskState.COMPLETED:
             return f"{start}was completed{_at(task.finished_at)}."
         case TaskState.FAILED:
-            return f"{start}failed for good{_at(task.finished_at)}, {_used(task)}: {task.error}"
+            error = (task.error or "").partition("\n")[0]  # a traceback may follow
+            return f"{start}failed for good{_at(task.finished_at)}, {_used(task)}: {error}"
         case TaskState.CANCELLED:
             return start + _cancelled(task, instance, unmet)
         case TaskState.BLOCKED:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Collection, Iterable, Iterator
+from graphlib import CycleError, TopologicalSorter
 from itertools import islice
 from typing import IO, Any
 
 import click
 
-from ..errors import BackendError, InvalidArgumentError, InvalidStateError
+from ..errors import BackendError, InvalidArgumentError, InvalidStateError, NotFoundError
+from ..memory import InMemoryClaimStore
 from ..model import NewTask
 from ..store import SqliteClaimStore
 from .app import database
@@ -52,7 +55,8 @@ def add_command(
 
     With --json a line is an object with task_id and, as wanted, input (a string) or input_base64, kind, depends_on,
     priority, tags, delay (seconds), available_at (ISO 8601 with a zone), max_attempts, max_lost, retry (an object).
-    What it doesn't have comes from the options.
+    What it doesn't have comes from the options. A line of ls --json adds that task anew. A task that comes before one
+    that it depends on is added at the end.
 
     Every 10,000 tasks are added together, all or none of them.
     """
@@ -64,20 +68,33 @@ def add_command(
     if not files:
         tell_of_terminal()
     lines = _lines(files or (open(0, "rb", closefd=False),))  # noqa: SIM115  # not ours to close
-    tasks = _from_json(lines, defaults) if as_json else _from_lines(lines, defaults)
+    tasks = _in_order(_from_json(lines, defaults), depends_on) if as_json else _from_lines(lines, defaults)
     skip = skip_existing or not as_json
     added = present = 0
-    first = next(_batches(tasks), [])  # what is wrong with the first shows before a file is made
+    first = next(_batches(tasks), [])
+    if not os.path.exists(database):  # what is wrong with the first shows before a file is made
+        InMemoryClaimStore().add_instance(instance, first, definition_hash=definition_hash)
     with SqliteClaimStore(database) as store:
-        if store._add_fed_instance(instance, first, definition_hash=definition_hash)[0]:
+        # The first tasks of one that is there may depend on tasks that it has.
+        tasks_of_new = () if _is_stored(store, instance) else first
+        is_new, _ = store._add_fed_instance(instance, tasks_of_new, definition_hash=definition_hash)
+        if is_new and tasks_of_new:
             added, first = len(first), []
-        elif definition_hash and store.get_instance(instance).definition_hash != definition_hash:
+        elif not is_new and definition_hash and store.get_instance(instance).definition_hash != definition_hash:
             raise InvalidStateError(f"instance {instance!r} is there already, with another definition hash")
         for batch in (first, *_batches(tasks)) if first else _batches(tasks):
             new = store.add_tasks(instance, batch, if_exists="skip" if skip else "error")
             added += new
             present += len(batch) - new
     click.echo(f"{added} added to {clean(instance)}" + (f", {present} were there already" if present else ""))
+
+
+def _is_stored(store: SqliteClaimStore, instance: str) -> bool:
+    try:
+        store.get_instance(instance)
+    except NotFoundError:
+        return False
+    return True
 
 
 def _lines(files: Iterable[IO[bytes]]) -> Iterator[tuple[str, bytes]]:
@@ -102,6 +119,25 @@ def _from_json(lines: Iterable[tuple[str, bytes]], defaults: dict[str, Any]) -> 
             yield new_task(line, defaults)
         except BackendError as error:
             raise InvalidArgumentError(f"{place}: {error}") from None
+
+
+def _in_order(tasks: Iterable[NewTask], stored: Collection[str]) -> Iterator[NewTask]:
+    """The tasks, those that depend on one which has not come yet at the end; ``stored``: which need not come."""
+    came = Counts()
+    waiting: dict[str, list[NewTask]] = {}
+    for task in tasks:
+        if all(name in stored or came.get(line_digest(name.encode())) for name in task.depends_on):
+            came.add(line_digest(task.task_id.encode()))
+            yield task
+        else:
+            waiting.setdefault(task.task_id, []).append(task)
+    needed = {name: [on for task in same for on in task.depends_on if on in waiting] for name, same in waiting.items()}
+    try:
+        order = list(TopologicalSorter(needed).static_order())
+    except CycleError:  # for the store to refuse
+        order = list(waiting)
+    for name in order:
+        yield from waiting[name]
 
 
 def _batches(tasks: Iterator[NewTask]) -> Iterator[list[NewTask]]:

@@ -17,6 +17,7 @@ from .text import clean, clean_bytes, counts_text, moment, print_table, span
 _OPEN = (InstanceState.IN_PROGRESS, InstanceState.PAUSED)
 _JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
 _PREVIEW = 60
+_ROWS = 100
 
 
 @click.command("status")
@@ -73,7 +74,7 @@ def _instance_row(instance: InstanceInfo) -> list[str]:
     "--state", "states", multiple=True, type=click.Choice([s.value for s in TaskState]), help="In this state."
 )
 @click.option("--kind", "kinds", multiple=True, help="Of this kind.")
-@click.option("--limit", type=click.IntRange(0), default=100, show_default=True, help="How many; 0 is all.")
+@click.option("--limit", type=click.IntRange(0), help="How many; 0 is all. If not given: 100, and all as JSON.")
 @_JSON_OPTION
 def ls_command(
     database: str,
@@ -81,13 +82,15 @@ def ls_command(
     of: str | None,
     states: tuple[str, ...],
     kinds: tuple[str, ...],
-    limit: int,
+    limit: int | None,
     as_json: bool,
 ) -> None:
     """List the tasks of INSTANCE, or all. --state and --kind may be given several times. As JSON it is one object a
-    line."""
+    line, which add --json can read."""
     if instance is not None and of is not None:
         raise click.UsageError("Give the instance once.")
+    if limit is None:
+        limit = 0 if as_json else _ROWS
     with open_store(database, read_only=True) as store:
         tasks = store.list_tasks(
             of if instance is None else instance,

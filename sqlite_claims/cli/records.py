@@ -1,4 +1,4 @@
-"""Records as JSON: what ``ls --json`` writes has the names that ``add --json`` reads."""
+"""Records as JSON: ``add --json`` reads what ``ls --json`` writes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
-from ..errors import InvalidArgumentError
-from ..model import InstanceInfo, NewTask, RetryPolicy, TaskClaim, TaskInfo, WorkerInfo
+from ..errors import BackendError, InvalidArgumentError
+from ..model import InstanceInfo, NewTask, RetryPolicy, TaskClaim, TaskInfo, TaskState, WorkerInfo
 
 _TASK_KEYS = {field.name for field in fields(NewTask)} | {"input_base64"}
+# What ``ls --json`` tells of a task beside these: how it fared where it is listed.
+_LISTED_KEYS = ({field.name for field in fields(TaskInfo)} | {"output_base64"}) - _TASK_KEYS
+_LISTED = {"instance_id", "state", "attempts", "added_at"}
 
 
 def _bytes_entry(name: str, data: bytes | None) -> dict[str, str | None]:
@@ -99,13 +102,22 @@ def worker_entry(worker: WorkerInfo) -> dict[str, Any]:
 
 
 def new_task(line: bytes, defaults: Mapping[str, Any]) -> NewTask:
-    """The task that a line of JSON describes. Raises ``InvalidArgumentError``."""
+    """The task that a line of JSON describes, by hand or by ``ls --json``. Raises ``InvalidArgumentError``."""
     try:
-        given = json.loads(line)
+        return _new_task(json.loads(line), defaults)
+    except BackendError:
+        raise
     except ValueError as error:
         raise InvalidArgumentError(f"not JSON: {error}") from None
+    except RecursionError:
+        raise InvalidArgumentError("nested too deeply") from None
+
+
+def _new_task(given: Any, defaults: Mapping[str, Any]) -> NewTask:
     if not isinstance(given, dict):
         raise InvalidArgumentError("not a JSON object")
+    if given.keys() >= _LISTED:
+        given = _as_it_was_added(given)
     if unknown := given.keys() - _TASK_KEYS:
         raise InvalidArgumentError(f"unknown key {min(unknown)!r}; there are {', '.join(sorted(_TASK_KEYS))}")
     if "task_id" not in given:
@@ -135,3 +147,11 @@ def new_task(line: bytes, defaults: Mapping[str, Any]) -> NewTask:
                 "retry must be an object of initial_delay, multiplier, max_delay, jitter"
             ) from None
     return NewTask(**values)
+
+
+def _as_it_was_added(listed: dict[str, Any]) -> dict[str, Any]:
+    """A listed task without what has become of it since."""
+    task = {key: value for key, value in listed.items() if key not in _LISTED_KEYS}
+    if listed["state"] == TaskState.BLOCKED and not task.get("input") and len(task.get("depends_on") or ()) == 1:
+        del task["input"]  # which will be the output of its dependency
+    return task

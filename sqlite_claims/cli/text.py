@@ -53,8 +53,8 @@ def span(seconds: float) -> str:
 
 
 def moment(at: datetime | None) -> str:
-    """A time of day as this machine's zone has it."""
-    return "" if at is None else at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    """A time of day as this machine's zone has it, with the zone."""
+    return "" if at is None else at.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
 def parse_span(text: str) -> float:

@@ -32,7 +32,8 @@ def work_command(
 
     Interrupted (Ctrl-C, SIGTERM), it lets running tasks finish for some seconds and gives the others back.
 
-    Exit status: 130 when interrupted; with --until-idle, 0 when no task failed in this run and 1 when any did.
+    Exit status: 130 when interrupted; with --until-idle, 0 when no attempt failed in this run and 1 when any did,
+    also where the task was tried again and completed.
     """
     from ..workers import WorkerPool
 
@@ -46,7 +47,8 @@ def work_command(
     chosen = {key: value for key, value in options.items() if value not in (None, ())}
     summary = WorkerPool(database, handlers, store_options={"create": False}, **chosen).run(until_idle=until_idle)
     click.echo(
-        f"sqlite-claims: {summary.reason}: {summary.completed} completed, {summary.failed} failed, {summary.lost} lost",
+        f"sqlite-claims: {summary.reason}; attempts: {summary.completed} completed, {summary.failed} failed, "
+        f"{summary.lost} lost",
         err=True,
     )
     if summary.reason == "interrupted":

@@ -82,7 +82,20 @@ def encode(value: object) -> bytes:
     """JSON as text, ``bytes`` behind a NUL, with which no JSON begins. Raises ``TypeError`` or ``ValueError``."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return b"\0" + bytes(value)
-    return json.dumps(value, separators=(",", ":")).encode()
+    try:
+        return json.dumps(value, separators=(",", ":"), default=_plain).encode()
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy scalar as a number of Python's. Raises ``TypeError`` for all else that JSON doesn't have."""
+    if getattr(value, "shape", None) == () and callable(item := getattr(value, "item", None)):
+        return item()
+    raise TypeError(
+        f"{type(value).__name__} has no form in JSON; make it one of str, int, float, bool, None, list and dict, or "
+        "bytes (an array by tolist(), a dataclass by dataclasses.asdict(), a date by isoformat(), a set by sorted())"
+    )
 
 
 def decode(data: bytes) -> Any:

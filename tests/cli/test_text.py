@@ -45,5 +45,5 @@ def test_durations_are_shown_in_two_units(seconds: float, text: str) -> None:
 
 def test_a_moment_is_shown_in_the_zone_of_the_machine() -> None:
     at = datetime(2024, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
-    assert moment(at) == at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    assert moment(at) == at.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
     assert moment(None) == ""

@@ -51,7 +51,7 @@ def _run(cli: Cli, argv: list[str]) -> subprocess.CompletedProcess[str]:
 def test_work_is_done_until_there_is_none(cli: Cli, worker: list[str]) -> None:
     cli("add", "one", cli.file("in", "a\nb\n"), "--kind", "upper")
     ended = _run(cli, [*worker, "--until-idle"])
-    assert (ended.returncode, ended.stderr) == (0, "sqlite-claims: idle: 2 completed, 0 failed, 0 lost\n")
+    assert (ended.returncode, ended.stderr) == (0, "sqlite-claims: idle; attempts: 2 completed, 0 failed, 0 lost\n")
     with cli.store() as store:
         assert {task.output for task in store.list_tasks("one")} == {b"A", b"B"}
 
@@ -60,7 +60,7 @@ def test_a_failed_task_makes_the_status_1(cli: Cli, worker: list[str]) -> None:
     cli("add", "one", cli.file("in", "a\n"), "--kind", "fail", "--max-attempts", "1")
     ended = _run(cli, [*worker, "--until-idle"])
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr.endswith("\nsqlite-claims: idle: 0 completed, 1 failed, 0 lost\n")
+    assert ended.stderr.endswith("\nsqlite-claims: idle; attempts: 0 completed, 1 failed, 0 lost\n")
 
 
 def test_an_interrupt_ends_it_with_status_130(cli: Cli, worker: list[str]) -> None:

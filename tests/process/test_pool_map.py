@@ -12,6 +12,7 @@ import pytest
 
 from sqlite_claims import InvalidArgumentError, TaskFailedError
 from sqlite_claims.workers import durable_map
+from sqlite_claims.workers.durable import decode, encode
 
 from .pool_runs import Pools, eventually, is_gone, pools
 
@@ -147,3 +148,34 @@ def test_a_function_that_cannot_be_imported_is_refused_before_anything_is_done(p
 
 def test_without_items_there_are_no_results(pools: Pools, functions: Any) -> None:
     assert list(durable_map(functions.count_bytes, [], path=pools.path)) == []
+
+
+class Scalar:
+    """As NumPy's: a shape without dimensions, and a way to become a number of Python's."""
+
+    shape = ()
+
+    def item(self) -> int:
+        return 7
+
+
+def test_numpy_scalars_are_numbers() -> None:
+    assert decode(encode({"a": [Scalar(), Scalar()]})) == {"a": [7, 7]}
+    assert decode(encode(Scalar())) == 7
+
+
+@pytest.mark.parametrize("value", [{1}, object(), 1j])
+def test_an_item_that_json_does_not_have_is_told_with_its_place_and_what_to_do(pools: Pools, value: object) -> None:
+    functions: Any = import_module("pool_handlers")
+    told = rf"item 1 is neither JSON nor bytes: {type(value).__name__} has no form in JSON; make it one of str, int"
+    with pytest.raises(InvalidArgumentError, match=told):
+        list(durable_map(functions.count_bytes, ["a", value], path=pools.path, processes=1))
+
+
+def test_an_item_that_is_nested_too_deeply_is_told_with_its_place(pools: Pools) -> None:
+    functions: Any = import_module("pool_handlers")
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(InvalidArgumentError, match="item 0 is neither JSON nor bytes: it is nested too deeply"):
+        list(durable_map(functions.count_bytes, [deep], path=pools.path, processes=1))

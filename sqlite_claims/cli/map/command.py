@@ -122,7 +122,10 @@ def _find(program: bytes) -> bytes:
         raise CannotRunError(f"cannot run {name!r}: it is a folder")
     if b"/" in program and os.path.exists(program):
         raise CannotRunError(f"cannot run {name!r}: it is not executable")
-    raise CannotRunError(f"cannot run {name!r}: there is no such program")
+    hint = ""
+    if len(words := name.split()) > 1 and shutil.which(words[0]):
+        hint = f"; to run {words[0]!r}, give its arguments as words of their own, not within one pair of quotes"
+    raise CannotRunError(f"cannot run {name!r}: there is no such program{hint}")
 
 
 def reserve_descriptor() -> int:

@@ -127,7 +127,7 @@ def _frame(title: str, look: Look, earlier: Look | None, height: int | None) -> 
     claims = f"claims: {look.stats.live_claims} live, {look.expired} expired"
     waiting = f"longest waiting: {'none' if oldest is None else span(oldest)}"
     parts: list[RenderableType] = [
-        Text(f"{time.strftime('%H:%M:%S')}  {title}", style="bold"),
+        Text(f"{time.strftime('%H:%M:%S %Z')}  {title}", style="bold"),
         Text(counts_text(look.stats.counts)),
         Text("; ".join([*rates, claims, waiting])),
         *(Text(clean(warning), style="bold red") for warning in look.warnings),
