@@ -110,7 +110,7 @@ def _work(
                     run.stop("stopped", options.shutdown_timeout)
                     _die_in(options.shutdown_timeout + _LEAVE_AFTER_S)
     summary = handle.join()
-    control.send(end=summary.reason, by_handler=run.by_handler)
+    control.send(end=summary.reason, by_handler=run.by_handler, left_behind=run.left_behind)
 
 
 def _heed(message: dict[str, Any], run: Run) -> None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .. import validate
+from ..errors import InvalidStateError
+from . import program_end
 from .context import FailTask, Reason, SnoozeTask, StopWorker, TaskContext, WorkerStartError
 from .forked import HomeProcess, exit_status
 
@@ -37,10 +39,11 @@ class Snooze:
 
 @dataclass(frozen=True, slots=True)
 class Quit:
-    """The handler ended the run (``cause``); the task is given back."""
+    """The handler ended the run (``cause``), or the program is ending; the task is given back."""
 
     reason: Reason
     cause: BaseException
+    by_handler: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +144,10 @@ def _result_of(error: BaseException) -> Result:
             inner = error.subgroup((KeyboardInterrupt, StopWorker))
             if inner is not None:
                 return _result_of(_first(inner))
+        if program_end.refuses_work(error):
+            ending = InvalidStateError("the program is ending, and its handlers can't go on; the task is given back")
+            ending.__cause__ = error
+            return Quit("stopped", ending, by_handler=False)
     except BaseException as nested:  # noqa: BLE001 - attributes that the user's code has set, or its __str__
         return Failure(describe(nested), cause=nested)
     return Failure(describe(error), cause=error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,13 +9,13 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Protocol, Self, overload
 
+from ..errors import InvalidStateError
 from ..model import Duration
-from .context import Reason, RunSummary
+from . import program_end
+from .context import Reason, RunSummary, WorkerStartError
+from .forked import HomeProcess
 from .options import seconds
 from .signals import Signals
-
-# How long the end of the program waits for claims to be given back.
-_EXIT_S_MAX = 5.0
 
 
 class Runnable(Protocol):
@@ -40,14 +39,21 @@ class WorkerHandle:
         self._done = threading.Event()
         self._lock = threading.Lock()
         self._listeners: list[Callable[[], None]] = []
+        self._home = HomeProcess()
         self._thread = threading.Thread(target=self._body, name=name, daemon=True)
-        atexit.register(self._leave)
-        self._thread.start()
+        program_end.register(self)
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            program_end.unregister(self)
+            raise WorkerStartError(f"the worker's thread can't be started: {error}") from error
 
     def shutdown(self, timeout: Duration | None = None) -> None:
         """Ask it to stop: it claims no more, and running tasks may finish within ``timeout`` (``None``: however long
         they take); what is left then is given back at no cost. Does NOT wait: ``join`` does. A second call can only
-        shorten the time. May be called from any thread, handlers included."""
+        shorten the time. May be called from any thread, handlers included. Does nothing in a forked child."""
+        if self._home.is_left():
+            return
         self._run.stop("stopped", None if timeout is None else seconds("timeout", timeout))
 
     @overload
@@ -56,11 +62,13 @@ class WorkerHandle:
     def join(self, timeout: Duration) -> RunSummary | None: ...
     def join(self, timeout: Duration | None = None) -> RunSummary | None:
         """Wait until it has ended: its summary, or ``None`` if it still runs at the timeout. Raises what ended it
-        where that was an error.
+        where that was an error. Raises ``InvalidStateError`` in a forked child, since it runs in the parent.
 
         On the main thread, SIGTERM and SIGINT meanwhile stop it, within its ``shutdown_timeout``; a second one at once.
         Where the program has a handler of its own for one of them, that is left alone.
         """
+        if self._home.is_left():
+            raise InvalidStateError("this process was forked from the one in which the worker runs: join it there")
         deadline = None if timeout is None else time.monotonic() + seconds("timeout", timeout)
         if threading.current_thread() is threading.main_thread():
             with Signals() as signals:
@@ -91,8 +99,8 @@ class WorkerHandle:
 
     @property
     def done(self) -> bool:
-        """Whether it has ended."""
-        return self._done.is_set()
+        """Whether it has ended. ``True`` in a forked child, where it does not run."""
+        return self._done.is_set() or self._home.is_left()
 
     @contextmanager
     def announced_on(self, signals: Signals) -> Iterator[None]:
@@ -111,15 +119,19 @@ class WorkerHandle:
         except BaseException as error:  # noqa: BLE001 - join raises it
             self._error = error
         finally:
-            atexit.unregister(self._leave)
+            program_end.unregister(self)
             with self._lock:
                 self._done.set()
                 for tell in self._listeners:
                     tell()
 
-    def _leave(self) -> None:
+    def stop_at_end(self) -> None:
+        """Give back what it holds, since the program ends."""
         self._run.stop("stopped", 0.0)
-        self._done.wait(_EXIT_S_MAX)
+
+    def wait_at_end(self, timeout: float) -> None:
+        """Wait for its end, at most so long."""
+        self._done.wait(timeout)
 
     def __enter__(self) -> Self:
         return self
@@ -127,7 +139,7 @@ class WorkerHandle:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._done.is_set():
+        if self.done:
             return
         self._run.stop("stopped", None if kind is None else self._shutdown_timeout)
         if kind is None:
@@ -139,7 +151,9 @@ class WorkerHandle:
 def run_to_end(spawn: Callable[[], WorkerHandle]) -> RunSummary:
     """Spawn and join, heeding signals from before the start."""
     if threading.current_thread() is not threading.main_thread():
-        with spawn() as handle:
+        with program_end.put_off_by_this_thread():
+            handle = spawn()
+        with handle:
             return handle.join()
     with Signals() as signals, spawn() as handle:
         handle._heed(signals)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..model import ClaimedTask, TaskClaim
 from . import task_log
-from .context import TaskContext
+from .context import TaskContext, WorkerStartError
 from .execute import Abort, Quit, Result, execute
 
 if TYPE_CHECKING:
@@ -42,13 +42,13 @@ class Lane:
         self._thread = threading.Thread(target=self._work, name=f"claims-lane-{index}", daemon=True)
 
     def start(self) -> None:
-        """Raises ``RuntimeError`` where the system has no more threads."""
+        """Raises ``WorkerStartError`` where the system has no more threads."""
         self.alive = True
         try:
             self._thread.start()
-        except BaseException:
+        except RuntimeError as error:
             self.alive = False
-            raise
+            raise WorkerStartError(f"a thread for handlers can't be started: {error}") from error
 
     def _work(self) -> None:
         try:
@@ -109,7 +109,7 @@ class Lane:
         if self._run.board is not None and not self.replaced:
             self._run.board.task_ended(self.index)
         if isinstance(result, Quit):
-            self._run.stop(result.reason, by_handler=True)
+            self._run.stop(result.reason, 0.0, by_handler=result.by_handler)
         elif isinstance(result, Abort):
             self._run.abort(result.cause)
 

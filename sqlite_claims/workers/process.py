@@ -39,6 +39,7 @@ class Process:
         self.ready = False
         self.failed: tuple[str, str] | None = None  # stage and text of the error that ended it
         self.end: tuple[Reason, bool] | None = None  # why its run ended, and whether a handler wanted that
+        self.left_behind = 0  # handlers that had not returned when it ended
         self.killed = False
         self.overdue: list[RunningTask] = []  # timed out, and not stored as failed before it was killed
         self._on_exit = on_exit

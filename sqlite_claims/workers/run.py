@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import BackendError
 from ..model import ClaimedTask, TaskClaim
 from . import task_log
-from .context import Reason, RunSummary, TaskContext
+from .context import Reason, RunSummary, TaskContext, WorkerStartError
 from .execute import Failure, Outcome
 from .forked import HomeProcess
 from .idle import OpenWork
@@ -74,7 +74,8 @@ class Run:
         self._lock = threading.Lock()
         self._reason: Reason = "stopped"
         self._error: BaseException | None = None
-        self._stopped_at = self._deadline = math.inf
+        self._deadline = math.inf
+        self.left_behind = 0
         self._given_back = False
         self._tend_at = self._renew_at = math.inf
         self._watched_at = -math.inf
@@ -86,7 +87,7 @@ class Run:
             try:
                 for lane in self._lanes:
                     lane.start()
-            except RuntimeError as error:  # no more threads
+            except WorkerStartError as error:
                 self.abort(error)
             while not self._over():
                 try:
@@ -107,11 +108,11 @@ class Run:
         is left is given back. A later call can only shorten that."""
         now = time.monotonic()
         with self._lock:
-            if not self.stopping:
+            # A pool hears of a handler that ends it also from a process that was ending anyway.
+            if not self.stopping or (by_handler and self.board is not None):
                 self.stopping = True
                 self.by_handler = by_handler
                 self._reason = reason
-                self._stopped_at = now
             if by_handler:
                 timeout = self.options.shutdown_timeout
             if timeout is not None:
@@ -203,7 +204,7 @@ class Run:
         if self.stopping:
             if now >= self._deadline:
                 self._give_back()
-            due = min((at for at in (self._deadline, self._leave_at()) if at > now), default=math.inf)
+            due = self._deadline if self._deadline > now else math.inf
         for lane in self._lanes:
             due = min(due, self._tend_lane(lane, now))
         due = min(due, self._keep_claims(now))
@@ -230,20 +231,25 @@ class Run:
             if lane.drop(task):
                 task._seconds = now - started
                 self.settler.settle([(task, Failure(f"timed out after {timeout:g} s"))])
-        if task._dropped and not self.stopping:
+        if task._dropped:
             leave_at = lane.dropped_at + _LEAVE_AFTER_S
             if time.monotonic() < leave_at:
                 return min(due, leave_at)
-            self._replace(lane, task)
+            if not self.stopping:
+                self._replace(lane, task)
         return due
 
     def _replace(self, lane: Lane, task: TaskContext) -> None:
-        """A handler that ignores its end must not cost the worker a lane: its thread is left to itself."""
+        """A handler that ignores its end must not cost the worker a lane: its thread is left to itself. In a pool its
+        process ends, to be replaced: so the handler does not run on beside later tasks."""
         with lane.lock:
             if lane.current is not task:
                 return
-            lane.replaced = True
+            lane.replaced = self.board is None
         log.warning("the handler of task %r did not return when it was cancelled", task.task_id)
+        if self.board is not None:
+            self.stop("stopped", self.options.shutdown_timeout)
+            return
         if self._coroutines is not None and task._on_drop is not None:
             self._coroutines.leave_behind()
         self._lanes[lane.index] = Lane(self, lane.index)
@@ -335,10 +341,6 @@ class Run:
                 log.error("results were not stored: %s", error)
         self.release(left)
 
-    def _leave_at(self) -> float:
-        """From then on handlers whose attempts were dropped are not waited for."""
-        return (self._stopped_at if self._deadline == math.inf else self._deadline) + _LEAVE_AFTER_S
-
     def _over(self) -> bool:
         if not self.stopping:
             return False
@@ -347,7 +349,8 @@ class Run:
             return True
         for lane in busy:
             task = lane.current
-            if task is None or not task._dropped or time.monotonic() < self._leave_at():
+            if task is None or not task._dropped or time.monotonic() < lane.dropped_at + _LEAVE_AFTER_S:
                 return False
+        self.left_behind = len(busy)
         log.warning("%d handlers did not return when they were cancelled", len(busy))
         return True

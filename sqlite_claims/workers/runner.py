@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from ..errors import BackendError, InvalidStateError
 from ..model import AvailableTask, ClaimedTask, Duration, InstanceInfo, InstanceState, TaskClaim, TaskState
 from . import task_log
-from .context import TaskContext
+from .context import TaskContext, WorkerStartError
 from .execute import Abort, Outcome, Quit, execute
 from .forked import HomeProcess
 from .idle import OPEN
@@ -109,7 +109,11 @@ class _Attempts:
     def __enter__(self) -> Self:
         self._session = self._store.open_session(self._options.worker_id)
         self._keeper = threading.Thread(target=self._keep, name="claims-runner", daemon=True)
-        self._keeper.start()
+        try:
+            self._keeper.start()
+        except RuntimeError as error:
+            self._session.close()
+            raise WorkerStartError(f"the thread that renews claims can't be started: {error}") from error
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -6,6 +6,7 @@ import math
 import os
 import select
 import signal
+import threading
 from contextlib import suppress
 from typing import Self
 
@@ -20,6 +21,9 @@ class Signals:
     A signal for which the program has a handler of its own stays with that. It takes ``set_wakeup_fd``, because
     Python's own handlers run on the main thread when that next runs Python: a ``select`` there would go on waiting
     where the kernel gave the signal to another thread.
+
+    In a forked child the signals are as they were before the block: else one that is sent to the child would come out
+    here, in its parent, whose pipe it shares.
     """
 
     def __enter__(self) -> Self:
@@ -31,9 +35,15 @@ class Signals:
         self._previous = signal.set_wakeup_fd(self._writable, warn_on_full_buffer=False)
         for number in self._replaced:
             signal.signal(number, lambda *_: None)
+        _entered.append(self)
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self in _entered:
+            _entered.remove(self)
+            self._undo()
+
+    def _undo(self) -> None:
         for number, old in self._replaced.items():
             signal.signal(number, old)
         signal.set_wakeup_fd(self._previous)
@@ -61,3 +71,26 @@ class Signals:
             return os.read(self._readable, 1)[0] in self._replaced
         except BlockingIOError:
             return False
+
+
+_entered: list[Signals] = []
+_forking = threading.local()
+
+
+def _before_fork() -> None:
+    # One that is sent to the child at once waits until the child's signals are its own.
+    _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS) if _entered else None
+
+
+def _after_fork_in_child() -> None:
+    while _entered:
+        _entered.pop()._undo()
+    _after_fork()
+
+
+def _after_fork() -> None:
+    if _forking.mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, _forking.mask)
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)

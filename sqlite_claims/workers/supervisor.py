@@ -194,8 +194,13 @@ class Supervisor:
                 process.ready = self._ever_ready = True
             case {"failed": str(text), "stage": str(stage)}:
                 process.failed = stage, text
-            case {"end": "idle" | "stopped" | "interrupted" as reason, "by_handler": bool(by_handler)}:
+            case {
+                "end": "idle" | "stopped" | "interrupted" as reason,
+                "by_handler": bool(by_handler),
+                "left_behind": int(left_behind),
+            }:
                 process.end = reason, by_handler
+                process.left_behind = left_behind
                 # What it has still running, threads of the user's code say, has no claim any more.
                 slot = next(slot for slot in self._slots if slot.process is process)
                 slot.kill_at = min(slot.kill_at, time.monotonic() + _GRACE_S)
@@ -216,7 +221,7 @@ class Supervisor:
         self._failed += failed
         self._lost += lost
         was_killed = process.killed
-        if process.end is None:
+        if process.end is None or process.left_behind:
             process.kill()  # what its tasks have started, which nobody else knows of
         status = process.bury()
         if completed or failed:

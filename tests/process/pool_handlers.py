@@ -9,6 +9,7 @@ import asyncio
 import ctypes
 import json
 import logging
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -149,6 +150,17 @@ def fork(task: TaskContext) -> bytes:
     if how == "raise":
         raise ValueError("in the child")
     return b"of the child"
+
+
+@registry.task("terminate")
+def terminate(_: TaskContext) -> bytes:
+    """Forks a child that would go on for ever, ends it by SIGTERM, and tells how that ended."""
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(3600,))
+    child.start()
+    child.terminate()
+    child.join(30)
+    child.kill()
+    return str(child.exitcode).encode()
 
 
 @registry.task("log")

@@ -100,3 +100,52 @@ def test_in_a_pool_a_forked_child_changes_neither_the_task_nor_the_count(pools: 
     assert (summary.reason, summary.completed, summary.failed, summary.lost) == ("idle", 1, 0, 0)
     task = pools.task()
     assert (task.state, task.output, task.attempts) == (TaskState.COMPLETED, b"of the parent", 1)
+
+
+@pytest.mark.parametrize("entry", ["worker", "pool"])
+def test_a_signal_to_the_forked_child_of_a_handler_ends_the_child_and_not_the_worker(pools: Pools, entry: str) -> None:
+    pools.add(*["terminate"] * 2)
+    program = pools.start(entry, until_idle=True)
+    assert pools.finish(program) == (0, ["idle", 2, 0, 0])
+    assert [pools.task(name).output for name in "01"] == [b"-15", b"-15"]
+
+
+# Forks while a worker runs in the background; the child leaves the block, the loop or the program in the ordinary way.
+BACKGROUND = """
+path, how = args
+store = SqliteClaimStore(path)
+def in_child(handle):
+    say("done", handle.done)
+    handle.shutdown()
+    try:
+        handle.join()
+    except InvalidStateError as error:
+        say("refused", "forked" in str(error))
+    sys.exit(7)
+handler = lambda task: task.cancelled.wait()
+if how == "pool":
+    handle = WorkerPool(path, "operator:attrgetter", processes=1).spawn()
+else:
+    handle = PooledWorker(store, handler).spawn()
+with handle:
+    child = os.fork()
+    if not child:
+        in_child(handle)
+    say("child", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    say("done", handle.done)
+    handle.shutdown(0)
+    say(handle.join().reason)
+"""
+
+
+@pytest.mark.parametrize("how", ["worker", "pool"])
+def test_a_child_that_is_forked_beside_a_worker_ends_as_any_program_and_leaves_the_worker_alone(
+    start: Start, tmp_path: Path, how: str
+) -> None:
+    program = start(BACKGROUND, tmp_path / "jobs.db", how)
+    program.says("done", True)
+    program.says("refused", True)
+    program.says("child", 7)
+    program.says("done", False)
+    program.says("stopped")
+    program.end()

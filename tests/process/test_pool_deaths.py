@@ -87,6 +87,44 @@ def test_what_else_ran_in_a_process_that_is_killed_for_time_costs_nothing(pools:
     assert (info.attempts, info.losses, info.failures) == (1, 0, 0)
 
 
+def test_a_process_whose_cancelled_handler_does_not_leave_is_replaced(pools: Pools) -> None:
+    pools.add("command")
+    pool = WorkerPool(pools.path, "pool_handlers:registry", processes=1, poll_interval=0.05)
+    with pool.spawn(until_idle=True) as handle:
+        _, command = pools.hear()
+        worker = pools.task().claim
+        assert worker is not None
+        pid = next(found.pid for found in pools.store.list_workers() if found.worker_id == worker.worker_id)
+        pools.store.cancel_instance("i")
+        eventually(lambda: is_gone(pid))
+        eventually(lambda: is_gone(command))  # with what it has started
+        pools.store.add_instance("j", [NewTask("0", kind="quick")])
+        pools.store.wait_for_instance("j", 60)
+        handle.shutdown()
+        assert (handle.join().lost, pools.store.get_task("j", "0").losses) == (1, 0)
+    assert pools.store.get_task("j", "0").output != str(pid).encode()
+
+
+def test_what_else_runs_in_a_process_that_is_replaced_is_given_back_at_no_cost(pools: Pools) -> None:
+    pools.add("hold")
+    pool = WorkerPool(
+        pools.path, "pool_handlers:registry", processes=1, concurrency=2, poll_interval=0.05, shutdown_timeout=0.1
+    )
+    with pool.spawn() as handle:
+        _, first = pools.hear()
+        pools.store.add_instance("j", [NewTask("1", kind="hold")])
+        assert pools.hear() == ("1", first)
+        pools.store.cancel_instance("i")
+        name, second = pools.hear()
+        assert (name, second != first) == ("1", True)
+        task = pools.store.get_task("j", "1")
+        assert (task.attempts, task.failures, task.losses) == (1, 0, 0)
+        pools.open_gate()
+        pools.store.wait_for_instance("j", 60)
+        handle.shutdown()
+        assert (handle.join().completed, is_gone(first)) == (1, True)
+
+
 def test_a_process_that_was_told_to_end_by_somebody_finishes_and_is_replaced(pools: Pools) -> None:
     pools.add("outlast", "quick")
     with WorkerPool(pools.path, "pool_handlers:registry", processes=1).spawn(until_idle=True) as handle:
