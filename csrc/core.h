@@ -8,9 +8,10 @@
 typedef struct sqlite3 sqlite3;
 typedef struct claims_scan claims_scan;
 
-/* Answer of every function while SQLite has not loaded this object as an extension. All other answers are SQLite's
+/* Answer of every function while SQLite has not loaded this object as an extension. Other answers are SQLite's
  * own result codes, which are never negative. */
 #define CLAIMS_NOT_LOADED -1
+#define CLAIMS_HOOKED -2 /* of claims_wal_install alone */
 
 int claims_core_loaded(void);
 const char *claims_core_message(sqlite3 *db, int code);

@@ -6,6 +6,7 @@ hands its functions to the extensions that it loads. C returns codes; the except
 
 from __future__ import annotations
 
+import os
 import threading
 from array import array
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -35,9 +36,10 @@ def load() -> tuple[Lib, FFI] | None:
 
 
 def vfs() -> str | None:
-    """The VFS that lets the core gather the writes of a commit; ``None``: the system's own."""
+    """The VFS that lets the core gather the writes of a commit; ``None``: the system's own, as is wanted by
+    ``SQLITE_CLAIMS_PLAIN_WAL=1``."""
     loaded = load()
-    if loaded is None:
+    if loaded is None or os.environ.get("SQLITE_CLAIMS_PLAIN_WAL") == "1":
         return None
     lib, ffi = loaded
     name = lib.claims_wal_vfs()

@@ -15,6 +15,7 @@ from typing import Any
 import apsw
 
 from ..errors import StoreUnavailableError
+from .hooks import HookedConnection
 from .statements import sql
 
 # Where the file is ours: measured 14 % more claim cycles a second than 4096, and half the -wal.
@@ -40,7 +41,7 @@ def sqlite_version() -> str:
 
 def connect(
     path: str, *, create: bool, read_only: bool, busy_timeout: float, vfs: str | None = None
-) -> apsw.Connection:
+) -> HookedConnection:
     """Open a connection by the policy. Writes nothing; raises apsw's errors."""
     if read_only:
         flags = apsw.SQLITE_OPEN_READONLY
@@ -48,6 +49,10 @@ def connect(
         flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if create else 0)
     connection = _counted(path, path, flags=flags, vfs=vfs, statementcachesize=_STATEMENT_CACHE)
     try:
+        # Whatever apsw.connection_hooks of the application's have set: rows are read as tuples here.
+        connection.cursor_factory = apsw.Cursor
+        connection.row_trace = None
+        connection.pragma("locking_mode", "normal")
         connection.set_busy_handler(patience(busy_timeout))
         # Without it SQLite re-plans cached statements when their bindings change: 10 to 23 µs a call instead of 2.
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
@@ -57,8 +62,9 @@ def connect(
         connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
         # NORMAL never syncs inside COMMIT, under the write lock; what must be durable is synced after it is free.
         connection.execute(sql.synchronous_normal)
-        # A thread does it, see checkpoints.py.
-        connection.wal_autocheckpoint(0)
+        # A thread does it, see checkpoints.py. (A hook of the application's stands in for SQLite's own.)
+        if connection.wal_hook is None:
+            connection.wal_autocheckpoint(0)
         # What a reader that stayed too long has let the -wal grow to is given back when it next starts over.
         connection.pragma("journal_size_limit", WAL_BYTES_MAX)
     except BaseException:
@@ -67,7 +73,7 @@ def connect(
     return connection
 
 
-def connect_to_file_alone(path: str) -> apsw.Connection:
+def connect_to_file_alone(path: str) -> HookedConnection:
     """Open for reading what stands in the file itself, without locks and whatever its -wal holds. (The descriptor is
     SQLite's own all the same, so that closing it drops no lock of other connections.)"""
     quoted = path
@@ -77,7 +83,7 @@ def connect_to_file_alone(path: str) -> apsw.Connection:
     return _counted(path, f"file:{quoted}?immutable=1", flags=flags)
 
 
-def connect_without_locks(path: str) -> apsw.Connection:
+def connect_without_locks(path: str) -> HookedConnection:
     """Open for reading a file and its -wal, without locks and without a -shm: SQLite keeps the index of the -wal in its
     own memory, where a connection is exclusive. Closing it drops the locks that this process has on the file, so it is
     for files of which nobody can make the -shm."""
@@ -91,7 +97,7 @@ class _Opening:
     """Stands for a connection until it is there."""
 
 
-def _counted(path: str, name: str, **options: Any) -> apsw.Connection:
+def _counted(path: str, name: str, **options: Any) -> HookedConnection:
     """Open a connection, counted before it has a descriptor: another thread may be counting those."""
     opening = _Opening()
     with _counting:
@@ -100,7 +106,7 @@ def _counted(path: str, name: str, **options: Any) -> apsw.Connection:
             _most.pop(path, None)
         others.add(opening)
         _most[path] = max(_most.get(path, 0), len(others))
-    connection = apsw.Connection(name, **options)
+    connection = HookedConnection(name, **options)
     with _counting:
         others.discard(opening)
         others.add(connection)

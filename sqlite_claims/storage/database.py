@@ -34,6 +34,7 @@ from .durability import WalSync, make_good
 from .faults import DISK_FULL, FOREIGN, log_after_commit, translate
 from .files import check_place, has_content, may_write
 from .guard import Guard, is_strange
+from .hooks import HookedConnection
 from .lanes import Lanes
 from .long_read import LongRead
 from .opened import HALVES_WAIT_S, OpenedFiles, refuse_halves
@@ -167,7 +168,7 @@ class Database:
                 self.sessions.connected(True)
             if left:
                 self._sync.doubt()
-            connection.set_authorizer(self._authorize)
+            connection.add_authorizer(self._authorize)
             # One cursor for all, since making one costs more than what most statements do. What an interrupt leaves
             # unfinished on it is ended by the next statement: so whatever rolls back has to go through it, too.
             self.execute = connection.cursor().execute
@@ -222,24 +223,27 @@ class Database:
         self._waiter = ffi.new("claims_waiter *", [self.bell.mapped, round(self.busy_timeout * 1e6), 0, 0])
         lib.claims_waiter_install(ffi.cast("sqlite3 *", connection.sqlite3_pointer()), self._waiter)
 
-    def _watch_wal(self, connection: apsw.Connection) -> None:
-        """Have the -wal copied back, in a thread, when it has grown."""
+    def _watch_wal(self, connection: HookedConnection) -> None:
+        """Have the -wal copied back, in a thread, when it has grown, and its writes gathered where that can be."""
         assert self.sessions is not None
         loaded = None if self._use_c_core is False else core.load()
-        if loaded is None:
+        theirs = connection.wal_hook
+        if loaded is None or theirs is not None:
             frames = self._frames = [0]
 
-            def note(_: object, __: object, number: int) -> int:
+            def note(connection: apsw.Connection, schema: str, number: int) -> int:
                 frames[0] = number
-                return apsw.SQLITE_OK
+                return apsw.SQLITE_OK if theirs is None else theirs(connection, schema, number)
 
             connection.set_wal_hook(note)
-        else:
+        if loaded is not None:
             lib, ffi = loaded
-            self._frames = ffi.new("int *")
             pointer = ffi.cast("sqlite3 *", connection.sqlite3_pointer())
-            lib.claims_frames_install(pointer, self._frames)
-            lib.claims_wal_install(pointer, connection.pragma("page_size"), self.durable)
+            if theirs is None:
+                self._frames = ffi.new("int *")
+                lib.claims_frames_install(pointer, self._frames)
+            if not connection.has_commit_hook:
+                lib.claims_wal_install(pointer, connection.pragma("page_size"), self.durable)
         path = self.path
         self._checkpointer = Checkpointer(
             path,

@@ -35,6 +35,11 @@ _KINDS: list[tuple[tuple[type[apsw.Error], ...], type[BackendError], str]] = [
     # Of our own statements, which a sound file gives no cause for these.
     ((apsw.SQLError, apsw.ConstraintError, apsw.MismatchError), StoreCorruptError, "holds what no store writes"),
 ]
+_REFUSED = (
+    "the commit was refused, and nothing of it is stored: by a commit hook that this program has set by "
+    "apsw.connection_hooks, or, if it has set none, by the C core, which could not tell whether an earlier commit was "
+    "written as it should be; run check(), and please report it (SQLITE_CLAIMS_PLAIN_WAL=1 goes without that part)"
+)
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """Also where it is this process's limit on the size of a file that is reached."""
 
@@ -54,6 +59,8 @@ def translate(error: BaseException, path: str, system_errno: int = 0) -> Backend
     full = system_errno in DISK_FULL or getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE
     if isinstance(error, (apsw.IOError, apsw.CantOpenError)) and full:
         return StoreFullError(f"{path}: the disk is full ({error})")
+    if getattr(error, "extendedresult", 0) == apsw.SQLITE_CONSTRAINT_COMMITHOOK:
+        return BackendError(f"{path}: {_REFUSED}")
     for kinds, ours, meaning in _KINDS:
         if isinstance(error, kinds):
             return ours(f"{path}: {meaning} ({error})")

@@ -14,6 +14,7 @@ import apsw
 from ..errors import StoreBusyError
 from .connection import connect, connect_to_file_alone, connect_without_locks
 from .files import has_content
+from .hooks import HookedConnection
 
 # The piece by which SQLite lets a -shm grow. A smaller one was left by somebody who found no room for it.
 _SHM_BYTES_MIN = 32_768
@@ -50,7 +51,7 @@ class UnsharedFiles:
             )
 
 
-def connect_to_read(path: str, busy_timeout: float) -> tuple[apsw.Connection, UnsharedFiles | None]:
+def connect_to_read(path: str, busy_timeout: float) -> tuple[HookedConnection, UnsharedFiles | None]:
     """Open a connection that only reads; and, where that is possible without the -shm alone, what to look at before and
     after each use."""
     try:

@@ -1,0 +1,40 @@
+"""A connection that keeps the hooks which the application sets on every connection of its process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import apsw
+
+
+class HookedConnection(apsw.Connection):
+    """Remembers which hooks ``apsw.connection_hooks`` have set on it, since SQLite has one of each and the store wants
+    some for itself."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self.has_commit_hook = False
+        self.wal_hook: Any = None
+        super().__init__(*args, **options)  # calls apsw.connection_hooks
+
+    def set_commit_hook(self, *args: Any, **options: Any) -> None:
+        self.has_commit_hook = True
+        super().set_commit_hook(*args, **options)
+
+    def set_rollback_hook(self, *args: Any, **options: Any) -> None:
+        self.has_commit_hook = True
+        super().set_rollback_hook(*args, **options)
+
+    def set_wal_hook(self, callable: Any) -> None:
+        self.wal_hook = callable
+        super().set_wal_hook(callable)
+
+    setcommithook, setrollbackhook, setwalhook = set_commit_hook, set_rollback_hook, set_wal_hook
+
+    def add_authorizer(self, ours: Callable[..., int]) -> None:
+        """Set an authorizer of the store's. What it permits the one that was there is asked about, too."""
+        theirs = self.authorizer
+        if theirs is None:
+            self.set_authorizer(ours)
+        else:
+            self.set_authorizer(lambda *action: ours(*action) or theirs(*action))
