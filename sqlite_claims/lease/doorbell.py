@@ -7,6 +7,7 @@ It only ever tells that a look may be worth while. What there is to do stands in
 from __future__ import annotations
 
 import os
+import sys
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -62,6 +63,9 @@ class FutexBell:
         self._lib.claims_bell_ring(self.mapped, which)
 
     def wait(self, which: int, seen: int, seconds: float) -> None:
+        if threads_are_greenlets():
+            _poll(lambda: self.read(which), seen, seconds)
+            return
         self._lib.claims_bell_wait(self.mapped, which, seen, max(0, int(seconds * 1e6)))
 
 
@@ -80,11 +84,24 @@ class PollingBell:
         self._rings += 1
 
     def wait(self, which: int, seen: int, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        nap = _POLL_S_MIN
-        while self.read(which) == seen:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return
-            time.sleep(min(nap, left))
-            nap = min(nap * 2, _POLL_S_MAX)
+        _poll(lambda: self.read(which), seen, seconds)
+
+
+def _poll(read: Callable[[], int], seen: int, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    nap = _POLL_S_MIN
+    while read() == seen:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return
+        time.sleep(min(nap, left))
+        nap = min(nap * 2, _POLL_S_MAX)
+
+
+def threads_are_greenlets() -> bool:
+    """Whether gevent or eventlet has made greenlets of this process's threads: one that waits in C, and not in one of
+    the functions that they have replaced, keeps all others from running."""
+    gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
+    return (gevent is not None and gevent.is_module_patched("threading")) or (
+        eventlet is not None and eventlet.is_monkey_patched("thread")
+    )

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BackendError
+from ..lease.doorbell import threads_are_greenlets
 from ..model import ClaimedTask, TaskClaim
 from . import task_log
 from .context import Reason, RunSummary, TaskContext, WorkerStartError
@@ -152,6 +153,8 @@ class Run:
         options, kinds = self.options, self._handlers.kinds
         nap = 0.01
         with self._turn:
+            if threads_are_greenlets():
+                time.sleep(0)  # handlers that never wait would keep us from hearing a signal
             while not self.stopping:
                 if self._left == 0 or (self._worked and self._worn_out()):
                     self.stop("stopped")
