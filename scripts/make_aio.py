@@ -123,7 +123,7 @@ BY_HAND = {"wait_for_tasks", "wait_for_instance", "open_session", "transaction",
 # What their callers must not lose to a cancellation.
 CLAIMING = {"claim_task", "claim_available_tasks"}
 # Long reads: the store's method of that name with a leading underscore gives what a thread of its own runs.
-APART = {"backup"}
+APART = {"backup", "check"}
 
 
 def interface() -> str:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar
 
 from . import validate
-from .errors import BackendError, InvalidArgumentError, InvalidStateError, NotFoundError
+from .errors import BackendError, InvalidArgumentError, InvalidStateError, NotFoundError, StoreBusyError
 from .explain import explain
 from .interface import TaskClaimStore
 from .lease.clock import SYSTEM_CLOCK, Clock
@@ -31,7 +31,7 @@ from .model import (
     WorkerInfo,
 )
 from .operations import Operations, nothing
-from .storage import claiming, keeping, listing, passing, reading, signals, workers
+from .storage import checking, claiming, keeping, listing, passing, reading, signals, workers
 from .storage.database import PROBE_EVERY_US, Database
 from .storage.faults import log_after_commit
 from .storage.files import store_path
@@ -320,8 +320,12 @@ class SqliteClaimStore(Operations, TaskClaimStore):
         return keeping.backup(self._db, store_path(path))
 
     def check(self) -> list[str]:
-        self._db.look_now()
-        return self._read(keeping.check) + self._db.checkpoint_findings()
+        return self._check().run()
+
+    def _check(self) -> LongRead[list[str]]:
+        with contextlib.suppress(StoreBusyError):  # another thread's transaction need not end first
+            self._db.look_now()
+        return checking.check(self._db, self._db.checkpoint_findings())
 
     def close(self) -> None:
         if self._db.has_transaction():

@@ -171,4 +171,4 @@ class AsyncStoreMethods(StoreCalls, AsyncOperations, AsyncTaskClaimStore):
         await self._apart(lambda on: on._backup(path))
 
     async def check(self) -> list[str]:
-        return await self._call(lambda on: on.check())
+        return await self._apart(lambda on: on._check())

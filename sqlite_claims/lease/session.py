@@ -33,7 +33,7 @@ SUPPORTED = _SETLK is not None
 _FLOCK = struct.Struct("hhqqi4x")
 _PRESENCE = 0
 # Far beyond every session: who runs a checkpoint; and who has a connection open, which makes a missing -shm a fault.
-_CHECKPOINT = 1 << 62
+SESSIONS_MAX = _CHECKPOINT = 1 << 62
 _CONNECTED = _CHECKPOINT + 1
 
 
@@ -45,7 +45,10 @@ _FEEDS = _CHECKPOINT + (1 << 61)
 
 
 def _request(kind: int, start: int, length: int) -> bytes:
-    return _FLOCK.pack(kind, os.SEEK_SET, start, length, 0)
+    try:
+        return _FLOCK.pack(kind, os.SEEK_SET, start, length, 0)
+    except struct.error as error:
+        raise OverflowError(f"byte {start} of a file") from error
 
 
 def _take(descriptor: int, kind: int, byte: int) -> None:
@@ -109,8 +112,8 @@ class SessionFile:
             return -1
 
     def is_alive(self, session: int) -> bool:
-        """Whether any process holds the session's lock."""
-        return self._held(session, 1)
+        """Whether any process holds the session's lock. None can hold one whose number is out of bounds."""
+        return 0 < session < _CHECKPOINT and self._held(session, 1)
 
     def keepers(self, session: int, opener: int) -> list[int]:
         """The processes that keep a session alive whose own process, ``opener``, has ended: its command, and what that

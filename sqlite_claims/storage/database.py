@@ -27,7 +27,7 @@ from ..lease.doorbell import COMMITS, READY, WRITER, Doorbell, FutexBell, Pollin
 from ..lease.session import InstanceFeed, SessionFile, WorkerSession, any_connected
 from ..scan import Scanner, ScanStatements, core, open_scanner
 from ..validate import shown
-from . import forks, schema
+from . import forks, schema, values
 from .checkpoints import BEHIND_FRAMES, RESTART_WAIT_S, Checkpointer
 from .connection import connect, patience, use_wal
 from .durability import WalSync, make_good
@@ -177,15 +177,16 @@ class Database:
             self._connection = connection  # the last thing: whatever raises before this is undone here
         except BaseException as error:
             self._sync.note(error)
+            culprit = "" if connection is None else values.culprit(connection.execute, error)
             system_errno = self._give_up(connection, had_wal)
             if isinstance(error, FOREIGN) and not isinstance(error, BackendError):
-                raise self._not_opened(error, existed, system_errno) from error
+                raise self._not_opened(error, existed, system_errno, culprit) from error
             raise
         self._foreign = None
         # From now on a missing file is a fault, not something to make anew.
         self._create = False
 
-    def _not_opened(self, error: BaseException, existed: bool, system_errno: int) -> BackendError:
+    def _not_opened(self, error: BaseException, existed: bool, system_errno: int, culprit: str) -> BackendError:
         if isinstance(error, apsw.CantOpenError) and not existed and system_errno not in DISK_FULL:
             return StoreUnavailableError(f"{self.path}: cannot be created ({error})")
         if existed and not self.read_only and not may_write(self.path):
@@ -193,7 +194,7 @@ class Database:
                 f"{self.path}: this process may not write to the file, or not to its folder ({error}); "
                 "read_only=True reads it"
             )
-        return self._translated(error, system_errno)
+        return self._translated(error, system_errno, culprit)
 
     def _give_up(self, connection: apsw.Connection | None, had_wal: bool) -> int:
         """Close what could not be opened altogether. Returns the system's last error on the connection."""
@@ -576,11 +577,15 @@ class Database:
         if isinstance(error, FOREIGN) and not isinstance(error, BackendError):
             raise self._translated(error, system_errno) from error
 
-    def _translated(self, error: BaseException, system_errno: int = 0) -> BackendError:
-        """Our error for one that isn't."""
+    def _translated(self, error: BaseException, system_errno: int = 0, culprit: str = "") -> BackendError:
+        """Our error for one that isn't. Where it may be a value in the file that caused it, the error names that."""
         stranger, self._stranger = self._stranger, ""
         if stranger:
             return StoreCorruptError(schema.not_ours(self.path, stranger))
+        execute = self.__dict__.get("execute")
+        culprit = culprit or (values.culprit(execute, error) if execute else "")
+        if culprit:
+            return StoreCorruptError(f"{self.path}: {culprit} ({type(error).__name__}: {error})")
         return translate(error, self.path, system_errno)
 
     def undo(self) -> None:
@@ -766,7 +771,10 @@ class Database:
     def scan(self, lanes: array[int], limit: int, aging: int | None, moving: bool) -> array[int]:
         """Ids of the tasks in these lanes that may be claimed now, in order."""
         assert self._scanner is not None
-        return self._scanner.ready_ids(lanes, self.time.now, aging, limit, moving)
+        try:
+            return self._scanner.ready_ids(lanes, self.time.now, aging, limit, moving)
+        except InvalidArgumentError as error:
+            raise StoreCorruptError(f"{self.path}: claims_meta row 1: {error}") from error
 
     # -- forks
 

@@ -176,23 +176,6 @@ def sync_folder(path: str) -> None:
         os.close(folder)
 
 
-def check(db: Database) -> list[str]:
-    """Everything that isn't as it should be, a sentence each."""
-    findings: list[str] = []
-    for name, statement in sql.all().items():
-        if name == "integrity_check" or name.startswith("invariant_"):
-            try:
-                found = [text for (text,) in db.rows(statement) if text != "ok"]
-            except apsw.CorruptError as error:
-                if db.in_transaction:
-                    raise
-                found = [f"{name} came no further: {error}"]
-                db.execute(sql.rollback)  # a COMMIT would say so once more
-                db.execute(sql.begin_read)
-            findings += [f"SQLite: {text}" for text in found] if name == "integrity_check" else found
-    return findings + side_files(db.path) + foreign_descriptors(db.path)
-
-
 def foreign_descriptors(path: str) -> list[str]:
     """Whether the standard library's driver seems to have the file open in this process, where closing it drops the
     locks of ours. Only where the kernel lists a process's descriptors."""
@@ -229,12 +212,12 @@ def side_files(path: str) -> list[str]:
             findings.append(f"{path}{suffix}: permissions {own:o} differ from the database's {mode:o}")
     if status.st_nlink > 1:
         findings.append(f"{path}: has {status.st_nlink} names, each with another -wal: who uses two damages it")
-    if _has_journal(path):
+    if has_journal(path):
         findings.append(f"{path}-journal: a rollback journal beside a database in WAL mode")
     return findings
 
 
-def _has_journal(path: str) -> bool:
+def has_journal(path: str) -> bool:
     """Whether there is one that SQLite would heed: one that begins with a zero has ended, or a power cut came first."""
     try:
         with open(f"{path}-journal", "rb") as journal:

@@ -7,6 +7,8 @@ import json
 from array import array
 from typing import TYPE_CHECKING
 
+from ..errors import StoreCorruptError
+from ..validate import shown
 from .statements import sql
 from .states import PAUSED, RUNNING
 
@@ -22,6 +24,16 @@ OWN_MAX = 32
 CLAIMED_SIDE = 1 << 32
 """A claimed task's lane is this much more, where an expired claim is found and all claims stand together. A paused
 instance's tasks have their lane negated, so that nobody who looks for work comes across them."""
+
+
+def _stored_tags(path: str, id: int, text: str) -> Tags:
+    try:
+        tags = json.loads(text)
+        if isinstance(tags, list) and all(isinstance(tag, str) for tag in tags):
+            return tuple(tags)
+    except (ValueError, RecursionError):
+        pass
+    raise StoreCorruptError(f"{path}: claims_lane row {id}: tags is {shown(text)}")
 
 
 class Lanes:
@@ -54,7 +66,7 @@ class Lanes:
         rows = db.rows(sql.lanes)
         self._selected.clear()
         self._of.clear()
-        self._by_id = {id: (kind, tuple(json.loads(tags))) for id, kind, tags, _, _ in rows}
+        self._by_id = {id: (kind, _stored_tags(db.path, id, tags)) for id, kind, tags, _, _ in rows}
         self._ids = {(instance, *self._by_id[id]): id for id, _, _, instance, _ in rows}
         self._open = [id for id, _, _, instance, state in rows if not instance or state == RUNNING]
         self._own = sum(1 for *_, state in rows if state in (RUNNING, PAUSED))

@@ -3,6 +3,7 @@ it, a bounded number in a transaction, and as many of these as it takes to see a
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 from . import settling, signals
@@ -44,14 +45,14 @@ def _probe_is_due(db: Database) -> bool:
 
 
 def dead_sessions(db: Database) -> list[int]:
-    """The sessions whose worker is gone: the kernel has dropped their lock. Notes that it looked."""
+    """Sessions whose worker is gone, a bounded number: the kernel has dropped their lock. Notes that it looked."""
     if db.sessions is None:
         return []
     rows = db.rows(sql.sessions)
     if db.time.now - db.left_behind_us >= LEFT_BEHIND_EVERY_US:
         db.left_behind_us = db.time.now
         db.left_behind = {id for id, pid in rows if db.sessions.is_left_behind(id, pid)}
-    dead = [id for id, _ in rows if is_over(db, id)]
+    dead = list(islice((id for id, _ in rows if is_over(db, id)), STEP))
     if not dead:
         db.probed_us = db.time.now
     return dead
@@ -74,7 +75,8 @@ def settle(db: Database) -> bool:
         rows = db.rows(sql.due, priority, db.time.wall, left)
         make_due(db, rows)
         left -= len(rows)
-    more = [left == 0, *(end_session(db, session) for session in dead_sessions(db))]
+    dead = dead_sessions(db)
+    more = [left == 0, len(dead) == STEP, *(end_session(db, session) for session in dead)]
     if signals.step(db) or len(exhausted) == EXHAUSTED_STEP:
         db.rest_until = db.time.now + REST_US
     return any(more)

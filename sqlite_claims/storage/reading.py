@@ -10,9 +10,10 @@ from typing import Any
 import apsw
 
 from ..errors import NotFoundError
-from ..model import InstanceInfo, InstanceState, RetryPolicy, StoreStats, TaskClaim, TaskInfo, TaskState, WorkerInfo
+from ..model import InstanceInfo, InstanceState, StoreStats, TaskClaim, TaskInfo, TaskState, WorkerInfo
 from .database import Database
 from .passing import is_over
+from .settling import stored_policy
 from .statements import sql
 from .states import BLOCKED, CALLED_OFF, CANCELLED, CLAIMED, COMPLETED, FAILED, INSTANCE_STATES, TASK_STATES, WAITING
 
@@ -75,7 +76,7 @@ def task_info(db: Database, row: tuple[Any, ...]) -> TaskInfo:
         available_at=_moment(due_wall),
         max_attempts=max_attempts,
         max_lost=max_lost,
-        retry=RetryPolicy(*db.rows(sql.policy, policy)[0]),
+        retry=stored_policy(db, policy),
         state=state,
         attempts=attempts,
         failures=failures,
@@ -93,6 +94,8 @@ def task_info(db: Database, row: tuple[Any, ...]) -> TaskInfo:
 def _claim(db: Database, row: tuple[Any, ...]) -> TaskClaim:
     id, instance_id, task_id, worker, started, expires, token, lease_expires = row
     ends = None if lease_expires is None else db.time.lease_ends(lease_expires)
+    for wall in (started, expires):
+        _moment(wall)  # which refuses what is no date
     expires_at = None if expires is None else expires / 1e6
     return TaskClaim(instance_id, task_id, worker, started / 1e6, expires_at, token, ends, db.time.clock, id)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import apsw
 
 from ..errors import SchemaVersionError, StoreCorruptError, StoreUnavailableError
 from ..lease.clock import Clock
+from ..validate import shown
 from .connection import connect_to_file_alone
 from .statements import migrations, sql
 
@@ -71,6 +73,54 @@ def not_ours(path: str, name: str) -> str:
     )
 
 
+def _refuse_other_tables(connection: apsw.Connection, version: int) -> None:
+    """Raise where the tables aren't those of the version that the file names: a migration would spoil them."""
+    expected = _expected(version)
+    rows: list[tuple[Any, ...]] = connection.execute(sql.objects).fetchall()
+    for kind, name, _, text in rows:
+        if kind == "table" and name in TABLES and _normal(text) != expected.get((kind, name)):
+            raise StoreCorruptError(
+                f"{connection.filename}: schema_version in claims_meta is {version}, but {name} is not as that makes it"
+            )
+
+
+def differences(execute: Callable[..., apsw.Cursor]) -> tuple[list[str], bool]:
+    """What stands under our names, or on our tables, and is not as this version makes it, in sentences; and whether
+    our tables are tables, so that reading them comes to an end."""
+    expected = _expected(VERSION)
+    present: dict[tuple[str, str], tuple[str, str]] = {}
+    rows: list[tuple[Any, ...]] = execute(sql.objects).fetchall()
+    for kind, name, table, text in rows:
+        present[kind, name] = table, _normal(text)
+    findings = [f"{kind} {name} is missing" for kind, name in expected.keys() - present.keys()]
+    for (kind, name), (table, text) in present.items():
+        if (kind, name) in expected:
+            if text != expected[kind, name]:
+                findings.append(f"{kind} {name} is not as the store makes it: {shown(text)}")
+        elif table in TABLES or name in TABLES:
+            findings.append(f"{kind} {name!r} on {table} is not the store's: {shown(text)}")
+    for name, table in execute(sql.tables_that_refer, (apsw.carray(_OF_OURS),)).fetchall():
+        if name not in TABLES:
+            findings.append(f"table {name}: a foreign key refers to {table}, whose rows the store removes")
+    return sorted(findings), all(("table", name) in present for name in TABLES)
+
+
+@lru_cache
+def _expected(version: int) -> dict[tuple[str, str], str]:
+    """The tables, indexes and views of a version, as SQLite notes them."""
+    with contextlib.closing(apsw.Connection(":memory:")) as connection:
+        for number, script in migrations():
+            if number <= version:
+                connection.execute(script)
+        rows: list[tuple[Any, ...]] = connection.execute(sql.objects).fetchall()
+        return {(kind, name): _normal(text) for kind, name, _, text in rows}
+
+
+def _normal(text: str | None) -> str:
+    """SQL text without what SQLite may write otherwise: spaces, comments and quotes around names."""
+    return re.sub(r"\s+", " ", re.sub(r"--[^\n]*", "", text or "")).replace('"', "").strip()
+
+
 def harmed(execute: Callable[..., apsw.Cursor]) -> str:
     """After the caller's own SQL has changed the schema: what it must not have done, in words; empty where all is well.
     (The authorizer isn't told of a new name, nor of rows that SQLite itself changes.)"""
@@ -101,6 +151,8 @@ def check(connection: apsw.Connection, path: str, *, create: bool, read_only: bo
         raise SchemaVersionError(
             f"{path}: schema version {version}, but this library knows versions up to {VERSION}; upgrade sqlite-claims"
         )
+    if version < VERSION:
+        _refuse_other_tables(connection, version)
     if version < VERSION and read_only:
         raise SchemaVersionError(f"{path}: schema version {version} needs an upgrade; open it once for writing")
     if not read_only and (triggers := triggers_on_ours(connection.execute)):  # reading fires none

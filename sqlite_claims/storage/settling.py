@@ -10,7 +10,7 @@ from typing import Any
 
 import apsw
 
-from ..errors import InvalidStateError, NotFoundError
+from ..errors import InvalidArgumentError, InvalidStateError, NotFoundError, StoreCorruptError
 from ..model import RetryPolicy, TaskClaim
 from .database import Database
 from .statements import sql
@@ -70,11 +70,18 @@ def fail(db: Database, row: tuple[Any, ...], error: str, retry: bool, retry_in: 
         fail_for_good(db, id, instance, error, failures=1, losses=0)
         return
     if retry_in is None:
-        rule = RetryPolicy(*db.rows(sql.policy, policy)[0])
-        retry_in = rule.delay_us(failures, random.uniform(-1.0, 1.0))
+        retry_in = stored_policy(db, policy).delay_us(failures, random.uniform(-1.0, 1.0))
     db.ring()
     db.execute(sql.retry_later, (id, db.time.now + retry_in))
     db.execute(sql.store_error, (id, error))
+
+
+def stored_policy(db: Database, id: int) -> RetryPolicy:
+    """A stored retry policy."""
+    try:
+        return RetryPolicy(*db.rows(sql.policy, id)[0])
+    except (InvalidArgumentError, IndexError) as error:
+        raise StoreCorruptError(f"{db.path}: claims_policy row {id}: no store writes it ({error})") from error
 
 
 def fail_for_good(db: Database, id: int, instance: int, error: str, *, failures: int, losses: int) -> None:

@@ -18,10 +18,10 @@ TASK_STATES = {
 RUNNING, PAUSED, DONE, BROKEN, CALLED_OFF = range(5)
 """``claims_instance.state``: in progress, paused, completed, failed, cancelled."""
 
-INSTANCE_STATES = (
-    InstanceState.IN_PROGRESS,
-    InstanceState.PAUSED,
-    InstanceState.COMPLETED,
-    InstanceState.FAILED,
-    InstanceState.CANCELLED,
-)
+INSTANCE_STATES = {
+    RUNNING: InstanceState.IN_PROGRESS,
+    PAUSED: InstanceState.PAUSED,
+    DONE: InstanceState.COMPLETED,
+    BROKEN: InstanceState.FAILED,
+    CALLED_OFF: InstanceState.CANCELLED,
+}

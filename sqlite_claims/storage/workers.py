@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 
-from ..lease.session import InstanceFeed, WorkerSession
+from ..errors import StoreCorruptError
+from ..lease.session import SESSIONS_MAX, InstanceFeed, WorkerSession
 from ..model import TaskClaim
 from . import claiming, passing
 from .database import Database
@@ -36,6 +37,8 @@ def _open_session(
     assert db.sessions is not None
     while not made:
         id = db.rows(sql.add_session, worker_id, os.getpid(), db.time.wall)[0][0]
+        if id >= SESSIONS_MAX:
+            raise StoreCorruptError(f"{db.path}: claims_session row {id}: numbers of sessions have reached their end")
         descriptor = db.sessions.lock(id)
         if descriptor is None:  # held by somebody of a file that was here before this one: not a number of ours
             db.execute(sql.drop_session, (id,))

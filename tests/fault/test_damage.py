@@ -157,7 +157,7 @@ def test_check_names_what_is_damaged(sound: Path) -> None:
 
 def test_check_names_what_does_not_fit_together(sound: Path) -> None:
     broken = {
-        "UPDATE claims_instance SET completed = completed + 1 WHERE name = 'i9'": "instance i9: its counters",
+        "UPDATE claims_instance SET completed = completed + 1 WHERE name = 'i9'": "claims_instance row 10: its count",
         "UPDATE claims_task SET next_at = NULL WHERE name = 'c'": "its place in the index",
         "UPDATE claims_task SET lane = -lane WHERE name = 'c'": "its lane does not fit",
         "DELETE FROM claims_instance WHERE name = 'i9'": "belongs to no instance",

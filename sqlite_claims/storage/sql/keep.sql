@@ -1,4 +1,4 @@
--- Pruning and checking.
+-- Pruning.
 
 -- name: ended_before
 SELECT id, finished_wall, name FROM claims_instance INDEXED BY claims_instance_finished
@@ -50,50 +50,4 @@ PRAGMA freelist_count;
 PRAGMA incremental_vacuum(256);
 
 -- name: integrity_check
-PRAGMA integrity_check(20);
-
--- Invariants: each names what is wrong. These read the whole file.
-
--- name: invariant_counters
-SELECT 'instance ' || i.name || ': its counters do not match its tasks'
-FROM claims_instance i
-WHERE i.moving IS NULL AND (i.total, i.blocked, i.completed, i.failed, i.cancelled) IS NOT (
-    SELECT count(*), count(*) FILTER (WHERE t.state = 0), count(*) FILTER (WHERE t.state = 3),
-        count(*) FILTER (WHERE t.state = 4), count(*) FILTER (WHERE t.state = 5)
-    FROM claims_task t WHERE t.instance = i.id)
-LIMIT 20;
-
--- name: invariant_place
-SELECT 'task ' || name || ' (row ' || id || '): its place in the index does not fit its state'
-FROM claims_task
-WHERE (state IN (0, 3, 4, 5) AND next_at IS NOT NULL)
-    OR (state = 1 AND next_at IS NULL AND due_wall IS NULL)
-    OR (state = 2 AND next_at IS NOT iif(lease_expires IS NULL OR losses + 1 >= max_lost, 4611686018427387904, lease_expires))
-    OR (state = 2) != (abs(lane) >= 4294967296)
-    OR (state != 2 AND (session IS NOT NULL OR lease_expires IS NOT NULL))
-LIMIT 20;
-
--- name: invariant_lane
-SELECT 'task ' || t.name || ' (row ' || t.id || '): its lane does not fit the state of its instance'
-FROM claims_task t JOIN claims_instance i ON i.id = t.instance
-WHERE i.moving IS NULL AND t.state < 3 AND (t.lane < 0) != (i.state = 1)
-LIMIT 20;
-
--- name: invariant_instance
-SELECT 'task ' || t.name || ' (row ' || t.id || ') belongs to no instance'
-FROM claims_task t
-WHERE t.instance NOT IN (SELECT id FROM claims_instance UNION ALL SELECT instance FROM claims_pruned)
-LIMIT 20;
-
--- name: invariant_dependencies
-SELECT 'task ' || t.name || ' (row ' || t.id || '): its count of open dependencies is wrong'
-FROM claims_task t
-WHERE t.open_deps != (
-    SELECT count(*) FROM claims_dependency d JOIN claims_task p ON p.id = d.depends_on WHERE d.task = t.id AND p.state != 3)
-LIMIT 20;
-
--- name: invariant_payloads
-SELECT 'a payload or error of row ' || task || ' belongs to no task'
-FROM (SELECT task FROM claims_input UNION ALL SELECT task FROM claims_output UNION ALL SELECT task FROM claims_error)
-WHERE task NOT IN (SELECT id FROM claims_task)
-LIMIT 20;
+PRAGMA integrity_check(100);

@@ -149,7 +149,7 @@ FROM claims_task t CROSS JOIN claims_instance i ON i.id = t.instance
 WHERE t.id = ?1;
 
 -- name: sessions
-SELECT id, pid FROM claims_session;
+SELECT id, pid FROM claims_session ORDER BY id LIMIT 10000;
 
 -- name: session_pid
 SELECT pid FROM claims_session WHERE id = ?;

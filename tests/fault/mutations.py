@@ -1,0 +1,187 @@
+"""Stores in which one value was replaced by another, as a hostile or clumsy program might; and every use of them."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from sqlite_claims import BackendError, NewTask, RetryPolicy, SqliteClaimStore
+from sqlite_claims.storage import reading
+from sqlite_claims.storage.database import Database
+from sqlite_claims.storage.statements import sql
+
+DEEP = "[" * 100_000
+INTEGERS = (-(2**63), -(2**32) - 5, -1, 0, 1, 2, 3, 7, 99, 2**31, 2**32 + 1, 2**53, 2**60 + 1, 2**61, 2**62, 2**63 - 1)
+TEXTS = ("", "x", "*", "a\0b", "é", "n" * 257, '["x"', '["y","x"]', '["x", "y"]', '["x","x"]', "[[1],{}]", "{}", DEEP)
+NO_UTF8 = "CAST(x'ff61fe' AS TEXT)"
+REALS = (float("inf"), -1.0, 0.5, 1e300)
+
+
+def sound(path: Path) -> None:
+    """A store with a little of everything in it."""
+    store: Any
+    with SqliteClaimStore(path, durability="process") as store:
+        for number in range(8):
+            tasks = [
+                NewTask("a", bytes([number]) * 70, kind=f"k{number % 3}", tags=["x", "y"][: number % 3]),
+                NewTask("b", depends_on=["a"], retry=RetryPolicy(2.0), max_lost=1),
+                NewTask("c", priority=1 + number % 5, delay=number),
+                NewTask("é", depends_on=["a", "b"]),
+            ]
+            store.add_instance(f"i{number}", tasks, definition_hash="h")
+        store.add_tasks("i7", [NewTask("day", available_at=datetime.now(UTC) + timedelta(days=1))])
+        store.add_instance("ended", [NewTask("t")])
+        store.complete_task(store.claim_task("ended", "t", "w", 60))
+        store.add_instance("pruned", [NewTask("t")])
+        store.complete_task(store.claim_task("pruned", "t", "w", 60))
+        claimed = [one.claim for one in store.claim_available_tasks("w", 7, 600)]
+        store.complete_tasks([(claim, b"o" * 90) for claim in claimed[:3]])
+        store.fail_task(claimed[3], "no good", retry=False)
+        store.fail_task(claimed[4], "not yet")
+        store.release_task(claimed[5])
+        store.claim_available_tasks("w", 2, None)
+        session = store.open_session("s")
+        store.claim_available_tasks("s", 2, 600, session=session)
+        session.drop()  # as if its process had died
+        store.pause_instance("i3")
+        store.cancel_instance("i4", "because")
+        # As a prune leaves it that was killed before its tasks were gone.
+        row = store._db.read(reading.instance_row, "pruned")
+        store._db.write(Database.rows, False, sql.drop_instance, row)
+        store._db.write(Database.rows, False, sql.add_pruned, row)
+        assert store.check() == []
+
+
+def columns(path: Path) -> list[tuple[str, str, str]]:
+    """Every column of every table of ours: table, column, type."""
+    connection = apsw.Connection(str(path))
+    try:
+        rows: list[Any] = connection.execute(
+            "SELECT m.name, c.name, c.type FROM sqlite_schema m, pragma_table_info(m.name) c"
+            " WHERE m.type = 'table' AND m.name GLOB 'claims_*' UNION ALL SELECT 'sqlite_sequence', 'seq', 'INTEGER'"
+        ).fetchall()
+        return rows
+    finally:
+        connection.close()
+
+
+def mutate(path: Path, table: str, column: str, sort: str, choose: random.Random) -> str:
+    """Replace one value of the column by another; what was done, or ``""`` where the table allows no such value."""
+    connection = apsw.Connection(str(path))
+    try:
+        keys = [key for (key,) in connection.execute(f"SELECT {column} FROM {table}")]  # noqa: S608
+        if not keys:
+            return ""
+        at = choose.randrange(len(keys))
+        old = keys[at] if not isinstance(keys[at], bytes) else b""
+        if sort == "INTEGER":
+            near = (old + 1, old - 1, -old) if isinstance(old, int) and abs(old) < 2**62 else ()
+            new: Any = choose.choice((*INTEGERS, *near, None))
+        elif sort == "TEXT":
+            new = choose.choice((*TEXTS, None, *(text for text in keys if text)))
+        elif sort == "REAL":
+            new = choose.choice(REALS)
+        else:
+            new = b""
+        expression = NO_UTF8 if sort == "TEXT" and choose.random() < 0.1 else "?2"
+        where = f"WHERE rowid = (SELECT rowid FROM {table} LIMIT 1 OFFSET ?1)"  # noqa: S608
+        if table == "claims_dependency":
+            where = "WHERE (task, depends_on) = (SELECT task, depends_on FROM claims_dependency LIMIT 1 OFFSET ?1)"
+        if new == old:
+            return ""
+        try:
+            bindings = (at,) if expression == NO_UTF8 else (at, new)
+            connection.execute(f"UPDATE {table} SET {column} = {expression} {where}", bindings)  # noqa: S608
+        except (apsw.ConstraintError, apsw.MismatchError):
+            return ""
+        return f"{table}.{column} at {at}: {old!r} -> {expression if expression == NO_UTF8 else repr(new)[:60]}"
+    finally:
+        connection.close()
+
+
+def _gather(claims: list[Any], listing: Callable[[], Any]) -> None:
+    claims.extend(one for one in listing() if hasattr(one, "token"))
+
+
+def uses(store: Any) -> Iterator[Callable[[], Any]]:
+    """Every kind of use, the next of which may need what those before it gave."""
+    claims: list[Any] = []
+    yield store.stats
+    for listing in (store.list_instances, store.list_tasks, store.list_claims, store.list_workers):
+        yield partial(_gather, claims, listing)
+    yield lambda: store.find_available_tasks("w", 50, tags=["x"])
+    yield lambda: claims.extend(one.claim for one in store.claim_available_tasks("w", 10, 60))
+    yield lambda: store.renew_task_claims(claims, 60)
+    for claim in claims[::2]:
+        yield partial(store.complete_task, claim, b"result")
+    for claim in claims[1::2]:
+        yield partial(store.fail_task, claim, "error")
+    for name in [f"i{number}" for number in range(8)]:
+        for task in ("a", "b", "c", "é"):
+            yield partial(store.get_task, name, task)
+            yield partial(store.explain_task, name, task)
+            yield partial(store.claim_task, name, task, "v", 0)
+            yield partial(store.extend_task_claim, name, task, "v", 5)
+        yield partial(store.get_instance, name)
+        yield partial(store.retry_task, name, "a")
+        yield partial(store.pause_instance, name)
+        yield partial(store.resume_instance, name)
+    yield lambda: store.claim_available_tasks("u", 50, 60)
+    yield lambda: store.wait_for_tasks(0)
+    yield lambda: store.add_instance("new", [NewTask("a"), NewTask("b", depends_on=["a"], kind="new", tags=["z"])])
+    yield lambda: store.open_session("t").close()
+    yield lambda: store.cancel_instance("i2", "why")
+    yield lambda: store.set_aging_interval(60)
+    yield lambda: store.claim_available_tasks("u", 5, 60, kinds=["k1", "new"])
+    yield lambda: store.prune(0)
+
+
+def use(path: Path) -> tuple[list[str], list[str], list[str]]:
+    """What check() finds, at first and at the end, and the errors in between."""
+    first: list[str] = []
+    last: list[str] = []
+    errors: list[str] = []
+
+    def attempt(call: Callable[[], Any]) -> None:
+        try:
+            call()
+        except BackendError as error:
+            errors.append(f"{type(error).__name__}: {error}")
+
+    def opened() -> None:
+        with SqliteClaimStore(path, durability="process", busy_timeout=1) as store:
+            attempt(lambda: first.extend(store.check()))
+            for call in uses(store):
+                attempt(call)
+            attempt(lambda: last.extend(store.check()))
+
+    def read() -> None:
+        with SqliteClaimStore(path, read_only=True) as store:
+            first.extend(store.check())
+
+    attempt(read)
+    attempt(opened)
+    return first, last, errors
+
+
+def tried(base: Path, table: str, column: str, sort: str, seed: int) -> str:
+    """One mutation, and every use of what came of it: what went wrong, in words, or ``""``."""
+    path = base.with_name("mutated.db")
+    for old in base.parent.glob("mutated.db*"):
+        old.unlink()
+    shutil.copy(base, path)
+    done = mutate(path, table, column, sort, random.Random(f"{table} {column} {seed}"))
+    if not done:
+        return ""
+    first, last, errors = use(path)
+    if first or (all(table in error for error in errors) and len(errors) == 2):  # it could not be opened, and why
+        return ""
+    bad = [error for error in errors if error.startswith(("StoreCorruptError", "BackendError", "StoreUnavailable"))]
+    return f"{done}: found nothing, but {bad or last}" if bad or last else ""

@@ -1,0 +1,216 @@
+"""``check``: what it names, how much of it, and whom it keeps waiting."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+
+from sqlite_claims import InvalidArgumentError, NewTask, SqliteClaimStore, StoreCorruptError, StoreFullError
+from sqlite_claims.storage import checking, values
+
+from .test_alien_schema import ENDLESS_VIEW, change
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqliteClaimStore]:
+    with SqliteClaimStore(tmp_path / "jobs.db", durability="process") as store:
+        store.add_instance("i", [NewTask("a", tags=["x"]), NewTask("b", depends_on=["a"]), NewTask("c")])
+        yield store
+
+
+DEEP_TAGS = "UPDATE claims_lane SET tags = replace(hex(zeroblob(90000)), '0', '[') WHERE id = 1"
+FOUND = {
+    "claims_meta row 1: aging is '-5'": ["UPDATE claims_meta SET aging = -5"],
+    "claims_meta row 1: moving is '3', which is not the number": ["UPDATE claims_meta SET moving = 3"],
+    "claims_session row -5: id is out of bounds": ["INSERT INTO claims_session VALUES (-5, 'w', 1, 0)"],
+    "claims_session row 1: pid is '0'": ["INSERT INTO claims_session VALUES (1, 'w', 0, 0)"],
+    "claims_session row 1: worker is b'": ["INSERT INTO claims_session VALUES (1, CAST(x'ff' AS TEXT), 7, 0)"],
+    "claims_lane row 1: tags is b'[[1],{}]'": ["UPDATE claims_lane SET tags = '[[1],{}]' WHERE id = 1"],
+    "claims_lane row 1: tags is b'[[[[": [DEEP_TAGS],
+    'claims_lane row 1: tags is b\'["y","x"]\'': ['UPDATE claims_lane SET tags = \'["y","x"]\' WHERE id = 1'],
+    "claims_lane row 1: kind is b'*'": ["UPDATE claims_lane SET kind = '*' WHERE id = 1"],
+    "claims_policy row 1: jitter is 'Inf'": ["UPDATE claims_policy SET jitter = 9e999"],
+    "claims_pruned row 1: the instance was not pruned": ["INSERT INTO claims_pruned VALUES (1)"],
+    "claims_instance row 1: state is '9'": ["UPDATE claims_instance SET state = 9"],
+    "claims_instance row 1: its counters (total is '4'": ["UPDATE claims_instance SET total = 4"],
+    "claims_task row 1: priority is '7'": ["UPDATE claims_task SET priority = 7 WHERE id = 1"],
+    "claims_task row 2: state is '77'": ["UPDATE claims_task SET state = 77 WHERE id = 2"],
+    "claims_task row 3: lane is '77': there is none such": ["UPDATE claims_task SET lane = 77 WHERE id = 3"],
+    "claims_task row 3: lane is '-9223372036854775808'": ["UPDATE claims_task SET lane = -1 << 63 WHERE id = 3"],
+    "claims_task row 1: name is b'\\xff\\x00": ["UPDATE claims_task SET name = CAST(x'ff0061' AS TEXT) WHERE id = 1"],
+    "claims_task row 1: next_at is '5'": ["UPDATE claims_task SET next_at = 5 WHERE id = 1"],
+    "claims_task row 2: open_deps is '9'": ["UPDATE claims_task SET open_deps = 9 WHERE id = 2"],
+    "claims_output row 1: its task is not completed": ["INSERT INTO claims_output VALUES (1, x'00')"],
+    "claims_error row 8: belongs to no task": ["INSERT INTO claims_error VALUES (8, '')"],
+    "claims_dependency row 1: depends_on is '1', the task itself": ["INSERT INTO claims_dependency VALUES (1, 1)"],
+    "claims_dependency: in the instance of row 1, 2 tasks wait for each other, among them row 1 of claims_task": [
+        "INSERT INTO claims_dependency VALUES (1, 2)",
+        "UPDATE claims_task SET state = 0, next_at = NULL, open_deps = 1 WHERE id = 1",
+        "UPDATE claims_instance SET blocked = 2",
+    ],
+    "sqlite_sequence row claims_lane: seq is '0', below": ["UPDATE sqlite_sequence SET seq = 0"],
+    "trigger 't' on claims_task is not the store's": [
+        "CREATE TRIGGER t AFTER UPDATE ON claims_task BEGIN SELECT 1; END"
+    ],
+    "index 'own' on claims_task is not the store's": ["CREATE INDEX own ON claims_task (length(name))"],
+    "index claims_task_due is missing": ["DROP INDEX claims_task_due"],
+    "view claims_tasks_v is not as the store makes it": [
+        "DROP VIEW claims_tasks_v",
+        "CREATE VIEW claims_tasks_v AS SELECT 1",
+    ],
+    "table claims_task is not as the store makes it": ["ALTER TABLE claims_task ADD COLUMN own INTEGER"],
+    "table own: a foreign key refers to claims_task": ["CREATE TABLE own (t REFERENCES claims_task (id))"],
+    "table claims_session is missing": ["DROP TABLE claims_session", ENDLESS_VIEW],
+}
+
+
+@pytest.mark.parametrize("finding", FOUND)
+def test_table_row_and_value_are_named(store: SqliteClaimStore, finding: str) -> None:
+    with SqliteClaimStore(store.path, read_only=True) as reader:
+        change(store.path, *FOUND[finding])
+        found = reader.check()
+    assert [one for one in found if one.startswith(finding)], found
+
+
+def test_after_a_thousand_findings_it_says_that_there_are_more(store: SqliteClaimStore) -> None:
+    store.add_instance("j", [NewTask(f"t{number}") for number in range(1_200)])
+    change(store.path, "UPDATE claims_task SET priority = 9")
+    found = store.check()
+    assert len(found) == checking.FINDINGS_MAX + 1
+    assert found[-1] == "there are more findings: these are the first 1,000"
+
+
+def test_other_threads_write_meanwhile_and_nothing_keeps_the_wal_from_starting_over(
+    store: SqliteClaimStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = values.findings
+    pages: list[Any] = []
+
+    def findings(execute: Any, go_on: Callable[[], None]) -> Iterator[str]:
+        def between() -> None:
+            thread = threading.Thread(target=lambda: store.add_instance(f"new{len(pages)}", [NewTask("t")]))
+            thread.start()
+            thread.join()
+            pages.append(store._db.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE))
+            go_on()
+
+        return find(execute, between)
+
+    monkeypatch.setattr(values, "findings", findings)
+    assert store.check() == []
+    assert len(pages) > 10
+    assert set(pages) == {(0, 0)}
+
+
+def test_within_a_transaction_it_tells_of_what_is_committed(store: SqliteClaimStore) -> None:
+    with store.transaction() as tx:
+        tx.add_instance("j", [NewTask("t")])
+        assert store.check() == []
+        [work] = tx.claim_available_tasks("w", kinds=[""], tags=["x"])[-1:]
+        tx.complete_task(work.claim)
+    assert store.check() == []
+
+
+BLAMED: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "claims_meta row 1: aging must be from 1": (
+        "UPDATE claims_meta SET aging = -5",
+        lambda store: store.claim_available_tasks("w"),
+    ),
+    "claims_meta row 1: anchor is": (
+        "UPDATE claims_meta SET anchor = 9223372036854775807",
+        lambda store: store.claim_available_tasks("w"),
+    ),
+    "claims_lane row 1: tags is": (
+        DEEP_TAGS,
+        lambda store: store.find_available_tasks("w", 1),
+    ),
+    "claims_policy row 1: ": (
+        "UPDATE claims_policy SET max_delay = 9e999",
+        lambda store: store.get_task("i", "a"),
+    ),
+    "claims_policy row 1: no": (
+        "UPDATE claims_policy SET max_delay = 9e999",
+        lambda store: store.fail_task(store.claim_task("i", "a", "w", 0), "no"),
+    ),
+    "claims_task row 1: token is": (
+        "UPDATE claims_task SET token = 9223372036854775807 WHERE id = 1",
+        lambda store: store.claim_available_tasks("w", 5),
+    ),
+    "claims_task row 3: name is": (
+        "UPDATE claims_task SET name = CAST(x'ff' AS TEXT) WHERE id = 3",
+        lambda store: store.claim_available_tasks("w", 5),
+    ),
+    "claims_task row 3: lane is '77'": ("UPDATE claims_task SET lane = 77", lambda store: list(store.list_tasks())[2]),
+    "claims_task row 1: state is '77'": (
+        "UPDATE claims_task SET state = 77 WHERE id = 1",
+        lambda store: store.get_task("i", "a"),
+    ),
+    "claims_task row 1: added_wall is": (
+        "UPDATE claims_task SET added_wall = 9223372036854775807 WHERE id = 1",
+        lambda store: store.get_task("i", "a"),
+    ),
+    "claims_instance row 1: state is '-1'": (
+        "UPDATE claims_instance SET state = -1",
+        lambda store: store.get_instance("i"),
+    ),
+    "sqlite_sequence row claims_session: seq is": (
+        "INSERT INTO sqlite_sequence VALUES ('claims_session', 9223372036854775807)",
+        lambda store: store.open_session("w"),
+    ),
+    "claims_session row 4611686018427387905: numbers": (
+        "INSERT INTO sqlite_sequence VALUES ('claims_session', 4611686018427387904)",
+        lambda store: store.open_session("w"),
+    ),
+}
+
+
+@pytest.mark.parametrize("blame", BLAMED)
+def test_an_error_that_a_value_in_the_file_causes_names_its_table_and_row(store: SqliteClaimStore, blame: str) -> None:
+    statement, act = BLAMED[blame]
+    with SqliteClaimStore(store.path, durability="process") as other:
+        change(store.path, statement)
+        for user in (store, other):
+            if blame.startswith(("claims_meta row 1: anchor", "claims_lane")):  # read when the store is opened
+                user._db._close_connection()
+            with pytest.raises(StoreCorruptError) as raised:
+                act(user)
+            assert str(raised.value).startswith(f"{store.path}: {blame.removesuffix(' row 3: lane is')}") or (
+                "claims_task row 1: lane is '77'" in str(raised.value) and "lane" in blame
+            )
+
+
+def test_an_error_that_is_the_callers_or_the_disks_blames_no_value(store: SqliteClaimStore) -> None:
+    change(store.path, "UPDATE claims_task SET priority = 7")
+    with pytest.raises(InvalidArgumentError):
+        store.claim_available_tasks("w", -1)
+
+    def full(_: Any) -> None:
+        raise apsw.FullError("database or disk is full")
+
+    with pytest.raises(StoreFullError):
+        store._db.write(full, False)
+
+
+def test_sessions_that_no_process_can_hold_are_cleared_away_a_bounded_number_at_a_time(store: SqliteClaimStore) -> None:
+    change(
+        store.path,
+        "WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 2500)"
+        " INSERT INTO claims_session SELECT n, 'w', 1, 0 FROM c",
+        "INSERT INTO claims_session VALUES (-5, 'w', 1, 0), (1 << 62, 'w', -1, 0), (1 << 62 | 9, 'w', 1 << 60, 0)",
+    )
+    assert len(list(store.list_workers())) == 2503
+    assert [claimed.task.task_id for claimed in store.claim_available_tasks("w", 5)] == ["a", "c"]
+    assert list(store.list_workers()) == []
+
+
+def test_tables_of_another_version_than_the_file_names_are_not_migrated(store: SqliteClaimStore) -> None:
+    path = store.path
+    store.close()
+    change(path, "UPDATE claims_meta SET schema_version = 1")
+    with pytest.raises(StoreCorruptError, match="schema_version in claims_meta is 1, but claims_lane"):
+        SqliteClaimStore(path)

@@ -1,0 +1,47 @@
+"""A value replaced by another: either a store might have written it, or ``check`` finds it; and no use of it hangs, or
+ends in an exception that isn't ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .mutations import columns, sound, tried
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("mutations") / "sound.db"
+    sound(path)
+    return path
+
+
+def outcomes(base: Path, table: str, seeds: range) -> list[str]:
+    found = [
+        tried(base, table, column, sort, seed)
+        for named, column, sort in columns(base)
+        for seed in seeds
+        if named == table
+    ]
+    assert found
+    return [said for said in found if said]
+
+
+TABLES = ["dependency", "error", "input", "instance", "lane", "meta", "output", "policy", "pruned", "session", "task"]
+
+
+@pytest.mark.parametrize("table", [f"claims_{name}" for name in TABLES] + ["sqlite_sequence"])
+def test_a_value_that_no_store_writes_is_found_and_harms_no_process(base: Path, table: str) -> None:
+    assert outcomes(base, table, range(2)) == []
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("part", range(10))
+def test_thousands_of_values_that_no_store_writes_are_found_and_harm_no_process(base: Path, part: int) -> None:
+    seeds = range(100 + 10 * part, 110 + 10 * part)
+    assert [said for table in TABLES for said in outcomes(base, f"claims_{table}", seeds)] == []
+
+
+def test_every_table_is_tried(base: Path) -> None:
+    assert {table for table, _, _ in columns(base)} == {f"claims_{name}" for name in TABLES} | {"sqlite_sequence"}
