@@ -59,12 +59,11 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's own clocks."""
 
-    __slots__ = ("_awake_ahead_us", "_boot_ahead_us", "_boot_id", "_namespace")
+    _boot_id = ""
+    _namespace = _MACHINE
+    _awake_ahead_us = _boot_ahead_us = 0
 
     def __init__(self) -> None:
-        self._boot_id = ""
-        self._namespace = _MACHINE
-        self._awake_ahead_us = self._boot_ahead_us = 0
         self.enter_namespace()
 
     def enter_namespace(self) -> bool:

@@ -10,6 +10,8 @@ inherits the descriptor holds its task even when the process that started it is 
 has inherited it, too. To tell the two apart, whoever starts a command says its process id, by one more lock on the same
 descriptor: it is gone when they are.
 
+What is written in the file is for others, and no lock depends on it.
+
 Byte 0 is not a session's: every open store holds it shared, so that a boot clock unlike the file's is known to be
 another container's while someone is there, and a reboot otherwise.
 """
@@ -42,6 +44,8 @@ _COMMANDS = _CHECKPOINT
 _COMMAND_SESSION_BITS = 29
 # From here on, at an instance's row id: who adds tasks to it as long as input comes. Prune leaves it alone.
 _FEEDS = _CHECKPOINT + (1 << 61)
+# Where a line stands in the file, see storage/timeline.py; before it that of storage/unsynced.py.
+_NOTE_AT, _NOTE_BYTES_MAX = 16, 200
 
 
 def _request(kind: int, start: int, length: int) -> bytes:
@@ -102,6 +106,18 @@ class SessionFile:
         """Let others know that this store has its -wal and -shm open, or no longer."""
         if self._descriptor >= 0:
             _take(self._descriptor, fcntl.F_RDLCK if now else fcntl.F_UNLCK, _CONNECTED)
+
+    def note(self, text: str) -> None:
+        """Let a line stand in the file, in place of the last one. On a full disk it may not."""
+        with suppress(OSError):
+            os.pwrite(self._descriptor, f"{text}\n".encode("ascii"), _NOTE_AT)
+
+    def noted(self) -> str:
+        """That line, or "" where there is none."""
+        try:
+            return os.pread(self._descriptor, _NOTE_BYTES_MAX, _NOTE_AT).partition(b"\n")[0].decode("ascii", "replace")
+        except OSError:
+            return ""
 
     def _open(self) -> int:
         if not self._read_only:

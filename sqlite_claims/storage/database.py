@@ -154,9 +154,10 @@ class Database:
                     )
             if self.sessions is None:
                 self.sessions = SessionFile(self.path, read_only=self.read_only)
-            if not self.time.load(connection) and not self.read_only:
+            if self.read_only:
+                self.time.load(connection)
+            else:
                 self.time.start(connection, self.path, self.sessions)
-            if not self.read_only:
                 self.sessions.arrive()
                 self._hang_bell(connection)
                 self._watch_wal(connection)

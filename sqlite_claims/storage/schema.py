@@ -14,6 +14,7 @@ from ..errors import SchemaVersionError, StoreCorruptError, StoreUnavailableErro
 from ..lease.clock import Clock
 from ..validate import shown
 from .connection import connect_to_file_alone
+from .origin import identity_of
 from .statements import migrations, sql
 
 VERSION = migrations()[-1][0]
@@ -187,7 +188,8 @@ def migrate(connection: apsw.Connection, clock: Clock, scripts: list[tuple[int, 
                     # Store time starts where the wall clock is, to be readable in a shell; nothing depends on it.
                     anchor = clock.wall_us() - boot
                     sleep = boot - clock.awake_us()
-                    connection.execute(sql.create_meta, (version, clock.boot_id(), anchor, boot + anchor, sleep))
+                    boot_id = f"{clock.boot_id()} {identity_of(connection.filename)}"
+                    connection.execute(sql.create_meta, (version, boot_id, anchor, boot + anchor, sleep))
                 else:
                     connection.execute(sql.set_schema_version, (version,))
             connection.execute(sql.commit)
