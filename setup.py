@@ -10,7 +10,7 @@ from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 NOT_BUILT = """\
-sqlite-claims: the C core could not be built; what the compiler said stands above. The Python twin serves instead.
+sqlite-claims: the C core could not be built; what the compiler said stands above. The Python scan serves instead.
 It needs a C compiler and the headers of Python and SQLite: on Debian gcc, python3-dev and libsqlite3-dev; on Alpine
 gcc, musl-dev, linux-headers, python3-dev and sqlite-dev. SQLITE_CLAIMS_REQUIRE_C=1 makes this an error."""
 

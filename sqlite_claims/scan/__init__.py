@@ -19,7 +19,8 @@ __all__ = ["AGING_US_MAX", "ScanStatements", "Scanner", "core_available", "open_
 
 _HOW_TO_GET_IT = (
     "install a C compiler and the headers of Python and SQLite (Debian: gcc python3-dev libsqlite3-dev), "
-    "then: SQLITE_CLAIMS_REQUIRE_C=1 pip install --force-reinstall --no-deps --no-cache-dir sqlite-claims"
+    "then, in a checkout of sqlite-claims: SQLITE_CLAIMS_REQUIRE_C=1 pip install --force-reinstall --no-deps . "
+    "(which fails, and shows why, where the core can't be built)"
 )
 _said_so = False
 
@@ -39,13 +40,17 @@ def open_scanner(connection: apsw.Connection, use_c_core: bool | None, statement
     loaded = None if use_c_core is False else core.load()
     if loaded is not None:
         return CoreScanner(loaded, connection, statements)
+    state = "can't be loaded" if core.is_built() else "is not installed"
     if use_c_core:
-        raise StoreUnavailableError(f"the C core is not installed ({core.why_missing()}); {_HOW_TO_GET_IT}")
+        raise StoreUnavailableError(f"the C core {state} ({core.why_missing()}); {_HOW_TO_GET_IT}")
     if use_c_core is None and not _said_so:
         _said_so = True
-        # Not a warning: without any set-up of logging that would stand in the standard error of every command.
-        logging.getLogger("sqlite_claims").info(
-            "the C core is not installed (%s): its Python twin serves, with the same results, slower; %s",
+        # Its absence is no warning: without any set-up of logging that would stand in the standard error of every
+        # command. A core that was built and doesn't load is a fault.
+        logging.getLogger("sqlite_claims").log(
+            logging.WARNING if core.is_built() else logging.INFO,
+            "the C core %s (%s): the Python scan serves, with the same results, slower; %s",
+            state,
             core.why_missing(),
             _HOW_TO_GET_IT,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from array import array
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import apsw
@@ -44,6 +45,11 @@ def vfs() -> str | None:
     lib, ffi = loaded
     name = lib.claims_wal_vfs()
     return ffi.string(name).decode() if name else None
+
+
+def is_built() -> bool:
+    """Whether the core was built when the package was installed."""
+    return find_spec(f"{__package__}._core") is not None
 
 
 def why_missing() -> str:

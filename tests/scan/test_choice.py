@@ -32,6 +32,7 @@ def without_core(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ImportError("no _core here")
 
     monkeypatch.setattr(core, "_load", load)
+    monkeypatch.setattr(core, "is_built", lambda: False)
     monkeypatch.setattr(core, "_core", None)
     monkeypatch.setattr(core, "_missing", None)
     monkeypatch.setattr(scan, "_said_so", False)
@@ -64,6 +65,18 @@ def test_without_the_core_the_twin_serves_and_says_so_once(
     [record] = caplog.records
     assert (record.name, record.levelno) == ("sqlite_claims", logging.INFO)
     assert "no _core here" in record.getMessage()
+
+
+@pytest.mark.usefixtures("without_core")
+def test_a_core_that_was_built_and_does_not_load_is_warned_of(
+    connection: apsw.Connection, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(core, "is_built", lambda: True)
+    with closing(open_scanner(connection, None, STATEMENTS)):
+        pass
+    [record] = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "can't be loaded (no _core here)" in record.getMessage()
 
 
 @pytest.mark.usefixtures("without_core")
