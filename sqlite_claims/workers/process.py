@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 from typing import Any
@@ -26,6 +27,20 @@ _BOOT = (
     "import json,sys;line=sys.stdin.readline();line.endswith('\\n') or sys.exit(1);config=json.loads(line);"
     "sys.path[:]=config['sys_path'];from sqlite_claims.workers.child import main;main(config)"
 )
+
+
+# All that this process supervises.
+_supervised: weakref.WeakSet[Process] = weakref.WeakSet()
+
+
+def _let_go() -> None:
+    """In a forked child of the program: else the processes would not notice the end of their supervisor before its."""
+    for process in _supervised:
+        process.control.close()
+        process.logs.socket.close()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 class Process:
@@ -71,6 +86,7 @@ class Process:
             except RuntimeError as error:  # no more threads
                 raise OSError(str(error)) from None
             ours.pop_all()
+        _supervised.add(self)
 
     def _watch(self, settings: bytes) -> None:
         # Here, since a process that is slow to come to life is slow to read.

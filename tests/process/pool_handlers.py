@@ -327,6 +327,14 @@ def main(what: str, path: str, options: str) -> None:
     elif what == "map":
         print(json.dumps(list(durable_map(held_item, range(4), path=path, processes=2))), flush=True)
         return
+    elif what == "fork":  # a child of the program that outlives it, and has what it had open
+        with WorkerPool(path, "pool_handlers:registry", **settings).spawn():
+            input()
+            if (child := os.fork()) == 0:
+                time.sleep(3600)
+            print(json.dumps(child), flush=True)
+            input()
+        return
     else:
         assert what == "forget"  # the program ends and leaves its worker running
         store = SqliteClaimStore(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -239,3 +240,20 @@ assert own.wait() == -9
 
 def test_as_process_1_a_supervisor_buries_orphans_and_leaves_its_own_to_their_owner() -> None:
     assert subprocess.run([sys.executable, "-c", _REAPER], env=ENVIRONMENT, timeout=60, check=False).returncode == 0
+
+
+def test_processes_stop_without_their_supervisor_also_where_a_fork_of_it_lives_on(pools: Pools) -> None:
+    pools.add("heed")
+    program = pools.start("fork", processes=1, shutdown_timeout=1)
+    assert program.stdin is not None
+    assert program.stdout is not None
+    _, worker = pools.hear()
+    program.stdin.write(b"\n")
+    program.stdin.flush()
+    fork = json.loads(program.stdout.readline())
+    try:
+        program.kill()
+        eventually(lambda: is_gone(worker))
+        assert not is_gone(fork)
+    finally:
+        os.kill(fork, signal.SIGKILL)
