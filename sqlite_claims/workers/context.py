@@ -72,9 +72,9 @@ class TaskContext:
     """
 
     __slots__ = (
+        "_claimed",
         "_dropped",
         "_on_drop",
-        "_seconds",
         "_store",
         "attempt",
         "cancelled",
@@ -104,7 +104,7 @@ class TaskContext:
         self.cancelled = threading.Event()
         self._store = store
         self._dropped = False
-        self._seconds = 0.0  # how long its handler took, once it has ended
+        self._claimed = claimed
         self._on_drop: Callable[[], object] | None = None
 
     @property

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import validate
 from ..errors import InvalidStateError
+from ..model import ClaimedTask
 from . import program_end
 from .context import FailTask, Reason, SnoozeTask, StopWorker, TaskContext, WorkerStartError
 from .forked import HomeProcess, exit_status
@@ -71,6 +72,8 @@ class Release:
 
 
 Result = bytes | Failure | Snooze | Quit | Abort | Release
+# A task, what came of the attempt, and the seconds that its handler took.
+Ended = tuple[ClaimedTask, Result, float]
 Outcome = tuple[BaseException | None, Any]
 """How a coroutine ended: its error or its value."""
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ..model import ClaimedTask, TaskClaim
 from . import task_log
 from .context import TaskContext, WorkerStartError
-from .execute import Abort, Quit, Result, execute
+from .execute import Abort, Ended, Quit, Result, execute
 
 if TYPE_CHECKING:
     from .run import Run
@@ -36,7 +36,7 @@ class Lane:
         self.dropped_at = 0.0
         # Another lane has its place, since its handler would not end; its thread leaves when it does.
         self.replaced = False
-        self.done: list[tuple[TaskContext, Result]] = []
+        self.done: list[Ended] = []
         # Not the thread's own word, which comes after it has woken who waits for its end.
         self.alive = False
         self._thread = threading.Thread(target=self._work, name=f"claims-lane-{index}", daemon=True)
@@ -76,9 +76,10 @@ class Lane:
             if tells:
                 task_log.started(task)
             result = execute(self._run.handler(task.kind), task, self._run.wait_for, self._run.home)
-            self._end(task, result)
+            now = time.monotonic()
+            self._end(task, result, now)
             ran += 1
-            spent = time.monotonic() - began
+            spent = now - began
         done, waiting = self.take()
         self._run.settler.settle(done)
         self._run.release(waiting)
@@ -100,11 +101,10 @@ class Lane:
         run.expect(started + (BATCH_SECONDS if more else run.patience))
         return task
 
-    def _end(self, task: TaskContext, result: Result) -> None:
+    def _end(self, task: TaskContext, result: Result, now: float) -> None:
         with self.lock:
-            task._seconds = time.monotonic() - self.started
             if not task._dropped:
-                self.done.append((task, result))
+                self.done.append((task._claimed, result, now - self.started))
             self.current = None
         if self._run.board is not None and not self.replaced:
             self._run.board.task_ended(self.index)
@@ -133,7 +133,7 @@ class Lane:
                 self.waiting = deque(claimed for claimed in self.waiting if key(claimed.claim) not in claims)
         return forgotten
 
-    def take(self) -> tuple[list[tuple[TaskContext, Result]], list[TaskClaim]]:
+    def take(self) -> tuple[list[Ended], list[TaskClaim]]:
         """Take out what is finished and what has not started; the caller settles both."""
         with self.lock:
             done, waiting = self.done, [claimed.claim for claimed in self.waiting]
@@ -145,7 +145,7 @@ class Lane:
         """All claims that are its concern now."""
         with self.lock:
             claims = [claimed.claim for claimed in self.waiting]
-            claims += [task.claim for task, _ in self.done]
+            claims += [outcome[0].claim for outcome in self.done]
             if self.current is not None and not self.current._dropped:
                 claims.append(self.current.claim)
         return claims

@@ -35,8 +35,9 @@ class WorkerPool:
     under ``if __name__ == "__main__":``.
 
     A process that dies is replaced, and its tasks are back at once: the one that ran counts a loss, what waited behind
-    it costs nothing. One whose task takes longer than ``task_timeout`` is killed, with all that the task has started,
-    and the attempt is a failure ("timed out"). When the supervisor is killed, the processes notice and stop.
+    it costs nothing. One whose task takes longer than ``task_timeout`` is killed, with the commands that the task has
+    started and not left to themselves, and the attempt is a failure ("timed out"). When the supervisor is killed, the
+    processes notice and stop.
 
     ``worker_id``: how the processes' names begin. ``processes``: as many as there are CPUs, if not given.
     ``concurrency``: tasks at a time in each (when one times out, the others in its process are given back).
@@ -45,7 +46,7 @@ class WorkerPool:
     open the store (``durability``, ``busy_timeout``, ``create``, ``use_c_core``). The other arguments are those of
     ``PooledWorker``.
 
-    Log records of the processes go to this process's loggers.
+    Log records of the processes go to this process's loggers, at most 64 KiB each.
     """
 
     def __init__(

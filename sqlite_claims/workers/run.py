@@ -232,8 +232,7 @@ class Run:
             if now < started + timeout:
                 return min(due, started + timeout)
             if lane.drop(task):
-                task._seconds = now - started
-                self.settler.settle([(task, Failure(f"timed out after {timeout:g} s"))])
+                self.settler.settle([(task._claimed, Failure(f"timed out after {timeout:g} s"), now - started)])
         if task._dropped:
             leave_at = lane.dropped_at + _LEAVE_AFTER_S
             if time.monotonic() < leave_at:

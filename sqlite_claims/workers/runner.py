@@ -163,9 +163,8 @@ class _Attempts:
         finally:
             with self._lock:
                 self._task = None
-        task._seconds = time.monotonic() - started
         if not task._dropped:
-            self._settler.settle([(task, result)])
+            self._settler.settle([(task._claimed, result, time.monotonic() - started)])
         if isinstance(result, (Quit, Abort)):
             raise result.cause
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, ParamSpec, Protocol, TypeVar
 
@@ -18,10 +18,10 @@ from ..errors import (
     StoreFullError,
 )
 from ..interface import TaskClaimStore
-from ..model import TaskClaim, TaskState
+from ..model import ClaimedTask, TaskClaim, TaskState
 from . import task_log
 from .context import TaskContext
-from .execute import Failure, Result, Snooze
+from .execute import Ended, Failure, Snooze
 from .lane import key
 from .task_log import log
 
@@ -52,29 +52,30 @@ class Settler:
         self._lock = threading.Lock()
         self.completed = self.failed = self.lost = 0
 
-    def settle(self, results: list[tuple[TaskContext, Result]]) -> None:
+    def settle(self, outcomes: list[Ended]) -> None:
         """Store these, each kind in one transaction."""
-        completed: list[tuple[TaskContext, bytes]] = []
-        failed: list[tuple[TaskContext, Failure]] = []
-        given_back: list[TaskContext] = []
-        for task, result in results:
+        completed: list[Ended] = []
+        failed: list[Ended] = []
+        given_back: list[Ended] = []
+        for outcome in outcomes:
+            result = outcome[1]
             if isinstance(result, bytes):
-                completed.append((task, result))
+                completed.append(outcome)
             elif isinstance(result, Snooze):
-                self._persist(self._snooze, task, result.delay)
+                self._persist(self._snooze, outcome, result.delay)
             elif not isinstance(result, Failure):
-                given_back.append(task)
+                given_back.append(outcome)
             elif result.retry:
-                failed.append((task, result))
+                failed.append(outcome)
             else:
-                self._persist(self._fail_for_good, task, result)
+                self._persist(self._fail_for_good, outcome, result)
         if completed:
             self._complete(completed)
         if failed:
             self._fail(failed)
-        self.release([task.claim for task in given_back])
-        for task in given_back:
-            task_log.given_back(task, task._seconds)
+        self.release([claimed.claim for claimed, _, _ in given_back])
+        for claimed, _, seconds in given_back if task_log.wants_all() else ():
+            task_log.given_back(self._attempt(claimed), seconds)
 
     def release(self, claims: list[TaskClaim]) -> None:
         """Give these back."""
@@ -90,47 +91,55 @@ class Settler:
             if self._board is not None:
                 self._board.count(self.completed, self.failed, self.lost)
 
-    def _complete(self, results: list[tuple[TaskContext, bytes]]) -> None:
+    def _complete(self, outcomes: list[Ended]) -> None:
+        results: list[Any] = [(claimed.claim, output) for claimed, output, _ in outcomes]
         try:
-            settled = self._persist(self._store.complete_tasks, [(task.claim, output) for task, output in results])
+            settled = self._persist(self._store.complete_tasks, results)
         except InvalidArgumentError as error:
             # One of the outputs is larger than the store takes: the others must not suffer for it.
-            if len(results) == 1:
-                self.settle([(results[0][0], Failure(f"the result can't be stored: {error}"))])
+            if len(outcomes) == 1:
+                claimed, _, seconds = outcomes[0]
+                self.settle([(claimed, Failure(f"the result can't be stored: {error}"), seconds)])
                 return
-            for result in results:
-                self._complete([result])
+            for outcome in outcomes:
+                self._complete([outcome])
             return
         if settled is not None:
             done, lost = settled
             own = [claim for claim in lost if self.is_done_by_handler(claim)] if lost else []
             self.count(completed=len(done) + len(own), lost=len(lost) - len(own))
             if task_log.wants_all():
-                for task in _of([*done, *own], results):
-                    task_log.completed(task, task._seconds)
-            self._tell_lost([claim for claim in lost if claim not in own], results)
+                for claimed, _, seconds in _of([*done, *own], outcomes):
+                    task_log.completed(self._attempt(claimed), seconds)
+            self._tell_lost([claim for claim in lost if claim not in own], outcomes)
 
-    def _fail(self, failures: list[tuple[TaskContext, Failure]]) -> None:
-        settled = self._persist(self._store.fail_tasks, [(task.claim, failure.error) for task, failure in failures])
+    def _fail(self, outcomes: list[Ended]) -> None:
+        failures: list[Any] = [(claimed.claim, failure.error) for claimed, failure, _ in outcomes]  # type: ignore[union-attr]
+        settled = self._persist(self._store.fail_tasks, failures)
         if settled is not None:
             done, lost = settled
             self.count(failed=len(done), lost=len(lost))
-            stored = {key(claim) for claim in done}
-            for task, failure in failures:
-                if key(task.claim) in stored:
-                    self._tell_failed(task, failure)
-            self._tell_lost(lost, failures)
+            for outcome in _of(done, outcomes):
+                self._tell_failed(outcome)
+            self._tell_lost(lost, outcomes)
 
-    def _tell_failed(self, task: TaskContext, failure: Failure) -> None:
+    def _tell_failed(self, outcome: Ended) -> None:
+        claimed, failure, seconds = outcome
+        if not task_log.tasks.isEnabledFor(logging.ERROR) or not isinstance(failure, Failure):
+            return
         info = None
-        if failure.retry and task_log.tasks.isEnabledFor(logging.ERROR):
+        if failure.retry:
             with suppress(BackendError):  # it is stored; that is all that matters
-                info = self._store.get_task(task.instance_id, task.task_id)
-        task_log.failed(task, task._seconds, failure, info)
+                info = self._store.get_task(claimed.claim.instance_id, claimed.claim.task_id)
+        task_log.failed(self._attempt(claimed), seconds, failure, info)
 
-    def _tell_lost(self, lost: list[TaskClaim], results: Sequence[tuple[TaskContext, Any]]) -> None:
-        for task in _of(lost, results) if lost else ():
-            task_log.lost(task, task._seconds)
+    def _tell_lost(self, lost: list[TaskClaim], outcomes: list[Ended]) -> None:
+        for claimed, _, seconds in _of(lost, outcomes) if lost else ():
+            task_log.lost(self._attempt(claimed), seconds)
+
+    def _attempt(self, claimed: ClaimedTask) -> TaskContext:
+        """What log records say of it. Made where there is something to log, so that others cost nothing."""
+        return TaskContext(self._store, claimed)
 
     def is_done_by_handler(self, claim: TaskClaim) -> bool:
         """Whether the claim is gone because the handler completed the task itself, in a transaction of its own."""
@@ -140,24 +149,25 @@ class Settler:
             return False
         return info.state is TaskState.COMPLETED and info.worker_id == claim.worker_id
 
-    def _fail_for_good(self, task: TaskContext, failure: Failure) -> None:
+    def _fail_for_good(self, outcome: Ended, failure: Failure) -> None:
         try:
-            self._store.fail_task(task.claim, failure.error, retry=False)
+            self._store.fail_task(outcome[0].claim, failure.error, retry=False)
         except ClaimLostError:
             self.count(lost=1)
-            task_log.lost(task, task._seconds)
+            self._tell_lost([outcome[0].claim], [outcome])
         else:
             self.count(failed=1)
-            self._tell_failed(task, failure)
+            self._tell_failed(outcome)
 
-    def _snooze(self, task: TaskContext, delay: float) -> None:
+    def _snooze(self, outcome: Ended, delay: float) -> None:
+        claimed, _, seconds = outcome
         try:
-            self._store.release_task(task.claim, delay=delay)
+            self._store.release_task(claimed.claim, delay=delay)
         except ClaimLostError:
             self.count(lost=1)
-            task_log.lost(task, task._seconds)
+            self._tell_lost([claimed.claim], [outcome])
         else:
-            task_log.given_back(task, task._seconds, delay)
+            task_log.given_back(self._attempt(claimed), seconds, delay)
 
     def _persist(self, operation: Callable[P, T], *args: P.args, **options: P.kwargs) -> T | None:
         pause = 0.05
@@ -173,7 +183,7 @@ class Settler:
             pause = min(2 * pause, _PAUSE_S_MAX)
 
 
-def _of(claims: list[TaskClaim], results: Sequence[tuple[TaskContext, Any]]) -> list[TaskContext]:
-    """The tasks of these claims."""
+def _of(claims: list[TaskClaim], outcomes: list[Ended]) -> list[Ended]:
+    """The outcomes of these claims."""
     wanted = {key(claim) for claim in claims}
-    return [task for task, _ in results if key(task.claim) in wanted]
+    return [outcome for outcome in outcomes if key(outcome[0].claim) in wanted]
