@@ -1,4 +1,4 @@
-"""Kills processes with what they have started."""
+"""What processes have started: killed with them, or buried in their place."""
 
 from __future__ import annotations
 
@@ -58,3 +58,12 @@ def _processes() -> dict[int, tuple[int, int, int]]:
                     if fields[0] != b"Z":
                         found[int(name)] = int(fields[1]), int(fields[2]), int(fields[3])
     return found
+
+
+def reap_orphans(own: Collection[int]) -> None:
+    """As process 1, bury what others have left behind. Our own processes, ``own``, are buried where they belong."""
+    with suppress(ChildProcessError):
+        while (dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+            if dead.si_pid in own:
+                return  # it is dealt with on its own way, and the others in the next round
+            os.waitpid(dead.si_pid, 0)

@@ -24,6 +24,7 @@ from ..store import SqliteClaimStore
 from . import task_log
 from .board import RunningTask
 from .context import Reason, RunSummary, WorkerStartError
+from .descendants import reap_orphans
 from .execute import Failure
 from .lane import key
 from .log_relay import LogRelay
@@ -41,9 +42,11 @@ _FAILURES_MAX = 5
 _GRACE_S = 2.0
 # Of one process, between two looks at the others.
 _READS_LEFT_MAX = 100
-# A write that must precede a kill, or that others wait for, waits no longer than this for the store's writer, which may
-# be the one to be killed.
+# A write waits no longer than this for the store's writer, which may be the very process that is to be killed; one that
+# can wait is tried again after a while, at the end of the run for as long as the processes themselves would wait.
 _FAIL_FIRST_S = 1.0
+_SETTLE_EVERY_S = 0.5
+_PATIENCE_S = 10.0
 
 
 class _Watcher(SqliteClaimStore):
@@ -65,6 +68,15 @@ class Slot:
     kill_at: float = math.inf
 
 
+@dataclass(slots=True)
+class Death:
+    """A process that died by itself, and what it was running; its claims are not settled yet."""
+
+    worker_id: str
+    running: list[RunningTask]
+    why: str
+
+
 class Supervisor:
     """Call it once: it blocks until the pool's run is over."""
 
@@ -80,6 +92,8 @@ class Supervisor:
         self._error: BackendError | None = None
         self._stop_calls: deque[tuple[Reason, float | None]] = deque()
         self._dead: deque[Process] = deque()
+        self._deaths: deque[Death] = deque()
+        self._settle_at = 0.0
         self._waker, self._alarm = socket.socketpair()
         self._waker.setblocking(False)
         self._alarm.setblocking(False)
@@ -95,10 +109,13 @@ class Supervisor:
 
     def __call__(self) -> RunSummary:
         """Run until idle or stopped."""
+        options = dict(self._settings["store_options"])
+        self._patience = options.get("busy_timeout", _PATIENCE_S)
+        options["busy_timeout"] = min(self._patience, _FAIL_FIRST_S)
         with (
             self._waker,
             self._alarm,
-            _Watcher(self._settings["path"], **self._settings["store_options"]) as self._store,
+            _Watcher(self._settings["path"], **options) as self._store,
             selectors.DefaultSelector() as self._selector,
             closing(LogRelay()) as self._relay,
         ):
@@ -110,7 +127,9 @@ class Supervisor:
                         self._begin_stop(*self._stop_calls.popleft())
                     while self._dead:
                         self._after_death(self._dead.popleft())
+                    self._settle_deaths()
                     if all(slot.over for slot in self._slots):
+                        self._settle_last_deaths()
                         break
                     self._start_due()
                     self._kill_late()
@@ -139,7 +158,7 @@ class Supervisor:
 
     def _pause(self) -> float | None:
         now = time.monotonic()
-        due = self._check_timeouts_at
+        due = min(self._check_timeouts_at, self._settle_at if self._deaths else math.inf)
         for slot in self._slots:
             if not slot.over:
                 due = min(due, slot.start_at if slot.process is None else slot.kill_at)
@@ -240,9 +259,10 @@ class Supervisor:
                 self._fail(task)
         else:
             how = has_died_of(status)
-            self._give_back(process, but=running)
-            self._lose(process, running, how)
-            self._bring_back(process)
+            death = Death(process.worker_id, running, f"worker process {process.pid} died: {how}")
+            for task in running:
+                self._relay.post(task_log.lost, task, task.seconds(), death.why)
+            self._deaths.append(death)
             self._lost += len(running)
             self._put_off(slot)
             if self._reason is None:
@@ -271,37 +291,52 @@ class Supervisor:
             self._begin_stop("stopped", self._options.shutdown_timeout)
 
     def _give_back(self, process: Process, *, but: Collection[RunningTask] = ()) -> None:
-        """Give back, at no cost, what a process held. ``but`` stays with its session, to be lost with it."""
-        kept = {key(task.claim) for task in but}
+        """Before a kill: give back, at no cost, what the process holds. ``but`` stays with its session, to be lost with
+        it."""
         try:
-            held = [claim for claim in self._store.list_claims(process.worker_id) if key(claim) not in kept]
-            if held:
-                with self._store.transaction(_FAIL_FIRST_S) as tx:
-                    tx.release_tasks(held)
+            self._release(process.worker_id, but)
         except TRANSIENT as error:
             self._warn("claims of worker %s are lost instead of given back: %s", process.worker_id, error)
 
-    def _lose(self, process: Process, running: list[RunningTask], how: str) -> None:
-        """Count what a dead process ran as lost, and say so."""
-        why = f"worker process {process.pid} died: {how}"
-        for task in running:
-            self._relay.post(task_log.lost, task, task.seconds(), why)
-        try:
-            for claim in self._store.lose_claims([task.claim for task in running], why) if running else ():
+    def _release(self, worker_id: str, but: Collection[RunningTask]) -> None:
+        kept = {key(task.claim) for task in but}
+        held = [claim for claim in self._store.list_claims(worker_id) if key(claim) not in kept]
+        if held:
+            self._store.release_tasks(held)
+
+    def _settle_deaths(self) -> None:
+        """Settle what dead processes held. Where the store is busy, that is tried again later: there are others to be
+        looked after."""
+        while self._deaths and time.monotonic() >= self._settle_at:
+            death = self._deaths[0]
+            try:
+                self._release(death.worker_id, death.running)
+                self._lose(death)
+                # Who looks for work finds out which sessions are over, and forgets them.
+                self._store.find_available_tasks(death.worker_id, 1)
+            except TRANSIENT as error:
+                self._warn("claims of worker %s, which died, could not be settled yet: %s", death.worker_id, error)
+                self._settle_at = time.monotonic() + _SETTLE_EVERY_S
+                return
+            self._deaths.popleft()
+
+    def _settle_last_deaths(self) -> None:
+        until = time.monotonic() + self._patience
+        while self._deaths and time.monotonic() < until:
+            time.sleep(max(0.0, self._settle_at - time.monotonic()))
+            self._settle_deaths()
+        for death in self._deaths:
+            self._warn("claims of worker %s are left to whoever looks for work next", death.worker_id)
+
+    def _lose(self, death: Death) -> None:
+        """Count what a dead process ran as lost."""
+        for claim in self._store.lose_claims([task.claim for task in death.running], death.why):
+            with suppress(NotFoundError):
                 info = self._store.get_task(claim.instance_id, claim.task_id)
                 if info.state is TaskState.FAILED:
-                    task = next(task for task in running if task.claim is claim)
-                    failure = Failure(info.error or why, retry=False)
+                    task = next(task for task in death.running if task.claim is claim)
+                    failure = Failure(info.error or death.why, retry=False)
                     self._relay.post(task_log.failed, task, task.seconds(), failure, info)
-        except (*TRANSIENT, NotFoundError) as error:
-            self._warn("whoever looks for work next counts what process %d ran as lost: %s", process.pid, error)
-
-    def _bring_back(self, process: Process) -> None:
-        """Have what the dead process ran counted as lost now: who looks for work finds out who is dead."""
-        try:
-            self._store.find_available_tasks(process.worker_id, 1)
-        except TRANSIENT as error:
-            self._warn("what worker %s ran is left to whoever looks for work next: %s", process.worker_id, error)
 
     # -- stopping
 
@@ -366,12 +401,3 @@ class Supervisor:
         self._failed += 1
         self._relay.post(task_log.failed, task, task.seconds(), failure, info)
         return True
-
-
-def reap_orphans(own: Collection[int]) -> None:
-    """As process 1, bury what others have left behind. Our own processes, ``own``, are buried where they belong."""
-    with suppress(ChildProcessError):
-        while (dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
-            if dead.si_pid in own:
-                return  # it is dealt with on its own way, and the others in the next round
-            os.waitpid(dead.si_pid, 0)

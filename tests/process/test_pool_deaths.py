@@ -14,7 +14,7 @@ import pytest
 from sqlite_claims import NewTask, RetryPolicy, TaskState
 from sqlite_claims.workers import WorkerPool, WorkerStartError
 
-from .pool_runs import Pools, eventually, is_gone, pools
+from .pool_runs import Pools, children_of, eventually, is_gone, pools
 
 __all__ = ["pools"]
 
@@ -165,3 +165,19 @@ def test_processes_that_die_without_a_word_end_the_pool_after_some_tries(
     with pytest.raises(WorkerStartError, match="exit status 7"):
         WorkerPool(pools.path, "bad_handlers:handlers", processes=1).run()
     assert time.monotonic() - began >= 0.1 + 0.2 + 0.4 + 0.8  # with more and more time between them
+
+
+def test_a_store_that_is_busy_when_a_process_dies_keeps_no_other_from_being_supervised(pools: Pools) -> None:
+    pools.add("hold")
+    pool = WorkerPool(pools.path, "pool_handlers:registry", processes=1, store_options={"busy_timeout": 3600})
+    with pool.spawn(until_idle=True) as handle:
+        _, first = pools.hear()
+        with pools.store.transaction(timeout=3600):
+            os.kill(first, signal.SIGKILL)
+            # Its successor is there before the loss can be written.
+            eventually(lambda: [pid for pid in children_of(os.getpid()) if pid != first and not is_gone(pid)])
+        pools.hear()
+        pools.open_gate()
+        summary = handle.join()
+    assert (summary.completed, summary.lost) == (1, 1)
+    assert (pools.task().losses, pools.task().attempts) == (1, 2)

@@ -220,7 +220,7 @@ def test_the_programs_own_signals_are_as_before_after_a_run(pools: Pools) -> Non
 
 _REAPER = """
 import ctypes, os, subprocess, time
-from sqlite_claims.workers.supervisor import reap_orphans
+from sqlite_claims.workers.descendants import reap_orphans
 PR_SET_CHILD_SUBREAPER = 36
 assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
 own = subprocess.Popen(["sleep", "3600"])
