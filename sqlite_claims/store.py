@@ -31,7 +31,7 @@ from .model import (
     WorkerInfo,
 )
 from .operations import Operations, nothing
-from .storage import checking, claiming, keeping, listing, passing, reading, signals, workers
+from .storage import checking, claiming, collecting, keeping, listing, passing, reading, signals, workers
 from .storage.database import PROBE_EVERY_US, Database
 from .storage.faults import log_after_commit
 from .storage.files import store_path
@@ -297,7 +297,8 @@ class SqliteClaimStore(Operations, TaskClaimStore):
         limit = validate.limit(limit)
         self._db.refuse_writes()
         pruned = 0
-        for id, finished in self._read(keeping.candidates, before, limit):
+        listed = self._read(keeping.candidates, before, limit)
+        for id, finished in listed:
             try:
                 token = self._read(keeping.newest_token, id)
                 # Without waiting for the disk: what the power takes back is there to be pruned again.
@@ -308,10 +309,22 @@ class SqliteClaimStore(Operations, TaskClaimStore):
                 log_after_commit(self.path, "some instances were pruned; the others are left to the next prune", error)
                 break
         self._in_steps(keeping.remove_step)
+        if len(listed) < limit:
+            self._collect()
         if pruned:
             self._in_steps(keeping.shrink_step)
             self._db.checkpoint()
         return pruned
+
+    def _collect(self) -> None:
+        """Remove lanes and policies that no task has any more. It can wait, so it raises nothing."""
+        try:
+            if (unused := self._read(collecting.begin)) is not None:
+                while self._read(collecting.pass_step, unused):
+                    pass
+                self._in_steps(lambda db: collecting.remove_step(db, unused))
+        except Exception as error:  # noqa: BLE001
+            log_after_commit(self.path, "pruned; unused lanes and policies are left to the next prune", error)
 
     def backup(self, path: str | os.PathLike[str]) -> None:
         self._backup(path).run()

@@ -378,6 +378,7 @@ class Engine:
         return len(gone)
 
     def open_session(self, worker_id: str) -> Session:
+        self.dead_sessions.intersection_update(self.state.sessions)  # others are settled, and no transaction is open
         session = Session(self.state.next_session, worker_id, self.wall)
         self.state.next_session += 1
         self.state.sessions[session.id] = session

@@ -154,6 +154,9 @@ class State:
         timeline, entry = self._place_of(task)
         if timeline is not None:
             del timeline[bisect_left(timeline, entry)]
+            lane = _lane(task.spec)
+            if not timeline and self.claimable.get(lane) is timeline:
+                del self.claimable[lane]
 
     def _place_of(self, task: Task) -> tuple[list[Entry] | None, Entry]:
         """The timeline that a task stands on, if any, and its entry there."""
@@ -170,7 +173,7 @@ class State:
         return timeline, (when or 0, task.seq, task.key)
 
     def _claimable_like(self, spec: NewTask) -> list[Entry]:
-        return self.claimable.setdefault((spec.priority, spec.kind or "", tuple(spec.tags)), [])
+        return self.claimable.setdefault(_lane(spec), [])
 
     def damage(self) -> list[str]:
         """What is not as it has to be: the lists and counters against what the records alone say."""
@@ -197,3 +200,7 @@ class State:
                 if met == (task.state is TaskState.BLOCKED) and task.state is not TaskState.CANCELLED:
                     found.append(f"Task {task.key} is {task.state}, and its dependencies say otherwise.")
         return found
+
+
+def _lane(spec: NewTask) -> tuple[int, str, tuple[str, ...]]:
+    return spec.priority, spec.kind or "", tuple(spec.tags)

@@ -116,6 +116,11 @@ class Checkpointer:
             pass  # a long reader: the next one tries again
         self.last_error = None
 
+    def abandon(self) -> None:
+        """Let the thread end by itself, since nobody refers to the store any more."""
+        self._stop = True
+        self._wake.set()
+
     def close(self, wait: float | None = None) -> bool:
         """End the thread and its connection. ``False`` where it was not done after ``wait`` seconds, and goes on."""
         thread = self._thread

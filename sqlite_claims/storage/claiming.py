@@ -28,8 +28,10 @@ def find(
     """Rows of ``tasks_found``: what may be claimed, in order; what last failed on this worker stands at the end."""
     aging, lanes, moving, *_ = look
     db.lanes.refresh(db, lanes)
-    selected = db.lanes.select(tags, kinds)
-    ids = signals.ready_ids(db, selected, limit, aging) if moving else db.scan(selected, limit, aging, False)
+    if moving or db.lanes.are_many:
+        ids = _many_ready_ids(db, tags, kinds, limit, aging, moving)
+    else:
+        ids = db.scan(db.lanes.select(tags, kinds), limit, aging, False)
     if not ids:
         return []
     if len(ids) == 1:
@@ -38,6 +40,13 @@ def find(
     if any(row[8] == worker_id for row in rows):
         rows.sort(key=lambda row: row[8] == worker_id)
     return rows
+
+
+def _many_ready_ids(db: Database, tags: Tags, kinds: Kinds, limit: int, aging: int | None, moving: int) -> array[int]:
+    """Ids of what may be claimed, in order; also where there are many lanes, or rows of instances in motion."""
+    if moving:
+        return signals.ready_ids(db, tags, kinds, limit, aging)
+    return db.scan(db.lanes.to_visit(db, tags, kinds, paused=False), limit, aging, False)
 
 
 def available(db: Database, row: tuple[Any, ...]) -> AvailableTask:
@@ -66,15 +75,14 @@ def any_available(db: Database, tags: Tags, kinds: Kinds, settle: bool) -> bool 
     if settle and passing.pending(db, look):
         return None
     db.lanes.refresh(db, look[1])
-    selected = db.lanes.select(tags, kinds)
-    found = bool(signals.ready_ids(db, selected, 1, look[0]) if look[2] else db.scan(selected, 1, look[0], False))
+    found = bool(_many_ready_ids(db, tags, kinds, 1, look[0], look[2]))
     return None if not found and settle and passing.hiding_nothing(look) else found
 
 
 def next_up(db: Database, tags: Tags, kinds: Kinds) -> float:
     """Seconds until a task that these admit comes up by time alone, as far as is known now; ``inf``: none."""
     db.lanes.refresh(db, db.rows(sql.lanes_version)[0][0])
-    lanes = db.lanes.select(tags, kinds)
+    lanes = db.lanes.to_visit(db, tags, kinds, paused=False)
     if not lanes:
         return math.inf
     up = db.rows(sql.next_up, apsw.carray(lanes), db.time.now)[0][0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import weakref
 from array import array
 from collections.abc import Callable
 from functools import partial
@@ -246,14 +247,23 @@ class Database:
                 lib.claims_frames_install(pointer, self._frames)
             if not connection.has_commit_hook:
                 lib.claims_wal_install(pointer, connection.pragma("page_size"), self.durable)
-        path = self.path
+        path, this = self.path, weakref.ref(self)  # the thread must not keep a store that nobody refers to
+
+        def let_go() -> None:
+            if (db := this()) is not None:
+                db.bell.ring(WRITER)
+
         self._checkpointer = Checkpointer(
             path,
             lambda: connect(path, create=False, read_only=False, busy_timeout=RESTART_WAIT_S),
             self.sessions,
-            partial(self.bell.ring, WRITER),
+            let_go,
             self._sync,
         )
+
+    def __del__(self) -> None:
+        if (checkpointer := getattr(self, "_checkpointer", None)) is not None:
+            checkpointer.abandon()
 
     def _data_version(self) -> int:
         return int(self.read(lambda db: db.rows(sql.data_version)[0][0]))

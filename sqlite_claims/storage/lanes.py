@@ -21,6 +21,9 @@ Tags = tuple[str, ...]
 _SELECTIONS_MAX = 256
 # Own lanes of instances that run or are paused: each is one more place where a look for work has to look (about 2 µs).
 OWN_MAX = 32
+# Above as many lanes (each counts twice, with its claimed side) a look for work first asks which of them have rows in
+# the order at all, which costs about 1 µs for each lane that has; a lane without costs a look 1 µs otherwise.
+MANY = 32
 CLAIMED_SIDE = 1 << 32
 """A claimed task's lane is this much more, where an expired claim is found and all claims stand together. A paused
 instance's tasks have their lane negated, so that nobody who looks for work comes across them."""
@@ -41,10 +44,12 @@ class Lanes:
 
     def __init__(self) -> None:
         self._known = -1  # the version
+        self._newest = 0  # the largest id
+        self.are_many = False
         self._by_id: dict[int, tuple[str, Tags]] = {}
         self._of: dict[int, tuple[str, Tags]] = {}  # by what tasks have as their lane
         self._ids: dict[tuple[int, str, Tags], int] = {}  # by the instance whose own it is (0: shared), kind and tags
-        self._open: list[int] = []  # not the own lanes of an instance that doesn't run
+        self._closed: set[int] = set()  # own lanes of instances that don't run
         self._own = 0  # own lanes of instances that run, or will when they are resumed
         self._selected: dict[tuple[Tags, Kinds], array[int]] = {}
         self._unsaved = False
@@ -63,29 +68,64 @@ class Lanes:
         """Be as the file is, whose lanes have this version."""
         if version == self._known:
             return
-        rows = db.rows(sql.lanes)
-        self._selected.clear()
-        self._of.clear()
-        self._by_id = {id: (kind, _stored_tags(db.path, id, tags)) for id, kind, tags, _, _ in rows}
-        self._ids = {(instance, *self._by_id[id]): id for id, _, _, instance, _ in rows}
-        self._open = [id for id, _, _, instance, state in rows if not instance or state == RUNNING]
-        self._own = sum(1 for *_, state in rows if state in (RUNNING, PAUSED))
+        if self._known >= 0:
+            # Each shared lane that is added raises the version by one. If that is all, the others are as they were.
+            rows = db.rows(sql.lanes, self._newest)
+            if len(rows) == version - self._known and not any(instance for *_, instance, _ in rows):
+                for id, kind, tags, _, _ in rows:
+                    self._learn(id, 0, kind, _stored_tags(db.path, id, tags))
+                self._known = version
+                return
+        unsaved = self._unsaved
+        self.__init__()  # type: ignore[misc]
+        self._unsaved = unsaved
+        for id, kind, tags, instance, state in db.rows(sql.lanes, 0):
+            self._learn(id, instance, kind, _stored_tags(db.path, id, tags))
+            if instance and state != RUNNING:
+                self._closed.add(id)
+            self._own += state in (RUNNING, PAUSED)
         self._known = version
+
+    def _learn(self, id: int, instance: int, kind: str, tags: Tags) -> None:
+        self._by_id[id] = kind, tags
+        self._ids[instance, kind, tags] = id
+        self._newest = max(self._newest, id)
+        self.are_many = 2 * len(self._by_id) > MANY
+        for (own, kinds), selected in self._selected.items():
+            if self.admits(id, own, kinds):
+                self._selected[own, kinds] = selected + array("q", (id, id + CLAIMED_SIDE))
 
     def select(self, tags: Tags, kinds: Kinds) -> array[int]:
         """The lanes whose tasks a worker with these tags and kinds may take now."""
         found = self._selected.get((tags, kinds))
         if found is None:
-            own = set(tags)
             found = array("q")
-            for id in self._open:
-                kind, wanted = self._by_id[id]
-                if (kinds is None or kind in kinds) and (not own or own.issuperset(wanted)):
+            for id in self._by_id:
+                if self.admits(id, tags, kinds):
                     found.extend((id, id + CLAIMED_SIDE))
             if len(self._selected) >= _SELECTIONS_MAX:
                 self._selected.clear()
             self._selected[tags, kinds] = found
         return found
+
+    def admits(self, lane: int, tags: Tags, kinds: Kinds) -> bool:
+        """Whether a worker with these tags and kinds may take tasks of this lane, whichever side of it is meant."""
+        id = abs(lane) % CLAIMED_SIDE
+        kind, wanted = self._by_id[id]
+        return (
+            (kinds is None or kind in kinds) and (not tags or set(tags).issuperset(wanted)) and id not in self._closed
+        )
+
+    def to_visit(self, db: Database, tags: Tags, kinds: Kinds, *, paused: bool) -> array[int]:
+        """Those of the lanes that ``select`` gives in which anything stands, where they are many; ``paused``: on their
+        paused side, too."""
+        selected = self.select(tags, kinds)
+        if len(selected) > MANY:
+            # Where most of them have rows, asking for these costs more than it saves.
+            rows = db.rows(sql.lanes_with_rows, -CLAIMED_SIDE * CLAIMED_SIDE // 4 if paused else 0, len(selected) // 2)
+            if len(rows) < len(selected) // 2:
+                return array("q", [lane for (lane,) in rows if self.admits(lane, tags, kinds)])
+        return selected + array("q", [-lane for lane in selected]) if paused else selected
 
     def of(self, db: Database, lane: int) -> tuple[str, Tags]:
         """The kind and tags of a task's lane, whichever side of it the task is on."""
@@ -113,11 +153,8 @@ class Lanes:
 
     def _add(self, db: Database, owner: int, kind: str, tags: Tags) -> int:
         id: int = db.rows(sql.add_lane, owner, kind, json.dumps(tags, separators=(",", ":")))[0][0]
-        db.execute(sql.lane_added)
-        self._by_id[id] = kind, tags
-        self._ids[owner, kind, tags] = id
-        self._open.append(id)
-        self._selected.clear()
+        db.execute(sql.lanes_changed)
+        self._learn(id, owner, kind, tags)
         self._known += 1
         self._unsaved = True
         return id
@@ -125,6 +162,11 @@ class Lanes:
     def opened_or_closed(self, db: Database, instance: int) -> None:
         """An instance runs again, or doesn't any more: so with the lanes of its own, if it has any."""
         db.execute(sql.own_lanes_changed, (instance,))
+        self._unsaved = True
+
+    def dropped(self, db: Database) -> None:
+        """Some that no task had are gone."""
+        db.execute(sql.lanes_changed)
         self._unsaved = True
 
     def drop_own(self, db: Database, instance: int) -> None:

@@ -11,6 +11,7 @@ import apsw
 from ..errors import InvalidStateError, NotFoundError
 from ..scan.scanner import WEIGHT_WITHOUT_AGING
 from .database import Database
+from .lanes import Kinds, Tags
 from .statements import sql
 from .states import BROKEN, CALLED_OFF, DONE, PAUSED, RUNNING
 
@@ -95,15 +96,16 @@ def step(db: Database) -> bool:
     return True
 
 
-def ready_ids(db: Database, lanes: array[int], limit: int, aging: int | None) -> array[int]:
-    """Ids of the tasks in these lanes that may be claimed now, in order, while some instance is in motion: rows of
+def ready_ids(db: Database, tags: Tags, kinds: Kinds, limit: int, aging: int | None) -> array[int]:
+    """Ids of what a worker with these tags and kinds may claim now, in order, while some instance is in motion: rows of
     paused and cancelled ones are left out, and rows of resumed ones found although they are on the paused side yet."""
     resumed = db.rows(sql.resumed_in_motion)
-    if sum(total for _, total in resumed) > STRAYS_MAX:
-        return db.scan(array("q", [*lanes, *(-lane for lane in lanes)]), limit, aging, True)
-    found = db.scan(lanes, limit, aging, True)
-    wanted = {-lane for lane in lanes}
-    strays = [row for id, _ in resumed for row in db.rows(sql.strays, id, db.time.now) if row[3] in wanted]
+    are_many = sum(total for _, total in resumed) > STRAYS_MAX
+    found = db.scan(db.lanes.to_visit(db, tags, kinds, paused=are_many), limit, aging, True)
+    if are_many:
+        return found
+    rows = [row for id, _ in resumed for row in db.rows(sql.strays, id, db.time.now)]
+    strays = [row for row in rows if db.lanes.admits(row[3], tags, kinds)]
     if not strays:
         return found
     weight = WEIGHT_WITHOUT_AGING if aging is None else aging

@@ -18,7 +18,8 @@ STATEMENTS = sql.all()
 _NO_PLAN = re.compile(r"(BEGIN|COMMIT|ROLLBACK|SAVEPOINT|RELEASE|PRAGMA)\b")
 # What a step may scan anywhere: values that the caller handed in, and what the statement itself has just found.
 _SMALL = re.compile(
-    r"SCAN (c|l|carray) VIRTUAL TABLE|SCAN \d+-ROW VALUES CLAUSE|SCAN \d+ CONSTANT ROW|SCAN (p|held|dependent|lane)\b"
+    r"SCAN (c|l|carray) VIRTUAL TABLE|SCAN \d+-ROW VALUES CLAUSE|SCAN \d+ CONSTANT ROW|"
+    r"SCAN (p|held|dependent|lane|used)\b"
 )
 
 # Statements that may do more, each step with the reason.
@@ -40,7 +41,6 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "has_anything": {"SCAN sqlite_master": "once a restore; a few dozen rows"},
     "statistics_tables": {"SCAN sqlite_schema": "once an opening; a few dozen rows"},
-    "lanes": {"SCAN claims_lane": "reads them all, when their version has changed"},
     "sessions": {"SCAN claims_session": "asks the kernel about each, at most every half second"},
     "workers": {
         "SCAN s": "lists them all",
@@ -49,11 +49,9 @@ ALLOWED: dict[str, dict[str, str]] = {
     "pruned": {"SCAN claims_pruned": "takes the first row"},
     "dependencies": {"USE TEMP B-TREE FOR ORDER BY": "the names of one task's dependencies, for people"},
     "totals": {"SCAN claims_instance": "the sum over all instances, in stats()"},
-    "scheduled_rows": {"SCAN claims_lane": "every lane, of which there are few"},
     "rows_with_error": {"SCAN claims_error": "finds what has failed among what has an error"},
     **{
         name: {
-            "SCAN claims_lane": "every lane, of which there are few",
             "SCAN t USING INDEX claims_task_due": "an index of nothing but tasks that wait for a time of day",
         }
         for name in ("waiting", "waiting_in_motion", "scheduled_of_instance")

@@ -3,10 +3,25 @@
 -- Whether anybody looks into it stands last: not while the one instance that it belongs to doesn't run.
 -- name: lanes
 SELECT id, kind, tags, instance, (SELECT i.state FROM claims_instance i WHERE i.id = claims_lane.instance)
-FROM claims_lane;
+FROM claims_lane WHERE id > ?;
+
+-- The lanes, and sides of them, in which anything is in the order: from one to the next, by a seek each.
+-- name: lanes_with_rows
+WITH RECURSIVE used (lane) AS (
+    SELECT min(t.lane) FROM claims_task t INDEXED BY claims_task_next WHERE t.next_at IS NOT NULL AND t.lane > ?1
+    UNION ALL
+    SELECT (
+        SELECT min(t.lane) FROM claims_task t INDEXED BY claims_task_next WHERE t.next_at IS NOT NULL AND t.lane > used.lane
+    )
+    FROM used WHERE used.lane IS NOT NULL
+)
+SELECT lane FROM used WHERE lane IS NOT NULL LIMIT ?2;
 
 -- name: add_lane
 INSERT INTO claims_lane (instance, kind, tags) VALUES (?, ?, ?) RETURNING id;
+
+-- name: drop_lanes
+DELETE FROM claims_lane WHERE id IN (SELECT value FROM carray(?1));
 
 -- name: drop_own_lanes
 DELETE FROM claims_lane WHERE instance = ?;

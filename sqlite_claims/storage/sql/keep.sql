@@ -40,6 +40,27 @@ DELETE FROM claims_error WHERE task IN (SELECT value FROM carray(?1));
 -- name: drop_dependencies
 DELETE FROM claims_dependency WHERE task IN (SELECT value FROM carray(?1));
 
+-- Lanes and policies that no task has.
+
+-- name: shared_lanes
+SELECT id FROM claims_lane WHERE instance = 0;
+
+-- The first is the default one, which stays.
+-- name: policies
+SELECT id FROM claims_policy WHERE id > 1;
+
+-- name: newest_task_and_instance
+SELECT id, instance FROM claims_task WHERE id = (SELECT max(id) FROM claims_task);
+
+-- name: instance_of
+SELECT instance FROM claims_task WHERE id = ?;
+
+-- name: references
+SELECT id, abs(lane) & 4294967295, policy FROM claims_task WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3;
+
+-- name: drop_policies
+DELETE FROM claims_policy WHERE id IN (SELECT value FROM carray(?1));
+
 -- name: has_anything
 SELECT count(*) FROM sqlite_schema;
 

@@ -123,7 +123,7 @@ UPDATE claims_meta SET token_floor = max(token_floor, ?) WHERE id = 1;
 -- name: mark_copy
 UPDATE claims_meta SET is_copy = 1 WHERE id = 1;
 
--- name: lane_added
+-- name: lanes_changed
 UPDATE claims_meta SET lanes = lanes + 1 WHERE id = 1;
 
 -- name: own_lanes_changed

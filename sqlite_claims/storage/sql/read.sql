@@ -45,10 +45,17 @@ SELECT count(*) FROM claims_task INDEXED BY sqlite_autoindex_claims_task_1
 WHERE instance = ?1 AND state = 1 AND (next_at > ?2 OR next_at IS NULL AND due_wall > ?3);
 
 -- name: scheduled_of_instance
-WITH lane (id) AS (SELECT id FROM claims_lane UNION ALL SELECT -id FROM claims_lane)
+WITH RECURSIVE used (lane) AS (
+    SELECT min(lane) FROM claims_task INDEXED BY claims_task_next WHERE next_at IS NOT NULL AND lane > -4611686018427387904
+    UNION ALL
+    SELECT (SELECT min(t.lane) FROM claims_task t INDEXED BY claims_task_next WHERE t.next_at IS NOT NULL AND t.lane > used.lane)
+    FROM used WHERE used.lane IS NOT NULL
+),
+lane (id) AS (SELECT lane FROM used WHERE lane IS NOT NULL)
 SELECT sum((
     SELECT count(*) FROM claims_task t INDEXED BY claims_task_next
-    WHERE t.lane = lane.id AND t.priority = p.column1 AND t.next_at > ?2 AND t.state = 1 AND t.instance = ?1
+    WHERE abs(lane.id) < 4294967296
+        AND t.lane = lane.id AND t.priority = p.column1 AND t.next_at > ?2 AND t.state = 1 AND t.instance = ?1
 )) + (
     SELECT count(*) FROM claims_task t INDEXED BY claims_task_due
     WHERE t.state = 1 AND t.next_at IS NULL AND t.due_wall IS NOT NULL AND t.due_wall > ?3 AND t.instance = ?1
@@ -57,32 +64,41 @@ FROM lane CROSS JOIN (VALUES (1), (2), (3), (4), (5)) p;
 
 -- What is scheduled, in the index or waiting for the calendar, and the place of the longest waiting.
 -- name: waiting
-WITH lane (id) AS (SELECT id FROM claims_lane UNION ALL SELECT -id FROM claims_lane)
+WITH RECURSIVE used (lane) AS (
+    SELECT min(lane) FROM claims_task INDEXED BY claims_task_next WHERE next_at IS NOT NULL AND lane > -4611686018427387904
+    UNION ALL
+    SELECT (SELECT min(t.lane) FROM claims_task t INDEXED BY claims_task_next WHERE t.next_at IS NOT NULL AND t.lane > used.lane)
+    FROM used WHERE used.lane IS NOT NULL
+),
+lane (id) AS (SELECT lane FROM used WHERE lane IS NOT NULL)
 SELECT coalesce(sum((
     SELECT count(*) FROM claims_task t INDEXED BY claims_task_next
-    WHERE t.lane = lane.id AND t.priority = p.column1 AND t.next_at > ?1
+    WHERE abs(lane.id) < 4294967296 AND t.lane = lane.id AND t.priority = p.column1 AND t.next_at > ?1
 )), 0) + (
     SELECT count(*) FROM claims_task t INDEXED BY claims_task_due
     WHERE t.state = 1 AND t.next_at IS NULL AND t.due_wall IS NOT NULL AND t.due_wall > ?2
 ), min((
     SELECT t.next_at FROM claims_task t INDEXED BY claims_task_next
     WHERE lane.id > 0 AND t.lane = lane.id AND t.priority = p.column1 AND t.next_at <= ?1 ORDER BY t.next_at LIMIT 1
-)), min((
-    SELECT t.next_at FROM claims_task t INDEXED BY claims_task_next
-    WHERE lane.id > 0 AND t.lane = lane.id + 4294967296 AND t.priority = p.column1 AND t.next_at <= ?1
-    ORDER BY t.next_at LIMIT 1
 ))
 FROM lane CROSS JOIN (VALUES (1), (2), (3), (4), (5)) p;
 
 -- The same while an instance is in motion: its rows may not follow its state yet.
 -- name: waiting_in_motion
-WITH lane (id) AS (SELECT id FROM claims_lane UNION ALL SELECT -id FROM claims_lane),
+WITH RECURSIVE used (lane) AS (
+    SELECT min(lane) FROM claims_task INDEXED BY claims_task_next WHERE next_at IS NOT NULL AND lane > -4611686018427387904
+    UNION ALL
+    SELECT (SELECT min(t.lane) FROM claims_task t INDEXED BY claims_task_next WHERE t.next_at IS NOT NULL AND t.lane > used.lane)
+    FROM used WHERE used.lane IS NOT NULL
+),
+lane (id) AS (SELECT lane FROM used WHERE lane IS NOT NULL),
 resumed (id) AS (
     SELECT id FROM claims_instance INDEXED BY claims_instance_moving WHERE moving IS NOT NULL AND state = 0
 )
 SELECT coalesce(sum((
     SELECT count(*) FROM claims_task t INDEXED BY claims_task_next CROSS JOIN claims_instance i ON i.id = t.instance
-    WHERE t.lane = lane.id AND t.priority = p.column1 AND t.next_at > ?1 AND t.state = 1 AND i.state != 4
+    WHERE abs(lane.id) < 4294967296
+        AND t.lane = lane.id AND t.priority = p.column1 AND t.next_at > ?1 AND t.state = 1 AND i.state != 4
 )), 0) + (
     SELECT count(*) FROM claims_task t INDEXED BY claims_task_due CROSS JOIN claims_instance i ON i.id = t.instance
     WHERE t.state = 1 AND t.next_at IS NULL AND t.due_wall IS NOT NULL AND t.due_wall > ?2 AND i.state != 4
@@ -90,12 +106,6 @@ SELECT coalesce(sum((
     SELECT t.next_at FROM claims_task t INDEXED BY claims_task_next CROSS JOIN claims_instance i ON i.id = t.instance
     WHERE (lane.id > 0 OR EXISTS (SELECT 1 FROM resumed))
         AND t.lane = lane.id AND t.priority = p.column1 AND t.next_at <= ?1 AND i.state = 0
-    ORDER BY t.next_at LIMIT 1
-)), min((
-    SELECT t.next_at FROM claims_task t INDEXED BY claims_task_next CROSS JOIN claims_instance i ON i.id = t.instance
-    WHERE (lane.id > 0 OR EXISTS (SELECT 1 FROM resumed))
-        AND t.lane = iif(lane.id > 0, lane.id + 4294967296, lane.id - 4294967296)
-        AND t.priority = p.column1 AND t.next_at <= ?1 AND i.state = 0
     ORDER BY t.next_at LIMIT 1
 ))
 FROM lane CROSS JOIN (VALUES (1), (2), (3), (4), (5)) p;
@@ -150,10 +160,16 @@ SELECT t.id, t.name, t.instance, t.state, t.lane, t.next_at, t.due_wall
 FROM claims_task t WHERE t.instance = ?3 AND t.name > ?1 ORDER BY t.name LIMIT ?2;
 
 -- name: scheduled_rows
-WITH lane (id) AS (SELECT id FROM claims_lane UNION ALL SELECT -id FROM claims_lane)
+WITH RECURSIVE used (lane) AS (
+    SELECT min(lane) FROM claims_task INDEXED BY claims_task_next WHERE next_at IS NOT NULL AND lane > -4611686018427387904
+    UNION ALL
+    SELECT (SELECT min(t.lane) FROM claims_task t INDEXED BY claims_task_next WHERE t.next_at IS NOT NULL AND t.lane > used.lane)
+    FROM used WHERE used.lane IS NOT NULL
+),
+lane (id) AS (SELECT lane FROM used WHERE lane IS NOT NULL)
 SELECT t.id FROM lane CROSS JOIN (VALUES (1), (2), (3), (4), (5)) p CROSS JOIN claims_task t INDEXED BY claims_task_next
     ON t.lane = lane.id AND t.priority = p.column1
-WHERE t.next_at > ?1
+WHERE abs(lane.id) < 4294967296 AND t.next_at > ?1
 UNION ALL
 SELECT t.id FROM (VALUES (1), (2), (3), (4), (5)) p CROSS JOIN claims_task t INDEXED BY claims_task_due
     ON t.priority = p.column1

@@ -1,0 +1,341 @@
+"""Kinds, sets of tags, instances, workers and policies come and go: what is kept for them goes too, and what is left of
+them costs a look for work nothing."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sqlite_claims import InMemoryClaimStore, NewTask, RetryPolicy, SqliteClaimStore
+from sqlite_claims.storage import collecting
+from sqlite_claims.storage.database import Database
+
+from ..conftest import WITH_CORE
+
+CORES = [True, False] if WITH_CORE else [False]
+TABLES = ("instance", "lane", "policy", "task", "input", "output", "error", "dependency", "session", "pruned")
+
+
+def rows(store: SqliteClaimStore) -> dict[str, int]:
+    """How many rows each table has."""
+    with store.transaction() as tx:
+        return {table: tx.execute(f"SELECT count(*) FROM claims_{table}")[0][0] for table in TABLES}  # noqa: S608
+
+
+def steps(store: SqliteClaimStore, call: Callable[[], Any]) -> int:
+    """How many steps SQLite's virtual machine takes for a call."""
+    count = 0
+
+    def another() -> bool:
+        nonlocal count
+        count += 1
+        return False
+
+    call()  # prepares what it needs
+    store._db.connection.set_progress_handler(another, 1)
+    call()
+    store._db.connection.set_progress_handler(None)
+    return count
+
+
+def task(number: int) -> NewTask:
+    """One with a kind, a set of tags and a policy of its own."""
+    return NewTask(
+        f"t{number}",
+        b"in",
+        kind=f"kind-{number}",
+        tags=[f"tag-{number}"],
+        retry=RetryPolicy(initial_delay=number + 0.5),
+    )
+
+
+def claim_and_give_back(store: SqliteClaimStore, **wanted: Any) -> None:
+    store.release_tasks([work.claim for work in store.claim_available_tasks("w", **wanted)])
+
+
+@pytest.mark.parametrize("use_c_core", CORES)
+def test_lanes_without_a_row_in_the_order_cost_a_look_nothing(tmp_path: Path, use_c_core: bool) -> None:
+    with SqliteClaimStore(tmp_path / "jobs.db", durability="process", use_c_core=use_c_core) as store:
+        store.add_instance("work", [NewTask(f"u{number}", kind=f"used-{number}") for number in range(20)])
+        looks = {
+            "claim": lambda: claim_and_give_back(store),
+            "find": lambda: store.find_available_tasks("w", 10),
+            "wait": lambda: store.wait_for_tasks(0),
+            "stats": store.stats,
+            "of an instance": lambda: store.get_instance("work"),
+        }
+        before = {name: steps(store, look) for name, look in looks.items()}
+        store.add_instance("gone", [task(number) for number in range(2000)])
+        while found := store.claim_available_tasks("w", 500, kinds=[f"kind-{number}" for number in range(2000)]):
+            store.complete_tasks([(work.claim, b"") for work in found])
+        assert rows(store)["lane"] == 2020  # their tasks are still there
+        after = {name: steps(store, look) for name, look in looks.items()}
+        assert {name for name in looks if after[name] > before[name] * 1.5 + 200} == set()
+
+
+@pytest.mark.parametrize("use_c_core", CORES)
+def test_what_is_found_among_many_lanes_is_the_same_as_among_few(tmp_path: Path, use_c_core: bool) -> None:
+    oracle = InMemoryClaimStore()
+    with SqliteClaimStore(tmp_path / "jobs.db", durability="process", use_c_core=use_c_core) as store:
+        for one in (oracle, store):
+            one.add_instance("a", [task(number) for number in range(100)])
+            one.add_instance("b", [NewTask(f"u{number}", kind="k", priority=number % 5 + 1) for number in range(30)])
+            one.pause_instance("b")
+            one.resume_instance("b")
+            claimed = one.claim_available_tasks("w", 40, ttl=0)  # some on the claimed side, expired
+            one.complete_tasks([(work.claim, b"") for work in claimed[::2]])
+        some = [f"tag-{number}" for number in range(80)]
+        for tags in (None, some, some[:3]):
+            for kinds in (None, ["k", *(f"kind-{number}" for number in range(60))], ["k"], ["nothing"]):
+                for limit in (1, 1000):
+                    given = [
+                        [
+                            (task.instance_id, task.task_id)
+                            for task in one.find_available_tasks("v", limit, tags=tags, kinds=kinds)
+                        ]
+                        for one in (oracle, store)
+                    ]
+                    assert given[0] == given[1]
+        # Now in motion, with rows on every side.
+        for one in (oracle, store):
+            one.pause_instance("a")
+            with one.transaction() as tx:
+                tx.resume_instance("a")
+        found = [[task.task_id for task in one.find_available_tasks("v", 1000)] for one in (oracle, store)]
+        assert found[0] == found[1]
+
+
+def test_other_stores_learn_of_lanes_that_are_added_one_by_one(tmp_path: Path) -> None:
+    with SqliteClaimStore(tmp_path / "jobs.db") as store, SqliteClaimStore(tmp_path / "jobs.db") as other:
+        for number in range(30):
+            store.add_instance(f"i{number}", [task(number)])
+            assert len(other.find_available_tasks("w", 1000)) == number + 1
+            assert len(other.find_available_tasks("w", 1000, kinds=["kind-0", f"kind-{number}"])) == min(number + 1, 2)
+            assert len(store.find_available_tasks("w", 1000, tags=[f"tag-{number}"])) == 1
+        read = []
+        rows_of = other._db.rows
+
+        def noting(statement: str, *bindings: Any) -> Any:
+            found = rows_of(statement, *bindings)
+            if "FROM claims_lane WHERE id >" in statement:
+                read.append(len(found))
+            return found
+
+        other._db.rows = noting  # type: ignore[method-assign]
+        store.add_instance("last", [task(99)])
+        assert len(other.find_available_tasks("w", 1000)) == 31
+        assert read == [1]  # the new one alone
+
+
+def finished(store: SqliteClaimStore, instance: str) -> None:
+    while found := store.claim_available_tasks("w", 500):
+        store.complete_tasks([(work.claim, b"out") for work in found])
+    assert store.get_instance(instance).state == "completed"
+
+
+def test_prune_removes_lanes_and_policies_that_no_task_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collecting, "KEPT", 4)
+    monkeypatch.setattr(collecting, "STEP", 7)
+    monkeypatch.setattr(collecting, "REMOVED_PER_STEP", 3)
+    with SqliteClaimStore(tmp_path / "jobs.db", durability="process") as store:
+        store.add_instance(
+            "stays", [task(1000), NewTask("claimed"), NewTask("blocked", kind="b", depends_on=["claimed"])]
+        )
+        store.add_instance("paused", [task(1001)])
+        store.pause_instance("paused")
+        store.add_instance("goes", [task(number) for number in range(20)])
+        store.cancel_instance("goes")
+        assert store.prune(0) == 1
+        assert rows(store) == {
+            "instance": 2, "lane": 4, "policy": 3, "task": 4, "input": 2, "output": 0, "error": 0, "dependency": 1,
+            "session": 0, "pruned": 0,
+        }  # fmt: skip
+        store.resume_instance("paused")
+        names = [work.task_id for work in store.find_available_tasks("w", 10)]
+        assert names == ["t1000", "claimed", "t1001"]
+        assert store.check() == []
+
+
+def test_a_prune_with_few_lanes_makes_no_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collecting, "pass_step", None)
+    with SqliteClaimStore(tmp_path / "jobs.db", durability="process") as store:
+        store.add_instance("goes", [task(number) for number in range(20)])
+        store.cancel_instance("goes")
+        assert store.prune(0) == 1
+
+
+def test_an_error_while_lanes_are_removed_leaves_them_to_the_next_prune(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(collecting, "KEPT", 4)
+
+    def fail(*_: Any) -> Any:
+        raise RuntimeError("no")
+
+    with SqliteClaimStore(tmp_path / "jobs.db", durability="process") as store:
+        store.add_instance("goes", [task(number) for number in range(20)])
+        store.cancel_instance("goes")
+        for step in ("begin", "pass_step", "remove_step"):
+            with monkeypatch.context() as failing:
+                failing.setattr(collecting, step, fail)
+                assert store.prune(0) == (step == "begin")
+        assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 3
+        assert rows(store)["lane"] == 20
+        assert store.prune(0) == 0
+        assert rows(store)["lane"] == 0
+
+
+def prune_the_newest(other: SqliteClaimStore) -> None:
+    other.cancel_instance("newest")
+    assert other.prune(0) == 1
+    other.add_instance("new", [task(3)])
+
+
+# What another process does between the pass over all tasks and the removal.
+MEANWHILE: dict[str, Callable[[SqliteClaimStore], Any]] = {
+    "uses an unused lane and policy": lambda other: other.add_instance("new", [task(3)]),
+    "uses them after the newest task is gone": prune_the_newest,
+    "adds more tasks than are looked at once more": lambda other: other.add_instance(
+        "new", [task(3), *(NewTask(f"u{number}") for number in range(10))]
+    ),
+}
+
+
+@pytest.mark.parametrize("meanwhile", MEANWHILE.values(), ids=list(MEANWHILE))
+def test_tasks_that_are_added_while_unused_lanes_are_looked_for_keep_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[SqliteClaimStore], Any]
+) -> None:
+    monkeypatch.setattr(collecting, "KEPT", 0)
+    monkeypatch.setattr(collecting, "STEP", 5)
+    path = tmp_path / "jobs.db"
+    with SqliteClaimStore(path, durability="process") as store, SqliteClaimStore(path, durability="process") as other:
+        store.add_instance("goes", [task(number) for number in range(8)])
+        store.add_instance("newest", [NewTask("t", kind="newest")])
+        other.find_available_tasks("w", 1)  # it knows the lanes
+        store.cancel_instance("goes")
+        remove = collecting.remove_step
+        done: list[Any] = []
+
+        def remove_later(db: Database, unused: collecting.Unused) -> bool:
+            if not done:
+                db.execute("ROLLBACK")
+                done.append(True)
+                with monkeypatch.context() as undisturbed:
+                    undisturbed.setattr(SqliteClaimStore, "_collect", lambda _: None)
+                    meanwhile(other)
+                db.execute("BEGIN IMMEDIATE")
+            return remove(db, unused)
+
+        monkeypatch.setattr(collecting, "remove_step", remove_later)
+        store.prune(0)
+        monkeypatch.setattr(collecting, "remove_step", remove)
+        for one in (store, other):
+            found = one.find_available_tasks("w", 1000, kinds=["kind-3"])
+            assert [(task.kind, task.tags) for task in found] == [("kind-3", ("tag-3",))]
+        [work] = other.claim_available_tasks("w", kinds=["kind-3"])
+        other.fail_task(work.claim, "broke")  # by its policy
+        assert other.get_task("new", "t3").retry.initial_delay == 3.5
+        store.add_instance("again", [task(4)])  # whose lane is gone, perhaps
+        assert [task.task_id for task in other.find_available_tasks("w", 10, kinds=["kind-4"])] == ["t4"]
+        assert store.check() == []
+        monkeypatch.setattr(collecting, "STEP", 5000)
+        store.prune(0)
+        assert rows(store)["lane"] <= 4
+
+
+def test_a_store_in_memory_keeps_nothing_of_what_has_gone() -> None:
+    store = InMemoryClaimStore()
+    store.add_instance("stays", [NewTask("t")])
+    for turn in range(3):
+        store.add_instance("goes", [task(number) for number in range(20)])
+        for number in range(20):
+            session = store.open_session(f"worker-{number}")
+            store.claim_available_tasks("w", 1, session=session)
+            session.close()
+        while found := store.claim_available_tasks("w", 500, kinds=[f"kind-{number}" for number in range(20)]):
+            store.complete_tasks([(work.claim, b"") for work in found])
+        assert store.prune(0) == 1, turn
+    engine = store._inner
+    assert len(engine.state.claimable) == 1
+    assert engine.state.sessions == {}
+    assert len(engine.dead_sessions) <= 1
+    assert [len(kept) for kept in (engine.state.tasks, engine.state.tally, engine.state.dependents)] == [1, 1, 0]
+
+
+def churn(store: SqliteClaimStore, turns: range) -> None:
+    """Ten tasks a turn, each with a kind, a set of tags and a policy of its own, in an instance of their own, done by a
+    worker of its own; and then no more."""
+    for turn in turns:
+        numbers = range(turn * 10, turn * 10 + 10)
+        store.add_instance(f"instance-{turn}", [task(number) for number in numbers])
+        with store.open_session(f"worker-{turn}") as session:
+            found = store.claim_available_tasks(
+                f"worker-{turn}", 10, session=session, kinds=[f"kind-{n}" for n in numbers]
+            )
+            store.complete_tasks([(work.claim, b"out") for work in found])
+        if turn % 100 == 99:
+            while store.prune(0, limit=100):
+                pass
+
+
+def measured(store: SqliteClaimStore) -> dict[str, int]:
+    """What a claim costs in steps of SQLite's virtual machine, and how large the file and this process's memory of it
+    are."""
+    gc.collect()
+    store._db.checkpoint()
+    return {
+        "steps of a claim": steps(store, lambda: claim_and_give_back(store)),
+        "steps of a find": steps(store, lambda: store.find_available_tasks("w", 10)),
+        "bytes of the file": os.path.getsize(store.path),
+        "bytes of -sessions": os.path.getsize(f"{store.path}-sessions"),
+        "bytes of -bell": os.path.getsize(f"{store.path}-bell") if os.path.exists(f"{store.path}-bell") else 0,
+        "descriptors": len(os.listdir("/proc/self/fd")),
+        "lanes known": len(store._db.lanes._by_id) + len(store._db.lanes._of) + len(store._db.lanes._ids),
+        "selections": len(store._db.lanes._selected),
+    }
+
+
+def come_and_go(store: SqliteClaimStore, turns: int) -> tuple[dict[str, int], dict[str, int]]:
+    store.add_instance("work", [NewTask(f"u{number}") for number in range(50)])
+    churn(store, range(200))  # until free pages, caches and the like are as they will be
+    before = measured(store)
+    churn(store, range(200, 200 + turns))
+    return before, measured(store)
+
+
+@pytest.mark.parametrize("use_c_core", CORES)
+def test_changing_names_leave_a_store_as_it_was(tmp_path: Path, use_c_core: bool) -> None:
+    with SqliteClaimStore(tmp_path / "jobs.db", durability="process", use_c_core=use_c_core) as store:
+        before, after = come_and_go(store, 400)
+        compare(before, after)
+        left = rows(store)
+        assert left["lane"] <= collecting.KEPT
+        assert left["policy"] <= collecting.KEPT + 1
+        assert {table: left[table] for table in ("instance", "task", "input", "output", "session")} == {
+            "instance": 1, "task": 50, "input": 0, "output": 0, "session": 0,
+        }  # fmt: skip
+        assert store.check() == []
+
+
+def compare(before: dict[str, int], after: dict[str, int]) -> None:
+    assert after["steps of a claim"] <= before["steps of a claim"] * 1.1 + 50
+    assert after["steps of a find"] <= before["steps of a find"] * 1.1 + 50
+    assert after["bytes of the file"] <= before["bytes of the file"] * 1.5
+    for name in ("bytes of -sessions", "bytes of -bell", "descriptors", "selections"):
+        assert after[name] <= before[name], name
+    assert after["lanes known"] <= before["lanes known"] + 8 * collecting.KEPT
+
+
+@pytest.mark.soak
+def test_a_hundred_thousand_changing_names_leave_a_store_as_it_was(tmp_path: Path) -> None:
+    with SqliteClaimStore(tmp_path / "jobs.db", durability="process") as store:
+        before, after = come_and_go(store, 10_000)
+        for name, value in before.items():
+            print(f"\n{name}: {value:,} before, {after[name]:,} after 100,000 kinds, sets of tags and policies", end="")
+        compare(before, after)
+        assert store.check() == []
