@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -97,6 +98,9 @@ def execute(
     except BaseException as error:  # noqa: BLE001 - a stray CancelledError, say, ends the attempt and not the thread
         home.leave_if_forked(error)
         return _result_of(error)
+    finally:
+        if sys.getrecursionlimit() < home.recursion_limit:
+            sys.setrecursionlimit(home.recursion_limit)
     if value is None:
         return b""
     if type(value) is bytes:
@@ -167,6 +171,13 @@ def describe(error: BaseException) -> str:
 
     Whatever the user's ``__str__`` and ``__repr__`` raise is described instead.
     """
+    try:
+        return _described(error)
+    except BaseException:  # noqa: BLE001 - a metaclass of the user's, that is, or there is no memory
+        return "an exception that can't be described, since describing it raises another"
+
+
+def _described(error: BaseException) -> str:
     try:
         message = _message(error)
     except BaseException as nested:  # noqa: BLE001 - the user's __str__

@@ -25,9 +25,11 @@ class HomeProcess:
     went round Python's hooks is noticed, too.
     """
 
-    __slots__ = ("_page", "_pid")
+    __slots__ = ("_page", "_pid", "recursion_limit")
 
     def __init__(self) -> None:
+        # Also of the whole process, and the worker's own calls may need it after a handler has lowered it.
+        self.recursion_limit = sys.getrecursionlimit()
         self._pid = os.getpid()
         self._page: mmap.mmap | None = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self._page[0] = 1

@@ -63,11 +63,14 @@ class Lane:
 
     def _work_through(self, batch: list[ClaimedTask]) -> int:
         """Run a batch, as far as it fits; how large the next one should be."""
+        with self.lock:
+            self.waiting.extend(batch)  # first of all: what is not here is not given back, should anything raise
         kept = _apart_from_retried(batch)
         began = time.monotonic()
-        with self.lock:
-            self.waiting.extend(batch[:kept])
         if kept < len(batch):
+            with self.lock:
+                self.waiting.clear()
+                self.waiting.extend(batch[:kept])
             self._run.release([claimed.claim for claimed in batch[kept:]])
         ran = 0
         spent = 0.0
@@ -80,9 +83,7 @@ class Lane:
             self._end(task, result, now)
             ran += 1
             spent = now - began
-        done, waiting = self.take()
-        self._run.settler.settle(done)
-        self._run.release(waiting)
+        self.hand_in()
         if kept < len(batch) or batch[0].task.attempt > 1 or not ran:
             return 1
         return max(1, min(2 * ran, int(BATCH_SECONDS * ran / max(spent, 1e-6))))
@@ -132,6 +133,21 @@ class Lane:
             if forgotten:
                 self.waiting = deque(claimed for claimed in self.waiting if key(claimed.claim) not in claims)
         return forgotten
+
+    def hand_in(self) -> None:
+        """Store what is finished and give back what has not started. If the store raises, the rest of it stays here."""
+        with self.lock:
+            done, self.done = self.done, []
+        try:
+            self._run.settler.settle(done)
+        except BaseException:
+            with self.lock:
+                self.done[:0] = done
+            raise
+        with self.lock:
+            waiting = [claimed.claim for claimed in self.waiting]
+            self.waiting.clear()
+        self._run.release(waiting)
 
     def take(self) -> tuple[list[Ended], list[TaskClaim]]:
         """Take out what is finished and what has not started; the caller settles both."""

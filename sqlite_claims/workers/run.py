@@ -13,7 +13,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BackendError
 from ..lease.doorbell import threads_are_greenlets
 from ..model import ClaimedTask, TaskClaim
 from . import task_log
@@ -98,6 +97,10 @@ class Run:
                     pause = BATCH_SECONDS
                 self.wake.wait(pause)
                 self.wake.clear()
+            try:
+                self._give_back()  # what lanes held that an error has ended
+            except BaseException as error:  # noqa: BLE001 - as above
+                self.abort(error)
         if self._coroutines is not None:
             self._coroutines.stop(_LEAVE_AFTER_S)
         if self._error is not None:
@@ -205,7 +208,8 @@ class Run:
         now = time.monotonic()
         due = math.inf
         if self.stopping:
-            if now >= self._deadline:
+            if now >= self._deadline and not self._given_back:
+                self._given_back = True
                 self._give_back()
             due = self._deadline if self._deadline > now else math.inf
         for lane in self._lanes:
@@ -223,9 +227,7 @@ class Run:
         if more:
             due = started + BATCH_SECONDS
             if now >= due:
-                done, waiting = lane.take()
-                self.settler.settle(done)
-                self.release(waiting)
+                lane.hand_in()
                 due = math.inf
         timeout = self.options.task_timeout
         if timeout is not None and not task._dropped:
@@ -325,10 +327,7 @@ class Run:
     # -- the end
 
     def _give_back(self) -> None:
-        """The time to finish is over: what runs is given back and its results will be dropped. Once."""
-        if self._given_back:
-            return
-        self._given_back = True
+        """The time to finish is over: what runs is given back and its results will be dropped."""
         left = []
         for lane in self._lanes:
             done, waiting = lane.take()
@@ -339,7 +338,7 @@ class Run:
             left += waiting
             try:
                 self.settler.settle(done)
-            except BackendError as error:
+            except Exception as error:  # noqa: BLE001 - the others must not pay for it
                 log.error("results were not stored: %s", error)
         self.release(left)
 

@@ -30,14 +30,18 @@ class SafeLogger(logging.LoggerAdapter[logging.Logger]):
         if self.isEnabledFor(level):
             try:
                 self.logger.log(level, msg, *args, stacklevel=2, **options)
-            except Exception:  # noqa: BLE001 - the program's filters and handlers
+            except KeyboardInterrupt:
+                raise
+            except BaseException:  # noqa: BLE001 - the program's filters and handlers, or an exception's own methods
                 show_failure()
 
     def handle(self, record: logging.LogRecord) -> None:
         """As ``Logger.handle``."""
         try:
             self.logger.handle(record)
-        except Exception:  # noqa: BLE001 - the program's filters and handlers
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: BLE001 - as above
             show_failure()
 
 
@@ -46,7 +50,7 @@ def show_failure() -> None:
     if logging.raiseExceptions and sys.stderr is not None:
         import traceback
 
-        with suppress(Exception):
+        with suppress(BaseException):
             traceback.print_exc()
 
 
