@@ -309,16 +309,18 @@ class SqliteClaimStore(Operations, TaskClaimStore):
                 log_after_commit(self.path, "some instances were pruned; the others are left to the next prune", error)
                 break
         self._in_steps(keeping.remove_step)
-        if len(listed) < limit:
-            self._collect()
         if pruned:
+            self._collect(before)
             self._in_steps(keeping.shrink_step)
             self._db.checkpoint()
         return pruned
 
-    def _collect(self) -> None:
-        """Remove lanes and policies that no task has any more. It can wait, so it raises nothing."""
+    def _collect(self, before: int) -> None:
+        """Remove lanes and policies that no task has any more, once nothing else is there to be pruned. It can wait, so
+        it raises nothing."""
         try:
+            if self._read(keeping.candidates, before, 1):
+                return
             if (unused := self._read(collecting.begin)) is not None:
                 while self._read(collecting.pass_step, unused):
                     pass

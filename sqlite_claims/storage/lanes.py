@@ -24,6 +24,8 @@ OWN_MAX = 32
 # Above as many lanes (each counts twice, with its claimed side) a look for work first asks which of them have rows in
 # the order at all, which costs about 1 µs for each lane that has; a lane without costs a look 1 µs otherwise.
 MANY = 32
+# Where more than an eighth of them have rows, that is not asked again for as many looks.
+CROWDED_LOOKS = 16
 CLAIMED_SIDE = 1 << 32
 """A claimed task's lane is this much more, where an expired claim is found and all claims stand together. A paused
 instance's tasks have their lane negated, so that nobody who looks for work comes across them."""
@@ -46,6 +48,7 @@ class Lanes:
         self._known = -1  # the version
         self._newest = 0  # the largest id
         self.are_many = False
+        self._crowded = 0  # looks to come that don't ask which lanes have rows
         self._by_id: dict[int, tuple[str, Tags]] = {}
         self._of: dict[int, tuple[str, Tags]] = {}  # by what tasks have as their lane
         self._ids: dict[tuple[int, str, Tags], int] = {}  # by the instance whose own it is (0: shared), kind and tags
@@ -121,10 +124,13 @@ class Lanes:
         paused side, too."""
         selected = self.select(tags, kinds)
         if len(selected) > MANY:
-            # Where most of them have rows, asking for these costs more than it saves.
-            rows = db.rows(sql.lanes_with_rows, -CLAIMED_SIDE * CLAIMED_SIDE // 4 if paused else 0, len(selected) // 2)
-            if len(rows) < len(selected) // 2:
-                return array("q", [lane for (lane,) in rows if self.admits(lane, tags, kinds)])
+            self._crowded -= 1
+            if self._crowded < 0:
+                few = len(selected) // 8
+                rows = db.rows(sql.lanes_with_rows, -CLAIMED_SIDE * CLAIMED_SIDE // 4 if paused else 0, few)
+                if len(rows) < few:
+                    return array("q", [lane for (lane,) in rows if self.admits(lane, tags, kinds)])
+                self._crowded = CROWDED_LOOKS
         return selected + array("q", [-lane for lane in selected]) if paused else selected
 
     def of(self, db: Database, lane: int) -> tuple[str, Tags]:
