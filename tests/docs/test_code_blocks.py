@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from .pages import ROOT, Block, all_blocks
+from .pages import ROOT, Block, all_blocks, blocks
 
 PYTHON = all_blocks("python")
 SHELL = all_blocks("sh")
@@ -41,6 +41,29 @@ def test_a_python_block_runs_as_a_program(block: Block, tmp_path: Path) -> None:
 )
 def test_a_shell_block_runs(block: Block, tmp_path: Path) -> None:
     run(["sh", "-eu", "-c", SET_UP.sub("", block.code)], block, tmp_path)
+
+
+@pytest.mark.parametrize("page", sorted({block.page for block in PYTHON + SHELL}), ids=lambda page: page.name)
+def test_the_blocks_of_a_page_run_twice_in_one_folder(page: Path, tmp_path: Path) -> None:
+    """As a reader does who goes through a page, and later again; each block is a file of its own."""
+    for _ in range(2):
+        for block in blocks(page):
+            program = tmp_path / f"block{block.line}.py"
+            code = SET_UP.sub("", block.code)
+            if block.language == "python":
+                program.write_text(code, "utf-8")
+                run([sys.executable, str(program)], block, tmp_path)
+            elif block.language == "sh" and code.strip():
+                run(["sh", "-eu", "-c", code], block, tmp_path)
+
+
+def test_no_two_pages_use_the_same_store() -> None:
+    """So that the pages can be gone through in one folder, in any order."""
+    pages: dict[str, set[Path]] = {}
+    for block in PYTHON + SHELL:
+        for name in re.findall(r"[\w-]+\.db\b", block.code):
+            pages.setdefault(name, set()).add(block.page)
+    assert {name: used for name, used in pages.items() if len(used) > 1} == {}
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
