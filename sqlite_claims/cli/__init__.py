@@ -10,6 +10,7 @@ import sys
 def main() -> None:
     """Run the command with this process's arguments, and exit with its status."""
     _open_standard_descriptors()
+    _open_standard_streams()
     try:
         import click  # noqa: F401  # to know that they are there
         import rich  # noqa: F401
@@ -21,9 +22,16 @@ def main() -> None:
     from .app import run
 
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # it is None where its descriptor was closed
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal can't show is no reason to end
     sys.exit(run())
+
+
+def _open_standard_streams() -> None:
+    """See that there are standard streams where their descriptors were closed, which Python leaves ``None``."""
+    sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
 
 
 def _open_standard_descriptors() -> None:

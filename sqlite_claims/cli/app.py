@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, TypeVar
@@ -18,7 +19,7 @@ from ..errors import BackendError
 from ..scan.core import load, why_missing
 from ..storage.connection import apsw_version, sqlite_version
 from ..store import SqliteClaimStore
-from .text import clean
+from .text import clean, tell
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -105,16 +106,16 @@ def run(args: list[str] | None = None) -> int:
             return shell_complete(commands, {}, _NAME, _COMPLETE, wanted)
         with commands.make_context(_NAME, sys.argv[1:] if args is None else args) as ctx:
             result = commands.invoke(ctx)
-        if sys.stdout is not None:  # it is where descriptor 1 was closed
-            sys.stdout.flush()
+        sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except click.ClickException as error:
-        error.show()
+        with suppress(OSError):  # nobody to tell it to
+            error.show()
         return error.exit_code
     except BackendError as error:
-        return _cannot(_for_the_shell(str(error)))
+        return _cannot(for_the_shell(str(error)))
     except (click.Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:
@@ -126,12 +127,12 @@ def run(args: list[str] | None = None) -> int:
 
 
 def _cannot(why: str) -> int:
-    click.echo(f"sqlite-claims: {clean(why.partition(chr(10))[0])}", err=True)
+    tell(f"sqlite-claims: {clean(why.partition(chr(10))[0])}")
     return 2
 
 
-def _for_the_shell(text: str) -> str:
-    """An error as it is told to programs, without what only they can do about it."""
+def for_the_shell(text: str) -> str:
+    """An error in the command's terms: what it tells programs to do about it is not for the command line."""
     return text.replace("(create=True would make it)", "(add and map make one)").replace(
         "(create=True would add one)", "(add and map would add one)"
     )

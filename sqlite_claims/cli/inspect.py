@@ -12,7 +12,7 @@ from ..model import InstanceInfo, InstanceState, TaskInfo, TaskState
 from ..store import SqliteClaimStore
 from .app import database, open_store
 from .records import counts_entry, instance_entry, task_entry, worker_entry
-from .text import clean, clean_bytes, counts_text, moment, print_table, span
+from .text import COUNT, clean, clean_bytes, counts_text, moment, print_table, span
 
 _OPEN = (InstanceState.IN_PROGRESS, InstanceState.PAUSED)
 _JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
@@ -24,7 +24,7 @@ _ROWS = 100
 @database
 @_JSON_OPTION
 @click.option("-a", "--all", "everything", is_flag=True, help="Instances that have ended, too.")
-@click.option("--limit", type=click.IntRange(0), default=50, show_default=True, help="Instances to show; 0 is all.")
+@click.option("--limit", type=COUNT, default=50, show_default=True, help="Instances to show; 0 is all.")
 def status_command(database: str, as_json: bool, everything: bool, limit: int) -> None:
     """Show how many tasks there are in each state, the instances, and who works on them."""
     with open_store(database, read_only=True) as store:
@@ -74,7 +74,7 @@ def _instance_row(instance: InstanceInfo) -> list[str]:
     "--state", "states", multiple=True, type=click.Choice([s.value for s in TaskState]), help="In this state."
 )
 @click.option("--kind", "kinds", multiple=True, help="Of this kind.")
-@click.option("--limit", type=click.IntRange(0), help="How many; 0 is all. If not given: 100, and all as JSON.")
+@click.option("--limit", type=COUNT, help="How many; 0 is all. If not given: 100, and all as JSON.")
 @_JSON_OPTION
 def ls_command(
     database: str,

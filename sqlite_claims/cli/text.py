@@ -6,6 +6,7 @@ import errno
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+COUNT = click.IntRange(0, 2**31 - 1)
+"""An option that is a number of rows; 0 is all."""
 _UNITS = {"": 1, "ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?) *(ms|[smhdw]?)")
 
@@ -77,10 +80,16 @@ class SpanType(click.ParamType[float]):
             self.fail(str(error), param, ctx)
 
 
+def tell(text: str) -> None:
+    """A line on standard error; where that can't be written, the exit status has to do."""
+    with suppress(OSError):
+        click.echo(text, err=True)
+
+
 def tell_of_terminal() -> None:
     """Who typed a command and sees nothing happen should know that it reads what they type."""
     if os.isatty(0):
-        click.echo("sqlite-claims: reading lines from the terminal; Ctrl-D ends them", err=True)
+        tell("sqlite-claims: reading lines from the terminal; Ctrl-D ends them")
 
 
 def counts_text(counts: Mapping[TaskState, int]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from .app import database, open_store
-from .text import SpanType
+from .text import SpanType, tell
 
 
 @click.command("work")
@@ -46,10 +46,9 @@ def work_command(
         sys.path.insert(0, here)
     chosen = {key: value for key, value in options.items() if value not in (None, ())}
     summary = WorkerPool(database, handlers, store_options={"create": False}, **chosen).run(until_idle=until_idle)
-    click.echo(
+    tell(
         f"sqlite-claims: {summary.reason}; attempts: {summary.completed} completed, {summary.failed} failed, "
-        f"{summary.lost} lost",
-        err=True,
+        f"{summary.lost} lost"
     )
     if summary.reason == "interrupted":
         ctx.exit(130)

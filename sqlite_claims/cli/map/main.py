@@ -10,7 +10,7 @@ import click
 
 from ...model import NewTask
 from ...store import SqliteClaimStore
-from ..app import database
+from ..app import database, for_the_shell
 from ..text import clean, clean_bytes, clean_lines, span, tell_of_terminal
 from .command import CannotRunError, Template, room_for
 from .lines import LineSource, open_inputs
@@ -145,4 +145,4 @@ def _report(outcome: Outcome, plan: Plan, database: str, progress: Progress, too
             "were done before, which >> in place of > keeps"
         )
     if outcome.problem is not None:
-        progress.say(clean(outcome.problem))
+        progress.say(clean(for_the_shell(outcome.problem)))
