@@ -129,6 +129,8 @@ def copy_to(new: str, source: apsw.Connection, token_floor: int = 0, between: Ca
     step, or ``between`` is called after each of many; ``source`` must then have a transaction open, since every commit
     between two steps would start the copy over."""
     copy = apsw.Connection(new)
+    # Triggers that somebody has put on our tables are copied, but not run.
+    copy.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
     try:
         with copy.backup("main", source, "main") as job:
             while not job.step(-1 if between is None else PAGES_PER_STEP):

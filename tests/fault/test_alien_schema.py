@@ -138,3 +138,14 @@ def test_rows_that_a_claim_does_not_change_are_not_handed_out(store: SqliteClaim
         with pytest.raises(StoreCorruptError, match="could not be changed"):
             claim()
     assert list(store.list_claims()) == []
+
+
+def test_a_backup_runs_no_trigger_of_the_file(store: SqliteClaimStore) -> None:
+    path = f"{store.path}.backup"
+    change(store.path, "CREATE TRIGGER t AFTER UPDATE ON claims_meta BEGIN DELETE FROM claims_task; END")
+    store.backup(path)
+    with SqliteClaimStore(path, read_only=True) as copy:
+        assert len(list(copy.list_tasks())) == 3
+        assert ["trigger 't' on claims_meta" in finding for finding in copy.check()] == [True]
+    with pytest.raises(StoreCorruptError, match="trigger 't' on claims_meta"):
+        SqliteClaimStore(path)

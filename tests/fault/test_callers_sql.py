@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import threading
@@ -12,7 +13,14 @@ from typing import Any
 import apsw
 import pytest
 
-from sqlite_claims import InvalidArgumentError, InvalidStateError, NewTask, SqliteClaimStore, StoreBusyError
+from sqlite_claims import (
+    AsyncSqliteClaimStore,
+    InvalidArgumentError,
+    InvalidStateError,
+    NewTask,
+    SqliteClaimStore,
+    StoreBusyError,
+)
 
 REFUSED = {
     "transaction control": [
@@ -220,3 +228,20 @@ def test_bindings_that_sqlite_has_no_use_for_undo_nothing_else(
         tx.execute("INSERT INTO own (id) VALUES (8)")
     assert store.get_instance("k")
     use(store)
+
+
+def test_an_asynchronous_transaction_is_interrupted_too_and_others_get_their_turn(store: SqliteClaimStore) -> None:
+    async def use() -> None:
+        async with AsyncSqliteClaimStore(store.path, durability="process") as on:
+
+            async def run() -> None:
+                async with on.transaction(timeout=0.1) as tx:
+                    await tx.add_instance("never")
+                    await tx.execute(ENDLESS)
+
+            with pytest.raises(StoreBusyError):
+                await run()
+            assert await on.add_instance("k")
+
+    asyncio.run(use())
+    assert [info.instance_id for info in store.list_instances()] == ["i", "k"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,9 +11,17 @@ from typing import Any
 import apsw
 import pytest
 
-from sqlite_claims import InvalidArgumentError, NewTask, SqliteClaimStore, StoreCorruptError, StoreFullError
+from sqlite_claims import (
+    AsyncSqliteClaimStore,
+    InvalidArgumentError,
+    NewTask,
+    SqliteClaimStore,
+    StoreCorruptError,
+    StoreFullError,
+)
 from sqlite_claims.storage import checking, values
 
+from ..process.children import Start
 from .test_alien_schema import ENDLESS_VIEW, change
 
 
@@ -214,3 +223,75 @@ def test_tables_of_another_version_than_the_file_names_are_not_migrated(store: S
     change(path, "UPDATE claims_meta SET schema_version = 1")
     with pytest.raises(StoreCorruptError, match="schema_version in claims_meta is 1, but claims_lane"):
         SqliteClaimStore(path)
+
+
+FORKED = """
+from sqlite_claims.storage.long_read import LongRead
+begun, go_on, found = threading.Event(), threading.Event(), []
+
+def pausing(read, proceed=LongRead._go_on):
+    if read._connection is not None:
+        begun.set()
+        while not (go_on.wait(0.001) or read._interrupted):
+            pass
+    proceed(read)
+
+LongRead._go_on = pausing
+store = SqliteClaimStore(args[0])
+thread = threading.Thread(target=lambda: found.append(store.check()))
+thread.start()
+begun.wait()
+if os.fork() == 0:
+    say("child", store.add_instance("child"))
+    os._exit(0)
+os.wait()
+say("parent", store.add_instance("parent"))
+go_on.set()
+thread.join()
+say("found", found)
+"""
+
+
+def test_a_fork_during_a_check_works_on_both_sides(store: SqliteClaimStore, start: Start) -> None:
+    process = start(FORKED, store.path)
+    process.says("child", True)
+    process.says("parent", True)
+    process.says("found", [[]])
+    process.end()
+
+
+def test_other_calls_of_an_asynchronous_store_are_made_during_a_check(
+    store: SqliteClaimStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def findings(*_: Any) -> Iterator[str]:
+        begun.set()
+        go_on.wait()
+        yield "the finding"
+
+    monkeypatch.setattr(values, "findings", findings)
+
+    async def use() -> None:
+        async with AsyncSqliteClaimStore(store.path, durability="process") as on:
+            check = asyncio.create_task(on.check())
+            await asyncio.to_thread(begun.wait)
+            [work] = await on.claim_available_tasks("w", ttl=30)
+            await on.complete_task(work.claim)
+            go_on.set()
+            assert await check == ["the finding"]
+
+    asyncio.run(use())
+
+
+def test_a_damaged_page_ends_the_search_of_its_table_alone(store: SqliteClaimStore, monkeypatch: Any) -> None:
+    def damaged(*_: Any) -> Iterator[str]:
+        raise apsw.CorruptError("malformed")
+        yield ""
+
+    change(store.path, "UPDATE claims_task SET priority = 9 WHERE id = 1")
+    monkeypatch.setattr(values, "_cycles", damaged)
+    assert store.check() == [
+        "claims_task row 1: priority is '9'",
+        "claims_dependency came no further: CorruptError: malformed",
+    ]
