@@ -34,20 +34,19 @@ _SUSPECT = (
 # How long an error may take to be explained.
 _SEARCH_S = 0.2
 _LOWEST, _HIGHEST = -(2**63), 2**63 - 1
-# Table, the end of a page, rows of a page, and what is wrong in it.
+# Table, the end of a page, and what is wrong in it.
 _PASSES = (
-    ("claims_meta", sql.page_of_meta, _PAGE, sql.check_meta),
-    ("claims_session", sql.page_of_session, _PAGE, sql.check_session),
-    ("claims_lane", sql.page_of_lane, _PAGE, sql.check_lane),
-    ("claims_policy", sql.page_of_policy, _PAGE, sql.check_policy),
-    ("claims_pruned", sql.page_of_pruned, _PAGE, sql.check_pruned),
-    ("claims_instance", sql.page_of_instance, _PAGE, sql.check_instance),
-    ("claims_task", sql.page_of_task, _PAGE, sql.check_task),
-    ("claims_input", sql.page_of_input, _PAGE, sql.check_input),
-    ("claims_output", sql.page_of_output, _PAGE, sql.check_output),
-    ("claims_error", sql.page_of_error, _PAGE, sql.check_error),
-    ("claims_dependency", sql.page_of_dependency, _PAGE, sql.check_dependency),
-    ("claims_instance", sql.page_of_instance, _COUNTERS_PAGE, sql.check_counters),
+    ("claims_meta", sql.page_of_meta, sql.check_meta),
+    ("claims_session", sql.page_of_session, sql.check_session),
+    ("claims_lane", sql.page_of_lane, sql.check_lane),
+    ("claims_policy", sql.page_of_policy, sql.check_policy),
+    ("claims_pruned", sql.page_of_pruned, sql.check_pruned),
+    ("claims_instance", sql.page_of_instance, sql.check_instance),
+    ("claims_task", sql.page_of_task, sql.check_task),
+    ("claims_input", sql.page_of_input, sql.check_input),
+    ("claims_output", sql.page_of_output, sql.check_output),
+    ("claims_error", sql.page_of_error, sql.check_error),
+    ("claims_dependency", sql.page_of_dependency, sql.check_dependency),
 )
 
 
@@ -62,8 +61,7 @@ def culprit(execute: Execute, error: BaseException) -> str:
     if not isinstance(error, _SUSPECT) or isinstance(error, BackendError):
         return ""
     # SQLite says the same of a full disk as of ids that have reached their end.
-    full = isinstance(error, apsw.FullError)
-    found = _in_rows("sqlite_sequence", execute(sql.check_sequence)) if full else findings(execute, go_on)
+    found = _sequences(execute) if isinstance(error, apsw.FullError) else _values(execute, go_on)
     try:
         return next((finding for finding in found if " came no further: " not in finding), "")
     except (apsw.Error, TimeoutError):
@@ -82,10 +80,16 @@ def guarded(subject: str, find: Callable[[], Iterator[str]]) -> Iterator[str]:
 
 def findings(execute: Execute, go_on: Callable[[], None]) -> Iterator[str]:
     """Values that no store writes, and counts that are wrong."""
-    for table, page, size, statement in _PASSES:
-        yield from guarded(table, lambda: _pass(execute, go_on, table, page, size, statement))  # noqa: B023 - used up here
+    yield from _values(execute, go_on)
+    counters = ("claims_instance", sql.page_of_instance, _COUNTERS_PAGE, sql.check_counters)
+    yield from guarded("claims_instance", lambda: _pass(execute, go_on, *counters))
     yield from guarded("claims_dependency", lambda: _cycles(execute, go_on))
-    yield from guarded("sqlite_sequence", lambda: _in_rows("sqlite_sequence", execute(sql.check_sequence)))
+
+
+def _values(execute: Execute, go_on: Callable[[], None]) -> Iterator[str]:
+    for table, page, statement in _PASSES:
+        yield from guarded(table, lambda: _pass(execute, go_on, table, page, _PAGE, statement))  # noqa: B023 - used up here
+    yield from guarded("sqlite_sequence", lambda: _sequences(execute))
 
 
 def _pass(
@@ -94,6 +98,10 @@ def _pass(
     for low, high in _pages(execute, page, size):
         go_on()
         yield from _in_rows(table, execute(statement, (low, high)))
+
+
+def _sequences(execute: Execute) -> Iterator[str]:
+    yield from _in_rows("sqlite_sequence", execute(sql.check_sequence))
 
 
 def _pages(execute: Execute, page: str, size: int) -> Iterator[tuple[int, int]]:
