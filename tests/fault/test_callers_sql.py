@@ -79,7 +79,6 @@ ALLOWED = [
     "CREATE TABLE counted (id INTEGER PRIMARY KEY AUTOINCREMENT); INSERT INTO counted VALUES (1); DROP TABLE counted",
     "CREATE INDEX own_made ON own (claims_made); REINDEX own_made; ANALYZE own; DROP INDEX own_made",
     "CREATE TABLE kept AS SELECT name FROM claims_task; ALTER TABLE kept RENAME TO had; ALTER TABLE had ADD COLUMN b",
-    "CREATE TABLE refers (task REFERENCES claims_task (id) ON UPDATE CASCADE)",
     "CREATE VIRTUAL TABLE words USING fts5 (a); INSERT INTO words VALUES ('x'); DROP TABLE words",
     "PRAGMA user_version = 3",
     "PRAGMA user_version",
@@ -245,3 +244,14 @@ def test_an_asynchronous_transaction_is_interrupted_too_and_others_get_their_tur
 
     asyncio.run(use())
     assert [info.instance_id for info in store.list_instances()] == ["i", "k"]
+
+
+def test_a_foreign_key_to_our_tables_has_no_effect_and_is_told_by_check(store: SqliteClaimStore) -> None:
+    with store.transaction() as tx:
+        tx.execute("CREATE TABLE refers (task REFERENCES claims_task (id) ON DELETE CASCADE)")
+        tx.execute("INSERT INTO refers SELECT id FROM claims_task")
+    store.cancel_instance("i")
+    assert store.prune(0) == 1
+    with store.transaction() as tx:
+        assert len(tx.execute("SELECT task FROM refers")) == 2
+    assert store.check() == ["table refers: a foreign key refers to claims_task, whose rows the store removes"]
