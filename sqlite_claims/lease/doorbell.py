@@ -42,7 +42,7 @@ class FutexBell:
     def __init__(self, core: tuple[Any, Any], store: str) -> None:
         """``core``: the C core. Raises ``OSError`` where the file or the platform doesn't serve."""
         self.core = self._lib, ffi = core
-        descriptor = open_beside(store, "-bell")
+        descriptor = open_beside(store, "-bell", _SIZE)
         try:
             if os.fstat(descriptor).st_size != _SIZE:
                 # Really there: on a full disk, writing to a hole of a mapped file would kill the process.

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import Self
 
-from .beside import open_beside
+from .beside import open_beside, open_to_read
 from .holders import holders, namespace, runs
 
 _SETLK = getattr(fcntl, "F_OFD_SETLK", None)
@@ -33,6 +33,8 @@ _GETLK = getattr(fcntl, "F_OFD_GETLK", None)
 SUPPORTED = _SETLK is not None
 # struct flock: type, whence, start, length, pid; padded as the kernel reads it.
 _FLOCK = struct.Struct("hhqqi4x")
+# Its content is a few numbers, see storage/unsynced.py.
+_SIZE_MAX = 4096
 _PRESENCE = 0
 # Far beyond every session: who runs a checkpoint; and who has a connection open, which makes a missing -shm a fault.
 SESSIONS_MAX = _CHECKPOINT = 1 << 62
@@ -121,11 +123,8 @@ class SessionFile:
 
     def _open(self) -> int:
         if not self._read_only:
-            return open_beside(self._store, "-sessions")
-        try:
-            return os.open(f"{self._store}-sessions", os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return -1
+            return open_beside(self._store, "-sessions", _SIZE_MAX)
+        return open_to_read(self._store, "-sessions", _SIZE_MAX)
 
     def is_alive(self, session: int) -> bool:
         """Whether any process holds the session's lock. None can hold one whose number is out of bounds."""

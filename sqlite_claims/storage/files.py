@@ -81,12 +81,28 @@ def check_place(path: str, *, create: bool) -> bool:
         raise StoreUnavailableError(
             f"{path}: mounted as a single file, without its -wal, which others would not see; mount its folder"
         )
+    _check_names(path)
     kind = file_system(folder)
     if kind in _NETWORK:
         raise StoreUnavailableError(
             f"{path}: on a network file system ({kind}), where SQLite's locks can't be relied on; use a local disk"
         )
     return status is not None
+
+
+def _check_names(path: str) -> None:
+    """Refuse a store next to which something else bears the name of one of its files: SQLite would write through a
+    link, and wait for ever for a FIFO's other end."""
+    for suffix in ("-wal", "-shm", "-journal", "-sessions", "-bell"):
+        try:
+            mode = os.lstat(path + suffix).st_mode
+        except OSError:
+            continue
+        if not stat.S_ISREG(mode):
+            what = "a symbolic link" if stat.S_ISLNK(mode) else "not a regular file"
+            raise StoreUnavailableError(
+                f"{path}{suffix}: {what}, so it is not the store's; find out whose it is and remove it"
+            )
 
 
 def has_content(path: str) -> bool:

@@ -1,0 +1,110 @@
+"""Somebody else's files under the names of a store's: never written to, never waited for, and told."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sqlite_claims import SqliteClaimStore, StoreUnavailableError
+from sqlite_claims.lease import beside
+from sqlite_claims.lease.beside import open_beside, open_to_read
+
+PRECIOUS = b"precious" * 8
+
+
+def link(path: Path) -> None:
+    path.symlink_to(path.parent / "victim")
+
+
+def dangling(path: Path) -> None:
+    path.symlink_to(path.parent / "nowhere")
+
+
+def fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
+
+
+def listening(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(str(path))
+
+
+STRANGE: list[Callable[[Path], None]] = [link, dangling, fifo, folder, listening]
+
+
+@pytest.mark.parametrize("make", STRANGE)
+@pytest.mark.parametrize("suffix", ["-wal", "-shm", "-sessions", "-bell"])
+@pytest.mark.parametrize("read_only", [False, True], ids=["writing", "reading"])
+def test_a_file_that_is_no_plain_file_is_refused_and_left_alone(
+    tmp_path: Path, make: Callable[[Path], None], suffix: str, read_only: bool
+) -> None:
+    path, victim = tmp_path / "jobs.db", tmp_path / "victim"
+    SqliteClaimStore(path).close()
+    victim.write_bytes(PRECIOUS)
+    (tmp_path / f"jobs.db{suffix}").unlink(missing_ok=True)
+    make(tmp_path / f"jobs.db{suffix}")
+    before = sorted(os.listdir(tmp_path))
+    with pytest.raises(StoreUnavailableError, match=rf"jobs\.db{suffix}: (a symbolic link|not a regular file)"):
+        SqliteClaimStore(path, read_only=read_only)
+    assert victim.read_bytes() == PRECIOUS
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+@pytest.mark.parametrize("make", STRANGE)
+@pytest.mark.parametrize("suffix", ["-sessions", "-bell"])
+def test_what_is_put_there_after_that_look_is_refused_as_well(
+    tmp_path: Path, make: Callable[[Path], None], suffix: str
+) -> None:
+    path = tmp_path / "jobs.db"
+    path.touch()
+    (tmp_path / "victim").write_bytes(PRECIOUS)
+    make(tmp_path / f"jobs.db{suffix}")
+    for open_it in (open_beside, open_to_read):
+        with pytest.raises(StoreUnavailableError, match=rf"jobs\.db{suffix}: (a symbolic link|not a regular file)"):
+            open_it(str(path), suffix, 4096)
+    assert (tmp_path / "victim").read_bytes() == PRECIOUS
+
+
+@pytest.mark.parametrize("suffix", ["-sessions", "-bell"])
+def test_a_file_that_is_too_long_is_refused_and_left_alone(tmp_path: Path, suffix: str) -> None:
+    path, other = tmp_path / "jobs.db", tmp_path / f"jobs.db{suffix}"
+    SqliteClaimStore(path).close()
+    other.unlink(missing_ok=True)
+    os.link(path, other)
+    data = path.read_bytes()
+    with pytest.raises(StoreUnavailableError, match=rf"jobs\.db{suffix}: {len(data)} bytes long"):
+        beside.open_beside(str(path), suffix, 4096)
+    assert path.read_bytes() == data
+
+
+def test_a_file_of_a_strange_owner_is_told_and_refused_if_nobody_trusted_made_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root gives files away")
+    monkeypatch.setattr(beside, "_told", set())
+    path, sessions = tmp_path / "jobs.db", tmp_path / "jobs.db-sessions"
+    SqliteClaimStore(path).close()
+    os.chown(sessions, 4321, -1)
+    with pytest.raises(StoreUnavailableError, match=r"jobs\.db-sessions: owned by user 4321, while .* user 0's"):
+        SqliteClaimStore(path)
+    os.chown(path, 4321, -1)
+    with caplog.at_level(logging.WARNING):
+        SqliteClaimStore(path).close()
+        assert [record for record in caplog.records if "-sessions" in record.message] == []
+        os.chown(sessions, 0, -1)
+        for _ in range(2):
+            SqliteClaimStore(path).close()
+    told = [record.message for record in caplog.records if "-sessions" in record.message]
+    assert told == [f"{sessions}: owned by user 0, while the store is user 4321's"]
+    monkeypatch.setattr(os, "geteuid", lambda: 4321)
+    SqliteClaimStore(path).close()
