@@ -10,7 +10,8 @@ inherits the descriptor holds its task even when the process that started it is 
 has inherited it, too. To tell the two apart, whoever starts a command says its process id, by one more lock on the same
 descriptor: it is gone when they are.
 
-What is written in the file is for others, and no lock depends on it.
+Locks go with the file. If somebody removes it, live processes make it anew and take their locks there, within a second
+of use. Until they have had time to, none of their sessions is taken for dead: the new file tells which those are.
 
 Byte 0 is not a session's: every open store holds it shared, so that a boot clock unlike the file's is known to be
 another container's while someone is there, and a reboot otherwise.
@@ -21,7 +22,7 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import Self
 
@@ -33,8 +34,13 @@ _GETLK = getattr(fcntl, "F_OFD_GETLK", None)
 SUPPORTED = _SETLK is not None
 # struct flock: type, whence, start, length, pid; padded as the kernel reads it.
 _FLOCK = struct.Struct("hhqqi4x")
-# Its content is a few numbers, see storage/unsynced.py.
+# After the lines of others, see _NOTE_AT: the first session that can have its lock in this very file, and when the file
+# was made, in store time.
 _SIZE_MAX = 4096
+_ORIGIN_AT = 256
+_ORIGIN = struct.Struct("=qq")
+# How long sessions of an earlier file have for taking their locks in this one.
+GRACE_US = 60_000_000
 _PRESENCE = 0
 # Far beyond every session: who runs a checkpoint; and who has a connection open, which makes a missing -shm a fault.
 SESSIONS_MAX = _CHECKPOINT = 1 << 62
@@ -89,6 +95,13 @@ def _command_byte(session: int, space: int, pid: int) -> int:
     return _COMMANDS + (session % (1 << _COMMAND_SESSION_BITS) << 32) + (space << 22) + pid
 
 
+def _identity(descriptor: int) -> tuple[int, int] | None:
+    if descriptor < 0:
+        return None
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino
+
+
 class SessionFile:
     """The ``-sessions`` file as one open store sees it: able to ask about others, and to be seen itself."""
 
@@ -96,18 +109,73 @@ class SessionFile:
         """``store``: the path of its file. ``read_only``: make no file, and only ask. Raises ``OSError``."""
         self._store = store
         self._read_only = read_only
+        self._present = self._connected = False
         self._descriptor = -1
         self._descriptor = self._open()
+        self._identity = _identity(self._descriptor)
+
+    def in_place(self) -> bool:
+        """Whether this is still the file that others open."""
+        try:
+            status = os.stat(f"{self._store}-sessions")
+        except OSError:
+            return self._descriptor < 0
+        return (status.st_dev, status.st_ino) == self._identity
+
+    def reopen(self, locks: Iterable[WorkerSession | InstanceFeed]) -> None:
+        """Go over to the file that is in place, made anew if there is none, with all locks of this store."""
+        descriptor, noted = self._open(), self.noted()
+        if descriptor < 0 or self._descriptor < 0:
+            self.close()
+            self._descriptor = descriptor
+        else:
+            for byte, held in ((_PRESENCE, self._present), (_CONNECTED, self._connected)):
+                if held:
+                    _take(descriptor, fcntl.F_RDLCK, byte)
+            for lock in list(locks):
+                lock.move(self._open())
+            os.dup2(descriptor, self._descriptor, inheritable=False)
+            os.close(descriptor)
+            if noted and not self.noted():
+                self.note(noted)
+        self._identity = _identity(self._descriptor)
+
+    def _origin(self) -> tuple[int, int] | None:
+        if self._descriptor < 0:
+            return None
+        data = os.pread(self._descriptor, _ORIGIN.size, _ORIGIN_AT)
+        return _ORIGIN.unpack(data) if len(data) == _ORIGIN.size else None
+
+    def is_new(self) -> bool:
+        """Whether nobody has said yet which sessions belong to this file."""
+        return self._origin() is None
+
+    def begin(self, first: int, now: int) -> None:
+        """Say that sessions from ``first`` on belong to this file, made ``now`` in store time."""
+        os.pwrite(self._descriptor, _ORIGIN.pack(first, now), _ORIGIN_AT)
+
+    def may_be_elsewhere(self, session: int, now: int) -> bool | None:
+        """For a session without a lock: whether it may hold one in a file that was here before. ``None``: it may, but
+        has had the time to take one in this file."""
+        origin = self._origin()
+        if origin is None:
+            return True
+        first, made = origin
+        if session >= first:
+            return False
+        return True if 0 <= now - made < GRACE_US else None
 
     def arrive(self) -> None:
         """Be present from now on. Only once the boot that this store sees is the file's: else stores that are opened
         at the same moment after a reboot would take each other for another boot's."""
         _take(self._descriptor, fcntl.F_RDLCK, _PRESENCE)
+        self._present = True
 
     def connected(self, now: bool) -> None:
         """Let others know that this store has its -wal and -shm open, or no longer."""
         if self._descriptor >= 0:
             _take(self._descriptor, fcntl.F_RDLCK if now else fcntl.F_UNLCK, _CONNECTED)
+            self._connected = now
 
     def note(self, text: str) -> None:
         """Let a line stand in the file, in place of the last one. On a full disk it may not."""
@@ -117,7 +185,7 @@ class SessionFile:
     def noted(self) -> str:
         """That line, or "" where there is none."""
         try:
-            return os.pread(self._descriptor, _NOTE_BYTES_MAX, _NOTE_AT).partition(b"\n")[0].decode("ascii", "replace")
+            return os.pread(self._descriptor, _NOTE_BYTES_MAX, _NOTE_AT).partition(b"\n")[0].strip(b"\0").decode("ascii", "replace")
         except OSError:
             return ""
 
@@ -229,6 +297,12 @@ class WorkerSession:
         with suppress(OSError):  # no room for one more lock: then what is left behind keeps it
             _take(self._descriptor, fcntl.F_WRLCK, _command_byte(self.id, namespace(), pid))
 
+    def move(self, descriptor: int) -> None:
+        """Take the lock in another file, by this descriptor, which is closed; ``fileno()`` stays."""
+        if self._descriptor >= 0 and _try(descriptor, fcntl.F_WRLCK, self.id):
+            os.dup2(descriptor, self._descriptor, inheritable=os.get_inheritable(self._descriptor))
+        os.close(descriptor)
+
     def drop(self) -> None:
         """Let go of the lock and nothing else: after a fork in the child, where the parent lives on with it."""
         descriptor, self._descriptor = self._descriptor, -1
@@ -255,9 +329,16 @@ class InstanceFeed:
     """The mark that this process adds tasks to an instance as long as input comes, so that ``prune`` leaves it alone
     even when all tasks so far have ended. It is a lock of the kernel's, gone with the process."""
 
-    def __init__(self, descriptor: int, forget: Callable[[InstanceFeed], None]) -> None:
+    def __init__(self, instance: int, descriptor: int, forget: Callable[[InstanceFeed], None]) -> None:
+        self._instance = instance
         self._descriptor = descriptor
         self._forget = forget
+
+    def move(self, descriptor: int) -> None:
+        """Take the lock in another file, by this descriptor."""
+        _take(descriptor, fcntl.F_RDLCK, _FEEDS + self._instance)
+        self.drop()
+        self._descriptor = descriptor
 
     def drop(self) -> None:
         """Let go of the lock and nothing else: after a fork in the child, where the parent lives on with it."""

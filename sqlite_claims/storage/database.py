@@ -32,7 +32,7 @@ from . import forks, schema, values
 from .checkpoints import BEHIND_FRAMES, RESTART_WAIT_S, Checkpointer
 from .connection import connect, patience, use_wal
 from .durability import WalSync, make_good
-from .faults import DISK_FULL, FOREIGN, log_after_commit, translate
+from .faults import DISK_FULL, FOREIGN, log, log_after_commit, translate
 from .files import check_place, has_content, may_write
 from .guard import Guard, is_strange
 from .hooks import HookedConnection
@@ -159,6 +159,7 @@ class Database:
                 self.time.load(connection)
             else:
                 self.time.start(connection, self.path, self.sessions)
+                self._begin_sessions(connection)
                 self.sessions.arrive()
                 self._hang_bell(connection)
                 self._watch_wal(connection)
@@ -339,6 +340,48 @@ class Database:
             self._raise_lost()
             saved = "" if self.read_only else ". All that this process has committed was saved into the database"
             raise StoreUnavailableError(f"{error}{saved}") from None
+        self._look_at_sessions()
+
+    def look_soon(self) -> None:
+        """Look whether all files are in place when this call ends."""
+        self._look_at = 0
+
+    def _look_at_sessions(self) -> None:
+        """Make the ``-sessions`` file anew where it has been removed or replaced, with the locks of this process."""
+        sessions, connection = self.sessions, self._connection
+        if sessions is None or connection is None or sessions.in_place():
+            return
+        sessions.reopen([*self.own_sessions, *self.own_feeds])
+        if not self.read_only:
+            self._sync.doubt()  # whether a sync has failed was told by the file that is gone
+            self._begin_sessions(connection)
+            log.warning("%s-sessions: was removed or replaced while the store was open; made anew", self.path)
+
+    def _begin_sessions(self, connection: apsw.Connection) -> None:
+        """Have a new ``-sessions`` file tell which sessions are older. Under the write lock, so that no session is
+        being opened meanwhile. If that or room can't be had, all sessions count as older until somebody gets it."""
+        assert self.sessions is not None
+        if not self.sessions.is_new():
+            return
+        self.time.read(connection.execute)
+        with contextlib.suppress(apsw.Error, OSError):
+            connection.execute(sql.begin_write)
+            try:
+                newest = connection.execute(sql.newest_session).fetchall()[0][0]
+                self.sessions.begin(int(str(newest)) + 1, self.time.now)
+            finally:
+                connection.execute(sql.rollback)
+
+    def is_fed(self, instance: int) -> bool:
+        """Whether any process feeds the instance, or may."""
+        sessions = self.sessions
+        assert sessions is not None
+        if sessions.is_fed(instance):
+            return True
+        if not sessions.in_place():
+            self.look_soon()
+            return True
+        return sessions.may_be_elsewhere(1, self.time.now) is True
 
     def look_now(self) -> None:
         """Raise if a file of the store has been removed or replaced."""

@@ -88,8 +88,9 @@ class WalSync:
             self.doubt()
 
     def doubt(self) -> None:
-        """Leave the mark: a sync has failed, or may have."""
+        """Leave the mark: a sync has failed, or may have. In the file that is there now, should it be another."""
         with self._lock:
+            self.mark.close()
             self.mark.set()
 
     def _sync_now(self) -> bool:

@@ -37,7 +37,7 @@ def candidates(db: Database, before_wall: int, limit: int) -> list[tuple[int, in
     fed = 0
     while True:
         rows = db.rows(sql.ended_before, before_wall, limit + fed)
-        found = [(id, finished) for id, finished, _ in rows if not db.sessions.is_fed(id)]
+        found = [(id, finished) for id, finished, _ in rows if not db.is_fed(id)]
         if len(found) >= limit or len(rows) < limit + fed:
             return found[:limit]
         fed = len(rows) - len(found)
@@ -54,7 +54,7 @@ def prune_instance(db: Database, id: int, finished: int, token: int) -> bool:
     """Let an instance disappear at once, if it is as it was seen and nobody feeds it; its tasks are removed in steps
     after that. Tasks that are added under the same names must not be given tokens that were in use."""
     assert db.sessions is not None
-    if not db.rows(sql.still_ended, id, finished)[0][0] or db.sessions.is_fed(id):
+    if not db.rows(sql.still_ended, id, finished)[0][0] or db.is_fed(id):
         return False
     db.execute(sql.raise_token_floor, (token,))
     db.execute(sql.drop_instance, (id,))

@@ -6,6 +6,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import Any
 
+from ..lease.holders import runs
 from . import settling, signals
 from .database import Database
 from .statements import sql
@@ -60,7 +61,19 @@ def dead_sessions(db: Database) -> list[int]:
 
 def is_over(db: Database, session: int) -> bool:
     """Whether nobody works in a session any more, as far as is known without reading ``/proc``."""
-    return db.sessions is not None and (session in db.left_behind or not db.sessions.is_alive(session))
+    sessions = db.sessions
+    if sessions is None or session in db.left_behind:
+        return sessions is not None
+    if sessions.is_alive(session):
+        return False
+    if not sessions.in_place():
+        db.look_soon()
+        return False
+    elsewhere = sessions.may_be_elsewhere(session, db.time.now)
+    if elsewhere is not None:
+        return not elsewhere
+    rows = db.rows(sql.session_pid, session)
+    return not (rows and runs(rows[0][0]))
 
 
 def settle(db: Database) -> bool:

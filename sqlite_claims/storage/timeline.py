@@ -238,6 +238,8 @@ class Timeline:
             self._seen = self.clock.boot_us() + self._anchor
             connection.execute(sql.end_all_claims)
             connection.execute(sql.end_all_sessions)
+            assert self._sessions is not None
+            self._sessions.begin(0, 0)  # their numbers may be given again
         boot_id = self.clock.boot_id()
         if boot_id == UNKNOWN_BOOT and not change.ends_claims:
             boot_id = split(_stored(connection.execute)[0])[0]

@@ -70,6 +70,7 @@ class UnsyncedMark:
         self._unwritten = False
 
     def close(self) -> None:
+        """Let go of the file; the next look opens the one that is there then."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)

@@ -52,7 +52,7 @@ def close_session(db: Database, id: int) -> None:
     assert db.sessions is not None
     if not db.rows(sql.session_claims, id, 1):
         db.execute(sql.drop_session, (id,))
-    elif not db.sessions.is_alive(id):
+    elif passing.is_over(db, id):
         passing.end_session(db, id)
 
 
@@ -81,5 +81,6 @@ def feed_instance(db: Database, instance_id: str) -> InstanceFeed:
 
 def _feed_instance(db: Database, instance_id: str, made: list[InstanceFeed]) -> None:
     assert db.sessions is not None
-    made.append(InstanceFeed(db.sessions.feed(instance_row(db, instance_id)), db.own_feeds.discard))
+    row = instance_row(db, instance_id)
+    made.append(InstanceFeed(row, db.sessions.feed(row), db.own_feeds.discard))
     db.own_feeds.update(made)

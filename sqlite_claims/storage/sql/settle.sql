@@ -151,6 +151,9 @@ WHERE t.id = ?1;
 -- name: sessions
 SELECT id, pid FROM claims_session ORDER BY id LIMIT 10000;
 
+-- name: newest_session
+SELECT coalesce(max(id), 0) FROM claims_session;
+
 -- name: session_pid
 SELECT pid FROM claims_session WHERE id = ?;
 
