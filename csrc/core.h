@@ -32,6 +32,8 @@ typedef struct claims_bell claims_bell;
 /* Answers errno, 0 for success. The file must be CLAIMS_BELL_SIZE long, and its space allocated. */
 int claims_bell_open(int descriptor, claims_bell **bell);
 void claims_bell_close(claims_bell *bell);
+/* Whether the file was cut short while it was mapped: then the bell rings for nobody, and has to be opened anew. */
+int claims_bell_is_lost(claims_bell *bell);
 uint32_t claims_bell_read(claims_bell *bell, int which);
 void claims_bell_ring(claims_bell *bell, int which);
 void claims_bell_wait(claims_bell *bell, int which, uint32_t seen, int64_t us_max);

@@ -38,6 +38,7 @@ static int64_t now_us(void) {
 
 #ifdef SYS_futex
 
+#include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -61,22 +62,86 @@ struct claims_bell {
   /* When somebody who waits for the writer was last woken, in microseconds of a clock that starts over after 71
    * minutes: not every 32-bit machine can read and write 64 bits at once. */
   _Alignas(64) _Atomic uint32_t turn_began;
+  _Atomic uint32_t lost; /* LOST in a page of memory that has taken the file's place */
 };
 
 _Static_assert(sizeof(struct claims_bell) <= CLAIMS_BELL_SIZE, "the file must hold the counters");
+
+/* The file may be cut short while it is mapped, by hand, by a clean-up, or by a file system that gives up. The next use
+ * of the mapping raises SIGBUS, which ends the process, and looking at the size before each use would cost a system
+ * call and still come too late. So there is a handler for SIGBUS, which puts a page of memory in the mapping's place:
+ * this process then rings for nobody, as if it had no doorbell, until the file is opened anew. Whatever else raises
+ * SIGBUS goes to the handler that was there before. */
+enum { LOST = 0x74736f6c, BELLS_MAX = 1024 };
+static _Atomic(claims_bell *) bells[BELLS_MAX];
+static struct sigaction next_handler;
+
+static int lose(const char *address) {
+  for (int i = 0; i < BELLS_MAX; i++) {
+    claims_bell *bell = atomic_load(&bells[i]);
+    if (bell == 0 || address < (char *)bell || address >= (char *)bell + CLAIMS_BELL_SIZE) continue;
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+    if (mmap(bell, CLAIMS_BELL_SIZE, PROT_READ | PROT_WRITE, flags, -1, 0) == MAP_FAILED) return 0;
+    atomic_store(&bell->lost, LOST);
+    return 1;
+  }
+  return 0;
+}
+
+static void on_bus_error(int number, siginfo_t *info, void *context) {
+  int code = errno;
+  int done = info->si_code > 0 && lose(info->si_addr); /* not one that a process has sent */
+  errno = code;
+  if (done) return;
+  if (next_handler.sa_flags & SA_SIGINFO) {
+    next_handler.sa_sigaction(number, info, context);
+  } else if (next_handler.sa_handler == SIG_DFL || next_handler.sa_handler == SIG_IGN) {
+    signal(number, SIG_DFL);
+    raise(number);
+  } else {
+    next_handler.sa_handler(number);
+  }
+}
+
+static void note_bell(claims_bell *bell) {
+  static atomic_flag installed = ATOMIC_FLAG_INIT;
+  if (!atomic_flag_test_and_set(&installed)) {
+    struct sigaction action = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGBUS, 0, &next_handler);
+    sigaction(SIGBUS, &action, 0);
+  }
+  for (int i = 0; i < BELLS_MAX; i++) {
+    claims_bell *none = 0;
+    if (atomic_compare_exchange_strong(&bells[i], &none, bell)) return;
+  }
+}
+
+static void forget_bell(claims_bell *bell) {
+  for (int i = 0; i < BELLS_MAX; i++) {
+    claims_bell *found = bell;
+    if (atomic_compare_exchange_strong(&bells[i], &found, 0)) return;
+  }
+}
 
 int claims_bell_open(int descriptor, claims_bell **bell) {
   void *mapped = mmap(0, CLAIMS_BELL_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
   if (mapped == MAP_FAILED) return errno;
   *bell = mapped;
+  note_bell(mapped);
   /* A sleep that ends at once would be a loop without a pause: kernels and sandboxes may be without futexes. */
   if (syscall(SYS_futex, &(*bell)->counters[0].count, FUTEX_WAKE, 0, 0, 0, 0) >= 0) return 0;
   int code = errno;
-  munmap(mapped, CLAIMS_BELL_SIZE);
+  claims_bell_close(mapped);
   return code;
 }
 
-void claims_bell_close(claims_bell *bell) { munmap(bell, CLAIMS_BELL_SIZE); }
+void claims_bell_close(claims_bell *bell) {
+  forget_bell(bell);
+  munmap(bell, CLAIMS_BELL_SIZE);
+}
+
+int claims_bell_is_lost(claims_bell *bell) { return atomic_load(&bell->lost) == LOST; }
 
 uint32_t claims_bell_read(claims_bell *bell, int which) { return atomic_load(&bell->counters[which].count); }
 
@@ -104,7 +169,9 @@ void claims_bell_wait(claims_bell *bell, int which, uint32_t seen, int64_t us_ma
   futex_time left = {(long)(us_max / 1000000), (long)(us_max % 1000000 * 1000)};
   atomic_fetch_add(&c->sleepers, 1);
   syscall(SYS_futex, &c->count, FUTEX_WAIT, seen, &left, 0, 0);
-  atomic_fetch_sub(&c->sleepers, 1);
+  /* It may have been counted in a file that was cut short since and begins at zero again. */
+  uint32_t sleepers = atomic_load(&c->sleepers);
+  while (sleepers != 0 && !atomic_compare_exchange_weak(&c->sleepers, &sleepers, sleepers - 1)) continue;
 }
 
 #else
@@ -115,6 +182,7 @@ int claims_bell_open(int descriptor, claims_bell **bell) {
   return ENOSYS;
 }
 void claims_bell_close(claims_bell *bell) { (void)bell; }
+int claims_bell_is_lost(claims_bell *bell) { return (void)bell, 0; }
 uint32_t claims_bell_read(claims_bell *bell, int which) { return (void)bell, (void)which, 0; }
 void claims_bell_ring(claims_bell *bell, int which) { (void)bell, (void)which; }
 void claims_bell_wait(claims_bell *bell, int which, uint32_t seen, int64_t us_max) {

@@ -42,9 +42,12 @@ class FutexBell:
     def __init__(self, core: tuple[Any, Any], store: str) -> None:
         """``core``: the C core. Raises ``OSError`` where the file or the platform doesn't serve."""
         self.core = self._lib, ffi = core
+        self._path = f"{store}-bell"
         descriptor = open_beside(store, "-bell", _SIZE)
         try:
-            if os.fstat(descriptor).st_size != _SIZE:
+            status = os.fstat(descriptor)
+            self._identity = status.st_dev, status.st_ino
+            if status.st_size != _SIZE:
                 # Really there: on a full disk, writing to a hole of a mapped file would kill the process.
                 os.posix_fallocate(descriptor, 0, _SIZE)
             made = ffi.new("claims_bell **")
@@ -55,6 +58,15 @@ class FutexBell:
             os.close(descriptor)
         # Unmapped when nobody refers to it any more: a waiting thread or a busy handler may outlive the store.
         self.mapped = ffi.gc(made[0], self._lib.claims_bell_close)
+
+    def in_place(self) -> bool:
+        """Whether this is still the file that others open, and it is whole."""
+        try:
+            status = os.stat(self._path)
+        except OSError:
+            return False
+        whole = (status.st_dev, status.st_ino, status.st_size) == (*self._identity, _SIZE)
+        return whole and not self._lib.claims_bell_is_lost(self.mapped)
 
     def read(self, which: int) -> int:
         return int(self._lib.claims_bell_read(self.mapped, which))

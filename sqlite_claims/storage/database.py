@@ -341,6 +341,7 @@ class Database:
             saved = "" if self.read_only else ". All that this process has committed was saved into the database"
             raise StoreUnavailableError(f"{error}{saved}") from None
         self._look_at_sessions()
+        self._look_at_bell()
 
     def look_soon(self) -> None:
         """Look whether all files are in place when this call ends."""
@@ -356,6 +357,16 @@ class Database:
             self._sync.doubt()  # whether a sync has failed was told by the file that is gone
             self._begin_sessions(connection)
             log.warning("%s-sessions: was removed or replaced while the store was open; made anew", self.path)
+
+    def _look_at_bell(self) -> None:
+        """Open the ``-bell`` file anew where it has been removed, replaced or cut short: else others would wake nobody
+        here, and would not be woken from here."""
+        bell = self.bell
+        if self._waiter is None or not isinstance(bell, FutexBell) or bell.in_place():
+            return
+        with contextlib.suppress(OSError):  # no room, say: the next look tries again
+            self.bell = FutexBell(bell.core, self.path)
+            self._waiter.bell = self.bell.mapped
 
     def _begin_sessions(self, connection: apsw.Connection) -> None:
         """Have a new ``-sessions`` file tell which sessions are older. Under the write lock, so that no session is
