@@ -336,3 +336,36 @@ def test_a_read_only_store_notices_it_within_a_second(start: Start, tmp_path: Pa
         with pytest.raises(StoreUnavailableError, match="removed or replaced"):
             store.stats()
     assert stored(start, path) == ["i"]
+
+
+@pytest.mark.parametrize("name", ["a b.db", "line\nbreak.db", "x (deleted)", "%?#'\\.db", "ünï.db"])
+def test_a_store_with_an_odd_name_is_looked_at_by_it(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    with SqliteClaimStore(path) as store:
+        store.add_instance("before")
+        removed(path, "-shm")
+        with pytest.raises(StoreUnavailableError, match="removed or replaced"):
+            store.add_instance("told")
+        store.add_instance("after")
+
+
+def test_a_store_that_is_opened_through_a_symbolic_link_is_looked_at_where_it_is(tmp_path: Path) -> None:
+    path, link = tmp_path / "jobs.db", tmp_path / "link.db"
+    SqliteClaimStore(path).close()
+    link.symlink_to(path)
+    with SqliteClaimStore(link) as store:
+        link.unlink()
+        store.add_instance("before")
+        removed(path, "-wal")
+        with pytest.raises(StoreUnavailableError, match="removed or replaced"):
+            store.add_instance("told")
+
+
+def test_a_name_that_is_removed_is_noticed_although_the_file_has_another_one(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    with SqliteClaimStore(path) as store:
+        store.add_instance("before")
+        os.link(path, tmp_path / "other.db")
+        removed(path, "")
+        with pytest.raises(StoreUnavailableError, match="removed or replaced"):
+            store.add_instance("told")
