@@ -152,7 +152,8 @@ class SessionFile:
 
     def begin(self, first: int, now: int) -> None:
         """Say that sessions from ``first`` on belong to this file, made ``now`` in store time."""
-        os.pwrite(self._descriptor, _ORIGIN.pack(first, now), _ORIGIN_AT)
+        with suppress(OSError):  # no room: then all count as older until somebody finds some
+            os.pwrite(self._descriptor, _ORIGIN.pack(first, now), _ORIGIN_AT)
 
     def may_be_elsewhere(self, session: int, now: int) -> bool | None:
         """For a session without a lock: whether it may hold one in a file that was here before. ``None``: it may, but
@@ -185,9 +186,10 @@ class SessionFile:
     def noted(self) -> str:
         """That line, or "" where there is none."""
         try:
-            return os.pread(self._descriptor, _NOTE_BYTES_MAX, _NOTE_AT).partition(b"\n")[0].strip(b"\0").decode("ascii", "replace")
+            line = os.pread(self._descriptor, _NOTE_BYTES_MAX, _NOTE_AT).partition(b"\n")[0]
         except OSError:
             return ""
+        return line.strip(b"\0").decode("ascii", "replace")
 
     def _open(self) -> int:
         if not self._read_only:
