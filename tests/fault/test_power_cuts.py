@@ -170,7 +170,7 @@ def cut_at(records: list[Record], moment: int, seed: int, folder: Path) -> list[
     for name, data in files.items():
         # Mapped, never synced: whatever is in there must not matter.
         mapped = name.endswith(("-shm", "-bell"))
-        noise = random.randbytes(len(data) or random.choice([0, 4096, 32768]))
+        noise = random.randbytes(len(data) or random.choice([0, 4096, 4096 if name.endswith("-bell") else 32768]))
         (folder / name).write_bytes(noise if mapped else data)
     try:
         return broken_promises(folder, told)
