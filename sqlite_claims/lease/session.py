@@ -133,7 +133,7 @@ class SessionFile:
                 if held:
                     _take(descriptor, fcntl.F_RDLCK, byte)
             for lock in list(locks):
-                lock.move(self._open())
+                lock._move(self._open())
             os.dup2(descriptor, self._descriptor, inheritable=False)
             os.close(descriptor)
             if noted and not self.noted():
@@ -299,7 +299,7 @@ class WorkerSession:
         with suppress(OSError):  # no room for one more lock: then what is left behind keeps it
             _take(self._descriptor, fcntl.F_WRLCK, _command_byte(self.id, namespace(), pid))
 
-    def move(self, descriptor: int) -> None:
+    def _move(self, descriptor: int) -> None:
         """Take the lock in another file, by this descriptor, which is closed; ``fileno()`` stays."""
         if self._descriptor >= 0 and _try(descriptor, fcntl.F_WRLCK, self.id):
             os.dup2(descriptor, self._descriptor, inheritable=os.get_inheritable(self._descriptor))
@@ -336,7 +336,7 @@ class InstanceFeed:
         self._descriptor = descriptor
         self._forget = forget
 
-    def move(self, descriptor: int) -> None:
+    def _move(self, descriptor: int) -> None:
         """Take the lock in another file, by this descriptor."""
         _take(descriptor, fcntl.F_RDLCK, _FEEDS + self._instance)
         self.drop()
