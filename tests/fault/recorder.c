@@ -7,7 +7,8 @@
  *
  * With RECORD_FAIL_EVERY every so many-th sync of a file fails, in all processes together. As with the kernel, each
  * descriptor that was open then hears of it once, and those that are opened later never do; what had not been synced
- * may be missing for good, since a later sync doesn't write it. */
+ * may be missing for good, since a later sync doesn't write it. A descriptor that is opened before the store was marked
+ * hears of it, too: nothing can be done about the microseconds between the two. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -39,6 +40,7 @@ static struct {
   pthread_mutex_t lock;
   int64_t syncs;
   int64_t failures[INODES]; /* of the files whose inode has this remainder */
+  int64_t marked[INODES];   /* the same, when -sessions was last written to */
 } *shared;
 static pthread_mutex_t *lock;
 static int64_t fail_every;
@@ -97,7 +99,7 @@ static int opened(const char *path, int flags, mode_t mode) {
   int fd = REAL(open)(path, flags, mode);
   if (fd >= 0 && fd < DESCRIPTORS_MAX) {
     names[fd] = strdup(name);
-    heard[fd] = *failures(fd);
+    heard[fd] = shared->marked[inode_of(fd) % INODES];
     if (fresh) note('c', inode_of(fd), 0, name, "", 0);
     if (!fresh && (flags & O_TRUNC)) note('t', inode_of(fd), 0, name, "", 0);
   }
@@ -142,6 +144,7 @@ static ssize_t written(int fd, const void *data, size_t length, off_t offset) {
   pthread_mutex_lock(lock);
   ssize_t result = REAL(pwrite)(fd, data, length, offset);
   if (result > 0) note('w', inode_of(fd), offset, name_of(fd), data, (size_t)result);
+  if (offset == 0 && strstr(name_of(fd), "-sessions")) memcpy(shared->marked, shared->failures, sizeof shared->marked);
   pthread_mutex_unlock(lock);
   return result;
 }
@@ -196,11 +199,11 @@ static int synced(int fd) {
   int64_t number = ++syncs + ((int64_t)getpid() << 32);
   note('b', inode_of(fd), number, name_of(fd), "", 0);
   int fails = fail_every && *name_of(fd) && ++shared->syncs % fail_every == 0;
-  *failures(fd) += fails;
   pthread_mutex_unlock(lock);
   /* Time for others to get in between. */
   sched_yield();
   pthread_mutex_lock(lock);
+  *failures(fd) += fails;
   int hears = heard[fd] != *failures(fd);
   heard[fd] = *failures(fd);
   note(fails ? 'f' : 'e', inode_of(fd), number, name_of(fd), "", 0);
