@@ -54,13 +54,13 @@ class Settler:
 
     def settle(self, outcomes: list[Ended]) -> None:
         """Store these, each kind in one transaction."""
-        completed: list[Ended] = []
+        completed: list[tuple[TaskClaim, bytes]] = []
         failed: list[Ended] = []
         given_back: list[Ended] = []
         for outcome in outcomes:
             result = outcome[1]
             if isinstance(result, bytes):
-                completed.append(outcome)
+                completed.append((outcome[0].claim, result))
             elif isinstance(result, Snooze):
                 self._persist(self._snooze, outcome, result.delay)
             elif not isinstance(result, Failure):
@@ -70,7 +70,7 @@ class Settler:
             else:
                 self._persist(self._fail_for_good, outcome, result)
         if completed:
-            self._complete(completed)
+            self._complete(completed, outcomes)
         if failed:
             self._fail(failed)
         self.release([claimed.claim for claimed, _, _ in given_back])
@@ -91,18 +91,17 @@ class Settler:
             if self._board is not None:
                 self._board.count(self.completed, self.failed, self.lost)
 
-    def _complete(self, outcomes: list[Ended]) -> None:
-        results: list[Any] = [(claimed.claim, output) for claimed, output, _ in outcomes]
+    def _complete(self, results: list[tuple[TaskClaim, bytes]], outcomes: list[Ended]) -> None:
         try:
             settled = self._persist(self._store.complete_tasks, results)
         except InvalidArgumentError as error:
             # One of the outputs is larger than the store takes: the others must not suffer for it.
-            if len(outcomes) == 1:
-                claimed, _, seconds = outcomes[0]
+            if len(results) == 1:
+                ((claimed, _, seconds),) = _of([results[0][0]], outcomes)
                 self.settle([(claimed, Failure(f"the result can't be stored: {error}"), seconds)])
                 return
-            for outcome in outcomes:
-                self._complete([outcome])
+            for result in results:
+                self._complete([result], outcomes)
             return
         if settled is not None:
             done, lost = settled
