@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar
 
 from . import validate
-from .errors import BackendError, InvalidArgumentError, InvalidStateError, NotFoundError, StoreBusyError
+from .errors import BackendError, InvalidArgumentError, InvalidStateError, NotFoundError, StoreBusyError, StoreFullError
 from .explain import explain
 from .interface import TaskClaimStore
 from .lease.clock import SYSTEM_CLOCK, Clock
@@ -198,8 +198,17 @@ class SqliteClaimStore(Operations, TaskClaimStore):
     # -- signals
 
     def _signal(self, operation: Callable[..., bool], *args: Any) -> None:
-        super()._signal(operation, *args)
+        self._freeing(super()._signal, operation, *args)
         self._in_steps(signals.step)
+
+    def _freeing(self, run: Callable[..., T], *args: Any) -> T:
+        """Run what frees room; on a full disk in the room that is kept for it."""
+        try:
+            return run(*args)
+        except StoreFullError:
+            if not self._db.make_room():
+                raise
+            return run(*args)
 
     def _in_steps(self, step: Callable[[Database], bool]) -> None:
         # What the caller asked for has taken effect, so no error is raised here: the steps that are left are taken by
@@ -207,7 +216,7 @@ class SqliteClaimStore(Operations, TaskClaimStore):
         try:
             while True:
                 began = time.monotonic()
-                if not self._run(step):
+                if not self._freeing(self._run, step):
                     return
                 time.sleep(min(time.monotonic() - began, _PAUSE_S_MAX))
         except Exception as error:  # noqa: BLE001
@@ -302,7 +311,7 @@ class SqliteClaimStore(Operations, TaskClaimStore):
             try:
                 token = self._read(keeping.newest_token, id)
                 # Without waiting for the disk: what the power takes back is there to be pruned again.
-                pruned += self._run(keeping.prune_instance, id, finished, token)
+                pruned += self._freeing(self._run, keeping.prune_instance, id, finished, token)
             except Exception as error:
                 if not pruned:
                     raise

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import apsw
 
+from . import reserve
 from .durability import make_good
 from .faults import log_after_commit
 
@@ -106,6 +107,8 @@ class Checkpointer:
                 make_good(self._wal, connection)
                 self._let_go()
             frames, done = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            # The database may have to grow by as much before the next one.
+            reserve.keep(self._path, min(frames, RESTART_FRAMES) * connection.pragma("page_size"))
             # More left than a moment's writes is kept by a reader, which would be waited for in vain.
             if frames >= RESTART_FRAMES and frames - done < PASSIVE_FRAMES:
                 try:

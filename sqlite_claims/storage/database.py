@@ -21,6 +21,7 @@ from ..errors import (
     StoreBusyError,
     StoreClosedError,
     StoreCorruptError,
+    StoreFullError,
     StoreUnavailableError,
 )
 from ..lease.clock import Clock
@@ -28,12 +29,12 @@ from ..lease.doorbell import COMMITS, READY, WRITER, Doorbell, FutexBell, Pollin
 from ..lease.session import InstanceFeed, SessionFile, WorkerSession, any_connected
 from ..scan import Scanner, ScanStatements, core, open_scanner
 from ..validate import shown
-from . import forks, schema, values
+from . import forks, reserve, schema, values
 from .checkpoints import BEHIND_FRAMES, RESTART_WAIT_S, Checkpointer
 from .connection import connect, patience, use_wal
 from .durability import WalSync, make_good
 from .faults import DISK_FULL, FOREIGN, log, log_after_commit, translate
-from .files import check_place, has_content, may_write
+from .files import check_place, has_content, is_full, may_write
 from .guard import Guard, is_strange
 from .hooks import HookedConnection
 from .lanes import Lanes
@@ -108,6 +109,7 @@ class Database:
         self.bell: Doorbell = PollingBell(self._data_version)
         self._waiter: Any = None  # the busy handler's, in C; must outlive the connection
         self._ring = False
+        self._page_size = 0
         self._frames: Any = [0]  # of the -wal at this connection's last commit
         self._checkpointer: Checkpointer | None = None
         with self._lock:
@@ -123,6 +125,17 @@ class Database:
         self._unlooked = 0  # commits since the last look
 
     def _open(self) -> None:
+        try:
+            self._open_once()
+        except StoreFullError:
+            if self.read_only or not reserve.give_up(self.path):
+                raise
+            self._open_once()
+        else:
+            if not self.read_only:
+                reserve.keep(self.path)
+
+    def _open_once(self) -> None:
         forks.guard(self.path)
         self.time.enter_namespace(self.path)
         self._raise_lost()
@@ -190,6 +203,8 @@ class Database:
         self._create = False
 
     def _not_opened(self, error: BaseException, existed: bool, system_errno: int, culprit: str) -> BackendError:
+        if isinstance(error, apsw.CantOpenError) and is_full(self.path):
+            return StoreFullError(f"{self.path}: the disk is full, or has no room for more files ({error})")
         if isinstance(error, apsw.CantOpenError) and not existed and system_errno not in DISK_FULL:
             return StoreUnavailableError(f"{self.path}: cannot be created ({error})")
         if existed and not self.read_only and not may_write(self.path):
@@ -229,6 +244,7 @@ class Database:
 
     def _watch_wal(self, connection: HookedConnection) -> None:
         """Have the -wal copied back, in a thread, when it has grown, and its writes gathered where that can be."""
+        self._page_size = connection.pragma("page_size")
         assert self.sessions is not None
         loaded = None if self._use_c_core is False else core.load()
         theirs = connection.wal_hook
@@ -247,7 +263,7 @@ class Database:
                 self._frames = ffi.new("int *")
                 lib.claims_frames_install(pointer, self._frames)
             if not connection.has_commit_hook:
-                lib.claims_wal_install(pointer, connection.pragma("page_size"), self.durable)
+                lib.claims_wal_install(pointer, self._page_size, self.durable)
         path, this = self.path, weakref.ref(self)  # the thread must not keep a store that nobody refers to
 
         def let_go() -> None:
@@ -298,6 +314,8 @@ class Database:
             except Exception as error:  # noqa: BLE001 - everything is committed, and there is nothing to try again
                 log_after_commit(self.path, "closing the file met an error", error)
             self._drop_sessions()
+            if not self.read_only:
+                reserve.keep_least(self.path)
             if not told:
                 self._raise_lost()
 
@@ -526,7 +544,19 @@ class Database:
         """Copy what the -wal holds into the database, as far as no reader needs it there; a shrunk file shrinks now.
         Where that can't be done, another process being at it or the disk full, it is left to the next checkpoint."""
         if not self._sync.is_marked():
-            self._checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE)
+            frames, _ = self._checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE)
+            reserve.keep(self.path, frames * self._page_size)
+
+    def make_room(self) -> bool:
+        """On a full disk: give up the room that is kept for this, and let the -wal start over, so that what it takes up
+        is there to be written to. Returns whether that may have helped."""
+        given = reserve.give_up(self.path)
+        size = self.read(lambda db: db.rows(sql.page_count)[0][0]) * self._page_size
+        # A checkpoint that doesn't find room enough takes up all there is.
+        if self._sync.is_marked() or not reserve.has_room(self.path, size):
+            return given
+        frames, copied = self._checkpoint(apsw.SQLITE_CHECKPOINT_RESTART)
+        return given or 0 < frames == copied
 
     def _checkpoint(self, mode: int) -> tuple[int, int]:
         """Frames in the -wal, and how many of them are in the database too; (0, 0) where that can't be told now."""

@@ -113,6 +113,15 @@ def has_content(path: str) -> bool:
         return False
 
 
+def is_full(path: str) -> bool:
+    """Whether there is no room left where the file is, or none for another file."""
+    try:
+        status = os.statvfs(os.path.dirname(path))
+    except OSError:
+        return False
+    return status.f_bavail == 0 or (status.f_files > 0 and status.f_favail == 0)
+
+
 def may_write(path: str) -> bool:
     """Whether this process may write to the file and make others beside it."""
     return os.access(path, os.R_OK | os.W_OK) and os.access(os.path.dirname(path), os.W_OK | os.X_OK)

@@ -205,7 +205,7 @@ def side_files(path: str) -> list[str]:
     findings: list[str] = []
     status = os.stat(path)
     mode = status.st_mode & 0o777
-    for suffix in ("-wal", "-shm", "-sessions", "-bell"):
+    for suffix in ("-wal", "-shm", "-sessions", "-bell", "-reserve"):
         try:
             own = os.stat(path + suffix).st_mode & 0o777
         except FileNotFoundError:

@@ -175,6 +175,8 @@ class Timeline:
         """
         self._identity, self._sessions = identity_of(path), sessions
         if self._change_to_write(connection, path) is None:
+            if not sessions.noted():
+                self._note()
             return
         connection.execute(sql.synchronous_full)
         connection.execute(sql.begin_write)

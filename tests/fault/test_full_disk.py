@@ -93,19 +93,6 @@ def test_a_full_disk_lets_a_store_be_read_and_neither_made_nor_backed_up(mount: 
         SqliteClaimStore(folder / "new.db").close()
 
 
-def test_a_store_that_finds_a_full_disk_at_its_opening_can_be_opened_later(mount: Callable[..., Path]) -> None:
-    folder = mount("4m")
-    with SqliteClaimStore(folder / "jobs.db") as store:
-        store.add_instance("i", [NewTask("t")])
-    filler = fill(folder)
-    with pytest.raises(StoreFullError):
-        SqliteClaimStore(folder / "jobs.db")
-    filler.unlink()
-    with SqliteClaimStore(folder / "jobs.db") as store:
-        assert store.claim_task("i", "t", "worker", 1) is not None
-        assert store.check() == []
-
-
 def test_checkpoints_that_find_a_full_disk_leave_commits_alone(mount: Callable[..., Path], start: Start) -> None:
     folder = mount("8m")
     worker = start(

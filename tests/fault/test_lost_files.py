@@ -82,13 +82,13 @@ store.add_instance("i")
 if os.fork() == 0:
     os._exit(0)
 os.wait()
-for suffix in ("", "-sessions", "-bell"):
+for suffix in ("", "-sessions", "-reserve", "-bell"):
     if suffix != "-bell" or os.path.exists(args[0] + suffix):  # without the C core there is no doorbell
         os.rename(args[0] + suffix, args[0] + ".away" + suffix)
 try:
     store.add_instance("j")
 except StoreUnavailableError:
-    say("missed", *sorted(set(os.listdir(os.path.dirname(args[0]))) - {"jobs.db.away-bell"}))
+    say("missed", *sorted(set(os.listdir(os.path.dirname(args[0]))) - {"jobs.db.away-bell", "jobs.db.away-reserve"}))
 """,
         path,
     )

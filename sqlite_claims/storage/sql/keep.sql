@@ -64,6 +64,9 @@ DELETE FROM claims_policy WHERE id IN (SELECT value FROM carray(?1));
 -- name: has_anything
 SELECT count(*) FROM sqlite_schema;
 
+-- name: page_count
+PRAGMA page_count;
+
 -- name: freelist_count
 PRAGMA freelist_count;
 

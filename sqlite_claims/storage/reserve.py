@@ -1,0 +1,82 @@
+"""Room on the disk that is kept for making room: a file beside the store that is emptied when the disk is full.
+
+SQLite can't remove anything without writing first, and it can't start the -wal over before what that holds is in the
+database, which has to grow for it. So a full disk would keep everybody from cancelling and pruning, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterator
+
+SUFFIX = "-reserve"
+# As much as a store that was closed in order needs to be opened and pruned.
+BYTES_MIN = 1 << 18
+# Beyond that, no more than this part of the free room.
+_PART = 4
+
+
+def keep(store: str, wanted: int = 0) -> None:
+    """Let the file take up as much room as is ``wanted``, as far as there is enough. It never gets smaller by this."""
+    with contextlib.suppress(OSError, AttributeError):  # a full disk; a file system or platform that promises no room
+        status = os.statvfs(os.path.dirname(store))
+        with _opened(store, make=True) as descriptor:
+            now = os.fstat(descriptor).st_size
+            size = max(BYTES_MIN, min(wanted, now + status.f_bavail * status.f_frsize // _PART))
+            if now < size:
+                os.posix_fallocate(descriptor, now, size - now)
+
+
+def keep_least(store: str) -> None:
+    """Let the file take up no more than a closed store needs."""
+    with contextlib.suppress(OSError), _opened(store) as descriptor:
+        if os.fstat(descriptor).st_size > BYTES_MIN:
+            os.ftruncate(descriptor, BYTES_MIN)
+    keep(store)
+
+
+def give_up(store: str) -> bool:
+    """Let others have the room. Returns whether there was any."""
+    with contextlib.suppress(OSError), _opened(store) as descriptor:
+        if os.fstat(descriptor).st_size:
+            os.ftruncate(descriptor, 0)
+            return True
+    return False
+
+
+@contextlib.contextmanager
+def _opened(store: str, *, make: bool = False) -> Iterator[int]:
+    """The file, made where it is missing if asked for. Raises ``OSError``, also where something else bears its name:
+    that must not be cut short."""
+    path = store + SUFFIX
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    like = os.stat(store)
+    try:
+        descriptor = os.open(path, flags)
+    except FileNotFoundError:
+        if not make:
+            raise
+        descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, like.st_mode & 0o777)
+        with contextlib.suppress(OSError):  # some file systems have neither
+            os.fchmod(descriptor, like.st_mode & 0o777)
+            if os.geteuid() == 0:
+                os.fchown(descriptor, like.st_uid, like.st_gid)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            raise FileExistsError(errno.EEXIST, "not a file of the store's", path)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def has_room(store: str, size: int) -> bool:
+    """Whether the database may grow to this size."""
+    try:
+        status = os.statvfs(os.path.dirname(store))
+        return size - os.stat(store).st_size <= status.f_bavail * status.f_frsize
+    except OSError:
+        return False
