@@ -227,25 +227,30 @@ def acknowledge(*words):
 def attempts(store, me, choose):
     for step in range(steps):
         name = f"{me}-{step}"
-        with suppress(StoreUnavailableError):
+        with suppress(BackendError):
             store.add_instance(name, [NewTask(f"t{n}", choose.randbytes(5000)) for n in range(4)])
             acknowledge("added", name, 4)
         claimed = []
-        with suppress(StoreUnavailableError):
+        with suppress(BackendError):
             claimed = store.claim_available_tasks(me, 4, 600)
         for one in claimed:
             output = choose.randbytes(choose.choice([1, 100, 9000]))
-            with suppress(StoreUnavailableError):
+            with suppress(BackendError):
                 store.complete_task(one.claim, output)
                 acknowledge("completed", one.claim.instance_id, one.claim.task_id, hashlib.sha256(output).hexdigest())
-        with suppress(StoreUnavailableError), store.transaction() as tx:
+        with suppress(BackendError), store.transaction() as tx:
             tx.add_instance(f"{name}-tx", [NewTask("t")])
-        with suppress(StoreUnavailableError):
+        with suppress(BackendError):
             store.add_tasks(f"{name}-tx", [NewTask("more")])
             acknowledge("added", f"{name}-tx", 2)
 
+def opened():
+    while True:
+        with suppress(StoreUnavailableError):
+            return SqliteClaimStore(f"{folder}/jobs.db", durability=durability, busy_timeout=60)
+
 for opening in range(3):
-    with SqliteClaimStore(f"{folder}/jobs.db", durability=durability, busy_timeout=60) as store:
+    with opened() as store:
         ways = [random.Random(seed * 100 + opening * 10 + number) for number in range(2)]
         child = os.fork()
         if child == 0:
