@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import Self
 
+from ..errors import StoreUnavailableError
 from .beside import open_beside, open_to_read
 from .holders import holders, namespace, runs
 
@@ -86,9 +87,15 @@ def lock_holder(descriptor: int, start: int, length: int) -> int | None:
 
 
 def any_connected(store: str) -> bool:
-    """Whether any process is known to have a connection to the store open."""
-    with closing(SessionFile(store, read_only=True)) as sessions:
-        return _GETLK is not None and sessions._held(_CONNECTED, 1)
+    """Whether any process is known to have a connection to the store open. ``StoreUnavailableError`` where this process
+    may not ask."""
+    try:
+        with closing(SessionFile(store, read_only=True)) as sessions:
+            return _GETLK is not None and sessions._held(_CONNECTED, 1)
+    except OSError as error:
+        raise StoreUnavailableError(
+            f"{store}-sessions: cannot be read ({error.strerror}), and it tells who else has the store open"
+        ) from error
 
 
 def _command_byte(session: int, space: int, pid: int) -> int:
@@ -129,13 +136,15 @@ class SessionFile:
             self.close()
             self._descriptor = descriptor
         else:
-            for byte, held in ((_PRESENCE, self._present), (_CONNECTED, self._connected)):
-                if held:
-                    _take(descriptor, fcntl.F_RDLCK, byte)
-            for lock in list(locks):
-                lock._move(self._open())
-            os.dup2(descriptor, self._descriptor, inheritable=False)
-            os.close(descriptor)
+            try:
+                for byte, held in ((_PRESENCE, self._present), (_CONNECTED, self._connected)):
+                    if held:
+                        _take(descriptor, fcntl.F_RDLCK, byte)
+                for lock in list(locks):
+                    lock._move(self._open())
+                os.dup2(descriptor, self._descriptor, inheritable=False)
+            finally:
+                os.close(descriptor)
             if noted and not self.noted():
                 self.note(noted)
         self._identity = _identity(self._descriptor)

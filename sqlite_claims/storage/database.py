@@ -123,6 +123,7 @@ class Database:
         self._sync = WalSync(self.path, self._files)
         self._look_at = 0  # in store time
         self._unlooked = 0  # commits since the last look
+        self._sessions_error = ""  # of making the -sessions file anew, as it was told last
 
     def _open(self) -> None:
         try:
@@ -265,6 +266,11 @@ class Database:
             if not connection.has_commit_hook:
                 lib.claims_wal_install(pointer, self._page_size, self.durable)
         path, this = self.path, weakref.ref(self)  # the thread must not keep a store that nobody refers to
+        files = self._files
+
+        def connect_beside() -> apsw.Connection:
+            files.look()
+            return connect(path, create=False, read_only=False, busy_timeout=RESTART_WAIT_S)
 
         def let_go() -> None:
             if (db := this()) is not None:
@@ -272,7 +278,7 @@ class Database:
 
         self._checkpointer = Checkpointer(
             path,
-            lambda: connect(path, create=False, read_only=False, busy_timeout=RESTART_WAIT_S),
+            connect_beside,
             self.sessions,
             let_go,
             self._sync,
@@ -370,7 +376,14 @@ class Database:
         sessions, connection = self.sessions, self._connection
         if sessions is None or connection is None or sessions.in_place():
             return
-        sessions.reopen([*self.own_sessions, *self.own_feeds])
+        try:
+            sessions.reopen([*self.own_sessions, *self.own_feeds])
+        except OSError as error:  # what was asked for has been done, so this is told and tried again at the next look
+            if repr(error) != self._sessions_error:
+                self._sessions_error = repr(error)
+                log_after_commit(self.path, "-sessions was removed or replaced, and cannot be made anew", error)
+            return
+        self._sessions_error = ""
         if not self.read_only:
             self._sync.doubt()  # whether a sync has failed was told by the file that is gone
             self._begin_sessions(connection)
@@ -411,6 +424,15 @@ class Database:
             self.look_soon()
             return True
         return sessions.may_be_elsewhere(1, self.time.now) is True
+
+    def look_before_connecting(self) -> None:
+        """Raise if a file has been removed or replaced, before another connection of this process is opened: that would
+        make the -wal anew, and nothing could be saved any more. From any thread; the next call opens the files anew."""
+        try:
+            self._files.look()
+        except StoreUnavailableError:
+            self.look_soon()
+            raise
 
     def look_now(self) -> None:
         """Raise if a file of the store has been removed or replaced."""

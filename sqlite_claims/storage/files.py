@@ -8,6 +8,8 @@ import sys
 
 from ..errors import InvalidArgumentError, StoreUnavailableError
 
+# Of the names of a store's files, all of which belong to it whether they are there or not.
+SUFFIXES = ("", "-wal", "-shm", "-journal", "-sessions", "-bell", "-reserve")
 # Locks and shared memory don't work across machines; SQLite would seem to, and lose data.
 _NETWORK = frozenset(
     [

@@ -22,6 +22,7 @@ from ..errors import (
 from .connection import descriptors_max
 from .database import Database
 from .faults import translate
+from .files import SUFFIXES
 from .long_read import LongRead
 from .statements import sql
 
@@ -100,8 +101,8 @@ def backup(db: Database, target: str) -> LongRead[None]:
         raise AlreadyExistsError(f"{target}: exists already; a backup does not overwrite")
     if not os.path.isdir(os.path.dirname(target)):
         raise StoreUnavailableError(f"{target}: there is no folder {os.path.dirname(target)}")
-    if target == db.path:
-        raise InvalidArgumentError("path is the store's own file")
+    if target in {db.path + suffix for suffix in SUFFIXES}:
+        raise InvalidArgumentError(f"path must not be the name of a file of the store's own: {target}")
     if db.has_transaction():
         raise InvalidStateError("this thread has a transaction open: a backup can only hold what is committed")
 

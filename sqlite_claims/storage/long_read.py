@@ -68,6 +68,7 @@ class LongRead(Generic[T]):
                 forks.guard(self.path)
                 if self._stopped or self._db.is_closed():
                     raise StoreClosedError(f"{self.path}: the store was closed")
+                self._db.look_before_connecting()
                 self._connection, self._unshared = connect_to_read(self.path, self._db.busy_timeout)
                 self._connection.execute(sql.begin_read)
                 self._connection.execute(sql.schema_version).fetchall()  # which takes the snapshot

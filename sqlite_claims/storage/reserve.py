@@ -17,6 +17,8 @@ SUFFIX = "-reserve"
 BYTES_MIN = 1 << 18
 # Beyond that, no more than this part of the free room.
 _PART = 4
+# So many bytes of a file are looked at, to tell somebody else's.
+_START = 512
 
 
 def keep(store: str, wanted: int = 0) -> None:
@@ -66,7 +68,8 @@ def _opened(store: str, *, make: bool = False) -> Iterator[int]:
                 os.fchown(descriptor, like.st_uid, like.st_gid)
     try:
         status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+        alien = not stat.S_ISREG(status.st_mode) or status.st_nlink != 1
+        if alien or os.pread(descriptor, _START, 0).strip(b"\0"):  # room that is kept is all zeros
             raise FileExistsError(errno.EEXIST, "not a file of the store's", path)
         yield descriptor
     finally:

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from sqlite_claims import AlreadyExistsError, InvalidStateError, NewTask, SqliteClaimStore, StoreUnavailableError
+from sqlite_claims import (
+    AlreadyExistsError,
+    InvalidArgumentError,
+    InvalidStateError,
+    NewTask,
+    SqliteClaimStore,
+    StoreUnavailableError,
+)
 
 from ..process.children import Start
 
@@ -30,6 +37,18 @@ def test_a_backup_overwrites_nothing_and_makes_no_folders(store: SqliteClaimStor
         store.backup(tmp_path / "missing" / "copy.db")
     assert (tmp_path / "copy.db").read_text() == "precious"
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal", "-sessions", "-bell", "-reserve"])
+def test_a_backup_takes_no_name_of_the_stores_own_files(store: SqliteClaimStore, suffix: str) -> None:
+    """SQLite would remove a -journal, a full disk would empty a -reserve."""
+    path = Path(store.path + suffix)
+    if suffix in ("-reserve", "-bell"):
+        path.unlink(missing_ok=True)
+    existed = path.exists()
+    with pytest.raises((AlreadyExistsError, InvalidArgumentError)):
+        store.backup(path)
+    assert path.exists() == existed
 
 
 def test_a_backup_within_a_transaction_is_refused_since_it_would_copy_what_is_not_committed(

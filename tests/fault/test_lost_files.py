@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sqlite_claims import AsyncSqliteClaimStore, NewTask, SqliteClaimStore, StoreUnavailableError
+from sqlite_claims.storage import checkpoints
 from sqlite_claims.storage.database import LOOK_EVERY_COMMITS
 from sqlite_claims.testing import ManualClock
 
@@ -288,6 +289,39 @@ hear()
     other.tell()
     other.end()
     assert stored(start, path) == ["ours", "theirs", "unnoticed"]
+
+
+def test_a_backup_beside_removed_files_makes_none_of_them_anew(start: Start, tmp_path: Path) -> None:
+    """Else what is in the removed -wal alone could not be saved any more."""
+    path = tmp_path / "jobs.db"
+    with SqliteClaimStore(path, durability="process") as store:
+        store.add_instance("before")
+        removed(path, "-wal")
+        with pytest.raises(StoreUnavailableError, match="removed or replaced"):
+            store.backup(tmp_path / "backup.db")
+        assert not (tmp_path / "backup.db").exists()
+        with pytest.raises(StoreUnavailableError, match="was saved into the database"):
+            store.add_instance("told")
+        store.backup(tmp_path / "backup.db")
+    assert stored(start, path) == ["before", "told"]
+
+
+def test_a_checkpoint_beside_removed_files_makes_none_of_them_anew(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "jobs.db"
+    monkeypatch.setattr(checkpoints, "PASSIVE_FRAMES", 1)
+    with SqliteClaimStore(path, durability="process", clock=ManualClock()) as store:
+        assert store.stats()  # after which it is not looked at for a second
+        removed(path, "-wal")
+        store.add_instance("before")
+        checkpointer = store._db._checkpointer
+        assert checkpointer is not None
+        assert checkpointer._thread is not None
+        checkpointer._thread.join(60)  # it ends by the error
+        assert isinstance(checkpointer.last_error, StoreUnavailableError)
+        assert not (tmp_path / "jobs.db-wal").exists()
+    assert stored(start, path) == ["before"]
 
 
 def test_a_second_copy_of_sqlite_in_the_process_is_noticed(start: Start, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
@@ -13,6 +14,7 @@ import pytest
 from sqlite_claims import SqliteClaimStore, StoreUnavailableError
 from sqlite_claims.lease import beside
 from sqlite_claims.lease.beside import open_beside, open_to_read
+from sqlite_claims.testing import ManualClock
 
 PRECIOUS = b"precious" * 8
 
@@ -72,6 +74,56 @@ def test_what_is_put_there_after_that_look_is_refused_as_well(
         with pytest.raises(StoreUnavailableError, match=rf"jobs\.db{suffix}: (a symbolic link|not a regular file)"):
             open_it(str(path), suffix, 4096)
     assert (tmp_path / "victim").read_bytes() == PRECIOUS
+
+
+@pytest.mark.parametrize("read_only", [False, True], ids=["writing", "reading"])
+@pytest.mark.parametrize("error", [errno.EACCES, errno.EMFILE])
+def test_a_sessions_file_that_cannot_be_read_is_told_as_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int, read_only: bool
+) -> None:
+    path = tmp_path / "jobs.db"
+    SqliteClaimStore(path).close()
+    real = os.open
+
+    def fail(name: object, *args: int) -> int:
+        if str(name).endswith("-sessions"):
+            raise OSError(error, os.strerror(error), name)
+        return real(str(name), *args)
+
+    monkeypatch.setattr(os, "open", fail)
+    with pytest.raises(StoreUnavailableError, match=rf"jobs\.db-sessions: cannot be read \({os.strerror(error)}\)"):
+        SqliteClaimStore(path, read_only=read_only)
+
+
+def test_a_removed_sessions_file_that_cannot_be_made_anew_is_told_and_made_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was asked for is done, so no call raises for it."""
+    path, clock, failing = tmp_path / "jobs.db", ManualClock(), True
+    real = beside.open_beside
+
+    def full(store: str, suffix: str, size_max: int) -> int:
+        if failing:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), f"{path}-sessions")
+        return real(store, suffix, size_max)
+
+    with SqliteClaimStore(path, clock=clock) as store, store.open_session("worker"):
+        (tmp_path / "jobs.db-sessions").unlink()
+        monkeypatch.setattr("sqlite_claims.lease.session.open_beside", full)
+        for number in range(3):
+            clock.advance(1)
+            assert store.add_instance(f"i{number}")
+            clock.advance(1)
+            assert store.stats()
+        assert store.check() == []
+        told = [record.message for record in caplog.records]
+        assert len(told) == 1
+        assert "cannot be made anew (OSError: [Errno 28]" in told[0]
+        failing = False
+        clock.advance(1)
+        assert store.stats()
+        assert (tmp_path / "jobs.db-sessions").exists()
+        assert [worker.alive for worker in store.list_workers()] == [True]
 
 
 @pytest.mark.parametrize("suffix", ["-sessions", "-bell"])

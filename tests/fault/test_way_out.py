@@ -65,6 +65,20 @@ def test_once_adding_has_filled_the_disk_cancel_and_prune_make_room(
         assert len(list(store.list_instances())) == added + 10 - (first == "cancel")
 
 
+def test_a_file_of_somebody_elses_under_the_name_is_never_cut(tmp_path: Path) -> None:
+    """A backup, say, that was given that name before there was such a file."""
+    path, theirs = tmp_path / "jobs.db", tmp_path / "jobs.db-reserve"
+    with SqliteClaimStore(path) as store:
+        store.add_instance("i", [NewTask("t", os.urandom(2 * reserve.BYTES_MIN))])
+        store.backup(tmp_path / "backup.db")
+        theirs.unlink()
+        (tmp_path / "backup.db").rename(theirs)
+        data = theirs.read_bytes()
+        assert not reserve.give_up(str(path))
+    SqliteClaimStore(path).close()
+    assert theirs.read_bytes() == data
+
+
 def test_a_closed_store_on_a_full_disk_can_be_opened_and_emptied(mount: Callable[..., Path]) -> None:
     folder = mount("16m")
     with SqliteClaimStore(folder / "jobs.db") as store:
