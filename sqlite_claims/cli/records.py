@@ -152,6 +152,8 @@ def _new_task(given: Any, defaults: Mapping[str, Any]) -> NewTask:
 def _as_it_was_added(listed: dict[str, Any]) -> dict[str, Any]:
     """A listed task without what has become of it since."""
     task = {key: value for key, value in listed.items() if key not in _LISTED_KEYS}
-    if listed["state"] == TaskState.BLOCKED and not task.get("input") and len(task.get("depends_on") or ()) == 1:
-        del task["input"]  # which will be the output of its dependency
+    depends_on = task.get("depends_on")
+    needs_one = isinstance(depends_on, list) and len(depends_on) == 1
+    if listed["state"] == TaskState.BLOCKED and needs_one and not task.get("input"):
+        task.pop("input", None)  # which will be the output of its dependency, unless there is an input_base64
     return task

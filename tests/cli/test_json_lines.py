@@ -151,3 +151,23 @@ def test_a_command_in_one_word_is_told_how_to_be_given(cli: Cli, command: str) -
     ended = cli("map", cli.file("in", "a\n"), "--", command)
     assert ended.status in (1, 127)
     assert "give its arguments as words of their own, not within one pair of quotes" in ended.err
+
+
+def test_a_blocked_task_with_an_input_of_bytes_is_added_with_it(cli: Cli) -> None:
+    with cli.store() as store:
+        store.add_instance("one", [NewTask("a"), NewTask("b", b"\xff", depends_on=["a"])])
+    given = cli.file("listed", cli("ls", "one", "--json").out)
+    assert cli("add", "two", given, "--json").out == "2 added to two\n"
+    assert [task.input for task in tasks_of(cli, "two")] == [b"", b"\xff"]
+
+
+def test_a_listed_line_that_was_edited_is_read_or_told(cli: Cli) -> None:
+    with cli.store() as store:
+        store.add_instance("one", [NewTask("a"), NewTask("b", depends_on=["a"])])
+    a, b = (json.loads(line) for line in cli("ls", "one", "--json").out.splitlines())
+    del b["input"]
+    assert cli("add", "two", cli.file("f", f"{json.dumps(a)}\n{json.dumps(b)}\n"), "--json").out == "2 added to two\n"
+    for depends_on in (7, True, {"a": 1}, "a"):
+        result = cli("add", "three", cli.file("f", json.dumps({**b, "depends_on": depends_on}) + "\n"), "--json")
+        assert result.status == 2
+        assert result.err.count("\n") == 1
