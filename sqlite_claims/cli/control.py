@@ -8,6 +8,7 @@ from ..errors import AlreadyExistsError, InvalidStateError
 from ..model import TaskState
 from ..storage.restoring import restore
 from .app import database, open_store
+from .endings import unwinding
 from .text import SpanType, clean
 
 _PRUNE_STEP = 1000
@@ -95,7 +96,7 @@ def prune_command(database: str, older_than: float) -> None:
 @click.argument("path", type=click.Path(dir_okay=False))
 def backup_command(database: str, path: str) -> None:
     """Write a consistent copy of DB to PATH, a new file, while workers run."""
-    with open_store(database, read_only=True) as store:
+    with unwinding(), open_store(database, read_only=True) as store:
         store.backup(path)
 
 
@@ -110,7 +111,8 @@ def restore_command(backup: str, database: str, replace: bool) -> None:
     of the store that the backup was made of, and of the one that it replaces.
     """
     try:
-        restore(backup, database, replace=replace)
+        with unwinding():
+            restore(backup, database, replace=replace)
     except AlreadyExistsError as error:
         raise error if replace else AlreadyExistsError(f"{error} (by --replace)") from None
 

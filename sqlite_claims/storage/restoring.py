@@ -14,7 +14,14 @@ from contextlib import closing, contextmanager, suppress
 
 import apsw
 
-from ..errors import AlreadyExistsError, BackendError, InvalidArgumentError, StoreBusyError, StoreCorruptError
+from ..errors import (
+    AlreadyExistsError,
+    BackendError,
+    InvalidArgumentError,
+    StoreBusyError,
+    StoreCorruptError,
+    StoreUnavailableError,
+)
 from ..lease.session import SessionFile
 from . import forks, schema
 from .connection import connect, connect_to_file_alone
@@ -35,7 +42,8 @@ def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str], *, rep
     long as it lasts.
     """
     source, target = store_path(backup), store_path(path)
-    check_place(source, create=False)
+    if not check_place(source, create=True):
+        raise StoreUnavailableError(f"{source}: there is no such file")
     existed = check_place(target, create=True)
     if existed and os.path.samefile(source, target):
         raise InvalidArgumentError(f"{target}: path is the backup itself, which is a store already: open it")
@@ -46,7 +54,7 @@ def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str], *, rep
             f"{target}-wal: left by a store that is gone, and may hold its last commits; move it away first"
         )
     with _told_as_ours(source), closing(_open_backup(source)) as original:
-        schema.check(original, source, create=False, read_only=False)
+        _check_store(original, source)
         with _told_as_ours(target), _alone(target, os.stat(source), replace) as (file, floor):
             partial = make_beside(target, os.stat(source))
             try:
@@ -75,6 +83,12 @@ def _open_backup(source: str) -> apsw.Connection:
     return connect_to_file_alone(source)
 
 
+def _check_store(file: apsw.Connection, path: str) -> None:
+    if schema.version_of(file) is None:
+        raise StoreUnavailableError(f"{path}: an SQLite database without a claim store")
+    schema.check(file, path, create=False, read_only=False)
+
+
 def _check(original: apsw.Connection, source: str) -> None:
     found = [text for (text,) in original.execute(sql.integrity_check).fetchall() if text != "ok"]
     if found:
@@ -91,7 +105,7 @@ def _judge(file: apsw.Connection, target: str, replace: bool) -> int:
         return 0
     if not replace:
         raise _stored_already(target)
-    schema.check(file, target, create=False, read_only=False)
+    _check_store(file, target)
     return int(str(file.execute(sql.meta_token_floor).fetchall()[0][0]))
 
 

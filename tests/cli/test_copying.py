@@ -1,0 +1,62 @@
+"""``backup`` and ``restore``: what they say of a wrong name, and what they leave behind when they are ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import apsw
+import pytest
+
+from .conftest import Cli
+
+# Ends the command at the moment when its copy has been begun.
+SCRIPT = """
+import os, signal, sys
+from sqlite_claims.cli.app import run
+from sqlite_claims.storage import keeping, restoring
+
+def copy_to(new, *args, **kwargs):
+    with open(new, "ab") as file:
+        file.write(b"some of it")
+    os.kill(os.getpid(), int(sys.argv[1]))
+    raise AssertionError("it was not ended")
+
+keeping.copy_to = restoring.copy_to = copy_to
+sys.exit(run(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("command", ["backup jobs.db out.db", "restore made.db out.db"])
+def test_a_copy_that_is_ended_by_a_signal_leaves_nothing_behind(cli: Cli, command: str, number: int) -> None:
+    with cli.store() as store:
+        store.add_instance("i")
+        store.backup(cli.folder / "made.db")
+    ended = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(int(number)), *command.split()],
+        cwd=cli.folder, capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (128 + number, b"")
+    assert [name for name in os.listdir(cli.folder) if name.startswith("out.db")] == []
+
+
+def test_a_backup_that_is_missing_is_not_one_that_add_makes(cli: Cli) -> None:
+    result = cli.raw("restore", cli.folder / "missing.db", cli.db)
+    assert (result.status, result.err) == (2, f"sqlite-claims: {cli.folder}/missing.db: there is no such file\n")
+    assert list(cli.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("foreign", ["backup", "target"])
+def test_a_database_that_is_no_store_is_not_one_that_add_would_complete(cli: Cli, foreign: str) -> None:
+    with cli.store() as store:
+        store.add_instance("i")
+    other = cli.folder / "other.db"
+    connection = apsw.Connection(os.fspath(other))
+    connection.execute("CREATE TABLE mine (a)")
+    connection.close()
+    source, target = (other, cli.folder / "new.db") if foreign == "backup" else (cli.db, other)
+    result = cli.raw("restore", source, target, "--replace")
+    assert (result.status, result.err) == (2, f"sqlite-claims: {other}: an SQLite database without a claim store\n")
