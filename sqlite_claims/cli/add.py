@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import select
 from collections.abc import Collection, Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from itertools import islice
@@ -10,11 +12,11 @@ from typing import IO, Any
 
 import click
 
-from ..errors import BackendError, InvalidArgumentError, InvalidStateError, NotFoundError
+from ..errors import BackendError, InvalidArgumentError, InvalidStateError, NotFoundError, StoreUnavailableError
 from ..memory import InMemoryClaimStore
 from ..model import NewTask
 from ..store import SqliteClaimStore
-from .app import database
+from .app import database, open_store
 from .map.lines import Counts, line_digest, task_name
 from .records import new_task
 from .text import SpanType, clean, tell_of_terminal
@@ -72,9 +74,12 @@ def add_command(
     skip = skip_existing or not as_json
     added = present = 0
     first = next(_batches(tasks), [])
-    if not os.path.exists(database):  # what is wrong with the first shows before a file is made
+    try:
+        opened = open_store(database)
+    except StoreUnavailableError:  # what is wrong with the first shows before a store is made
         InMemoryClaimStore().add_instance(instance, first, definition_hash=definition_hash)
-    with SqliteClaimStore(database) as store:
+        opened = SqliteClaimStore(database)
+    with opened as store:
         # The first tasks of one that is there may depend on tasks that it has.
         tasks_of_new = () if _is_stored(store, instance) else first
         is_new, _ = store._add_fed_instance(instance, tasks_of_new, definition_hash=definition_hash)
@@ -100,10 +105,34 @@ def _is_stored(store: SqliteClaimStore, instance: str) -> bool:
 def _lines(files: Iterable[IO[bytes]]) -> Iterator[tuple[str, bytes]]:
     """Lines that are not empty, and where each stands."""
     for file in files:
-        for number, raw in enumerate(file, 1):
-            line = raw.removesuffix(b"\n").removesuffix(b"\r")
-            if line:
-                yield f"{file.name or 'standard input'}, line {number}", line
+        name = file.name or "standard input"
+        try:
+            for number, raw in enumerate(io.BufferedReader(_ToItsEnd(file.fileno())), 1):
+                line = raw.removesuffix(b"\n").removesuffix(b"\r")
+                if line:
+                    yield f"{name}, line {number}", line
+        except OSError as error:
+            raise InvalidArgumentError(f"cannot read {name}: {error.strerror}") from None
+
+
+class _ToItsEnd(io.RawIOBase):
+    """A descriptor that is read until its end, also where somebody who shares it has made it non-blocking: Python would
+    take it for the end that nothing is there for now."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while True:
+            try:
+                return os.readv(self._descriptor, [buffer])
+            except BlockingIOError:
+                poll = select.poll()
+                poll.register(self._descriptor, select.POLLIN)
+                poll.poll()
 
 
 def _from_lines(lines: Iterable[tuple[str, bytes]], defaults: dict[str, Any]) -> Iterator[NewTask]:

@@ -160,8 +160,9 @@ class Splitter:
 class LineSource:
     """The lines of some open descriptors, one after the other. Reads only what is there, when it is asked."""
 
-    def __init__(self, descriptors: Sequence[int], delimiter: bytes = b"\n") -> None:
+    def __init__(self, descriptors: Sequence[int], delimiter: bytes = b"\n", names: Sequence[str] = ()) -> None:
         self._descriptors = descriptors
+        self._names = names
         self._current = 0
         self._splitter = Splitter(delimiter)
         self._lines: Iterator[Line] = iter(())
@@ -182,7 +183,8 @@ class LineSource:
         return self._ahead is None and self.fileno() < 0
 
     def take(self, limit: int) -> list[Line]:
-        """Up to ``limit`` lines out of at most one read, which doesn't wait where the descriptor is ready."""
+        """Up to ``limit`` lines out of at most one read, which doesn't wait where the descriptor is ready. Raises
+        ``InvalidArgumentError`` where it can't be read."""
         if self._ahead is None and self.fileno() >= 0:
             self._read()
         taken: list[Line] = []
@@ -196,6 +198,9 @@ class LineSource:
             data = os.read(self.fileno(), _READ_BYTES)
         except BlockingIOError:
             return
+        except OSError as error:
+            name = repr(self._names[self._current]) if self._names else "the input"
+            raise InvalidArgumentError(f"cannot read {name}: {error.strerror}") from None
         if data:
             self._lines = self._splitter.feed(data)
         else:

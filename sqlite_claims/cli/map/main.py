@@ -8,6 +8,7 @@ from typing import Literal
 
 import click
 
+from ...errors import InvalidArgumentError
 from ...model import NewTask
 from ...store import SqliteClaimStore
 from ..app import database, for_the_shell
@@ -107,10 +108,15 @@ def map_command(
         return 127
     if not files:
         tell_of_terminal()
-    source = LineSource(open_inputs(files), b"\0" if null else b"\n")
+    files = files or ("-",)
+    source = LineSource(open_inputs(files), b"\0" if null else b"\n", files)
     try:
-        plan = Plan(name or template.instance_id, template, jobs, retries, keep_output, durable=durability == "full")
-        NewTask("any", kind=plan.kind)  # refuses a name that is none, before a file is made
+        name = template.instance_id if name is None else name
+        plan = Plan(name, template, jobs, retries, keep_output, durable=durability == "full")
+        try:
+            NewTask("any", kind=plan.kind)  # refuses a name that is none, before a file is made
+        except InvalidArgumentError as error:
+            raise InvalidArgumentError(str(error).replace("kind", "--name", 1)) from None
         began = time.monotonic()
         with SqliteClaimStore(database, durability=durability) as store:
             outcome = MapRun(store, plan, source, progress).run()
