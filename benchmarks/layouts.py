@@ -216,7 +216,7 @@ class Trial:
             connection.execute(sql.create_meta, (1, "", 0, now, 0))
             connection.execute(sql.add_instance, ("instance", "", now))
             connection.execute(sql.add_lane, (0, "", "[]"))
-            connection.execute(sql.lane_added)
+            connection.execute(sql.lanes_changed)
             own = (payload,) if self.layout.in_row else ()
             connection.executemany(
                 self.layout.text("add_task"),

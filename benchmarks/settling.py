@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -72,7 +71,7 @@ def _cancel(db: Database, instance_id: str) -> bool:
 
 def _round(bench: Bench, path: Path, nothing: Path, looks: int, *, settles: bool) -> tuple[float, float]:
     """Seconds of the median look in a copy of a store, and of that behind nothing, in turn."""
-    copy = shutil.copyfile(path, bench.stores.new_path())
+    copy = bench.stores.copy_of(path)
     clock = ManualClock()
     clock.advance(2 * _TTL_S)
     taken: list[tuple[float, float]] = []

@@ -8,8 +8,11 @@ from collections.abc import Callable
 from itertools import count as counting
 from pathlib import Path
 
+import apsw
+
 from sqlite_claims import NewTask, SqliteClaimStore
 from sqlite_claims.lease.clock import SYSTEM_CLOCK, Clock
+from sqlite_claims.storage.origin import split
 
 # The most that one call takes.
 CHUNK = 100_000
@@ -88,9 +91,18 @@ class Stores:
             f"original-{count}-{len(payload or b'')}",
             lambda store: fill(store, "ready", count, lambda task_id: NewTask(task_id, payload)),
         )
-        copy = shutil.copyfile(made, self.new_path())
+        copy = self.copy_of(made)
         with copy.open("rb") as file:
             os.fsync(file.fileno())
+        return copy
+
+    def copy_of(self, path: Path) -> Path:
+        """A copy that no longer says which file it was, so that it is not taken for one: its claims would be ended."""
+        copy = shutil.copyfile(path, self.new_path())
+        connection = apsw.Connection(str(copy))
+        [[recorded]] = connection.execute("SELECT boot_id FROM claims_meta").fetchall()
+        connection.execute("UPDATE claims_meta SET boot_id = ?", (split(str(recorded))[0],))
+        connection.close()
         return copy
 
     def new_path(self) -> Path:
