@@ -1,0 +1,35 @@
+"""Small constants, so that a handful of tasks meets every path: own lanes, steps of pausing and pruning, pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from random import Random
+from unittest import mock
+
+from sqlite_claims.storage import adding, keeping, lanes, listing, passing, reading, signals
+
+
+@contextmanager
+def small_constants(random: Random) -> Iterator[None]:
+    """Draw the constants for one history; they are put back at the end."""
+    page = random.choice([1, 2, 3, 500])
+    drawn = [
+        (adding, "OWN_LANES_FROM", random.choice([2, 4, 6, 5000])),
+        (lanes, "OWN_MAX", random.choice([1, 2, 6, 32])),
+        (passing, "STEP", random.choice([1, 2, 1000])),
+        (passing, "REST_US", 0),  # else what hides nothing is swept at another moment than in the oracle
+        (signals, "STEP", random.choice([1, 2, 3, 300])),
+        (keeping, "STEP", random.choice([1, 3, 1000])),
+        (reading, "PAGE", page),
+        (listing, "PAGE", page),
+        (reading, "_COUNT_OWN_MAX", random.choice([0, 10_000])),
+    ]
+    patches = [mock.patch.object(module, name, value) for module, name, value in drawn]
+    for patch in patches:
+        patch.start()
+    try:
+        yield
+    finally:
+        for patch in patches:
+            patch.stop()

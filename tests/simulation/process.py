@@ -1,0 +1,98 @@
+"""A simulated worker process: one handle on the file, which can be killed before any of its statements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import apsw
+
+from sqlite_claims import SqliteClaimStore
+from sqlite_claims.testing import ManualClock
+
+# A session of the store in the file, and the same worker's in the oracle.
+Session = tuple[Any, Any]
+
+
+class Killed(BaseException):
+    """The process was killed. Not an ``Exception``: no code of the store may go on after it."""
+
+
+class EagerStore(SqliteClaimStore):
+    """Looks for dead workers at each look for work, not twice a second of real time."""
+
+    _probe_every_us = 0
+
+
+class Process:
+    """One handle on the file. Everything it remembers is gone when it is killed."""
+
+    def __init__(self, path: str, clock: ManualClock, *, use_c_core: bool) -> None:
+        self.clock = clock
+        self.use_c_core = use_c_core
+        self.sessions: list[Session] = []
+        self.start(path)
+
+    def __repr__(self) -> str:
+        return "process with the C core" if self.use_c_core else "process with the Python scan"
+
+    def start(self, path: str) -> None:
+        """Open the file anew."""
+        self.is_dead = False
+        self.store = EagerStore(path, use_c_core=self.use_c_core, durability="process", clock=self.clock)
+
+    def run(
+        self,
+        call: Callable[[Any], Any],
+        *,
+        statements_left: int | None = None,
+        between: Callable[[], None] | None = None,
+    ) -> Any:
+        """Call with the store.
+
+        Args:
+            call: takes the store and returns its answer.
+            statements_left: the process is killed (``Killed``) before the statement after so many; ``None``: never.
+            between: called between two write transactions of the call, when others could write.
+        """
+        left = statements_left
+        is_writing = has_written = False
+
+        def trace(_cursor: object, statement: str, _bindings: object) -> bool:
+            nonlocal left, is_writing, has_written
+            if left == 0:
+                self.is_dead = True
+            if self.is_dead:
+                raise Killed
+            if left is not None:
+                left -= 1
+            if statement.startswith("BEGIN"):
+                if has_written and between is not None:
+                    between()
+                is_writing = "IMMEDIATE" in statement
+            elif statement.startswith("COMMIT"):
+                has_written = has_written or is_writing
+            return True
+
+        connection = self.store._db.connection
+        connection.exec_trace = trace
+        try:
+            return call(self.store)
+        finally:
+            connection.exec_trace = None
+
+    def die(self) -> None:
+        """Leave the file as a killed process does: an open transaction is undone, no checkpoint is made."""
+        for session, _ in self.sessions:
+            session.drop()
+        database = self.store._db
+        database.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        database._close_connection()
+        database._drop_sessions()
+        database._closed = True
+
+    def exit(self) -> None:
+        """Close the store in good order."""
+        for session, _ in self.sessions:
+            session.close()
+        self.store.close()

@@ -1,0 +1,82 @@
+"""The simulation finds faults: each of these is planted, and shows within what CI plays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sqlite_claims.storage import claiming, passing, settling
+from sqlite_claims.storage.statements import sql
+from sqlite_claims.storage.timeline import Timeline
+
+from . import history
+
+_SEEDS = 80
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def tokens_are_not_compared(patch: pytest.MonkeyPatch) -> None:
+    """A holder whose claim was taken over may still settle the task."""
+    checked = claiming._checked
+
+    def careless(db: Any, claim: Any, row: Any) -> Any:
+        return row if row is not None and row[1:3] == (claim.instance_id, claim.task_id) else checked(db, claim, row)
+
+    patch.setattr(claiming, "_checked", careless)
+
+
+def sleep_is_not_granted(patch: pytest.MonkeyPatch) -> None:
+    """Leases run while the machine sleeps."""
+    patch.setattr(Timeline, "_take", lambda self: setattr(self, "now", self.clock.boot_us() + self._anchor))
+
+
+def dead_workers_are_not_noticed(patch: pytest.MonkeyPatch) -> None:
+    """The claims of a worker that died stay until their leases end."""
+    patch.setattr(passing, "dead_sessions", lambda _db: [])
+
+
+def pruning_forgets_tokens(patch: pytest.MonkeyPatch) -> None:
+    """A task added anew under a pruned name gives the old tokens again."""
+    patch.setattr(sql, "raise_token_floor", "SELECT ?")
+
+
+def an_end_is_counted_in_a_transaction_of_its_own(patch: pytest.MonkeyPatch) -> None:
+    """A process that is killed in between leaves a task that has ended and is counted as open."""
+    count_ended = settling.count_ended
+
+    def late(db: Any, *args: Any, **kwargs: Any) -> Any:
+        db.execute("COMMIT")
+        db.execute("BEGIN IMMEDIATE")
+        return count_ended(db, *args, **kwargs)
+
+    patch.setattr(settling, "count_ended", late)
+
+
+def a_transaction_keeps_what_it_should_undo(patch: pytest.MonkeyPatch) -> None:
+    """A call that raises within a transaction leaves what it had done so far."""
+    patch.setattr(sql, "savepoint_rollback", "SELECT 1")
+
+
+PLANTED: list[Plant] = [
+    tokens_are_not_compared,
+    sleep_is_not_granted,
+    dead_workers_are_not_noticed,
+    pruning_forgets_tokens,
+    an_end_is_counted_in_a_transaction_of_its_own,
+    a_transaction_keeps_what_it_should_undo,
+]
+
+
+@pytest.mark.parametrize("plant", PLANTED)
+def test_the_simulation_finds(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch)
+    calls = 0
+    for seed in range(_SEEDS):
+        outcome = history.play(seed, history.draw(seed))
+        calls += outcome.calls
+        if outcome.kind:
+            print(f"{plant.__name__}: found after {seed + 1} histories, {calls:,} calls")
+            return
+    pytest.fail(f"{plant.__doc__} Not found in {calls:,} calls")
