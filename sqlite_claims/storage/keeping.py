@@ -227,3 +227,5 @@ def has_journal(path: str) -> bool:
             return journal.read(1) not in (b"", b"\0")
     except FileNotFoundError:
         return False
+    except OSError as error:
+        raise translate(error, path) from error

@@ -25,7 +25,7 @@ from ..errors import (
 from ..lease.session import SessionFile
 from . import forks, schema
 from .connection import connect, connect_to_file_alone
-from .faults import FOREIGN, translate
+from .faults import FOREIGN, log, translate
 from .files import check_place, has_content, store_path
 from .keeping import copy_to, make_beside, make_new
 from .statements import sql
@@ -63,7 +63,7 @@ def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str], *, rep
                 with closing(connect_to_file_alone(partial)) as copy, file.backup("main", copy, "main") as job:
                     job.step(-1)
             finally:
-                os.unlink(partial)
+                _remove(partial)
 
 
 @contextmanager
@@ -143,8 +143,16 @@ def _alone(target: str, like: os.stat_result, replace: bool) -> Iterator[tuple[a
         done = True
     finally:
         if made and not done:
-            os.unlink(target)
+            _remove(target)  # where that fails it stays empty, and the next restore fills it
         hold.close()
+
+
+def _remove(path: str) -> None:
+    """Remove a file at the end, whatever came of the restore: failing at that changes nothing of it."""
+    try:
+        os.unlink(path)
+    except OSError as error:
+        log.warning("%s: left behind, since it cannot be removed (%s)", path, error.strerror)
 
 
 class _Hold:

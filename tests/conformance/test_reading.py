@@ -6,12 +6,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from sqlite_claims import InstanceState, NewTask, NotFoundError, TaskState
+from sqlite_claims.storage import reading
 from sqlite_claims.testing import ManualClock
 
 
@@ -494,3 +495,12 @@ def test_a_failed_or_cancelled_instance_has_ended_too(store: Any, cancelled: boo
     else:
         store.fail_task(store.claim_task("i", "t", "w", 30), "no", retry=False)
     assert store.wait_for_instance("i", 3600) == store.get_instance("i")
+
+
+def test_an_instance_all_of_whose_tasks_wait_for_the_calendar_is_counted(
+    store: Any, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_COUNT_OWN_MAX", 0)  # as for an instance of many thousand tasks
+    later = datetime.fromtimestamp(clock.wall_us() / 1e6, UTC) + timedelta(hours=1)
+    store.add_instance("later", [NewTask("a", available_at=later), NewTask("b", available_at=later)])
+    assert store.get_instance("later").counts[TaskState.SCHEDULED] == 2

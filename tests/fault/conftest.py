@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ..process.children import start
-from .power import build_recorder
+from .power import build_preloaded
 
 __all__ = ["mount", "start"]
 
@@ -40,9 +40,18 @@ def mount(tmp_path: Path) -> Iterator[Callable[..., Path]]:
 
 @pytest.fixture(scope="session")
 def recorder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = build_recorder(tmp_path_factory.mktemp("recorder"))
+    return _preloaded("recorder", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def injector(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _preloaded("injector", tmp_path_factory)
+
+
+def _preloaded(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = build_preloaded(name, tmp_path_factory.mktemp(name))
     if made is None and os.environ.get("SQLITE_CLAIMS_REQUIRE_C") != "1":
-        pytest.skip("what is written is recorded by a library in C: there is no C compiler")
+        pytest.skip("system calls are recorded, and fail, by a library in C: there is no C compiler")
     assert made is not None, "there is no C compiler"
     return made
 

@@ -36,13 +36,13 @@ class Record:
     data: bytes
 
 
-def build_recorder(folder: Path) -> Path | None:
-    """Compile the recorder; ``None`` where there is no C compiler."""
+def build_preloaded(name: str, folder: Path) -> Path | None:
+    """Compile a library that is loaded before others; ``None`` where there is no C compiler."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None or sys.platform != "linux":
         return None
-    made = folder / "recorder.so"
-    source = Path(__file__).with_name("recorder.c")
+    made = folder / f"{name}.so"
+    source = Path(__file__).with_name(f"{name}.c")
     subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-Wall", "-o", made, source, "-ldl"], check=True)
     return made
 

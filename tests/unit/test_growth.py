@@ -112,7 +112,7 @@ def test_what_is_found_among_many_lanes_is_the_same_as_among_few(tmp_path: Path,
         assert found[0] == found[1]
 
 
-def test_other_stores_learn_of_lanes_that_are_added_one_by_one(tmp_path: Path) -> None:
+def test_other_stores_learn_of_lanes_that_are_added_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with SqliteClaimStore(tmp_path / "jobs.db") as store, SqliteClaimStore(tmp_path / "jobs.db") as other:
         for number in range(30):
             store.add_instance(f"i{number}", [task(number)])
@@ -120,16 +120,16 @@ def test_other_stores_learn_of_lanes_that_are_added_one_by_one(tmp_path: Path) -
             assert len(other.find_available_tasks("w", 1000, kinds=["kind-0", f"kind-{number}"])) == min(number + 1, 2)
             assert len(store.find_available_tasks("w", 1000, tags=[f"tag-{number}"])) == 1
         read = []
-        rows_of = other._db.rows
+        rows_of = Database.rows
 
-        def noting(statement: str, *bindings: Any) -> Any:
-            found = rows_of(statement, *bindings)
+        def noting(db: Database, statement: str, *bindings: Any) -> Any:
+            found = rows_of(db, statement, *bindings)
             if "FROM claims_lane WHERE id >" in statement:
                 read.append(len(found))
             return found
 
-        other._db.rows = noting  # type: ignore[method-assign]
         store.add_instance("last", [task(99)])
+        monkeypatch.setattr(Database, "rows", noting)
         assert len(other.find_available_tasks("w", 1000)) == 31
         assert read == [1]  # the new one alone
 

@@ -52,11 +52,11 @@ WITH RECURSIVE used (lane) AS (
     FROM used WHERE used.lane IS NOT NULL
 ),
 lane (id) AS (SELECT lane FROM used WHERE lane IS NOT NULL)
-SELECT sum((
+SELECT coalesce(sum((
     SELECT count(*) FROM claims_task t INDEXED BY claims_task_next
     WHERE abs(lane.id) < 4294967296
         AND t.lane = lane.id AND t.priority = p.column1 AND t.next_at > ?2 AND t.state = 1 AND t.instance = ?1
-)) + (
+)), 0) + (
     SELECT count(*) FROM claims_task t INDEXED BY claims_task_due
     WHERE t.state = 1 AND t.next_at IS NULL AND t.due_wall IS NOT NULL AND t.due_wall > ?3 AND t.instance = ?1
 )
