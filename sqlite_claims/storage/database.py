@@ -65,6 +65,55 @@ class Database:
     The connection comes and goes (a fork closes it); ``write`` and ``read`` reopen it when needed.
     """
 
+    # More attributes than Python keeps in an instance's shared dictionary: by slots they cost a transaction less.
+    __slots__ = (
+        "__weakref__",
+        "_active",
+        "_checkpointer",
+        "_closed",
+        "_connection",
+        "_create",
+        "_files",
+        "_foreign",
+        "_frames",
+        "_holder",
+        "_lock",
+        "_look_at",
+        "_lost",
+        "_owned",
+        "_owner",
+        "_page_size",
+        "_ring",
+        "_scanner",
+        "_sessions_error",
+        "_stranger",
+        "_sync",
+        "_unlooked",
+        "_unshared",
+        "_use_c_core",
+        "_waiter",
+        "bell",
+        "busy_timeout",
+        "changes",
+        "durable",
+        "execute",
+        "executemany",
+        "in_transaction",
+        "lanes",
+        "left_behind",
+        "left_behind_us",
+        "long_reads",
+        "own_feeds",
+        "own_sessions",
+        "path",
+        "probe_every_us",
+        "probed_us",
+        "read_only",
+        "rest_until",
+        "sessions",
+        "time",
+    )
+
     def __init__(
         self,
         path: str,
@@ -336,7 +385,8 @@ class Database:
         scanner, self._scanner = self._scanner, None
         connection, self._connection = self._connection, None
         for name in ("execute", "executemany", "changes"):
-            self.__dict__.pop(name, None)  # they hold on to the connection
+            if hasattr(self, name):
+                delattr(self, name)  # they hold on to the connection
         # The file that is opened next may be another.
         self.lanes = Lanes()
         self.probed_us = self.left_behind_us = -(1 << 62)
@@ -356,7 +406,9 @@ class Database:
     def _look(self) -> None:
         """Raise if a file of the connection has been removed or replaced. The next call opens what is there then."""
         self._unlooked = 0
-        self._look_at = self.time.now + LOOK_EVERY_US
+        side_files_too = self.time.now >= self._look_at  # which nothing can be lost by
+        if side_files_too:
+            self._look_at = self.time.now + LOOK_EVERY_US
         try:
             self._files.look()
         except StoreUnavailableError as error:
@@ -364,8 +416,9 @@ class Database:
             self._raise_lost()
             saved = "" if self.read_only else ". All that this process has committed was saved into the database"
             raise StoreUnavailableError(f"{error}{saved}") from None
-        self._look_at_sessions()
-        self._look_at_bell()
+        if side_files_too:
+            self._look_at_sessions()
+            self._look_at_bell()
 
     def look_soon(self) -> None:
         """Look whether all files are in place when this call ends."""
@@ -378,7 +431,10 @@ class Database:
             return
         try:
             sessions.reopen([*self.own_sessions, *self.own_feeds])
-        except OSError as error:  # what was asked for has been done, so this is told and tried again at the next look
+        except (
+            OSError,
+            BackendError,
+        ) as error:  # what was asked for has been done, so this is told and tried again at the next look
             if repr(error) != self._sessions_error:
                 self._sessions_error = repr(error)
                 log_after_commit(self.path, "-sessions was removed or replaced, and cannot be made anew", error)
@@ -525,8 +581,8 @@ class Database:
                 raise
             finally:
                 self._active = False
-            self._unlooked += 1
-            if self._unlooked >= LOOK_EVERY_COMMITS or self.time.now >= self._look_at:
+            self._unlooked = unlooked = self._unlooked + 1
+            if unlooked >= LOOK_EVERY_COMMITS or self.time.now >= self._look_at:
                 self._look()
         finally:
             self._lock.release()
@@ -699,7 +755,7 @@ class Database:
         stranger, self._stranger = self._stranger, ""
         if stranger:
             return StoreCorruptError(schema.not_ours(self.path, stranger))
-        execute = self.__dict__.get("execute")
+        execute = getattr(self, "execute", None)
         culprit = culprit or (values.culprit(execute, error) if execute else "")
         if culprit:
             return StoreCorruptError(f"{self.path}: {culprit} ({type(error).__name__}: {error})")
@@ -710,7 +766,11 @@ class Database:
         connection = self._connection
         try:
             if connection is not None and connection.in_transaction:
-                self.execute(sql.rollback)
+                try:
+                    self.execute(sql.rollback)
+                except apsw.Error:
+                    # No memory for it, say. Ending the connection undoes it as well; the next call opens another.
+                    self._close_connection()
                 self.bell.ring(COMMITS)  # whoever waits for the writer needs to know of this end, too
             elif self._ring:  # the exception of a signal handler came after COMMIT, before others were told
                 self.bell.ring(COMMITS)
@@ -763,7 +823,7 @@ class Database:
 
     def is_open(self) -> bool:
         """Whether the transaction is still open; SQL of the caller's may have made SQLite roll it back."""
-        return bool(self.connection.in_transaction)
+        return self._connection is not None and self._connection.in_transaction
 
     def nested(self, operation: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an operation within the open transaction; if it raises, it alone is undone."""
@@ -778,18 +838,26 @@ class Database:
             except BaseException:
                 self.lanes.forget()
                 self.time.forget()
-                if connection.in_transaction:
-                    self.execute(sql.savepoint_rollback)
-                    self.execute(sql.savepoint_release)
+                self._undo_call(connection)
                 raise
             self.execute(sql.savepoint_release)
             return result
         except BackendError:
             raise
         except FOREIGN as error:
-            raise self._translated(error, connection.system_errno) from error
+            raise self._translated(error, 0 if self._connection is None else connection.system_errno) from error
         finally:
             self._active = False
+
+    def _undo_call(self, connection: apsw.Connection) -> None:
+        """Undo what a call within the transaction has done; where that can't be done, all of the transaction."""
+        if not connection.in_transaction:
+            return
+        try:
+            self.execute(sql.savepoint_rollback)
+            self.execute(sql.savepoint_release)
+        except apsw.Error:
+            self.undo()
 
     def execute_foreign(self, statement: str, params: Any, time_is_up: Callable[[], bool]) -> Rows:
         """Run the caller's own SQL, under the rules of ``guard``; it alone is undone if it raises. It is interrupted
@@ -803,9 +871,7 @@ class Database:
             try:
                 rows = self._run_foreign(connection, guard, statement, params, time_is_up)
             except BaseException as error:
-                if connection.in_transaction:
-                    self.execute(sql.savepoint_rollback)
-                    self.execute(sql.savepoint_release)
+                self._undo_call(connection)
                 if guard.refused:
                     raise InvalidArgumentError(f"sql must not contain {guard.refused}: {shown(statement)}") from error
                 raise
