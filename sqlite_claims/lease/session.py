@@ -280,7 +280,8 @@ class SessionFile:
         """End this store's presence. May be called twice."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
-            os.close(descriptor)
+            with suppress(OSError):  # closed by something else in this process
+                os.close(descriptor)
 
     __del__ = close
 

@@ -412,7 +412,11 @@ class Database:
         try:
             self._files.look()
         except StoreUnavailableError as error:
-            self._close_connection()
+            try:
+                self._close_connection()
+            except OSError as nested:  # whatever closed SQLite's descriptors has closed others, too
+                log_after_commit(self.path, "closing the file met an error", nested)
+                self._drop_sessions()
             self._raise_lost()
             saved = "" if self.read_only else ". All that this process has committed was saved into the database"
             raise StoreUnavailableError(f"{error}{saved}") from None
@@ -522,7 +526,7 @@ class Database:
         try:
             self._be_patient(RESTART_WAIT_S)
             make_good(self._sync, connection)
-        except (apsw.Error, BackendError):
+        except (apsw.Error, BackendError, OSError):
             connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
 
     def _raise_lost(self) -> None:
@@ -747,6 +751,8 @@ class Database:
             self.undo()
         if self._unshared is not None:
             self._unshared.check()
+        if isinstance(error, (apsw.BusyError, apsw.ProtocolError)) and self._connection is not None:
+            self._look()  # so does SQLite call it, for ever, when something has closed its descriptors
         if isinstance(error, FOREIGN) and not isinstance(error, BackendError):
             raise self._translated(error, system_errno) from error
 

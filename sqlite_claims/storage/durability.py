@@ -147,7 +147,8 @@ class WalSync:
         descriptor, self._descriptor = self._descriptor, -1
         self._inode = (0, 0)
         if descriptor >= 0:
-            os.close(descriptor)
+            with contextlib.suppress(OSError):  # closed by something else in this process
+                os.close(descriptor)
 
     def __del__(self) -> None:
         self._drop()

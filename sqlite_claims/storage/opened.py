@@ -45,7 +45,7 @@ class OpenedFiles:
         self.lost = self.database_lost = False
         found = {suffix: _identity_at(self._path + suffix) for suffix in _SUFFIXES}
         opened = {suffix: identity for suffix, identity in found.items() if identity is not None}
-        links = _links(opened)
+        links = _links(opened) or {}
         if all and (len(opened) < len(_SUFFIXES) or (links and len(links) < len(opened))):
             raise self.lose([suffix for suffix in _SUFFIXES if suffix not in links])
         self._opened = {suffix: opened[suffix] for suffix in opened if all or suffix in links}
@@ -66,7 +66,7 @@ class OpenedFiles:
         self._quick = tuple(links.values()) if len(links) == len(self._opened) else ()
 
     def look(self) -> None:
-        """Raise if a file has been removed or replaced."""
+        """Raise if a file has been removed or replaced, or no descriptor of it is open any more."""
         try:
             for link, place in self._quick:
                 if readlink(link) != place:
@@ -84,19 +84,32 @@ class OpenedFiles:
         lost = [suffix for suffix in opened if _identity_at(self._path + suffix) != opened[suffix]]
         if lost:
             raise self.lose(lost)
-        self._set_links(_links(opened))
+        links = _links(opened)
+        if self._quick and links is not None and len(links) < len(opened):
+            raise self._closed([suffix for suffix in opened if suffix not in links])
+        self._set_links(links or {})
 
     def lose(self, lost: Iterable[str] = _SUFFIXES[:2]) -> StoreUnavailableError:
         """Note that these have been lost. Returns the error to raise."""
         self.lost = True
         lost = list(lost)
         self.database_lost = "" in lost
-        names = " and ".join(f"{self._path}{suffix}" for suffix in lost)
         return StoreUnavailableError(
-            f"{names}: removed or replaced while this process had the store open{self._moved()}, so what it committed "
-            f"since may be in no file that anybody else will find. {_CAUSES} End all processes that have the store "
-            "open, then open it again"
+            f"{self._names(lost)}: removed or replaced while this process had the store open{self._moved()}, so what "
+            f"it committed since may be in no file that anybody else will find. {_CAUSES} End all processes that have "
+            "the store open, then open it again"
         )
+
+    def _closed(self, lost: list[str]) -> StoreUnavailableError:
+        self.lost = True
+        return StoreUnavailableError(
+            f"{self._names(lost)}: closed by something else in this process (os.closerange, say) while it had the "
+            "store open, so what it committed since may be in no file, or in one that was opened in its place; the "
+            "next call opens the store again"
+        )
+
+    def _names(self, suffixes: Iterable[str]) -> str:
+        return " and ".join(f"{self._path}{suffix}" for suffix in suffixes)
 
     def _moved(self) -> str:
         """Where the database is now, if it was moved."""
@@ -116,20 +129,21 @@ class OpenedFiles:
             now = _identity_at(self._path + suffix)
             if now != opened[suffix] and (now is not None or suffix == ""):
                 return False
-        link = _links(opened).get("", ("", ""))[0]
+        link = (_links(opened) or {}).get("", ("", ""))[0]
         if not link:
             return False
         return lock_holder(int(os.path.basename(link)), _SHARED_FIRST, _SHARED_SIZE) == os.getpid()
 
 
-def _links(opened: dict[str, tuple[int, int]]) -> dict[str, tuple[str, str]]:
-    """A descriptor of each of these files: its entry in /proc and the path that this tells. Empty without /proc."""
+def _links(opened: dict[str, tuple[int, int]]) -> dict[str, tuple[str, str]] | None:
+    """A descriptor of each of these files: its entry in /proc and the path that this tells. ``None`` where that can't
+    be told."""
     wanted = {identity: suffix for suffix, identity in opened.items()}
     links: dict[str, tuple[str, str]] = {}
     try:
         numbers = os.listdir(_DESCRIPTORS)
     except OSError:
-        return {}
+        return None
     for number in numbers:
         link = f"{_DESCRIPTORS}/{number}"
         try:

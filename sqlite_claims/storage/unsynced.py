@@ -73,7 +73,8 @@ class UnsyncedMark:
         """Let go of the file; the next look opens the one that is there then."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
-            os.close(descriptor)
+            with suppress(OSError):  # closed by something else in this process
+                os.close(descriptor)
 
 
 def write_again(descriptor: int, path: str, frames: int) -> None:

@@ -28,9 +28,12 @@ from .options import WorkerOptions
 from .registry import HandlerTable
 from .run import Run
 from .signals import Signals
+from .task_log import log
 
 # How long after the last moment for its tasks a process without a supervisor may take to end.
 _LEAVE_AFTER_S = 5.0
+# How long it takes at most to find out that a handler has closed the descriptors by which the main thread is woken.
+_LOOK_S = 5.0
 
 
 def main(config: dict[str, Any]) -> None:
@@ -55,7 +58,10 @@ def main(config: dict[str, Any]) -> None:
             control.send(failed=str(error), stage="main file")
             sys.exit(1)
         except BaseException as error:  # noqa: BLE001 - the supervisor shows it
-            control.send(failed=describe(error), stage=stage)
+            text = describe(error)
+            if not control.send(failed=text, stage=stage):
+                head = text.partition("\n")[0]
+                sys.exit(f"sqlite_claims: worker process {os.getpid()} can't tell its supervisor why it ends: {head}")
             sys.exit(1)
 
 
@@ -95,22 +101,31 @@ def _work(
     )
     handle = WorkerHandle(run, "claims-worker", options.shutdown_timeout)
     control.send(ready=True)
+    try:
+        _attend(handle, run, control, signals, options.shutdown_timeout)
+    except OSError as error:  # a handler has closed our descriptors, so that nothing can be heard any more
+        run.stop("stopped", options.shutdown_timeout)
+        log.warning("a handler has closed descriptors of worker %s, which ends: %s", options.worker_id, error)
+    summary = handle.join()
+    control.send(end=summary.reason, by_handler=run.by_handler, left_behind=run.left_behind)
+
+
+def _attend(handle: WorkerHandle, run: Run, control: ControlChannel, signals: Signals, shutdown_timeout: float) -> None:
+    """Heed signals and the supervisor until the run is over."""
     with handle.announced_on(signals), selectors.DefaultSelector() as selector:
         selector.register(signals, selectors.EVENT_READ)
         selector.register(control, selectors.EVENT_READ)
         while not handle.done:
-            ready = {event.fileobj for event, _ in selector.select()}
+            ready = {event.fileobj for event, _ in selector.select(_LOOK_S)}
             if signals in ready and signals.came():
-                run.stop("interrupted", options.shutdown_timeout)
+                run.stop("interrupted", shutdown_timeout)
             if control in ready:
                 for message in control.receive() or ():
                     _heed(message, run)
                 if control.ended:
                     selector.unregister(control)
-                    run.stop("stopped", options.shutdown_timeout)
-                    _die_in(options.shutdown_timeout + _LEAVE_AFTER_S)
-    summary = handle.join()
-    control.send(end=summary.reason, by_handler=run.by_handler, left_behind=run.left_behind)
+                    run.stop("stopped", shutdown_timeout)
+                    _die_in(shutdown_timeout + _LEAVE_AFTER_S)
 
 
 def _heed(message: dict[str, Any], run: Run) -> None:

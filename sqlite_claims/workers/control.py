@@ -27,10 +27,13 @@ class ControlChannel:
         """For selectors."""
         return self._socket.fileno()
 
-    def send(self, **message: Any) -> None:
-        """Send one message; to nobody, where the other side is gone (or has not read for a long time)."""
-        with suppress(OSError):
+    def send(self, **message: Any) -> bool:
+        """Send one message. ``False`` where the other side is gone (or has not read for a long time), or this one."""
+        try:
             self._socket.sendall(json.dumps(message).encode() + b"\n")
+        except OSError:
+            return False
+        return True
 
     def receive(self) -> list[dict[str, Any]] | None:
         """The messages that came with one read; ``None`` where there was nothing to read."""

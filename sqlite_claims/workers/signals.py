@@ -47,8 +47,9 @@ class Signals:
         for number, old in self._replaced.items():
             signal.signal(number, old)
         signal.set_wakeup_fd(self._previous)
-        os.close(self._readable)
-        os.close(self._writable)
+        for descriptor in (self._readable, self._writable):
+            with suppress(OSError):  # a handler has closed it
+                os.close(descriptor)
 
     def fileno(self) -> int:
         """For ``select``."""
@@ -62,7 +63,7 @@ class Signals:
 
     def wake(self) -> None:
         """Wake who waits. From any thread."""
-        with suppress(BlockingIOError):
+        with suppress(OSError):  # full, so that it wakes anyway; or a handler has closed it
             os.write(self._writable, b"\0")
 
     def came(self) -> bool:

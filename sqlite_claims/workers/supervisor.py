@@ -266,12 +266,14 @@ class Supervisor:
             self._lost += len(running)
             self._put_off(slot)
             if self._reason is None:
-                self._report(process, how)
+                self._report(process, how, at_work=bool(running) or status < 0)
         slot.over = slot.over or self._reason is not None
 
-    def _report(self, process: Process, how: str) -> None:
+    def _report(self, process: Process, how: str, *, at_work: bool) -> None:
+        """``at_work``: a task may have done it, and the next is another. One that exits between tasks without a word
+        has lost the descriptor for it."""
         stage, text = process.failed or ("", how)
-        if process.failed is not None or not process.ready:  # else a task may have done it, and the next is another
+        if process.failed is not None or not (process.ready and at_work):
             self._cannot_work(stage, text)
         if self._error is not None:  # which tells the rest
             text = text.partition("\n")[0]

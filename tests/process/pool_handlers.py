@@ -6,6 +6,7 @@ A handler tells that it runs by a line in the FIFO ``said``; some wait for a byt
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import json
 import logging
@@ -247,6 +248,17 @@ def garble(_: TaskContext) -> bytes:
             os.write(descriptor, data)
         os.write(descriptor, b"\n")
     return str(len(sockets)).encode()
+
+
+@registry.task("close descriptors")
+def close_descriptors(task: TaskContext) -> bytes:
+    """Closes those that the input names by a part of what they are of, or all."""
+    for name in os.listdir("/proc/self/fd"):
+        descriptor = int(name)
+        with contextlib.suppress(OSError):
+            if descriptor > 2 and task.input.decode() in os.readlink(f"/proc/self/fd/{name}"):
+                os.close(descriptor)
+    return b"closed"
 
 
 @registry.task("own session")
