@@ -70,8 +70,8 @@ _Static_assert(sizeof(struct claims_bell) <= CLAIMS_BELL_SIZE, "the file must ho
 /* The file may be cut short while it is mapped, by hand, by a clean-up, or by a file system that gives up. The next use
  * of the mapping raises SIGBUS, which ends the process, and looking at the size before each use would cost a system
  * call and still come too late. So there is a handler for SIGBUS, which puts a page of memory in the mapping's place:
- * this process then rings for nobody, as if it had no doorbell, until the file is opened anew. Whatever else raises
- * SIGBUS goes to the handler that was there before. */
+ * this process then rings for nobody, as if it had no doorbell, until the file is opened anew. Any other
+ * SIGBUS is passed on to the handler that was installed before. */
 enum { LOST = 0x74736f6c, BELLS_MAX = 1024 };
 static _Atomic(claims_bell *) bells[BELLS_MAX];
 static struct sigaction next_handler;

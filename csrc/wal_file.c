@@ -8,9 +8,9 @@
  * Nothing is held outside of a commit: a transaction that outgrows the cache writes frames before its end, and when it
  * is rolled back no call tells this file so, while others write in the same place. Those frames go straight on.
  *
- * What could only come from a mistake here, or from an SQLite that writes its log in another way, is never passed over:
- * the call that meets it fails, and nothing is gathered from then on. Pieces of a form that isn't known end the
- * gathering, too, but nothing fails.
+ * A state that only a bug here can cause, or an SQLite that writes its log in another way, is never ignored: the call
+ * that meets it fails, and nothing is gathered from then on. Writes of an unknown form end the gathering, too, but no
+ * call fails.
  *
  * For who syncs each commit the file grows ahead, by zeros: as many as there are bytes, at most a megabyte at a time. A
  * sync of what was appended has to wait for the file's new length too, one of what was written over doesn't (143 to 192
@@ -135,8 +135,8 @@ static uint32_t page_size_in(const unsigned char *wal_header) {
   return (uint32_t)wal_header[8] << 24 | (uint32_t)wal_header[9] << 16 | (uint32_t)wal_header[10] << 8 | wal_header[11];
 }
 
-/* Whether a piece is a frame's header or its page. The header of the log itself is neither. Where a piece is none of
- * the three, or the log is of other pages, we don't know what we see. */
+/* Whether a piece is a frame's header or its page. The header of the log itself is neither. If a piece is none of
+ * the three, or the log has another page size, the write is unknown. */
 static int is_of_frame(gathering *commit, const void *data, int len, sqlite3_int64 offset) {
   sqlite3_int64 page_size = commit->frame_size - FRAME_HEADER;
   if (offset == 0 && len == WAL_HEADER && page_size_in(data) == page_size) return 0;

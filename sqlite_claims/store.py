@@ -211,8 +211,8 @@ class SqliteClaimStore(Operations, TaskClaimStore):
             return run(*args)
 
     def _in_steps(self, step: Callable[[Database], bool]) -> None:
-        # What the caller asked for has taken effect, so no error is raised here: the steps that are left are taken by
-        # whoever looks for work, or prunes, next.
+        # The caller's request has taken effect, so no error is raised here: the steps that are left are taken by the
+        # next process that looks for work, or prunes.
         try:
             while True:
                 began = time.monotonic()

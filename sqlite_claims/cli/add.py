@@ -57,7 +57,7 @@ def add_command(
 
     With --json a line is an object with task_id and, as wanted, input (a string) or input_base64, kind, depends_on,
     priority, tags, delay (seconds), available_at (ISO 8601 with a zone), max_attempts, max_lost, retry (an object).
-    What it doesn't have comes from the options. A line of ls --json adds that task anew. A task that comes before one
+    Missing fields default to the options. A line of ls --json adds that task anew. A task that comes before one
     that it depends on is added at the end.
 
     Every 10,000 tasks are added together, all or none of them.

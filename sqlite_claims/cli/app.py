@@ -132,7 +132,7 @@ def _cannot(why: str) -> int:
 
 
 def for_the_shell(text: str) -> str:
-    """An error in the command's terms: what it tells programs to do about it is not for the command line."""
+    """An error message in terms of the command line: advice for programs is replaced by the commands to use."""
     return text.replace("(create=True would make it)", "(add and map make one)").replace(
         "(create=True would add one)", "(add and map would add one)"
     )

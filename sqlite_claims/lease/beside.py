@@ -1,6 +1,6 @@
 """The files next to a store's own, ``-sessions`` and ``-bell``: anyone who may use the store may use them.
 
-Whoever may write to the folder can put something else there under their names. So they are never opened through a
+Anyone who may write to the folder can put something else there under their names. So they are never opened through a
 symbolic link, never waited for, and are used only if they are plain files of the expected size and owner.
 """
 

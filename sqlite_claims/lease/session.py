@@ -6,9 +6,9 @@ descriptor of it closes, however the process ends. Others ask with ``F_OFD_GETLK
 Open-file-description locks, not classic POSIX ones: those vanish when *anything* in the process opens and closes the
 file, and a live worker would look dead. These err the other way: a child that keeps the descriptor keeps the session,
 which is a nuisance where it happens by accident (the lease still ends) and the point where it is meant: a command that
-inherits the descriptor holds its task even when the process that started it is killed. What that command leaves behind
-has inherited it, too. To tell the two apart, whoever starts a command says its process id, by one more lock on the same
-descriptor: it is gone when they are.
+inherits the descriptor holds its task even when the process that started it is killed. Processes that such a command
+leaves behind have inherited it, too. To tell the two apart, the process that starts a command records the command's
+process id by one more lock on the same descriptor: that id is gone when the command has ended.
 
 Locks go with the file. If somebody removes it, live processes make it anew and take their locks there, within a second
 of use. Until they have had time to, none of their sessions is taken for dead: the new file tells which those are.
@@ -43,7 +43,8 @@ _ORIGIN = struct.Struct("=qq")
 # How long sessions of an earlier file have for taking their locks in this one.
 GRACE_US = 60_000_000
 _PRESENCE = 0
-# Far beyond every session: who runs a checkpoint; and who has a connection open, which makes a missing -shm a fault.
+# Far beyond every session: the lock of the process that runs a checkpoint; and the one of each process that has a
+# connection open, which makes a missing -shm a fault.
 SESSIONS_MAX = _CHECKPOINT = 1 << 62
 _CONNECTED = _CHECKPOINT + 1
 
@@ -51,9 +52,10 @@ _CONNECTED = _CHECKPOINT + 1
 # From here on: which command a session was lent to, by session, process-id namespace (10 bits) and process id (22).
 _COMMANDS = _CHECKPOINT
 _COMMAND_SESSION_BITS = 29
-# From here on, at an instance's row id: who adds tasks to it as long as input comes. Prune leaves it alone.
+# From here on, at an instance's row id: the lock of a process that adds tasks to it as long as input comes. Prune
+# leaves such an instance alone.
 _FEEDS = _CHECKPOINT + (1 << 61)
-# Where a line stands in the file, see storage/timeline.py; before it that of storage/unsynced.py.
+# Offset of a line in the file, see storage/timeline.py; before it is that of storage/unsynced.py.
 _NOTE_AT, _NOTE_BYTES_MAX = 16, 200
 
 

@@ -1,8 +1,8 @@
 """Looking for damage: what SQLite says, and every object, value and count in the file that no store writes.
 
 Tables are read by pages, each in a short read transaction, so that a long check keeps nothing from being copied out of
-the -wal; what is compared with other tables is compared within its page. Whatever the file holds, a finding or the next
-page comes of it, and no exception but those that end the whole check.
+the -wal; comparisons with other tables stay within one page. Bad content of the file leads to a
+finding or to the next page, never to an exception other than those that end the whole check.
 """
 
 from __future__ import annotations

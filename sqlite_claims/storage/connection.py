@@ -49,7 +49,7 @@ def connect(
         flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if create else 0)
     connection = _counted(path, path, flags=flags, vfs=vfs, statementcachesize=_STATEMENT_CACHE)
     try:
-        # Whatever apsw.connection_hooks of the application's have set: rows are read as tuples here.
+        # Undo what apsw.connection_hooks of the application may have set: rows are read as tuples here.
         connection.cursor_factory = apsw.Cursor
         connection.row_trace = None
         connection.pragma("locking_mode", "normal")

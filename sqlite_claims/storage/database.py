@@ -655,7 +655,7 @@ class Database:
             self._lock.release()
 
     def checkpoint_findings(self) -> list[str]:
-        """What is to be said of checkpoints that fail in this process, or fall behind whoever makes them."""
+        """Warnings about checkpoints that fail in this process, or that fall behind in any process."""
         findings = []
         failing = self._checkpointer and self._checkpointer.last_error
         if failing:
@@ -757,7 +757,7 @@ class Database:
             raise self._translated(error, system_errno) from error
 
     def _translated(self, error: BaseException, system_errno: int = 0, culprit: str = "") -> BackendError:
-        """Our error for one that isn't. Where it may be a value in the file that caused it, the error names that."""
+        """Our error for one that isn't. If a value in the file may have caused it, the error names that value."""
         stranger, self._stranger = self._stranger, ""
         if stranger:
             return StoreCorruptError(schema.not_ours(self.path, stranger))

@@ -75,7 +75,7 @@ class WalSync:
                 raise self._failed(error) from error
 
     def is_marked(self) -> bool:
-        """Whether a sync has failed that was not made good yet. Where that can't be told it counts as one."""
+        """Whether a sync has failed and was not made good yet; also true if that can't be determined."""
         with self._lock:
             try:
                 return self.mark.is_set()

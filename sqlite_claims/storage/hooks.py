@@ -32,7 +32,7 @@ class HookedConnection(apsw.Connection):
     setcommithook, setrollbackhook, setwalhook = set_commit_hook, set_rollback_hook, set_wal_hook
 
     def add_authorizer(self, ours: Callable[..., int]) -> None:
-        """Set an authorizer of the store's. What it permits the one that was there is asked about, too."""
+        """Set an authorizer of the store. The previous authorizer is asked, too, about all that it permits."""
         theirs = self.authorizer
         if theirs is None:
             self.set_authorizer(ours)

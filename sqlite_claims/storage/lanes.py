@@ -24,7 +24,7 @@ OWN_MAX = 32
 # Above as many lanes (each counts twice, with its claimed side) a look for work first asks which of them have rows in
 # the order at all, which costs about 1 µs for each lane that has; a lane without costs a look 1 µs otherwise.
 MANY = 32
-# Where more than an eighth of them have rows, that is not asked again for as many looks.
+# If more than an eighth of them have rows, that is not asked again for this many looks.
 CROWDED_LOOKS = 16
 CLAIMED_SIDE = 1 << 32
 """A claimed task's lane is this much more, where an expired claim is found and all claims stand together. A paused

@@ -112,7 +112,7 @@ class OpenedFiles:
         return " and ".join(f"{self._path}{suffix}" for suffix in suffixes)
 
     def _moved(self) -> str:
-        """Where the database is now, if it was moved."""
+        """The database's present path, if it was moved."""
         link, place = self._links.get("", ("", ""))
         try:
             now = readlink(link)

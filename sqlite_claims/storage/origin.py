@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 
 class Origin(Enum):
-    """Where a file comes from, as far as can be told."""
+    """The origin of a file, as far as it can be determined."""
 
     SAME = auto()
     UNKNOWN = auto()
@@ -27,7 +27,7 @@ class Origin(Enum):
 
 
 class Identity(NamedTuple):
-    """What tells a file from all others."""
+    """The attributes that distinguish a file from all others."""
 
     device: int
     inode: int
@@ -55,7 +55,7 @@ def split(recorded: str) -> tuple[str, Identity | None]:
 
 
 def compare(recorded: Identity | None, now: Identity) -> Origin:
-    """Where a file comes from that bears this record."""
+    """The origin of a file that contains this record."""
     if recorded is None:
         return Origin.UNKNOWN
     both_born = recorded.born_ns and now.born_ns

@@ -120,8 +120,8 @@ def make_due(db: Database, rows: list[tuple[Any, ...]]) -> None:
 
 
 def lose(db: Database, id: int, why: str = "") -> bool:
-    """A claim is lost for good: the task is ready again with its place now, or, where it was the last, fails. ``False``
-    where there was none to lose. ``why``: what the error then says of the last loss, where that is known."""
+    """Record a claim as lost for good: the task is ready again with its place now, or fails at ``max_lost``.
+    ``False``: there was no claim to lose. ``why``: the cause of the last loss, if known, for the task's error."""
     instance, instance_state, losses, max_lost, state = db.rows(sql.task_to_lose, id)[0]
     if state != CLAIMED or instance_state == CALLED_OFF:  # a cancelled instance's rows follow it by steps of their own
         return False

@@ -86,8 +86,8 @@ def _refuse_other_tables(connection: apsw.Connection, version: int) -> None:
 
 
 def differences(execute: Callable[..., apsw.Cursor]) -> tuple[list[str], bool]:
-    """What stands under our names, or on our tables, and is not as this version makes it, in sentences; and whether
-    our tables are tables, so that reading them comes to an end."""
+    """The schema objects with our names, or on our tables, that differ from those that this version creates, one
+    sentence each; and whether our tables are tables, so that reading them comes to an end."""
     expected = _expected(VERSION)
     present: dict[tuple[str, str], tuple[str, str]] = {}
     rows: list[tuple[Any, ...]] = execute(sql.objects).fetchall()
@@ -123,7 +123,7 @@ def _normal(text: str | None) -> str:
 
 
 def harmed(execute: Callable[..., apsw.Cursor]) -> str:
-    """After the caller's own SQL has changed the schema: what it must not have done, in words; empty where all is well.
+    """After the caller's own SQL has changed the schema: the forbidden change that it made, in words; empty if none.
     (The authorizer isn't told of a new name, nor of rows that SQLite itself changes.)"""
     found = [name for (name,) in execute(sql.temporary_of_our_names).fetchall()]
     if found:

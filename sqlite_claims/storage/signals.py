@@ -18,7 +18,7 @@ from .states import BROKEN, CALLED_OFF, DONE, PAUSED, RUNNING
 # Rows that change lane or state in one transaction: a millisecond or two of the write lock.
 STEP = 300
 # Tasks of resumed instances whose rows a look for work reads one by one (about 0.5 µs each) while they have not all
-# followed. Where there are more it looks into the paused side of each lane, and steps over what is still paused there.
+# followed. If there are more it looks into the paused side of each lane, and steps over what is still paused there.
 STRAYS_MAX = 5000
 # Above every name: a step that reaches the end.
 _LAST = chr(0x10FFFF) * 65

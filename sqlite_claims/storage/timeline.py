@@ -1,4 +1,4 @@
-"""Store time: the boot clock plus an anchor kept in the file. What a new boot, a sleep and a copy mean for it."""
+"""Store time: the boot clock plus an anchor kept in the file; effects of a new boot, a sleep and a copy on it."""
 
 from __future__ import annotations
 
@@ -224,7 +224,7 @@ class Timeline:
             return _Change(many, ends_claims=True)
         if origin is Origin.PERHAPS_COPY:
             return _Change(many, ends_claims=False)
-        # Where boots have no names this may be another one, by whose end the last claims were lost.
+        # If boots have no names, this may be another boot, and the last claims were lost when the previous one ended.
         return _Change(0 if boot_is_sure else 1, ends_claims=False)
 
     def _write_down(self, connection: apsw.Connection, path: str, change: _Change) -> None:

@@ -69,7 +69,7 @@ def culprit(execute: Execute, error: BaseException) -> str:
 
 
 def guarded(subject: str, find: Callable[[], Iterator[str]]) -> Iterator[str]:
-    """What is found until the file allows no further reading."""
+    """Yield the findings of ``find`` until the file can't be read any further."""
     try:
         yield from find()
     except (apsw.InterruptError, apsw.BusyError, apsw.NoMemError):

@@ -13,8 +13,8 @@ _READ_BYTES = 65_536
 
 
 class ControlChannel:
-    """One end of the socket. What comes is not trusted: ``receive`` leaves out what is no JSON object of a fair length,
-    and counts it in ``unreadable``. ``ended``: nothing will come any more."""
+    """One end of the socket. The peer is not trusted: ``receive`` drops messages that aren't JSON objects of an
+    acceptable length, and counts them in ``unreadable``. ``ended``: no message will come any more."""
 
     def __init__(self, end: socket.socket) -> None:
         self._socket = end

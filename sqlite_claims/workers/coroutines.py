@@ -38,7 +38,8 @@ class Coroutines:
     def wait_for(self, awaitable: Awaitable[Any], task: TaskContext) -> Outcome:
         """Block until the coroutine is done: its error or its value. It is cancelled when the attempt is dropped.
 
-        The error is ``Released`` where the loop ended under it. What this raises is no error of the coroutine.
+        The error is ``Released`` if the loop ended under it. An exception raised by this method itself is not the
+        coroutine's error.
         """
         return self._loop().wait_for(awaitable, task)
 
@@ -184,7 +185,7 @@ class LoopThread:
         self._thread.join(timeout)
 
     def _tell(self, callback: Any, *args: Any) -> None:
-        # In a context of nobody's: what cancels here is the run, and not a handler.
+        # In an empty context: the run cancels here, not a handler.
         with suppress(RuntimeError):  # it is closed
             self._loop.call_soon_threadsafe(callback, *args, context=Context())
 

@@ -1,4 +1,4 @@
-"""What processes have started: killed with them, or buried in their place."""
+"""Descendants of worker processes: killed with them, or reaped in their place."""
 
 from __future__ import annotations
 

@@ -169,7 +169,7 @@ def _first(error: BaseException) -> BaseException:
 def describe(error: BaseException) -> str:
     """Type and message on the first line, then the traceback; both bounded, since they are stored.
 
-    Whatever the user's ``__str__`` and ``__repr__`` raise is described instead.
+    If the user's ``__str__`` or ``__repr__`` raises, that exception is described instead.
     """
     try:
         return _described(error)

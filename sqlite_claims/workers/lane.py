@@ -64,7 +64,7 @@ class Lane:
     def _work_through(self, batch: list[ClaimedTask]) -> int:
         """Run a batch, as far as it fits; how large the next one should be."""
         with self.lock:
-            self.waiting.extend(batch)  # first of all: what is not here is not given back, should anything raise
+            self.waiting.extend(batch)  # first of all: tasks not listed here are not given back if anything raises
         kept = _apart_from_retried(batch)
         began = time.monotonic()
         if kept < len(batch):

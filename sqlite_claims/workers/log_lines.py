@@ -1,7 +1,7 @@
 """Log records on their way from a process of a pool to its supervisor: one packet of JSON each.
 
 A packet comes whole or not at all, whoever else writes to the same socket: threads, or processes that a handler has
-forked. Where the supervisor is slow to read, sending blocks, so that it is the process with much to say that waits.
+forked. If the supervisor is slow to read, sending blocks, so that the process that logs much is the one that waits.
 """
 
 from __future__ import annotations

@@ -125,7 +125,8 @@ def kill(*processes: Process) -> None:
 
 
 def surroundings() -> dict[str, Any]:
-    """What a process needs of this one to import what this one can: entries that no import looks at are left out."""
+    """The settings with which a child can import the same modules as this process; entries that no import uses are left
+    out."""
     return {
         "sys_path": [entry for entry in sys.path if isinstance(entry, str)],
         "sys_argv": [word for word in getattr(sys, "argv", ()) if isinstance(word, str)],

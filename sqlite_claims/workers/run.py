@@ -327,7 +327,7 @@ class Run:
     # -- the end
 
     def _give_back(self) -> None:
-        """The time to finish is over: what runs is given back and its results will be dropped."""
+        """The time to finish is over: give running tasks back; their results will be dropped."""
         left = []
         for lane in self._lanes:
             done, waiting = lane.take()

@@ -137,7 +137,7 @@ class Settler:
             task_log.lost(self._attempt(claimed), seconds)
 
     def _attempt(self, claimed: ClaimedTask) -> TaskContext:
-        """What log records say of it. Made where there is something to log, so that others cost nothing."""
+        """The attempt's description for log records. Made only when a record is logged, to save its cost otherwise."""
         return TaskContext(self._store, claimed)
 
     def is_done_by_handler(self, claim: TaskClaim) -> bool:

@@ -307,14 +307,14 @@ class Supervisor:
             self._store.release_tasks(held)
 
     def _settle_deaths(self) -> None:
-        """Settle what dead processes held. Where the store is busy, that is tried again later: there are others to be
-        looked after."""
+        """Settle the claims of dead processes. If the store is busy, that is tried again later, and the other processes
+        are looked after meanwhile."""
         while self._deaths and time.monotonic() >= self._settle_at:
             death = self._deaths[0]
             try:
                 self._release(death.worker_id, death.running)
                 self._lose(death)
-                # Who looks for work finds out which sessions are over, and forgets them.
+                # Looking for work finds the sessions that are over, and deletes them.
                 self._store.find_available_tasks(death.worker_id, 1)
             except TRANSIENT as error:
                 self._warn("claims of worker %s, which died, could not be settled yet: %s", death.worker_id, error)

@@ -59,7 +59,7 @@ tasks = SafeLogger("sqlite_claims.tasks")
 
 
 class Attempt(Protocol):
-    """What records say of an attempt. ``TaskContext`` is one."""
+    """The data of an attempt that log records contain. ``TaskContext`` is one."""
 
     @property
     def instance_id(self) -> str: ...
@@ -94,7 +94,7 @@ def given_back(attempt: Attempt, seconds: float, delay: float = 0.0) -> None:
 
 
 def lost(attempt: Attempt, seconds: float, why: str = "its instance was cancelled, or another has its claim") -> None:
-    """What came of it is dropped, since its claim is gone."""
+    """Log an attempt whose result is dropped, since its claim is gone."""
     _tell(logging.WARNING, attempt, seconds, "lost: %s", why)
 
 

@@ -1,4 +1,4 @@
-"""``backup`` and ``restore``: what they say of a wrong name, and what they leave behind when they are ended."""
+"""``backup`` and ``restore``: messages for wrong names, and no files left behind when they are ended."""
 
 from __future__ import annotations
 

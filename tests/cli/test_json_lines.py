@@ -1,4 +1,4 @@
-"""``ls --json`` and ``add --json``: what one writes the other reads, and lines that can't be read are told."""
+"""``add --json`` reads the output of ``ls --json``, and reports lines that it can't read."""
 
 from __future__ import annotations
 

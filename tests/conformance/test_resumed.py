@@ -1,5 +1,5 @@
-"""What a resumed instance has ready is found at once and in its order, wherever its rows are: within the transaction
-that resumes it, after a process that was killed before its rows had followed, and while they follow."""
+"""Ready tasks of a resumed instance are found at once and in order, wherever its rows are: within the transaction that
+resumes it, after a process that was killed before the rows had followed, and while they follow."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_store_that_only_reads_finds_what_was_resumed(bench: Bench, offered: C
         assert [task.task_id for task in reader.find_available_tasks("w", 1000)] == order
 
 
-# Where the rows of the resumed instance "large" are: all in the shared lanes; the first ones there and the others in
+# The place of the rows of the resumed instance "large": all in the shared lanes; the first ones there and the others in
 # lanes of its own; or all in its own.
 LANES = {"shared": 10**9, "both": 12, "own": 1}
 

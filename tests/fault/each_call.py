@@ -172,7 +172,7 @@ class Trial:
         for number, (call, codes) in enumerate(CALLS.items()):
             for nth in _spread(counts[number], each_max):
                 for code in codes:
-                    # Where no lock can be had SQLite tries for ten seconds.
+                    # If it can't get a lock, SQLite tries for ten seconds.
                     for all_later in (False, True) if code != 0 and call != "lock" else (False,):
                         self.fail(before, after, f"{call} {nth}", number, nth, code, all_later)
 
@@ -248,7 +248,7 @@ def _difference(one: list[Any], other: list[Any]) -> str:
 
 
 def _sqlites_code() -> tuple[int, int]:
-    """Where the machine code of apsw's SQLite is."""
+    """The address range of the machine code of apsw's SQLite."""
     for line in Path("/proc/self/maps").read_text("ascii").splitlines():
         if apsw.__file__ in line and " r-xp " in line:
             begin, end = line.split(" ")[0].split("-")

@@ -144,7 +144,7 @@ def uses(store: Any) -> Iterator[Callable[[], Any]]:
 
 
 def use(path: Path) -> tuple[list[str], list[str], list[str]]:
-    """What check() finds, at first and at the end, and the errors in between."""
+    """The findings of check() before and after, and the errors in between."""
     first: list[str] = []
     last: list[str] = []
     errors: list[str] = []
@@ -172,7 +172,7 @@ def use(path: Path) -> tuple[list[str], list[str], list[str]]:
 
 
 def tried(base: Path, table: str, column: str, sort: str, seed: int) -> str:
-    """One mutation, and every use of what came of it: what went wrong, in words, or ``""``."""
+    """Make one mutation and use the mutated file in every way: a description of the failure, or ``""``."""
     path = base.with_name("mutated.db")
     for old in base.parent.glob("mutated.db*"):
         old.unlink()

@@ -1,8 +1,8 @@
 """A disk as a power cut leaves it, rebuilt from what ``recorder.c`` saw a process do to the files of a folder.
 
-What was synced is there. Of everything else, each sector of 512 bytes may have reached the disk or not, in any order;
-so may each change of a name (a file made, removed, renamed), until its folder is synced. What a failed sync was to make
-durable stays in doubt, whatever is synced later. SQLite takes no more for granted than that writing a sector leaves its
+Synced data is on the disk. Of everything else, each sector of 512 bytes may have reached the disk or not, in any order;
+so may each change of a name (a file made, removed, renamed), until its folder is synced. Data of a failed sync stays in
+doubt, whatever is synced later. SQLite takes no more for granted than that writing a sector leaves its
 neighbours alone.
 """
 

@@ -82,7 +82,7 @@ def in_a_transaction(store: SqliteClaimStore) -> None:
 
 
 def in_another_thread(use: Callable[[], Any]) -> Any:
-    """What it returns there, at once: a lock that was left behind would keep it out."""
+    """The result of a call in another thread, at once: a lock that was left behind would block that call."""
     results: list[Any] = []
     thread = threading.Thread(target=lambda: results.append(use()))
     thread.start()

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 CSRC = ROOT / "csrc"
 TESTS = ["tests/fault/test_gathering_ends.py", "tests/fault/test_gathered_commits.py"]
 
-# What is replaced in wal_file.c, and by what.
+# Planted faults in wal_file.c: the text to replace, and its replacement.
 FAULTS = {
     "an empty commit lets the next statement be held": (
         "commit->committing = spilled(commit->db) == commit->spilled;",
@@ -69,7 +69,7 @@ spec.loader.exec_module(sys.modules[name])
 
 @pytest.fixture(scope="session")
 def wrapper(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What cffi makes of the header."""
+    """The C wrapper that cffi generates from the header."""
     made = tmp_path_factory.mktemp("wrapper") / "_core.c"
     program = f"import build_core; build_core.ffibuilder.emit_c_code({str(made)!r})"
     subprocess.run([sys.executable, "-c", program], cwd=CSRC, check=True, capture_output=True)

@@ -1,4 +1,4 @@
-"""``check``: what it names, how much of it, and whom it keeps waiting."""
+"""``check``: the contents and number of its findings, and that it blocks nobody."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def gathers(connection: apsw.Connection) -> bool:
 
 
 def in_files(connection: apsw.Connection) -> list[int]:
-    """What whoever opens a copy of the file and its -wal finds."""
+    """The rows that a reader finds in a copy of the file and its -wal."""
     copy = f"{connection.filename}.copy"
     for suffix in ("", "-wal"):
         shutil.copy(f"{connection.filename}{suffix}", f"{copy}{suffix}")
@@ -194,7 +194,7 @@ def test_a_connection_may_leave_the_wal_mode_and_come_back(tmp_path: Path) -> No
     assert (done.returncode, done.stdout) == (0, "18 ok\n"), done.stderr
 
 
-# What the application has set on each connection of its process stays in force.
+# Hooks that the application has set on each connection of its process stay in force.
 
 Hook = Callable[[apsw.Connection], Any]
 

@@ -210,7 +210,7 @@ def test_without_the_sync_that_full_durability_adds_a_power_cut_does_lose_someth
     assert not [finding for findings in broken for finding in findings if "SQLite" in finding or "token" in finding]
 
 
-# As above, in one boot, on a disk whose syncs fail now and then: what raises was not promised.
+# As above, in one boot, on a disk whose syncs fail now and then: a call that raises has promised nothing.
 FAILING = """
 import hashlib, os, random, sys
 from contextlib import suppress

@@ -98,7 +98,7 @@ def test_a_sessions_file_that_cannot_be_read_is_told_as_ours(
 def test_a_removed_sessions_file_that_cannot_be_made_anew_is_told_and_made_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What was asked for is done, so no call raises for it."""
+    """The call itself has taken effect, so it does not raise."""
     path, clock, failing = tmp_path / "jobs.db", ManualClock(), True
     real = beside.open_beside
 

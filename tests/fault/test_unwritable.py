@@ -26,7 +26,7 @@ store.add_instance("in the -wal", [NewTask("t")])
 say("written")
 hear()
 """
-# A user who may only read. What it needs of the library is loaded before it becomes that.
+# A user who may only read. The modules it needs are imported before the process becomes that user.
 AS_NOBODY = """
 from sqlite_claims.storage import unshared
 SqliteClaimStore(args[0] + ".elsewhere").close()

@@ -55,7 +55,7 @@ class Grant:
 
 @dataclass(slots=True)
 class Log:
-    """What one process wrote down."""
+    """The log that one process wrote."""
 
     pid: int = 0
     gone: float = inf  # when it ended by itself

@@ -114,7 +114,7 @@ class Run:
                 self._fill()
 
     def _kill(self, process: subprocess.Popen[bytes]) -> None:
-        # From before the signal: what others see of it they see after that.
+        # The time before the signal: others can see its effects only after that.
         self.killed[process.pid] = time.monotonic_ns()
         process.kill()
         process.communicate()  # which closes its standard input, too

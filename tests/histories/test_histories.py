@@ -1,4 +1,4 @@
-"""What many processes saw, amid kills, stops, forks and full disks, fits a claim that one holds at a time."""
+"""Histories of many processes, amid kills, stops, forks and full disks, fit claims with one holder at a time."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""As test_model.py, where whoever pauses, resumes or cancels dies once that has taken effect, and rows follow one by
-one: what can be seen, and what is found in which order, doesn't depend on how far they are."""
+"""As test_model.py, but the process that pauses, resumes or cancels dies once that has taken effect, and rows follow
+one by one: the visible state and the order of tasks don't depend on how many rows have followed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What processes send their supervisor: log records by one way, what steers the pool by another."""
+"""Messages from processes to their supervisor: log records by one channel, control messages by another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a pool's supervisor logs of the attempts in its processes."""
+"""The log records of a pool's supervisor for the attempts in its processes."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ _SHRINK_TRIES = 400
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a history."""
+    """The result of running a history."""
 
     calls: int = 0
     step: int = -1  # the last one begun

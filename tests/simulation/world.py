@@ -37,8 +37,8 @@ _STATEMENTS_MAX = 7
 
 
 class Difference(BaseException):
-    """The file and the oracle disagree, or the file contradicts itself. Not an ``Exception``: what the store catches in
-    the midst of a call must not hide it."""
+    """The file and the oracle disagree, or the file contradicts itself. Not an ``Exception``: an ``except`` in
+    the store must not hide it."""
 
 
 class World:
@@ -130,7 +130,7 @@ class World:
         def between() -> None:
             if not self._is_interleaved:
                 self._is_interleaved = True
-                # What the call has swept so far shows already; have all of it swept on both sides.
+                # The part that the call has swept so far is visible already; sweep all of it on both sides.
                 self.sweep(next(other for other in self.processes if other is not process))
                 try:
                     interleave(process)
@@ -261,7 +261,7 @@ def plain(answer: Any) -> Any:
 
 
 def _difference(one: Any, other: Any) -> str:
-    """Where two answers differ, the equal parts of lists left out."""
+    """The difference between two answers, without the equal parts of lists."""
     one, other = plain(one), plain(other)
     if isinstance(one, list) and isinstance(other, list):
         if len(one) == len(other):

@@ -1,5 +1,5 @@
-"""Kinds, sets of tags, instances, workers and policies come and go: what is kept for them goes too, and what is left of
-them costs a look for work nothing."""
+"""Kinds, sets of tags, instances, workers and policies come and go: their rows are removed, too, and rows that are left
+cost a look for work nothing."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ def prune_the_newest(other: SqliteClaimStore) -> None:
     other.add_instance("new", [task(3)])
 
 
-# What another process does between the pass over all tasks and the removal.
+# Actions of another process between the pass over all tasks and the removal.
 MEANWHILE: dict[str, Callable[[SqliteClaimStore], Any]] = {
     "uses an unused lane and policy": lambda other: other.add_instance("new", [task(3)]),
     "uses them after the newest task is gone": prune_the_newest,
@@ -310,8 +310,8 @@ def churn(store: SqliteClaimStore, turns: range) -> None:
 
 
 def measured(store: SqliteClaimStore) -> dict[str, int]:
-    """What a claim costs in steps of SQLite's virtual machine, and how large the file and this process's memory of it
-    are."""
+    """The cost of a claim in steps of SQLite's virtual machine, and the sizes of the file and of this process's
+    memory of it."""
     gc.collect()
     store._db.checkpoint()
     return {

@@ -1,4 +1,4 @@
-"""What passes between a supervisor and its processes, and all else that may come there."""
+"""Messages between a supervisor and its processes, and all else that may arrive there."""
 
 from __future__ import annotations
 

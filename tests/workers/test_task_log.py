@@ -1,4 +1,4 @@
-"""What workers log of the attempts that they make."""
+"""The log records of workers for the attempts that they make."""
 
 from __future__ import annotations
 

@@ -34,8 +34,8 @@ class WorkerRow:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was seen. ``at``: by the steady clock. ``all_claims``: whether all of them were read. ``warnings``: on
-    checkpoints that fail or fall behind."""
+    """One reading of the store. ``at``: by the steady clock. ``all_claims``: whether all claims were read.
+    ``warnings``: on checkpoints that fail or fall behind."""
 
     at: float
     stats: StoreStats
