@@ -10,11 +10,32 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sqlite_claims import NewTask, SqliteClaimStore
+from sqlite_claims.lease.clock import SYSTEM_CLOCK, SystemClock
 
 INPUT = b"x" * 64
 BATCH = 50
 # Tasks in the store beforehand, so that no operation runs out of them.
 WAITING = 3000
+# Programs run about so many times slower when their instructions are counted. What a store does once a second has to
+# count once for as many operations as in a second of its own speed.
+SLOWER = 50
+
+
+class SlowClock(SystemClock):
+    """The machine's clocks, slowed down."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._boot, self._wall = SYSTEM_CLOCK.boot_us(), SYSTEM_CLOCK.wall_us()
+
+    def boot_us(self) -> int:
+        return self._boot + (SYSTEM_CLOCK.boot_us() - self._boot) // SLOWER
+
+    def awake_us(self) -> int:
+        return self.boot_us()
+
+    def wall_us(self) -> int:
+        return self._wall + (SYSTEM_CLOCK.wall_us() - self._wall) // SLOWER
 
 
 def cycle(store: SqliteClaimStore, times: int) -> None:
@@ -79,7 +100,7 @@ OPERATIONS: dict[str, Callable[[SqliteClaimStore, int], None]] = {
 def main(folder: str, operation: str, times: int) -> None:
     """Make the store in ``folder`` and run the operation."""
     durability = "full" if operation == "cycle-durable" else "process"
-    with SqliteClaimStore(Path(folder) / "store.db", durability=durability) as store:
+    with SqliteClaimStore(Path(folder) / "store.db", durability=durability, clock=SlowClock()) as store:
         store.add_instance("waiting", [NewTask(f"t{number}", input=INPUT) for number in range(WAITING)])
         OPERATIONS[operation](store, times)
 
