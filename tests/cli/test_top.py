@@ -155,6 +155,21 @@ def test_ended_by_a_signal_it_leaves_the_terminal_as_it_was(busy: Cli) -> None:
     assert b"\x1b[?1049l" in screen.shown
 
 
+def test_a_terminal_that_goes_away_ends_it_by_one_line(busy: Cli) -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sqlite_claims", "top", str(busy.db), "--interval", "100ms"],
+        stdin=theirs, stdout=theirs, stderr=subprocess.PIPE, env={**os.environ, "TERM": "xterm"},
+    )  # fmt: skip
+    os.close(theirs)
+    shown = b""
+    while b"worker-2" not in shown:
+        shown += os.read(ours, 65536)
+    os.close(ours)
+    _, told = process.communicate(timeout=_PATIENCE)
+    assert (process.returncode, told) == (2, b"sqlite-claims: cannot write the output: Input/output error\n")
+
+
 def test_it_shows_what_changes(busy: Cli) -> None:
     with top(busy.db, "--interval", "100ms") as screen, busy.store() as store:
         screen.wait_for("completed: 1 ")

@@ -7,7 +7,7 @@ import select
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import click
 from rich.console import Console, Group, RenderableType
@@ -114,7 +114,8 @@ def _keys() -> Iterator[Callable[[float], bool]]:
         tty.setcbreak(descriptor)
         yield wait
     finally:
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+        with suppress(termios.error):  # a terminal that has gone needs nothing back
+            termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
 
 
 def _frame(title: str, look: Look, earlier: Look | None, height: int | None) -> RenderableType:
