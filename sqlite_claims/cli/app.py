@@ -46,6 +46,14 @@ _COMMANDS = {
 }
 
 
+_IN_OUR_TERMS = {
+    "(create=True would make it)": "(add and map make one)",
+    "(create=True would add one)": "(add and map would add one)",
+    "; read_only=True reads it": "; status, ls, show, top, check and backup read it",
+    "; open it once for writing": "; open it once for writing, as prune does",
+}
+
+
 class _Commands(click.Group):
     """Knows the commands by name; their modules are imported when one is called for."""
 
@@ -133,9 +141,9 @@ def _cannot(why: str) -> int:
 
 def for_the_shell(text: str) -> str:
     """An error message in terms of the command line: advice for programs is replaced by the commands to use."""
-    return text.replace("(create=True would make it)", "(add and map make one)").replace(
-        "(create=True would add one)", "(add and map would add one)"
-    )
+    for told, ours in _IN_OUR_TERMS.items():
+        text = text.replace(told, ours)
+    return text
 
 
 def _write_no_more() -> None:

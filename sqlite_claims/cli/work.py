@@ -5,12 +5,23 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from typing import Any
 
 import click
 
 from .app import database, open_store
-from .text import SpanType, tell
+from .text import SpanType, clean, tell
+
+
+class _ForPeople(logging.Formatter):
+    """Times with their zone, and nothing that could steer a terminal: errors may quote what a task was given."""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
+        return f"{super().formatTime(record, datefmt)} {time.strftime('%Z', time.localtime(record.created))}"
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(clean(line.expandtabs()) for line in super().format(record).split("\n"))
 
 
 @click.command("work")
@@ -37,9 +48,9 @@ def work_command(
     """
     from ..workers import WorkerPool
 
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(_ForPeople("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
     open_store(database).close()  # a wrong name is an error, before any process is started
     here = os.getcwd()
     if here not in sys.path:

@@ -10,6 +10,8 @@ import sys
 import apsw
 import pytest
 
+from sqlite_claims.cli.app import for_the_shell
+
 from .conftest import Cli
 
 # Ends the command at the moment when its copy has been begun.
@@ -60,3 +62,15 @@ def test_a_database_that_is_no_store_is_not_one_that_add_would_complete(cli: Cli
     source, target = (other, cli.folder / "new.db") if foreign == "backup" else (cli.db, other)
     result = cli.raw("restore", source, target, "--replace")
     assert (result.status, result.err) == (2, f"sqlite-claims: {other}: an SQLite database without a claim store\n")
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ("may not write to the file; read_only=True reads it", "; status, ls, show, top, check and backup read it"),
+        ("needs an upgrade; open it once for writing", "; open it once for writing, as prune does"),
+        ("no such file (create=True would make it)", "(add and map make one)"),
+    ],
+)
+def test_what_programs_are_told_to_do_is_said_in_the_commands_terms(told: str, shown: str) -> None:
+    assert for_the_shell(told).endswith(shown)

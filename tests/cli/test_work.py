@@ -21,11 +21,14 @@ def upper(ctx):
 def fail(ctx):
     raise ValueError("no good")
 
+def quote(ctx):
+    raise ValueError("no \\x1b[2J\\x9b good:\\n\\tü")
+
 def tell(ctx):
     with open(os.environ["TOLD"], "w") as told:
         told.write("working")
 
-handlers = {"upper": upper, "fail": fail, "tell": tell}
+handlers = {"upper": upper, "fail": fail, "quote": quote, "tell": tell}
 """
 
 
@@ -97,3 +100,15 @@ def test_failures_are_logged_to_standard_error_and_with_v_starts_and_completions
     assert "ValueError: no good" in ended.stderr
     told = re.search(r"INFO sqlite_claims\.tasks: task '.*' of instance 'two' completed in ", ended.stderr)
     assert bool(told) is bool(options)
+
+
+def test_what_is_logged_has_times_with_their_zone_and_steers_no_terminal(cli: Cli, worker: list[str]) -> None:
+    cli("add", "one", cli.file("in", "a\n"), "--kind", "quote", "--max-attempts", "1")
+    ended = subprocess.run(
+        [*worker, "--until-idle"], cwd=cli.folder, env={**_environment(cli), "TZ": "XYZ-3", "PYTHONUTF8": "1"},
+        capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+    told = ended.stderr.decode()
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} XYZ ERROR sqlite_claims\.tasks: ", told)
+    assert "ValueError: no \\x1b[2J\\x9b good:\n        ü\n" in told
+    assert all(character.isprintable() for character in told.replace("\n", ""))

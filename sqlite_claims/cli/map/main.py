@@ -93,7 +93,7 @@ def map_command(
     finish; twice, it kills them.
 
     Exit status: 0 when every line's command ended well, 1 when any failed, 2 or 127 when it can't run, 130 when
-    interrupted.
+    interrupted, 141 when nobody reads its output any more.
     """
     argv = ctx.meta.get("command")
     if not argv:
