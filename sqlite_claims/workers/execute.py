@@ -129,6 +129,8 @@ def _checked(value: object) -> Result:
         if isinstance(value, (bytes, bytearray, memoryview)):
             return memoryview(value).tobytes()
         error = f"a handler's result must be bytes-like, not {type(value).__name__}: {validate.shown(value)}"
+    except KeyboardInterrupt as interrupt:  # on the main thread: Ctrl-C, at just this moment
+        return Quit("interrupted", interrupt)
     except BaseException as nested:  # noqa: BLE001 - the user's __repr__, or a memoryview that was released
         return Failure(describe(nested), retry=False)
     return Failure(f"{error} (handlers return bytes or None)", retry=False)
@@ -155,6 +157,8 @@ def _result_of(error: BaseException) -> Result:
             ending = InvalidStateError("the program is ending, and its handlers can't go on; the task is given back")
             ending.__cause__ = error
             return Quit("stopped", ending, by_handler=False)
+    except KeyboardInterrupt as interrupt:  # Ctrl-C once more, say
+        return Quit("interrupted", interrupt)
     except BaseException as nested:  # noqa: BLE001 - attributes that the user's code has set, or its __str__
         return Failure(describe(nested), cause=nested)
     return Failure(describe(error), cause=error)

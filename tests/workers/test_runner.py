@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sqlite_claims import InstanceState, InvalidStateError, NewTask, NotFoundError, RetryPolicy, TaskState
-from sqlite_claims.workers import CheckpointingRunner, PooledWorker, SnoozeTask, StopWorker, TaskContext
+from sqlite_claims.workers import CheckpointingRunner, FailTask, PooledWorker, SnoozeTask, StopWorker, TaskContext
 
 AT_ONCE = RetryPolicy(initial_delay=0)
 
@@ -83,6 +83,36 @@ def test_a_second_call_goes_on_where_the_first_was_broken_off(store: Any, handle
     assert list(store.list_workers()) == []
     assert CheckpointingRunner(store, handler).run("i").state is InstanceState.COMPLETED
     assert handler.ran == ["a", "b", "b", "c"]
+
+
+class InterruptsWhenShown:
+    """A result, or an error, at whose inspection Ctrl-C is pressed."""
+
+    def __repr__(self) -> str:
+        raise KeyboardInterrupt
+
+
+class InterruptsWhenAsked(FailTask):
+    @property
+    def error(self) -> str:  # type: ignore[override]
+        raise KeyboardInterrupt
+
+    def __init__(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("raises", [False, True], ids=["returned", "raised"])
+def test_an_interrupt_between_a_handlers_end_and_the_storing_charges_no_attempt(store: Any, raises: bool) -> None:
+    def handler(_: TaskContext) -> Any:
+        if raises:
+            raise InterruptsWhenAsked
+        return InterruptsWhenShown()
+
+    store.add_instance("i", [NewTask("a")])
+    with pytest.raises(KeyboardInterrupt):
+        CheckpointingRunner(store, handler).run("i")
+    info = store.get_task("i", "a")
+    assert (info.state, info.attempts, info.failures) == (TaskState.READY, 0, 0)
 
 
 def test_an_error_is_tried_again_by_the_tasks_policy(store: Any, handler: Handler) -> None:
