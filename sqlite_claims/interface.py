@@ -239,9 +239,9 @@ class TaskClaimStore(ClaimWriter, Protocol):
         """Seconds of waiting that are worth one priority level; ``None``: no aging. A property of the file."""
 
     def prune(self, older_than: Duration | timedelta, *, limit: int = 1000) -> int:
-        """Remove instances that ended longer ago than this by the wall clock, with their tasks, at most ``limit``; but
-        none that a running ``sqlite-claims map`` or ``add``, or a ``durable_map``, still adds tasks to. Returns how
-        many."""
+        """Remove instances that ended longer ago than this by the wall clock, with their tasks, at most ``limit``.
+        Instances to which a running ``sqlite-claims map`` or ``add``, or a ``durable_map``, still adds tasks are
+        skipped. Returns how many were removed."""
 
     def backup(self, path: str) -> None:
         """Write a consistent copy to a new file while workers run."""

@@ -244,9 +244,9 @@ class AsyncTaskClaimStore(AsyncClaimWriter, Protocol):
         has to be read to tell it: hence a coroutine."""
 
     async def prune(self, older_than: Duration | timedelta, *, limit: int = 1000) -> int:
-        """Remove instances that ended longer ago than this by the wall clock, with their tasks, at most ``limit``; but
-        none that a running ``sqlite-claims map`` or ``add``, or a ``durable_map``, still adds tasks to. Returns how
-        many."""
+        """Remove instances that ended longer ago than this by the wall clock, with their tasks, at most ``limit``.
+        Instances to which a running ``sqlite-claims map`` or ``add``, or a ``durable_map``, still adds tasks are
+        skipped. Returns how many were removed."""
 
     async def backup(self, path: str) -> None:
         """Write a consistent copy to a new file while workers run."""

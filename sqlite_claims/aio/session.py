@@ -40,7 +40,7 @@ class AsyncWorkerSession:
         return self._session.fileno()
 
     def lend(self, pid: int) -> None:
-        """Say that the process ``pid`` has inherited ``fileno()``: see ``WorkerSession.lend``."""
+        """Record that the process ``pid`` has inherited ``fileno()``: see ``WorkerSession.lend``."""
         self._session.lend(pid)
 
     async def close(self) -> None:

@@ -81,7 +81,7 @@ class _Commands(click.Group):
 
 def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
     if wanted:
-        core = "in use" if load() is not None else f"not in use ({why_missing()}): the Python scan serves, more slowly"
+        core = "in use" if load() is not None else f"not in use ({why_missing()}): the slower Python scan is used"
         click.echo(f"sqlite-claims {__version__}")
         click.echo(f"apsw {apsw_version()}, SQLite {sqlite_version()}, Python {platform.python_version()}")
         click.echo(f"C core: {clean(core)}")

@@ -96,7 +96,7 @@ def any_connected(store: str) -> bool:
             return _GETLK is not None and sessions._held(_CONNECTED, 1)
     except OSError as error:
         raise StoreUnavailableError(
-            f"{store}-sessions: cannot be read ({error.strerror}), and it tells who else has the store open"
+            f"{store}-sessions: cannot be read ({error.strerror}); its locks show whether others have the store open"
         ) from error
 
 
@@ -306,8 +306,8 @@ class WorkerSession:
         return self._descriptor
 
     def lend(self, pid: int) -> None:
-        """Say that the process ``pid`` has inherited ``fileno()``. Then the session ends with that process and this
-        one, even if others that it has left behind (a daemon, say) still hold the descriptor."""
+        """Record that the process ``pid`` has inherited ``fileno()``. The session then ends when that process and this
+        one have ended, even if others that it has left behind (a daemon, say) still hold the descriptor."""
         with suppress(OSError):  # no room for one more lock: then what is left behind keeps it
             _take(self._descriptor, fcntl.F_WRLCK, _command_byte(self.id, namespace(), pid))
 

@@ -49,7 +49,7 @@ def open_scanner(connection: apsw.Connection, use_c_core: bool | None, statement
         # command. A core that was built and doesn't load is a fault.
         logging.getLogger("sqlite_claims").log(
             logging.WARNING if core.is_built() else logging.INFO,
-            "the C core %s (%s): the Python scan serves, with the same results, slower; %s",
+            "the C core %s (%s): the slower Python scan is used, with the same results; %s",
             state,
             core.why_missing(),
             _HOW_TO_GET_IT,

@@ -447,7 +447,7 @@ class Database:
         if not self.read_only:
             self._sync.doubt()  # whether a sync has failed was told by the file that is gone
             self._begin_sessions(connection)
-            log.warning("%s-sessions: was removed or replaced while the store was open; made anew", self.path)
+            log.warning("%s-sessions: was removed or replaced while the store was open; created again", self.path)
 
     def _look_at_bell(self) -> None:
         """Open the ``-bell`` file anew where it has been removed, replaced or cut short: else others would wake nobody

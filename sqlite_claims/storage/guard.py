@@ -82,7 +82,7 @@ class Guard:
             if _is_ours(first):
                 return f"a write to {first}, which is the store's"
             if first in _SHARED and not self.defines:
-                return f"a write to {first}, where rows of the store stand, too"
+                return f"a write to {first}, which also holds rows of the store"
         elif action in _DEFINITIONS:
             self.defines = True
             for name in (first, second):

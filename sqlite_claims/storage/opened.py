@@ -95,8 +95,8 @@ class OpenedFiles:
         lost = list(lost)
         self.database_lost = "" in lost
         return StoreUnavailableError(
-            f"{self._names(lost)}: removed or replaced while this process had the store open{self._moved()}, so what "
-            f"it committed since may be in no file that anybody else will find. {_CAUSES} End all processes that have "
+            f"{self._names(lost)}: removed or replaced while this process had the store open{self._moved()}, so its "
+            f"commits since then may be in no file that others can find. {_CAUSES} End all processes that have "
             "the store open, then open it again"
         )
 

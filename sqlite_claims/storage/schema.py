@@ -50,7 +50,7 @@ def version_of(connection: apsw.Connection) -> int | None:
         return None
     if "claims_meta" not in kinds:
         raise StoreCorruptError(
-            f"{path}: holds a table {min(kinds)}, but no claims_meta, so it is no store, nor can be one"
+            f"{path}: holds a table {min(kinds)}, but no claims_meta, so it is not a store and can't become one"
         )
     rows = connection.execute(sql.schema_version).fetchall()
     version = rows[0][0] if rows else None
@@ -81,7 +81,7 @@ def _refuse_other_tables(connection: apsw.Connection, version: int) -> None:
     for kind, name, _, text in rows:
         if kind == "table" and name in TABLES and _normal(text) != expected.get((kind, name)):
             raise StoreCorruptError(
-                f"{connection.filename}: schema_version in claims_meta is {version}, but {name} is not as that makes it"
+                f"{connection.filename}: schema_version in claims_meta is {version}, but {name} is of another version"
             )
 
 

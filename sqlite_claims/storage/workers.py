@@ -38,7 +38,7 @@ def _open_session(
     while not made:
         id = db.rows(sql.add_session, worker_id, os.getpid(), db.time.wall)[0][0]
         if id >= SESSIONS_MAX:
-            raise StoreCorruptError(f"{db.path}: claims_session row {id}: numbers of sessions have reached their end")
+            raise StoreCorruptError(f"{db.path}: claims_session row {id}: session ids are used up")
         descriptor = db.sessions.lock(id)
         if descriptor is None:  # held by somebody of a file that was here before this one: not a number of ours
             db.execute(sql.drop_session, (id,))

@@ -35,9 +35,10 @@ class SnoozeTask(Exception):
 
 
 class StopWorker(BaseException):
-    """Raised by a handler: end the run, in a pool the whole pool's, and give the task back at no cost.
+    """Raised by a handler to end the run, in a pool the whole pool's; its task is given back at no cost.
 
-    ``CheckpointingRunner.run`` raises it on. It is a ``BaseException``, so that ``except Exception`` lets it pass.
+    ``CheckpointingRunner.run`` raises it to its caller. It is a ``BaseException``, so that ``except Exception`` lets it
+    pass.
     """
 
 

@@ -99,7 +99,7 @@ class WorkerHandle:
 
     @property
     def done(self) -> bool:
-        """Whether it has ended. ``True`` in a forked child, where it does not run."""
+        """Whether the worker has ended. ``True`` in a forked child, where it does not run."""
         return self._done.is_set() or self._home.is_left()
 
     @contextmanager
@@ -126,11 +126,11 @@ class WorkerHandle:
                     tell()
 
     def stop_at_end(self) -> None:
-        """Give back what it holds, since the program ends."""
+        """Give back the worker's tasks, since the program ends."""
         self._run.stop("stopped", 0.0)
 
     def wait_at_end(self, timeout: float) -> None:
-        """Wait for its end, at most so long."""
+        """Wait for the worker's end, at most ``timeout`` seconds."""
         self._done.wait(timeout)
 
     def __enter__(self) -> Self:

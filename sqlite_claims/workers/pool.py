@@ -36,7 +36,7 @@ class WorkerPool:
 
     A process that dies is replaced, and its tasks are back at once: the one that ran counts a loss, what waited behind
     it costs nothing. One whose task takes longer than ``task_timeout`` is killed, with the commands that the task has
-    started and not left to themselves, and the attempt is a failure ("timed out"). When the supervisor is killed, the
+    started (except daemons), and the attempt is a failure ("timed out"). When the supervisor is killed, the
     processes notice and stop.
 
     ``worker_id``: how the processes' names begin. ``processes``: as many as there are CPUs, if not given.

@@ -19,7 +19,7 @@ class PooledWorker:
     for everything. Only tasks that they handle are claimed; ``"*"`` handles all others and those without a kind.
     A handler returns ``bytes`` or ``None``. It raises ``FailTask`` to fail for good, ``SnoozeTask`` to be asked again
     later at no cost; any other exception is a failed attempt by the task's policy, ``SystemExit`` too. ``StopWorker``
-    and ``KeyboardInterrupt`` end the run, and the task is given back. A result of another type fails for good.
+    and ``KeyboardInterrupt`` end the run, and the task is given back. A result of another type fails the task for good.
     Coroutine functions run on one event loop, ``concurrency`` at a time, and are cancelled when their claim is lost.
 
     ``worker_id``: made up if not given. ``concurrency``: tasks at a time. ``claim_ttl`` (seconds or ``timedelta``;

@@ -175,7 +175,7 @@ class Settler:
                 return operation(*args, **options)
             except TRANSIENT as error:
                 if self._gives_up():
-                    log.error("claims are left to expire, since the store would not take what came of them: %s", error)
+                    log.error("results could not be stored, and their claims will expire: %s", error)
                     return None
                 log.warning("storing results failed, trying again: %s", error)
             time.sleep(pause)

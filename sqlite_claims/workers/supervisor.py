@@ -288,7 +288,7 @@ class Supervisor:
         at_once = stage in ("handlers", "main file") and not self._ever_ready
         if at_once or self._failures >= _FAILURES_MAX * len(self._slots):
             if stage != "main file":
-                text = f"worker processes die before they can work; the last one said: {text}"
+                text = f"worker processes die before they can work; error of the last one: {text}"
             self._error = WorkerStartError(text)
             self._begin_stop("stopped", self._options.shutdown_timeout)
 
@@ -328,7 +328,7 @@ class Supervisor:
             time.sleep(max(0.0, self._settle_at - time.monotonic()))
             self._settle_deaths()
         for death in self._deaths:
-            self._warn("claims of worker %s are left to whoever looks for work next", death.worker_id)
+            self._warn("claims of worker %s are left to the next worker that looks for work", death.worker_id)
 
     def _lose(self, death: Death) -> None:
         """Count what a dead process ran as lost."""

@@ -353,7 +353,7 @@ def test_a_c_core_that_is_missing_is_told_with_the_reason(cli: Cli, monkeypatch:
     monkeypatch.setattr(core, "_core", None)
     monkeypatch.setattr(core, "_missing", "no\nsuch module")
     assert cli.raw("--version").out.splitlines()[2:] == [
-        "C core: not in use (no\\nsuch module): the Python scan serves, more slowly"
+        "C core: not in use (no\\nsuch module): the slower Python scan is used"
     ]
 
 
