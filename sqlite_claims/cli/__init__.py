@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def _open_standard_streams() -> None:
-    """See that there are standard streams where their descriptors were closed, which Python leaves ``None``."""
+    """Replace standard streams that Python left ``None`` because their descriptors were closed."""
     sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115

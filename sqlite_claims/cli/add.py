@@ -116,8 +116,8 @@ def _lines(files: Iterable[IO[bytes]]) -> Iterator[tuple[str, bytes]]:
 
 
 class _ToItsEnd(io.RawIOBase):
-    """A descriptor that is read until its end, also where somebody who shares it has made it non-blocking: Python would
-    take it for the end that nothing is there for now."""
+    """A descriptor that is read until its end, even if another process that shares it has made it non-blocking: Python
+    would take an empty pipe for the end."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -151,7 +151,7 @@ def _from_json(lines: Iterable[tuple[str, bytes]], defaults: dict[str, Any]) -> 
 
 
 def _in_order(tasks: Iterable[NewTask], stored: Collection[str]) -> Iterator[NewTask]:
-    """The tasks, those that depend on one which has not come yet at the end; ``stored``: which need not come."""
+    """The tasks; those that depend on a later task come at the end. ``stored``: tasks that need not be among them."""
     came = Counts()
     waiting: dict[str, list[NewTask]] = {}
     for task in tasks:

@@ -150,7 +150,7 @@ def _new_task(given: Any, defaults: Mapping[str, Any]) -> NewTask:
 
 
 def _as_it_was_added(listed: dict[str, Any]) -> dict[str, Any]:
-    """A listed task without what has become of it since."""
+    """A listed task without its state and results."""
     task = {key: value for key, value in listed.items() if key not in _LISTED_KEYS}
     depends_on = task.get("depends_on")
     needs_one = isinstance(depends_on, list) and len(depends_on) == 1

@@ -56,7 +56,7 @@ def span(seconds: float) -> str:
 
 
 def moment(at: datetime | None) -> str:
-    """A time of day as this machine's zone has it, with the zone."""
+    """A time of day in this machine's time zone, with the zone."""
     return "" if at is None else at.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
@@ -81,7 +81,7 @@ class SpanType(click.ParamType[float]):
 
 
 def tell(text: str) -> None:
-    """A line on standard error; where that can't be written, the exit status has to do."""
+    """Print a line on standard error; if it can't be written, only the exit status tells."""
     with suppress(OSError):
         click.echo(text, err=True)
 

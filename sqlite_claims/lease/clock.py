@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Protocol
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-# Stands for the boot id where there is none: a reboot then shows by a boot clock that has gone back.
+# Used if there is no boot id: a reboot is then noticed only if the boot clock has gone back.
 UNKNOWN_BOOT = sys.platform
 _PROCESS = Path("/proc/self")
 # The number that the kernel gives the time namespace of the machine itself.
@@ -28,7 +28,7 @@ _MACHINE = "time:[4026531834]"
 
 
 def _boot_clock() -> int:
-    """``CLOCK_BOOTTIME`` is Linux's, and some sandboxes lack it: there the monotonic clock is the nearest steady."""
+    """``CLOCK_BOOTTIME`` exists only on Linux, and not in some sandboxes; the monotonic clock is used there."""
     try:
         clock = time.CLOCK_BOOTTIME
         time.clock_gettime_ns(clock)

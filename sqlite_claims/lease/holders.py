@@ -12,14 +12,14 @@ from pathlib import Path
 
 
 def namespace() -> int:
-    """The low 10 bits of this process's process-id namespace; 0 where there is none to be known."""
+    """The low 10 bits of this process's process-id namespace; 0 if it is unknown."""
     with suppress(OSError):
         return os.stat("/proc/self/ns/pid").st_ino & 0x3FF
     return 0
 
 
 def runs(pid: int) -> bool:
-    """Whether the process is there and has not ended; a zombie has."""
+    """Whether the process exists and has not ended; a zombie has ended."""
     try:
         os.kill(pid, 0)
         stat = Path(f"/proc/{pid}/stat").read_bytes()

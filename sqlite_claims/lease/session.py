@@ -132,7 +132,7 @@ class SessionFile:
         return (status.st_dev, status.st_ino) == self._identity
 
     def reopen(self, locks: Iterable[WorkerSession | InstanceFeed]) -> None:
-        """Go over to the file that is in place, made anew if there is none, with all locks of this store."""
+        """Switch to the present file, created if there is none, and take all locks of this store there."""
         descriptor, noted = self._open(), self.noted()
         if descriptor < 0 or self._descriptor < 0:
             self.close()
@@ -158,11 +158,11 @@ class SessionFile:
         return _ORIGIN.unpack(data) if len(data) == _ORIGIN.size else None
 
     def is_new(self) -> bool:
-        """Whether nobody has said yet which sessions belong to this file."""
+        """Whether no process has recorded yet which sessions belong to this file."""
         return self._origin() is None
 
     def begin(self, first: int, now: int) -> None:
-        """Say that sessions from ``first`` on belong to this file, made ``now`` in store time."""
+        """Record that sessions from ``first`` on belong to this file, created ``now`` in store time."""
         with suppress(OSError):  # no room: then all count as older until somebody finds some
             os.pwrite(self._descriptor, _ORIGIN.pack(first, now), _ORIGIN_AT)
 
@@ -184,18 +184,18 @@ class SessionFile:
         self._present = True
 
     def connected(self, now: bool) -> None:
-        """Let others know that this store has its -wal and -shm open, or no longer."""
+        """Tell other processes that this store has its -wal and -shm open, or no longer."""
         if self._descriptor >= 0:
             _take(self._descriptor, fcntl.F_RDLCK if now else fcntl.F_UNLCK, _CONNECTED)
             self._connected = now
 
     def note(self, text: str) -> None:
-        """Let a line stand in the file, in place of the last one. On a full disk it may not."""
+        """Replace the line in the file. On a full disk this may not happen."""
         with suppress(OSError):
             os.pwrite(self._descriptor, f"{text}\n".encode("ascii"), _NOTE_AT)
 
     def noted(self) -> str:
-        """That line, or "" where there is none."""
+        """The line in the file, or "" if there is none."""
         try:
             line = os.pread(self._descriptor, _NOTE_BYTES_MAX, _NOTE_AT).partition(b"\n")[0]
         except OSError:
@@ -227,7 +227,7 @@ class SessionFile:
         return bool(kept_by) and command not in kept_by
 
     def _command(self, session: int) -> int | None:
-        """The command that the session was lent to, where that is known and of our process-id namespace."""
+        """The command that the session was lent to, if it is known and in this process-id namespace."""
         if _GETLK is None or self._descriptor < 0:
             return None
         start = _command_byte(session, 0, 0)

@@ -28,7 +28,7 @@ class ControlChannel:
         return self._socket.fileno()
 
     def send(self, **message: Any) -> bool:
-        """Send one message. ``False`` where the other side is gone (or has not read for a long time), or this one."""
+        """Send one message. ``False`` if either side is closed, or the other one has not read for a long time."""
         try:
             self._socket.sendall(json.dumps(message).encode() + b"\n")
         except OSError:
@@ -36,7 +36,7 @@ class ControlChannel:
         return True
 
     def receive(self) -> list[dict[str, Any]] | None:
-        """The messages that came with one read; ``None`` where there was nothing to read."""
+        """The messages from one read; ``None`` if there was nothing to read."""
         try:
             data = self._socket.recv(_READ_BYTES)
         except BlockingIOError:

@@ -102,7 +102,7 @@ class _Call:
             self.future.set_result((error, value))
 
     def abandon(self) -> None:
-        """Its loop is no more: end it where it waits, and have its task given back."""
+        """Handle the loss of its loop: end the coroutine where it waits, and have its task given back."""
         if self.task is not None:
             self.task._log_destroy_pending = False  # type: ignore[attr-defined] # as asyncio.gather does it
             with suppress(Exception):  # of the user's code
@@ -134,11 +134,11 @@ class LoopThread:
         _loops.add(self)
 
     def is_whole(self) -> bool:
-        """Whether coroutines can still do everything on it."""
+        """Whether the loop is still fully usable for coroutines."""
         return not (self._over or self.is_left or self._loop.is_closed() or self._has_lost_executor())
 
     def is_alive(self) -> bool:
-        """Whether its thread runs."""
+        """Whether the loop's thread runs."""
         return self._thread.is_alive()
 
     def _has_lost_executor(self) -> bool:

@@ -69,11 +69,11 @@ class WorkerTrouble(BaseException):
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Give the task back at no cost: the attempt came to nothing through no fault of its own."""
+    """Give the task back at no cost: the attempt was ended for a reason outside of it."""
 
 
 Result = bytes | Failure | Snooze | Quit | Abort | Release
-# A task, what came of the attempt, and the seconds that its handler took.
+# A task, the outcome of the attempt, and the seconds that its handler took.
 Ended = tuple[ClaimedTask, Result, float]
 Outcome = tuple[BaseException | None, Any]
 """How a coroutine ended: its error or its value."""

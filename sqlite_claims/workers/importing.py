@@ -28,7 +28,7 @@ _PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
 class UnguardedError(BackendError):
-    """Worker processes can't import what would start worker processes; its message is all that there is to say."""
+    """Raised for code that would start worker processes while a worker process imports it. Shown without traceback."""
 
 
 def load(path: str) -> Any:
@@ -119,7 +119,7 @@ def path_of(argument: str, thing: object) -> str:
 
 
 def _importable_name(module: str) -> str | None:
-    """Under which another process finds this module; ``None`` where it can't."""
+    """The name under which another process finds this module; ``None`` if it can't."""
     if module not in ("__main__", _MAIN_COPY):
         return module
     spec = getattr(sys.modules[module], "__spec__", None)

@@ -42,7 +42,7 @@ class Lane:
         self._thread = threading.Thread(target=self._work, name=f"claims-lane-{index}", daemon=True)
 
     def start(self) -> None:
-        """Raises ``WorkerStartError`` where the system has no more threads."""
+        """Raises ``WorkerStartError`` if the system has no more threads."""
         self.alive = True
         try:
             self._thread.start()
@@ -127,7 +127,7 @@ class Lane:
         return True
 
     def forget(self, claims: set[tuple[str, str, int]]) -> list[ClaimedTask]:
-        """Don't start what waits under these claims, which are lost; the tasks that did."""
+        """Remove waiting tasks whose claims are lost, and return them."""
         with self.lock:
             forgotten = [claimed for claimed in self.waiting if key(claimed.claim) in claims]
             if forgotten:

@@ -37,7 +37,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 _TEXTS = ("msg", "exc_text", "stack_info")
 _LOGGINGS_OWN = frozenset({*vars(logging.makeLogRecord({})), *_TYPES, "message", "asctime"})
 _NUMBERS_MAX = 2**63
-# Else a process that has set SIGPIPE to its default would die of a line that nobody reads.
+# Without this, a process with the default action for SIGPIPE would die of a line that nobody reads.
 _FLAGS = getattr(socket, "MSG_NOSIGNAL", 0)
 
 
@@ -50,14 +50,14 @@ def make_sockets() -> tuple[socket.socket, socket.socket]:
 
 
 class LogSender(logging.Handler):
-    """In a process of a pool: sends each record to the supervisor."""
+    """Sends each log record of a pool's process to the supervisor."""
 
     def __init__(self, end: socket.socket) -> None:
         super().__init__()
         self._socket = end
 
     def createLock(self) -> None:  # noqa: N802 - logging's name
-        """None is needed, and none can be left locked by a fork."""
+        """Create no lock: none is needed, and none can be left locked by a fork."""
         self.lock = None
 
     def handle(self, record: logging.LogRecord) -> Any:
@@ -68,7 +68,7 @@ class LogSender(logging.Handler):
         return kept
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Send it. Blocks while the supervisor is behind; to nobody, where the supervisor is gone."""
+        """Send the record. Blocks while the supervisor is behind; does nothing if it is gone."""
         try:
             line = encode(record)
         except Exception:  # noqa: BLE001 - a record that can't be made into text is reported as logging does it
@@ -99,7 +99,7 @@ def encode(record: logging.LogRecord) -> bytes:
 
 
 def _cut(name: str, text: str, room: int) -> str:
-    """Of a message the beginning, of a traceback the end."""
+    """The beginning of a message, or the end of a traceback."""
     if len(text) <= room:
         return text
     mark = f"[{len(text) - room} characters were cut]"
@@ -107,7 +107,7 @@ def _cut(name: str, text: str, room: int) -> str:
 
 
 def _extra(record: logging.LogRecord) -> dict[str, Any]:
-    """The program's own attributes, where they are JSON and not too long."""
+    """The program's own attributes that can be written as JSON and are not too long."""
     found = {}
     left = _EXTRA_CHARS_MAX
     for name, value in vars(record).items():
@@ -121,7 +121,7 @@ def _extra(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def decode(line: bytes, process_name: str) -> logging.LogRecord:
-    """The record of a line that may be anything. Raises ``ValueError`` where it is no record."""
+    """The record in an untrusted line. Raises ``ValueError`` if it is no record."""
     if len(line) > LINE_BYTES_MAX:
         raise ValueError("too long")
     try:

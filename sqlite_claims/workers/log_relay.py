@@ -1,4 +1,4 @@
-"""Reads what the processes of a pool log, and hands it to the loggers of the program that supervises them."""
+"""Reads the log records of a pool's processes, and passes them to the loggers of the supervising program."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ P = ParamSpec("P")
 # Lines of one process before it is another's turn, and after its death, when only what stands in its socket is left.
 _LINES_A_TURN = 64
 _LINES_LEFT_MAX = 10_000
-# Between two warnings of lines that could not be read.
+# Seconds between two warnings of unreadable lines.
 _QUIET_S = 10.0
-# How long a pool's end waits for a logging handler of the program that takes its time.
+# How long a pool waits at its end for a slow logging handler of the program.
 _END_S_MAX = 5.0
 
 
@@ -34,7 +34,7 @@ class LogSource:
         self.worker_id = worker_id
 
     def lines(self, limit: int) -> Iterator[bytes]:
-        """Lines that have come, at most so many."""
+        """The lines that have arrived, up to a limit."""
         with suppress(OSError):  # nothing more, for now or for good
             for _ in range(limit):
                 yield self.socket.recv(LINE_BYTES_MAX + 1)
@@ -59,25 +59,25 @@ class LogRelay:
         self._thread.start()
 
     def post(self, function: Callable[P, object], *args: P.args, **options: P.kwargs) -> None:
-        """Have the thread call this. From any thread, without waiting."""
+        """Have the thread call a function. May be called from any thread, and doesn't wait."""
         self._posts.append(partial(function, *args, **options))
         with suppress(OSError):  # full, so that it wakes anyway
             self._waker.send(b"w")
 
     def add(self, source: LogSource) -> None:
-        """Read this one from now on."""
+        """Read this process's socket from now on."""
         self.post(self._selector.register, source.socket, selectors.EVENT_READ, source)
 
     def remove(self, source: LogSource) -> None:
-        """Its process is dead: read what is left, and close it."""
+        """Read the rest of a dead process's lines, and close its socket."""
         self.post(self._finish, source)
 
     def drop(self, lines: int, worker_id: str) -> None:
-        """Some lines of a process could not be read."""
+        """Count unreadable lines of a process."""
         self.post(self._note_unreadable, lines, worker_id)
 
     def close(self) -> None:
-        """Log what has been posted, and end."""
+        """Log everything that was posted, and end."""
         self.post(self._end)
         self._thread.join(_END_S_MAX)
 

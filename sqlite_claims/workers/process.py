@@ -29,12 +29,13 @@ _BOOT = (
 )
 
 
-# All that this process supervises.
+# All worker processes that this process supervises.
 _supervised: weakref.WeakSet[Process] = weakref.WeakSet()
 
 
 def _let_go() -> None:
-    """In a forked child of the program: else the processes would not notice the end of their supervisor before its."""
+    """In a forked child of the program, close the sockets: otherwise the processes would not notice the end of their
+    supervisor before that of the child."""
     for process in _supervised:
         process.control.close()
         process.logs.socket.close()
@@ -118,7 +119,7 @@ class Process:
 
 
 def kill(*processes: Process) -> None:
-    """Kill these, and what their tasks have started."""
+    """Kill these processes, and the commands that their tasks have started."""
     for process in processes:
         process.killed = True
     kill_groups([process.pid for process in processes])

@@ -31,13 +31,13 @@ _this_thread = threading.local()
 
 
 def register(run: Ending) -> None:
-    """Have it stopped when the main thread has ended."""
+    """Have the run stopped when the main thread has ended."""
     if not getattr(_this_thread, "puts_off", False):
         _running.add(run)
 
 
 def unregister(run: Ending) -> None:
-    """Let it run on, or it has ended."""
+    """Remove the run: it has ended, or is to go on."""
     _running.discard(run)
 
 
@@ -80,7 +80,7 @@ def _end() -> None:
         run.wait_at_end(max(0.0, until - time.monotonic()))
 
 
-# As concurrent.futures does it. Refused where the program ends already.
+# As concurrent.futures does it. Refused if the program is ending already.
 with suppress(RuntimeError):
     threading._register_atexit(_end)  # type: ignore[attr-defined]
 # In a forked child nothing of it runs.

@@ -56,7 +56,7 @@ class Signals:
         return self._readable
 
     def wait(self, timeout: float | None) -> None:
-        """Wait for an event, so many seconds, or somewhat less where that is very long."""
+        """Wait for an event up to a number of seconds, or somewhat less if that is very long."""
         poll = select.poll()  # and no select, which knows no descriptors from 1,024 up
         poll.register(self._readable, select.POLLIN)
         poll.poll(None if timeout is None else math.ceil(min(timeout, _WAIT_S_MAX) * 1000))

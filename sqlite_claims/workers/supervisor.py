@@ -40,7 +40,7 @@ _BACK_OFF_S_MAX = 5.0
 _FAILURES_MAX = 5
 # What a process that was told to stop has beyond its tasks' time, before it is killed.
 _GRACE_S = 2.0
-# Of one process, between two looks at the others.
+# Limit for one process, between two looks at the others.
 _READS_LEFT_MAX = 100
 # A write waits no longer than this for the store's writer, which may be the very process that is to be killed; one that
 # can wait is tried again after a while, at the end of the run for as long as the processes themselves would wait.
@@ -53,7 +53,8 @@ class _Watcher(SqliteClaimStore):
     _probe_every_us = 0  # it looks for work only when somebody has died
 
     def lose_claims(self, claims: list[TaskClaim], why: str) -> list[TaskClaim]:
-        """Count these claims of a dead process as lost, before whoever looks for work does, who can't say ``why``."""
+        """Count these claims of a dead process as lost, before another worker that looks for work does so without the
+        cause, ``why``."""
         return self._run(workers.lose_claims, claims, why)
 
 

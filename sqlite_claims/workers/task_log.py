@@ -79,17 +79,17 @@ def wants_all() -> bool:
 
 
 def started(attempt: Attempt) -> None:
-    """Its handler is about to be called."""
+    """Log that the attempt's handler is about to be called."""
     _tell(logging.INFO, attempt, 0.0, "started, attempt %d", attempt.attempt)
 
 
 def completed(attempt: Attempt, seconds: float) -> None:
-    """Its result is stored."""
+    """Log that the attempt's result is stored."""
     _tell(logging.INFO, attempt, seconds, "completed in %.3f s", seconds)
 
 
 def given_back(attempt: Attempt, seconds: float, delay: float = 0.0) -> None:
-    """It is to be offered again, at no cost: the run ends, or the handler asked for it."""
+    """Log that the task is given back at no cost: the run ends, or the handler asked for it."""
     _tell(logging.INFO, attempt, seconds, "given back" + (f", for {delay:g} s" if delay else ""))
 
 
@@ -99,7 +99,7 @@ def lost(attempt: Attempt, seconds: float, why: str = "its instance was cancelle
 
 
 def failed(attempt: Attempt, seconds: float, failure: Failure, info: TaskInfo | None) -> None:
-    """Its failure is stored. ``info``: the task since then, where the store tells."""
+    """Log that the attempt's failure is stored. ``info``: the task since then, if known."""
     error, trace = failure.error[:_ERROR_CHARS_MAX], ""
     if failure.cause is not None:
         error, _, trace = error.partition("\n")
