@@ -57,7 +57,7 @@ class Checkpointer:
         self._stop = False
         self._next = PASSIVE_FRAMES
         self.last_error: Exception | None = None
-        """Why the last checkpoint failed; ``None`` where it didn't."""
+        """The error of the last checkpoint; ``None`` if it succeeded."""
 
     def committed(self, frames: int) -> None:
         """Note how long the -wal is now."""
@@ -120,7 +120,7 @@ class Checkpointer:
         self.last_error = None
 
     def abandon(self) -> None:
-        """Let the thread end by itself, since nobody refers to the store any more."""
+        """Make the thread end by itself, since nothing refers to the store any more."""
         self._stop = True
         self._wake.set()
 

@@ -425,7 +425,7 @@ class Database:
             self._look_at_bell()
 
     def look_soon(self) -> None:
-        """Look whether all files are in place when this call ends."""
+        """Have the files checked when this call ends."""
         self._look_at = 0
 
     def _look_at_sessions(self) -> None:
@@ -641,7 +641,7 @@ class Database:
         return given or 0 < frames == copied
 
     def _checkpoint(self, mode: int) -> tuple[int, int]:
-        """Frames in the -wal, and how many of them are in the database too; (0, 0) where that can't be told now."""
+        """The number of frames in the -wal, and how many are in the database, too; (0, 0) if unknown."""
         try:
             self._acquire()
         except BackendError:
@@ -727,7 +727,7 @@ class Database:
             ) from error
 
     def _make_good(self) -> None:
-        """Write what a failed sync has left to memory alone once more, and sync it."""
+        """Write and sync the frames of a failed sync again."""
         try:
             self._acquire()
         except StoreBusyError as error:
@@ -856,7 +856,7 @@ class Database:
             self._active = False
 
     def _undo_call(self, connection: apsw.Connection) -> None:
-        """Undo what a call within the transaction has done; where that can't be done, all of the transaction."""
+        """Undo the changes of one call within the transaction; if that fails, those of the whole transaction."""
         if not connection.in_transaction:
             return
         try:

@@ -83,12 +83,12 @@ class WalSync:
                 return True
 
     def note(self, error: BaseException) -> None:
-        """Leave the mark where an error of SQLite's is a sync of its own that failed."""
+        """Set the mark if an error of SQLite's is a failed sync of its own."""
         if getattr(error, "extendedresult", 0) in _SYNC_ERRORS:
             self.doubt()
 
     def doubt(self) -> None:
-        """Leave the mark: a sync has failed, or may have. In the file that is there now, should it be another."""
+        """Set the mark, in the present file: a sync has failed, or may have."""
         with self._lock:
             self.mark.close()
             self.mark.set()

@@ -71,7 +71,7 @@ def log_after_commit(path: str, message: str, error: BaseException) -> None:
     """Log an error of work that follows a commit. The caller's operation has taken effect, so it must not raise: not
     even where a logging handler of the program does."""
     with contextlib.suppress(Exception):
-        # A traceback tells more only of what nobody expects.
+        # A traceback helps only with unexpected errors.
         expected = isinstance(error, (BackendError, apsw.Error, OSError))
         trace = None if expected else error
         log.warning("%s: %s (%s: %s)", path, message, type(error).__name__, error, exc_info=trace)

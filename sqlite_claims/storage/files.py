@@ -116,7 +116,7 @@ def has_content(path: str) -> bool:
 
 
 def is_full(path: str) -> bool:
-    """Whether there is no room left where the file is, or none for another file."""
+    """Whether the file system of the file has no room left, or none for another file."""
     try:
         status = os.statvfs(os.path.dirname(path))
     except OSError:

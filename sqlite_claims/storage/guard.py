@@ -31,7 +31,7 @@ _DEFINITIONS = {
     apsw.SQLITE_DROP_VIEW,
     apsw.SQLITE_DROP_VTABLE,
 }
-# With a value, these read; all others set something.
+# PRAGMAs that only read, even with a value; all others set something.
 _READING_PRAGMAS = {
     "foreign_key_check",
     "foreign_key_list",
@@ -46,7 +46,7 @@ _READING_PRAGMAS = {
 }
 # Numbers in the file's header that SQLite leaves to the application; the store has no use for them.
 _APPLICATION_PRAGMAS = {"application_id", "user_version"}
-# Without a value, these act; all others tell something.
+# PRAGMAs that act without a value; all others only read.
 _ACTING_PRAGMAS = {"case_sensitive_like", "incremental_vacuum", "optimize", "shrink_memory", "wal_checkpoint"}
 # Tables of SQLite's in which the application's rows and the store's stand together. SQLite itself deletes and renames
 # rows there as part of DROP and ALTER.

@@ -171,7 +171,7 @@ class Lanes:
         self._unsaved = True
 
     def dropped(self, db: Database) -> None:
-        """Some that no task had are gone."""
+        """Have the lanes read again, since unused ones were removed."""
         db.execute(sql.lanes_changed)
         self._unsaved = True
 

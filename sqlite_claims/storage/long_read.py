@@ -23,7 +23,7 @@ Read = Callable[[apsw.Connection, Callable[[], None]], T]
 
 
 class Stopped(Exception):
-    """A long read has to end: its connection can't stay open."""
+    """Raised when a long read has to end, since its connection can't stay open."""
 
 
 class LongRead(Generic[T]):
@@ -48,7 +48,7 @@ class LongRead(Generic[T]):
         self._stopped = False
 
     def run(self) -> T:
-        """Read, and return what came of it. Raises ``StoreClosedError`` once it was stopped."""
+        """Read, and return the result. Raises ``StoreClosedError`` if stopped."""
         self._db.long_reads.add(self)
         forks.register(self)
         try:

@@ -52,7 +52,7 @@ class OpenedFiles:
         self._set_links(links)
 
     def forget(self) -> None:
-        """Look at nothing any more, before the connection is closed."""
+        """Stop checking, before the connection is closed."""
         self._opened = {}
         self._set_links({})
 
@@ -79,7 +79,7 @@ class OpenedFiles:
         self._look_closely()
 
     def _look_closely(self) -> None:
-        """Compare by name, and find descriptors again: those found before may have been another connection's."""
+        """Compare by name, and find the descriptors again: the earlier ones may have been another connection's."""
         opened = self._opened
         lost = [suffix for suffix in opened if _identity_at(self._path + suffix) != opened[suffix]]
         if lost:

@@ -18,7 +18,7 @@ class Origin(Enum):
 
     SAME = auto()
     UNKNOWN = auto()
-    """It bears no record: a library from before there was one has made it."""
+    """The file has no record, since an older library has created it."""
     PERHAPS_COPY = auto()
     """Another device or inode and the same birth: a snapshot of the disk, or the same file, mounted otherwise."""
     COPY = auto()
@@ -32,7 +32,7 @@ class Identity(NamedTuple):
     device: int
     inode: int
     born_ns: int
-    """0 where the file system or the platform doesn't tell."""
+    """0 if the file system or the platform doesn't provide it."""
 
     def __str__(self) -> str:
         return ":".join(f"{number:x}" for number in self)

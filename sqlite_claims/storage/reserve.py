@@ -17,12 +17,12 @@ SUFFIX = "-reserve"
 BYTES_MIN = 1 << 18
 # Beyond that, no more than this part of the free room.
 _PART = 4
-# So many bytes of a file are looked at, to tell somebody else's.
+# Bytes of a file that are read to recognize an unrelated one.
 _START = 512
 
 
 def keep(store: str, wanted: int = 0) -> None:
-    """Let the file take up as much room as is ``wanted``, as far as there is enough. It never gets smaller by this."""
+    """Extend the file to ``wanted`` bytes, as far as there is room. It never gets smaller by this."""
     with contextlib.suppress(OSError, AttributeError):  # a full disk; a file system or platform that promises no room
         status = os.statvfs(os.path.dirname(store))
         with _opened(store, make=True) as descriptor:
@@ -33,7 +33,7 @@ def keep(store: str, wanted: int = 0) -> None:
 
 
 def keep_least(store: str) -> None:
-    """Let the file take up no more than a closed store needs."""
+    """Shrink the file to the size that a closed store needs."""
     with contextlib.suppress(OSError), _opened(store) as descriptor:
         if os.fstat(descriptor).st_size > BYTES_MIN:
             os.ftruncate(descriptor, BYTES_MIN)
@@ -41,7 +41,7 @@ def keep_least(store: str) -> None:
 
 
 def give_up(store: str) -> bool:
-    """Let others have the room. Returns whether there was any."""
+    """Release the room. Returns whether there was any."""
     with contextlib.suppress(OSError), _opened(store) as descriptor:
         if os.fstat(descriptor).st_size:
             os.ftruncate(descriptor, 0)

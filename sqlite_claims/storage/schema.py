@@ -68,7 +68,7 @@ def triggers_on_ours(execute: Callable[..., apsw.Cursor]) -> list[tuple[str, str
 
 
 def not_ours(path: str, name: str) -> str:
-    """The message about a trigger, or a view, that changes what the store's statements do."""
+    """The message about a trigger, or a view, that changes the effect of the store's statements."""
     return (
         f"{path}: {name!r}, a trigger on the store's tables or a view in the place of one, is not the store's: drop it"
     )
@@ -108,7 +108,7 @@ def differences(execute: Callable[..., apsw.Cursor]) -> tuple[list[str], bool]:
 
 @lru_cache
 def _expected(version: int) -> dict[tuple[str, str], str]:
-    """The tables, indexes and views of a version, as SQLite notes them."""
+    """The tables, indexes and views of a version, as SQLite stores them."""
     with contextlib.closing(apsw.Connection(":memory:")) as connection:
         for number, script in migrations():
             if number <= version:
@@ -118,7 +118,7 @@ def _expected(version: int) -> dict[tuple[str, str], str]:
 
 
 def _normal(text: str | None) -> str:
-    """SQL text without what SQLite may write otherwise: spaces, comments and quotes around names."""
+    """SQL text without spaces, comments and quotes around names, which SQLite may change."""
     return re.sub(r"\s+", " ", re.sub(r"--[^\n]*", "", text or "")).replace('"', "").strip()
 
 

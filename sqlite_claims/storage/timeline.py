@@ -27,7 +27,7 @@ _EPOCHS_PER_COPY = 1 << 16
 
 
 class _Change(NamedTuple):
-    """Has to be written down before a store can be used."""
+    """A change that has to be committed before a store can be used."""
 
     epochs: int
     ends_claims: bool
@@ -124,12 +124,12 @@ class Timeline:
             self._note()
 
     def _note(self) -> None:
-        """Let who finds an earlier state of the file under its name know that it has gone back."""
+        """Record a time by which an earlier state of the file is recognized when it is opened."""
         if self._sessions is not None:
             self._sessions.note(f"{self._seen} {self._identity}")
 
     def _has_gone_back(self, seen: int) -> bool:
-        """Whether the file, which bears this time, has had a later one: an earlier state was written over it."""
+        """Whether the file has had a later time than its present one: an earlier state was written over it."""
         noted, identity = split(self._sessions.noted() if self._sessions else "")
         if identity is None or compare(identity, self._identity) is Origin.COPY:
             return False

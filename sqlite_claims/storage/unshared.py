@@ -39,11 +39,11 @@ class UnsharedFiles:
         return found
 
     def changed(self) -> bool:
-        """Whether anybody has written to them, or has the store open now."""
+        """Whether another process has written to the files, or has the store open now."""
         return self._look() != self._seen
 
     def check(self) -> None:
-        """Raise where what was read may be half of one state and half of another."""
+        """Raise if the data read may be half of one state and half of another."""
         if self.changed():
             raise StoreBusyError(
                 f"{self._path}: changed by another process while it was read without a lock, since this process can't "

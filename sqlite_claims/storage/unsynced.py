@@ -1,4 +1,4 @@
-"""After a sync that failed: a mark that all processes of a store see, and the way back.
+"""After a failed sync: a mark that all processes of a store see, and the recovery.
 
 The kernel reports a failed write of a file's pages once to each descriptor, and then takes the pages for written: no
 later sync writes them. A commit that is synced on top of them would be lost with them in a power cut, and a checkpoint
@@ -61,7 +61,7 @@ class UnsyncedMark:
         return False
 
     def failure(self) -> bytes:
-        """The failure that is to be made good. To be asked before it is done."""
+        """The failure that is to be made good. Read before that is done."""
         return self._look()[:_NUMBER_LEN]
 
     def clear(self, failure: bytes) -> None:
@@ -70,7 +70,7 @@ class UnsyncedMark:
         self._unwritten = False
 
     def close(self) -> None:
-        """Let go of the file; the next look opens the one that is there then."""
+        """Close the file; the next look opens the present one."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             with suppress(OSError):  # closed by something else in this process

@@ -31,7 +31,7 @@ _SUSPECT = (
     ArithmeticError,
     LookupError,
 )
-# How long an error may take to be explained.
+# How long the explanation of an error may take.
 _SEARCH_S = 0.2
 _LOWEST, _HIGHEST = -(2**63), 2**63 - 1
 # Table, the end of a page, and what is wrong in it.
@@ -60,7 +60,7 @@ def culprit(execute: Execute, error: BaseException) -> str:
 
     if not isinstance(error, _SUSPECT) or isinstance(error, BackendError):
         return ""
-    # SQLite says the same of a full disk as of ids that have reached their end.
+    # SQLite raises the same error for a full disk as for ids that are used up.
     found = _sequences(execute) if isinstance(error, apsw.FullError) else _values(execute, go_on)
     try:
         return next((finding for finding in found if " came no further: " not in finding), "")
@@ -153,7 +153,7 @@ def _are_tags(text: str) -> bool:
 
 
 def _cycles(execute: Execute, go_on: Callable[[], None]) -> Iterator[str]:
-    """Tasks that wait for each other. They can't without one that waits for a task that was added after it."""
+    """Tasks that wait for each other. A cycle always contains a task that waits for one added after it."""
     done: set[int] = set()
     for bounds in _pages(execute, sql.page_of_dependency, _PAGE):
         go_on()
