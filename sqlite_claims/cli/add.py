@@ -7,7 +7,7 @@ import os
 import select
 from collections.abc import Collection, Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
-from itertools import islice
+from itertools import chain, islice
 from typing import IO, Any
 
 import click
@@ -87,10 +87,15 @@ def add_command(
             added, first = len(first), []
         elif not is_new and definition_hash and store.get_instance(instance).definition_hash != definition_hash:
             raise InvalidStateError(f"instance {instance!r} is there already, with another definition hash")
-        for batch in (first, *_batches(tasks)) if first else _batches(tasks):
-            new = store.add_tasks(instance, batch, if_exists="skip" if skip else "error")
-            added += new
-            present += len(batch) - new
+        try:
+            for batch in chain([first] if first else [], _batches(tasks)):
+                new = store.add_tasks(instance, batch, if_exists="skip" if skip else "error")
+                added += new
+                present += len(batch) - new
+        except BackendError as error:
+            if not added:
+                raise
+            raise BackendError(f"{error}; {added} tasks were added before") from error
     click.echo(f"{added} added to {clean(instance)}" + (f", {present} were there already" if present else ""))
 
 

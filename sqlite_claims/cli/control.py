@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ..errors import AlreadyExistsError, InvalidStateError
+from ..errors import AlreadyExistsError, BackendError, InvalidStateError, NotFoundError
 from ..model import TaskState
 from ..storage.restoring import restore
 from .app import database, open_store
@@ -55,9 +55,12 @@ def retry_command(database: str, instance: str, tasks: tuple[str, ...]) -> None:
             try:
                 store.retry_task(instance, name)
                 started += 1
-            except InvalidStateError:
-                if tasks:  # else it failed no more when its turn came
+            except (InvalidStateError, NotFoundError) as error:
+                if not tasks:  # it failed no more when its turn came, or was pruned
+                    continue
+                if not started:
                     raise
+                raise BackendError(f"{error}; {started} before it are to be tried again") from error
     click.echo(f"{started} to be tried again")
 
 

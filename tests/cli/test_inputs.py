@@ -11,6 +11,8 @@ from pathlib import Path
 import apsw
 import pytest
 
+from sqlite_claims import NewTask
+from sqlite_claims.cli import add
 from sqlite_claims.cli.map.lines import LineSource
 from sqlite_claims.errors import InvalidArgumentError
 
@@ -108,3 +110,24 @@ def test_what_is_wrong_with_the_first_tasks_leaves_a_database_without_a_store_as
     assert "names 'nothing'" in result.err
     assert cli.db.read_bytes() == before
     assert sorted(path.name for path in cli.folder.iterdir()) == ["jobs.db", "lines"]
+
+
+@pytest.mark.parametrize("wrong", ["{", '{"task_id": "a"}', '{"task_id": "d", "depends_on": ["nothing"]}'])
+def test_what_was_added_before_an_error_is_told(cli: Cli, monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    monkeypatch.setattr(add, "_BATCH", 1)
+    lines = "".join(f'{{"task_id": "{name}"}}\n' for name in "abc")
+    result = cli("add", "i", cli.file("lines", lines + wrong), "--json")
+    assert result.status == 2
+    assert result.err.endswith("; 3 tasks were added before\n")
+    assert result.err.count("\n") == 1
+
+
+def test_what_is_tried_again_before_an_error_is_told(cli: Cli) -> None:
+    with cli.store() as store:
+        store.add_instance("i", [NewTask("a"), NewTask("b")])
+        for work in store.claim_available_tasks("worker", 2):
+            store.fail_task(work.claim, "no good", retry=False)
+    result = cli("retry", "i", "a", "missing", "b")
+    told = "there is no task 'missing' in an instance 'i'; 1 before it are to be tried again"
+    assert (result.status, result.out, result.err) == (2, "", f"sqlite-claims: {told}\n")
+    assert cli("retry", "i").out == "1 to be tried again\n"
