@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import sys
@@ -131,7 +132,11 @@ def run(args: list[str] | None = None) -> int:
         return 141
     except OSError as error:
         _write_no_more()
-        return _cannot(f"cannot write the output: {error.strerror}" if error.filename is None else f"{error}")
+        if error.filename is not None:
+            return _cannot(f"{error}")
+        if error.errno == errno.ENOENT:  # by which no writing fails
+            return _cannot(f"the current folder cannot be found ({error.strerror})")
+        return _cannot(f"cannot write the output: {error.strerror}")
 
 
 def _cannot(why: str) -> int:

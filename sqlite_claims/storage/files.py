@@ -45,7 +45,8 @@ _NETWORK = frozenset(
 
 
 def store_path(path: object) -> str:
-    """The absolute path of a store's file, links resolved; ``InvalidArgumentError`` for what can't be one."""
+    """The absolute path of a store's file, links resolved; ``InvalidArgumentError`` for what can't be one,
+    ``StoreUnavailableError`` for a relative one if the current folder has been removed."""
     if not isinstance(path, (str, bytes, os.PathLike)):
         raise InvalidArgumentError(f"path must be a str or a path, not {type(path).__name__}: {path!r}")
     text = os.fsdecode(path)
@@ -59,7 +60,10 @@ def store_path(path: object) -> str:
         text.encode()
     except UnicodeEncodeError:
         raise InvalidArgumentError(f"path must be valid UTF-8, as SQLite wants it: {text!r}") from None
-    return os.path.realpath(text)
+    try:
+        return os.path.realpath(text)
+    except OSError as error:
+        raise StoreUnavailableError(f"{text}: the current folder cannot be found ({error.strerror})") from error
 
 
 def check_place(path: str, *, create: bool) -> bool:

@@ -11,10 +11,10 @@ from pathlib import Path
 import apsw
 import pytest
 
-from sqlite_claims import NewTask
+from sqlite_claims import NewTask, SqliteClaimStore
 from sqlite_claims.cli import add
 from sqlite_claims.cli.map.lines import LineSource
-from sqlite_claims.errors import InvalidArgumentError
+from sqlite_claims.errors import InvalidArgumentError, StoreUnavailableError
 
 from .conftest import Cli
 
@@ -131,3 +131,28 @@ def test_what_is_tried_again_before_an_error_is_told(cli: Cli) -> None:
     told = "there is no task 'missing' in an instance 'i'; 1 before it are to be tried again"
     assert (result.status, result.out, result.err) == (2, "", f"sqlite-claims: {told}\n")
     assert cli("retry", "i").out == "1 to be tried again\n"
+
+
+@pytest.fixture
+def removed_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "removed"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+
+
+@pytest.mark.usefixtures("removed_folder")
+def test_a_relative_path_in_a_folder_that_was_removed_is_told_as_that() -> None:
+    with pytest.raises(StoreUnavailableError, match=r"^jobs\.db: the current folder cannot be found"):
+        SqliteClaimStore("jobs.db")
+
+
+@pytest.mark.parametrize("command", [["status", "jobs.db"], ["work", "{db}", "m:a"], ["bench"]])
+@pytest.mark.usefixtures("removed_folder")
+def test_a_current_folder_that_was_removed_is_no_trouble_with_the_output(cli: Cli, command: list[str]) -> None:
+    with cli.store():
+        pass
+    result = cli.raw(*(arg.format(db=cli.db) for arg in command))
+    assert result.status == 2
+    assert "the current folder cannot be found" in result.err
+    assert "write" not in result.err
