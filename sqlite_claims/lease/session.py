@@ -88,6 +88,14 @@ def lock_holder(descriptor: int, start: int, length: int) -> int | None:
     return None if kind == fcntl.F_UNLCK else pid
 
 
+def is_shared(descriptor: int, start: int, length: int) -> bool:
+    """Whether some process, this one included, has a classic POSIX lock for reading on any of these bytes."""
+    if _GETLK is None:
+        return False
+    answer = fcntl.fcntl(descriptor, _GETLK, _request(fcntl.F_WRLCK, start, length))
+    return bool(_FLOCK.unpack(answer)[0] == fcntl.F_RDLCK)
+
+
 def any_connected(store: str) -> bool:
     """Whether any process is known to have a connection to the store open. ``StoreUnavailableError`` where this process
     may not ask."""

@@ -190,8 +190,9 @@ class Database:
         self.time.enter_namespace(self.path)
         self._raise_lost()
         existed = check_place(self.path, create=self._create and not self.read_only)
+        wait = min(self.busy_timeout, HALVES_WAIT_S)
         if has_content(self.path):
-            refuse_halves(self.path, min(self.busy_timeout, HALVES_WAIT_S))
+            refuse_halves(self.path, wait)
         connection = None
         had_wal = has_content(f"{self.path}-wal")
         # Left by a process that was killed, perhaps while a sync failed, which nobody else would hear of.
@@ -199,7 +200,7 @@ class Database:
         vfs = None if self.read_only or self._use_c_core is False else core.vfs()
         try:
             if self.read_only and not had_wal:
-                schema.peek(self.path)
+                schema.peek(self.path, wait)
             if self.read_only:
                 connection, self._unshared = connect_to_read(self.path, self.busy_timeout)
             else:
@@ -488,6 +489,9 @@ class Database:
     def look_before_connecting(self) -> None:
         """Raise if a file has been removed or replaced, before another connection of this process is opened: that would
         make the -wal anew, and nothing could be saved any more. From any thread; the next call opens the files anew."""
+        lost = self._lost
+        if lost is not None and self._files.database_lost:
+            raise lost
         try:
             self._files.look()
         except StoreUnavailableError:
@@ -996,7 +1000,9 @@ class Database:
         self._owned = self._lock._is_owned  # type: ignore[attr-defined]
         self._active = False
         self.in_transaction = False
+        lost = self._files.database_lost
         self._watch_files()
+        self._files.database_lost = lost
         if not usable:
             self._closed = True
             # The scanner's statements too: ending them waits for whatever the parent's threads were amidst.

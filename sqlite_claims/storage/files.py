@@ -8,6 +8,7 @@ import sys
 
 from ..errors import InvalidArgumentError, StoreUnavailableError
 
+_MOUNTS = "/proc/self/mountinfo"
 # Of the names of a store's files, all of which belong to it whether they are there or not.
 SUFFIXES = ("", "-wal", "-shm", "-journal", "-sessions", "-bell", "-reserve")
 # Locks and shared memory don't work across machines; SQLite would seem to, and lose data.
@@ -83,12 +84,13 @@ def check_place(path: str, *, create: bool) -> bool:
         raise StoreUnavailableError(f"{path}: there is no such file (create=True would make it)")
     if status is not None and not stat.S_ISREG(status.st_mode):
         raise StoreUnavailableError(f"{path}: not a regular file")
-    if is_mount_point(path):
+    mounted = _mounted(_MOUNTS)
+    if any(path == point for point, _ in mounted):  # as far as the platform tells
         raise StoreUnavailableError(
             f"{path}: mounted as a single file, without its -wal, which others would not see; mount its folder"
         )
     _check_names(path)
-    kind = file_system(folder)
+    kind = _file_system(folder, mounted)
     if kind in _NETWORK:
         raise StoreUnavailableError(
             f"{path}: on a network file system ({kind}), where SQLite's locks can't be relied on; use a local disk"
@@ -133,19 +135,18 @@ def may_write(path: str) -> bool:
     return os.access(path, os.R_OK | os.W_OK) and os.access(os.path.dirname(path), os.W_OK | os.X_OK)
 
 
-def file_system(folder: str, mounts: str = "/proc/self/mountinfo") -> str:
+def file_system(folder: str, mounts: str = _MOUNTS) -> str:
     """The type of the file system that holds ``folder``, or ``""`` where the platform doesn't say."""
+    return _file_system(folder, _mounted(mounts))
+
+
+def _file_system(folder: str, mounted: list[tuple[str, str]]) -> str:
     best, kind = "", ""
-    for point, its_kind in _mounted(mounts):
+    for point, its_kind in mounted:
         inside = folder == point or folder.startswith(point.rstrip("/") + "/")
         if inside and len(point) >= len(best):
             best, kind = point, its_kind
     return kind
-
-
-def is_mount_point(path: str, mounts: str = "/proc/self/mountinfo") -> bool:
-    """Whether something is mounted at the very path, as far as the platform tells."""
-    return any(path == point for point, _ in _mounted(mounts))
 
 
 def _mounted(mounts: str) -> list[tuple[str, str]]:

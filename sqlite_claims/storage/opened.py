@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from os import readlink
 
 from ..errors import StoreUnavailableError
-from ..lease.session import any_connected, lock_holder
+from ..lease.session import any_connected, is_shared, lock_holder
 
 _DESCRIPTORS = "/proc/self/fd"
 _SUFFIXES = ("", "-wal", "-shm")
 # SQLite's lock on a database that it has open, by its file format.
 _SHARED_FIRST, _SHARED_SIZE = 0x40000002, 510
+# Where the file tells, twice, whether it is in WAL mode.
+_MODES_AT = 18
 # How long opening a store waits for others that are just closing it.
 HALVES_WAIT_S = 2.0
 _CAUSES = (
@@ -164,12 +166,12 @@ def _identity_at(path: str) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def refuse_halves(path: str, wait: float) -> None:
+def refuse_halves(path: str, wait: float, in_use: Callable[[str], bool] = any_connected) -> None:
     """Refuse a store whose -wal or -shm is gone while others have it open: SQLite would make new ones, and each side
-    would write over the other's commits. Waits ``wait`` seconds for others that are just closing it."""
+    would write over the other's commits. Waits ``wait`` seconds for others that are just closing or opening it."""
     deadline = time.monotonic() + wait
     while missing := [suffix for suffix in ("-wal", "-shm") if not os.path.exists(path + suffix)]:
-        if not any_connected(path):
+        if not in_use(path):
             return
         if time.monotonic() >= deadline:
             names = " and ".join(path + suffix for suffix in missing)
@@ -178,3 +180,18 @@ def refuse_halves(path: str, wait: float) -> None:
                 f"{_CAUSES} End all processes that have the store open, then open it again"
             )
         time.sleep(0.01)
+
+
+def is_locked(path: str) -> bool:
+    """Whether SQLite's lock tells that some connection has the file open in WAL mode, wherever its -wal is: known also
+    where the -sessions file is gone, too. To be asked with a connection that has read nothing yet: its descriptor is
+    used, since closing one of our own would drop SQLite's locks."""
+    identity = _identity_at(path)
+    links = _links({"": identity}) if identity else None
+    link, _ = (links or {}).get("", ("", ""))
+    try:
+        descriptor = int(os.path.basename(link))
+        in_wal_mode = os.pread(descriptor, 2, _MODES_AT) == b"\2\2"
+        return in_wal_mode and is_shared(descriptor, _SHARED_FIRST, _SHARED_SIZE)
+    except (OSError, ValueError):  # without /proc, or closed by another thread
+        return False

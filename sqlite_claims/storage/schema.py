@@ -14,6 +14,7 @@ from ..errors import SchemaVersionError, StoreCorruptError, StoreUnavailableErro
 from ..lease.clock import Clock
 from ..validate import shown
 from .connection import connect_to_file_alone
+from .opened import is_locked, refuse_halves
 from .origin import identity_of
 from .statements import migrations, sql
 
@@ -134,10 +135,11 @@ def harmed(execute: Callable[..., apsw.Cursor]) -> str:
     return ""
 
 
-def peek(path: str) -> None:
+def peek(path: str, wait: float) -> None:
     """Refuse, for who may not write and before SQLite makes a -wal and a -shm that such a connection leaves behind,
-    what the file alone tells is no store. To be called where there is no -wal."""
+    what the file alone tells is no store. To be called where there is no -wal; one that is gone may hold all of it."""
     with contextlib.suppress(apsw.Error), contextlib.closing(connect_to_file_alone(path)) as connection:
+        refuse_halves(path, wait, is_locked)
         check(connection, path, create=False, read_only=True)
 
 

@@ -104,7 +104,7 @@ def _children(pid: int) -> list[int]:
 
 
 def test_a_network_file_system_is_refused_before_anything_is_written(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "file_system", lambda _: "nfs4")
+    monkeypatch.setattr(files, "_file_system", lambda *_: "nfs4")
     result = cli.raw("bench", "--folder", cli.folder, *QUICK)
     assert result.status == 2
     assert "network file system (nfs4)" in result.err

@@ -324,6 +324,107 @@ def test_a_checkpoint_beside_removed_files_makes_none_of_them_anew(
     assert stored(start, path) == ["before"]
 
 
+def test_a_store_whose_database_was_replaced_stays_lost_in_a_fork_and_for_backups(start: Start, tmp_path: Path) -> None:
+    SqliteClaimStore(tmp_path / "other.db").close()
+    child = start(
+        """
+store = SqliteClaimStore(args[0])
+store.add_instance("i")
+os.rename(args[1], args[0])
+def ask(name):
+    for use in (lambda: store.add_instance("j"), lambda: store.backup(args[0] + ".backup"), store.stats):
+        try:
+            use()
+            say(name, "works")
+        except StoreUnavailableError as error:
+            say(name, "lost" if "removed or replaced while" in str(error) else error)
+if os.fork() == 0:
+    hear()
+    ask("child")
+    os._exit(0)
+ask("parent")
+store.close()
+say("closed")
+os.wait()
+""",
+        tmp_path / "jobs.db",
+        tmp_path / "other.db",
+    )
+    for _ in range(3):
+        child.says("parent", "lost")
+    child.says("closed")
+    child.tell()
+    for _ in range(3):
+        child.says("child", "lost")
+    child.end()
+
+
+@pytest.mark.parametrize("suffixes", [("-wal", "-shm"), ("-shm",), ("-wal",)], ids=" ".join)
+def test_nobody_opens_a_store_whose_sessions_are_gone_as_well(
+    start: Start, tmp_path: Path, suffixes: tuple[str, ...]
+) -> None:
+    """As ``rm jobs.db-*`` does it. SQLite's own lock tells that somebody has the database open."""
+    path = tmp_path / "jobs.db"
+    other = start(
+        """
+store = SqliteClaimStore(args[0], durability="process")
+store.add_instance("before")
+say("there")
+hear()
+store.add_instance("unnoticed")
+store.close()
+say("closed")
+""",
+        path,
+    )
+    other.says("there")
+    removed(path, *suffixes, "-sessions", "-bell")
+    for read_only in (False, True):
+        with pytest.raises(StoreUnavailableError, match=r"gone, while other processes have the store open"):
+            SqliteClaimStore(path, busy_timeout=0, read_only=read_only)
+    assert not any(path.with_name(path.name + suffix).exists() for suffix in suffixes)
+    other.tell()
+    other.says("closed")
+    other.end()
+    assert stored(start, path) == ["before", "unnoticed"]
+
+
+def test_a_second_name_of_a_store_in_use_is_refused(tmp_path: Path) -> None:
+    with SqliteClaimStore(tmp_path / "jobs.db") as store:
+        os.link(store.path, tmp_path / "other.db")
+        with pytest.raises(StoreUnavailableError, match=r"other\.db-wal and .*other\.db-shm: gone, while"):
+            SqliteClaimStore(tmp_path / "other.db", busy_timeout=0)
+        assert not (tmp_path / "other.db-wal").exists()
+
+
+@pytest.mark.parametrize("mode", ["delete", "wal"])
+def test_an_application_that_reads_its_own_database_keeps_no_store_out(start: Start, tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "app.db"
+    reader = start(
+        """
+import apsw
+connection = apsw.Connection(args[0])
+connection.pragma("journal_mode", args[1])
+connection.execute("CREATE TABLE theirs (number)")
+cursor = connection.execute("SELECT * FROM sqlite_schema")
+say("reading")
+hear()
+cursor.close()
+say("read")
+hear()
+""",
+        path,
+        mode,
+    )
+    reader.says("reading")
+    reader.tell()
+    reader.says("read")
+    with SqliteClaimStore(path) as store:
+        store.add_instance("i")
+    reader.tell()
+    reader.end()
+
+
 def test_a_second_copy_of_sqlite_in_the_process_is_noticed(start: Start, tmp_path: Path) -> None:
     child = start(
         """

@@ -242,13 +242,13 @@ def test_check_tells_of_a_second_name_for_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "virtiofs", "ceph", "glusterfs"])
 def test_a_network_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    monkeypatch.setattr(files, "file_system", lambda _: kind)
+    monkeypatch.setattr(files, "_file_system", lambda *_: kind)
     refused(tmp_path / "jobs.db", StoreUnavailableError, f"network file system .{kind}.")
 
 
 @pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs", "tmpfs", "overlay", "zfs", "f2fs", "fuseblk", ""])
 def test_a_local_file_system_is_welcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    monkeypatch.setattr(files, "file_system", lambda _: kind)
+    monkeypatch.setattr(files, "_file_system", lambda *_: kind)
     SqliteClaimStore(tmp_path / "jobs.db").close()
 
 
