@@ -16,8 +16,8 @@ INPUT = b"x" * 64
 BATCH = 50
 # Tasks in the store beforehand, so that no operation runs out of them.
 WAITING = 3000
-# Programs run about so many times slower when their instructions are counted. What a store does once a second has to
-# count once for as many operations as in a second of its own speed.
+# Programs run about this many times slower when their instructions are counted. Work that a store does once a second
+# must be counted once for as many operations as it performs in a second at its normal speed.
 SLOWER = 50
 
 
