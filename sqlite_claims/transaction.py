@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from .errors import InvalidArgumentError, InvalidStateError, StoreBusyError
+from .errors import InvalidArgumentError, InvalidStateError, StoreBusyError, StoreClosedError
 from .interface import Transaction
 from .operations import Operations
 from .storage.database import Database
@@ -88,6 +88,8 @@ class OpenTransaction(Operations, Transaction):
         if self._time_is_up():
             raise self._end_early()
         if not self._db.is_open():
+            if self._db.is_closed():
+                raise StoreClosedError("this process was forked within the transaction, which is its parent's")
             self._over = "SQLite rolled the transaction back within the caller's own SQL"
             raise InvalidStateError(self._over)
 
