@@ -88,6 +88,7 @@ class Database:
         "_sessions_error",
         "_stranger",
         "_sync",
+        "_unbegun",
         "_unlooked",
         "_unshared",
         "_use_c_core",
@@ -172,6 +173,7 @@ class Database:
         self._sync = WalSync(self.path, self._files)
         self._look_at = 0  # in store time
         self._unlooked = 0  # commits since the last look
+        self._unbegun = False  # whether the -sessions file still has to tell which sessions are older
         self._sessions_error = ""  # of making the -sessions file anew, as it was told last
 
     def _open(self) -> None:
@@ -432,7 +434,11 @@ class Database:
     def _look_at_sessions(self) -> None:
         """Make the ``-sessions`` file anew where it has been removed or replaced, with the locks of this process."""
         sessions, connection = self.sessions, self._connection
-        if sessions is None or connection is None or sessions.in_place():
+        if sessions is None or connection is None:
+            return
+        if sessions.in_place():
+            if self._unbegun:
+                self._begin_sessions(connection)
             return
         try:
             sessions.reopen([*self.own_sessions, *self.own_feeds])
@@ -462,8 +468,9 @@ class Database:
 
     def _begin_sessions(self, connection: apsw.Connection) -> None:
         """Have a new ``-sessions`` file tell which sessions are older. Under the write lock, so that no session is
-        being opened meanwhile. If that or room can't be had, all sessions count as older until somebody gets it."""
+        being opened meanwhile. If that or room can't be had, a later look tries again."""
         assert self.sessions is not None
+        self._unbegun = False
         if not self.sessions.is_new():
             return
         self.time.read(connection.execute)
@@ -474,6 +481,7 @@ class Database:
                 self.sessions.begin(int(str(newest)) + 1, self.time.now)
             finally:
                 connection.execute(sql.rollback)
+        self._unbegun = self.sessions.is_new()
 
     def is_fed(self, instance: int) -> bool:
         """Whether any process feeds the instance, or may."""

@@ -14,6 +14,7 @@ import pytest
 from sqlite_claims import SqliteClaimStore, StoreUnavailableError
 from sqlite_claims.lease import beside
 from sqlite_claims.lease.beside import open_beside, open_to_read
+from sqlite_claims.lease.session import SessionFile
 from sqlite_claims.testing import ManualClock
 
 PRECIOUS = b"precious" * 8
@@ -124,6 +125,27 @@ def test_a_removed_sessions_file_that_cannot_be_made_anew_is_told_and_made_later
         assert store.stats()
         assert (tmp_path / "jobs.db-sessions").exists()
         assert [worker.alive for worker in store.list_workers()] == [True]
+
+
+def test_a_sessions_file_made_where_there_was_no_room_to_fill_it_is_filled_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then nothing is pruned, and no worker is known to be dead."""
+    clock = ManualClock()
+    with SqliteClaimStore(tmp_path / "jobs.db", clock=clock) as store:
+        store.add_instance("i")
+        store.cancel_instance("i")
+        (tmp_path / "jobs.db-sessions").unlink()
+        with monkeypatch.context() as full:
+            full.setattr(SessionFile, "begin", lambda *_: None)
+            clock.advance(1)
+            assert store.stats()
+            clock.advance(1)
+            assert store.prune(0) == 0
+        clock.advance(1)
+        assert store.stats()
+        clock.advance(61)
+        assert store.prune(0) == 1
 
 
 @pytest.mark.parametrize("suffix", ["-sessions", "-bell"])
