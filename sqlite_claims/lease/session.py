@@ -119,6 +119,11 @@ def _identity(descriptor: int) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
+def _may_be_held(session: int) -> bool:
+    """Whether the session's number is one that a process can hold the lock of."""
+    return 0 < session < _CHECKPOINT
+
+
 class SessionFile:
     """The ``-sessions`` file as one open store sees it: able to ask about others, and to be seen itself."""
 
@@ -177,6 +182,8 @@ class SessionFile:
     def may_be_elsewhere(self, session: int, now: int) -> bool | None:
         """For a session without a lock: whether it may hold one in a file that was here before. ``None``: it may, but
         has had the time to take one in this file."""
+        if not _may_be_held(session):
+            return False
         origin = self._origin()
         if origin is None:
             return True
@@ -216,8 +223,8 @@ class SessionFile:
         return open_to_read(self._store, "-sessions", _SIZE_MAX)
 
     def is_alive(self, session: int) -> bool:
-        """Whether any process holds the session's lock. None can hold one whose number is out of bounds."""
-        return 0 < session < _CHECKPOINT and self._held(session, 1)
+        """Whether any process holds the session's lock."""
+        return _may_be_held(session) and self._held(session, 1)
 
     def keepers(self, session: int, opener: int) -> list[int]:
         """The processes that keep a session alive whose own process, ``opener``, has ended: its command, and what that

@@ -841,7 +841,9 @@ class Database:
 
     def is_open(self) -> bool:
         """Whether the transaction is still open; SQL of the caller's may have made SQLite roll it back."""
-        return self._connection is not None and self._connection.in_transaction
+        if self._connection is None and not self._closed:  # ended, since a call in it could not be undone
+            return False
+        return bool(self.connection.in_transaction)
 
     def nested(self, operation: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an operation within the open transaction; if it raises, it alone is undone."""

@@ -145,6 +145,18 @@ def peek(path: str, wait: float) -> None:
 
 def check(connection: apsw.Connection, path: str, *, create: bool, read_only: bool) -> bool:
     """Refuse, before anything is written, a file that can't be used. Returns whether it must be migrated."""
+    # On one snapshot: another process may be making the tables, or migrating them, just now.
+    is_first = not connection.in_transaction
+    if is_first:
+        connection.execute(sql.begin_read)
+    try:
+        return _check(connection, path, create=create, read_only=read_only)
+    finally:
+        if is_first and connection.in_transaction:
+            connection.execute(sql.rollback)
+
+
+def _check(connection: apsw.Connection, path: str, *, create: bool, read_only: bool) -> bool:
     version = version_of(connection)
     if version is None:
         if read_only or not create:

@@ -171,7 +171,7 @@ BLAMED: dict[str, tuple[str, Callable[[Any], Any]]] = {
         "INSERT INTO sqlite_sequence VALUES ('claims_session', 9223372036854775807)",
         lambda store: store.open_session("w"),
     ),
-    "claims_session row 4611686018427387905: numbers": (
+    "claims_session row 4611686018427387905: session ids": (
         "INSERT INTO sqlite_sequence VALUES ('claims_session', 4611686018427387904)",
         lambda store: store.open_session("w"),
     ),
