@@ -153,8 +153,10 @@ def _links(opened: dict[str, tuple[int, int]]) -> dict[str, tuple[str, str]] | N
             suffix = wanted.get((status.st_dev, status.st_ino))
             if suffix is not None and suffix not in links:
                 links[suffix] = (link, readlink(link))
-        except OSError:
+        except FileNotFoundError:
             continue  # closed meanwhile, as the one of the listing itself
+        except OSError:  # a process that has given up privileges may not read these
+            return None
     return links
 
 

@@ -42,7 +42,7 @@ CALLS = {
     "malloc": [errno.ENOMEM],
 }
 # A result that is stored and could not be synced is told by an error, since it may not survive power loss.
-COMMITTED = "committed"
+COMMITTED = "committed, but"
 
 
 class Situation:
