@@ -92,6 +92,9 @@ class WorkerHandle:
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     return
+                if signals.is_lost:
+                    self._done.wait(left)
+                    continue
                 signals.wait(left)
                 if signals.came():
                     self._run.stop("interrupted", timeout)

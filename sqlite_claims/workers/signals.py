@@ -26,6 +26,8 @@ class Signals:
     here, in its parent, whose pipe it shares.
     """
 
+    is_lost = False  # whether a handler has closed what the signals come by
+
     def __enter__(self) -> Self:
         self._readable, self._writable = os.pipe()
         os.set_blocking(self._readable, False)
@@ -71,6 +73,9 @@ class Signals:
         try:
             return os.read(self._readable, 1)[0] in self._replaced
         except BlockingIOError:
+            return False
+        except OSError:  # a handler has closed it
+            self.is_lost = True
             return False
 
 

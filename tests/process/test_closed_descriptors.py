@@ -85,3 +85,24 @@ with SqliteClaimStore(args[0], create=False) as store:
         tmp_path / "jobs.db",
     )
     assert with_store.says("state") == [TaskState.COMPLETED]
+
+
+def test_a_worker_whose_handler_has_closed_all_descriptors_ends_by_an_error_of_the_librarys_own(
+    start: Start, tmp_path: Path
+) -> None:
+    program = start(
+        """
+store = SqliteClaimStore(args[0])
+store.add_instance("i", [NewTask("t")])
+def close_all(task):
+    os.closerange(3, 4096)
+try:
+    PooledWorker(store, close_all).run(until_idle=True)
+    say("ended")
+except BackendError as error:
+    say("ended", type(error).__name__)
+""",
+        tmp_path / "jobs.db",
+    )
+    program.says("ended")
+    program.end()
