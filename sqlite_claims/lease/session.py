@@ -373,7 +373,8 @@ class InstanceFeed:
         """Let go of the lock and nothing else: after a fork in the child, where the parent lives on with it."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
-            os.close(descriptor)
+            with suppress(OSError):  # the lock is gone all the same
+                os.close(descriptor)
 
     __del__ = drop
 

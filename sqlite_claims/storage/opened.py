@@ -21,7 +21,7 @@ _DESCRIPTORS = "/proc/self/fd"
 _SUFFIXES = ("", "-wal", "-shm")
 # SQLite's lock on a database that it has open, by its file format.
 _SHARED_FIRST, _SHARED_SIZE = 0x40000002, 510
-# Where the file tells, twice, whether it is in WAL mode.
+# The two bytes of the file's header that tell whether it is in WAL mode.
 _MODES_AT = 18
 # How long opening a store waits for others that are just closing it.
 HALVES_WAIT_S = 2.0

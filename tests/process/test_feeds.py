@@ -178,3 +178,12 @@ def test_a_durable_map_stays_with_the_file_that_was_meant_where_it_was_called(
 def _has_ended(store: SqliteClaimStore, instance_id: str) -> bool:
     found: Iterator[Any] = store.list_instances(states=[InstanceState.COMPLETED])
     return any(info.instance_id == instance_id for info in found)
+
+
+def test_a_feed_ends_although_other_code_has_closed_its_descriptor(tmp_path: Path) -> None:
+    with SqliteClaimStore(tmp_path / "jobs.db") as store:
+        _, feed = store._add_fed_instance("i", [NewTask("t")])
+        os.close(feed._descriptor)
+        feed.close()
+        end_all(store, "i")
+        assert store.prune(0) == 1
