@@ -122,7 +122,7 @@ def is_gone(pid: int) -> bool:
     """Whether there is no such process, or only what is left until its parent looks."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # gone before it was opened, or read
         return True
 
 
