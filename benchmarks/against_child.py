@@ -10,7 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sqlite_claims import NewTask, SqliteClaimStore
-from sqlite_claims.lease.clock import SYSTEM_CLOCK, SystemClock
+
+try:
+    from sqlite_claims.clock import SYSTEM_CLOCK, SystemClock
+except ImportError:  # earlier versions
+    from sqlite_claims.lease.clock import SYSTEM_CLOCK, SystemClock
 
 INPUT = b"x" * 64
 BATCH = 50

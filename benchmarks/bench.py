@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlite_claims import SqliteClaimStore
-from sqlite_claims.scan import core
+from sqlite_claims.sqlite.scan import core
 
 from . import ceiling
 from .bare import BareLoop

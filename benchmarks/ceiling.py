@@ -10,7 +10,7 @@ from pathlib import Path
 
 import apsw
 
-from sqlite_claims.storage.statements import sql
+from sqlite_claims.sqlite.statements import sql
 
 _SOURCE = Path(__file__).with_name("ceiling.c")
 # Within a commit, as there is no thread for it here; about as often as the store's.

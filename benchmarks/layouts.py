@@ -18,10 +18,10 @@ from typing import Any
 
 import apsw
 
-from sqlite_claims.scan import ScanStatements, open_scanner
-from sqlite_claims.storage.connection import PAGE_SIZE
-from sqlite_claims.storage.lanes import CLAIMED_SIDE
-from sqlite_claims.storage.statements import migrations, sql
+from sqlite_claims.sqlite.connection import PAGE_SIZE
+from sqlite_claims.sqlite.lanes import CLAIMED_SIDE
+from sqlite_claims.sqlite.scan import ScanStatements, open_scanner
+from sqlite_claims.sqlite.statements import migrations, sql
 
 from .pairs import Figure, figure, interleaved, microseconds, ratios, repeated
 from .sizes import Sizes

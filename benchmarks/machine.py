@@ -15,8 +15,8 @@ from typing import Any
 
 import apsw
 
-from sqlite_claims.scan import core_available
-from sqlite_claims.storage.files import file_system
+from sqlite_claims.sqlite.files.paths import file_system
+from sqlite_claims.sqlite.scan import core_available
 
 ROOT = Path(__file__).parents[1]
 _SYNCS = 100

@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from sqlite_claims import SqliteClaimStore
-from sqlite_claims.storage import passing, signals
-from sqlite_claims.storage.database import Database
+from sqlite_claims.sqlite.database import Database
+from sqlite_claims.sqlite.operations import control, sweep
 from sqlite_claims.testing import ManualClock
 
 from . import pairs
@@ -32,9 +32,9 @@ def figures(bench: Bench) -> Iterator[Figure]:
     nothing = _made(bench, "nothing", lambda _: None)
     for name, ahead, step in (
         (f"{number:,} expired claims", partial(_claimed, number, 5), 0),
-        (f"{number:,} exhausted claims being settled", partial(_claimed, number, 1), passing.STEP),
-        (f"{number:,} being paused", partial(_moving, number, signals.pause), signals.STEP),
-        (f"{number:,} being cancelled", partial(_moving, number, _cancel), signals.STEP),
+        (f"{number:,} exhausted claims being settled", partial(_claimed, number, 1), sweep.STEP),
+        (f"{number:,} being paused", partial(_moving, number, control.pause), control.STEP),
+        (f"{number:,} being cancelled", partial(_moving, number, _cancel), control.STEP),
     ):
         path = _made(bench, name, ahead)
         # Where a look settles some, so few that half of all are left.
@@ -66,7 +66,7 @@ def _moving(number: int, signal: Callable[..., bool], store: SqliteClaimStore) -
 
 
 def _cancel(db: Database, instance_id: str) -> bool:
-    return signals.cancel(db, instance_id, None)
+    return control.cancel(db, instance_id, None)
 
 
 def _round(bench: Bench, path: Path, nothing: Path, looks: int, *, settles: bool) -> tuple[float, float]:
@@ -84,7 +84,7 @@ def _round(bench: Bench, path: Path, nothing: Path, looks: int, *, settles: bool
         enough = time.monotonic() + _ROUND_S_MAX
         while len(taken) < looks and (len(taken) < _LOOKS_MIN or time.monotonic() < enough):
             taken.append((_look(both[0]), _look(both[1])))
-        if settles and not any(both[0]._read(passing.look)[2:]):
+        if settles and not any(both[0]._read(sweep.look)[2:]):
             raise RuntimeError(f"{path.name}: all was settled before the end")
     copy.unlink()
     behind, base = zip(*taken, strict=True)

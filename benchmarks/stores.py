@@ -11,8 +11,8 @@ from pathlib import Path
 import apsw
 
 from sqlite_claims import NewTask, SqliteClaimStore
-from sqlite_claims.lease.clock import SYSTEM_CLOCK, Clock
-from sqlite_claims.storage.origin import split
+from sqlite_claims.clock import SYSTEM_CLOCK, Clock
+from sqlite_claims.sqlite.files.copies import split
 
 # The most that one call takes.
 CHUNK = 100_000

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import apsw
 
-from sqlite_claims.storage.connection import WAL_BYTES_MAX
+from sqlite_claims.sqlite.connection import WAL_BYTES_MAX
 
 from .bare import BareLoop
 from .bench import Bench, cycle

@@ -8,7 +8,7 @@ import apsw
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from sqlite_claims.storage.statements import sql
+from sqlite_claims.sqlite.statements import sql
 
 from .bench import ADMITS, Bench
 from .stores import WORKER

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlite_claims import NewTask, SqliteClaimStore, TaskContext, WorkerPool
-from sqlite_claims.lease.doorbell import COMMITS
+from sqlite_claims.sqlite.doorbell import COMMITS
 
 from .pairs import Figure, Target, figure
 from .pool import PROCESSES, wait_for_workers

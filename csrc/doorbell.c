@@ -176,7 +176,7 @@ void claims_bell_wait(claims_bell *bell, int which, uint32_t seen, int64_t us_ma
 
 #else
 
-/* Without futexes Python polls, see lease/doorbell.py. */
+/* Without futexes Python polls, see sqlite/doorbell.py. */
 int claims_bell_open(int descriptor, claims_bell **bell) {
   (void)descriptor, (void)bell;
   return ENOSYS;

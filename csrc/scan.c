@@ -14,7 +14,7 @@
  *
  * The SQL comes from Python. Every statement is reset before the function that stepped it returns, so that no reader
  * stays behind in the caller's transaction. One handle serves one thread at a time; its owner sees to that.
- * sqlite_claims/scan/twin.py is the same in Python and gives the same answers. */
+ * sqlite_claims/sqlite/scan/py_scanner.py is the same in Python and gives the same answers. */
 #include <sqlite3ext.h>
 #include <string.h>
 

@@ -16,7 +16,7 @@ from typing import Any
 import sqlite_claims
 from sqlite_claims import testing
 from sqlite_claims.interface import Transaction
-from sqlite_claims.lease.session import WorkerSession
+from sqlite_claims.sqlite.sessions.session_file import WorkerSession
 
 # What methods give, and nobody makes.
 GIVEN = {"Transaction": Transaction, "WorkerSession": WorkerSession}

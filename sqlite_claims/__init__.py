@@ -37,7 +37,7 @@ from .model import (
     TaskState,
     WorkerInfo,
 )
-from .storage.restoring import restore
+from .sqlite.maintenance.restoring import restore
 from .store import SqliteClaimStore
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from . import validate
+from .clock import SYSTEM_CLOCK, Clock
 from .errors import InvalidArgumentError
-from .lease.clock import SYSTEM_CLOCK, Clock
 
 Duration = timedelta | int | float
 """A span of time: a ``timedelta``, or seconds as ``int`` or ``float``."""

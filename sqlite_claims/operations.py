@@ -1,4 +1,4 @@
-"""The writing methods: arguments checked, then one operation of ``storage`` each. A store runs it in a transaction of
+"""The writing methods: arguments checked, then one operation of ``sqlite`` each. A store runs it in a transaction of
 its own, ``transaction()`` in the one that is open."""
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 from . import validate
 from .errors import InvalidArgumentError
 from .interface import ClaimWriter, IfExists, Settled
-from .lease.session import WorkerSession
 from .model import ClaimedTask, Duration, InstanceInfo, NewTask, TaskClaim, TaskInfo
-from .storage import adding, claiming, keeping, reading, settling, signals
-from .storage.database import Database
+from .sqlite.database import Database
+from .sqlite.operations import adding, claiming, control, pruning, reading, settling
+from .sqlite.sessions.session_file import WorkerSession
 
 T = TypeVar("T")
 # Only a longer span can reach past the last date there is: a hundred years.
@@ -173,14 +173,14 @@ class Operations(ClaimWriter):
     # -- signals
 
     def pause_instance(self, instance_id: str) -> None:
-        self._signal(signals.pause, validate.name("instance_id", instance_id))
+        self._signal(control.pause, validate.name("instance_id", instance_id))
 
     def resume_instance(self, instance_id: str) -> None:
-        self._signal(signals.resume, validate.name("instance_id", instance_id))
+        self._signal(control.resume, validate.name("instance_id", instance_id))
 
     def cancel_instance(self, instance_id: str, reason: str | None = None) -> None:
         text = None if reason is None else validate.text("reason", reason)
-        self._signal(signals.cancel, validate.name("instance_id", instance_id), text)
+        self._signal(control.cancel, validate.name("instance_id", instance_id), text)
 
     def _signal(self, operation: Callable[..., bool], *args: Any) -> None:
         self._run(operation, *args, durable=True)
@@ -199,7 +199,7 @@ class Operations(ClaimWriter):
         aging = None if interval is None else validate.duration_us("interval", interval)
         if aging == 0:
             raise InvalidArgumentError("interval must be more than 0 s, or None for no aging")
-        self._run(keeping.set_aging, aging, durable=True)
+        self._run(pruning.set_aging, aging, durable=True)
 
     # -- reading
 

@@ -11,12 +11,10 @@ from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar
 
 from . import validate
+from .clock import SYSTEM_CLOCK, Clock
 from .errors import BackendError, InvalidArgumentError, InvalidStateError, NotFoundError, StoreBusyError, StoreFullError
 from .explain import explain
 from .interface import TaskClaimStore
-from .lease.clock import SYSTEM_CLOCK, Clock
-from .lease.doorbell import COMMITS, READY
-from .lease.session import InstanceFeed, WorkerSession
 from .model import (
     AvailableTask,
     ClaimedTask,
@@ -31,11 +29,14 @@ from .model import (
     WorkerInfo,
 )
 from .operations import Operations, nothing
-from .storage import checking, claiming, collecting, keeping, listing, passing, reading, signals, workers
-from .storage.database import PROBE_EVERY_US, Database
-from .storage.faults import log_after_commit
-from .storage.files import store_path
-from .storage.long_read import LongRead
+from .sqlite.database import PROBE_EVERY_US, Database
+from .sqlite.doorbell import COMMITS, READY
+from .sqlite.error_translation import log_after_commit
+from .sqlite.files.paths import store_path
+from .sqlite.maintenance import checking
+from .sqlite.maintenance.long_read import LongRead
+from .sqlite.operations import claiming, control, listing, pruning, reading, sessions, sweep, unused_lanes
+from .sqlite.sessions.session_file import InstanceFeed, WorkerSession
 from .transaction import OpenTransaction
 
 T = TypeVar("T")
@@ -135,7 +136,7 @@ class SqliteClaimStore(Operations, TaskClaimStore):
         may_settle = not self._db.read_only and not self._db.has_transaction()
         found = self._read(look, *args, may_settle)
         if found is None:
-            while self._run(passing.settle):
+            while self._run(sweep.settle):
                 pass
             found = self._read(look, *args, False)
         assert found is not None
@@ -176,14 +177,14 @@ class SqliteClaimStore(Operations, TaskClaimStore):
     def open_session(self, worker_id: str) -> WorkerSession:
         """Start a worker's session: claims bound to it (``session=``) are lost as soon as its process is gone, however
         long their lease. Close it, or let the process end."""
-        return workers.open_session(self._db, validate.name("worker_id", worker_id), self._end_session)
+        return sessions.open_session(self._db, validate.name("worker_id", worker_id), self._end_session)
 
     def _end_session(self, session: WorkerSession) -> None:
         if session in self._db.own_sessions:
             self._db.own_sessions.remove(session)
         # Else whoever looks for work next finds the lock free.
         with contextlib.suppress(BackendError):
-            self._run(workers.close_session, session.id)
+            self._run(sessions.close_session, session.id)
 
     def _add_fed_instance(
         self, instance_id: str, tasks: Sequence[NewTask] = (), *, definition_hash: str = ""
@@ -193,13 +194,13 @@ class SqliteClaimStore(Operations, TaskClaimStore):
         while True:
             added = self.add_instance(instance_id, tasks, definition_hash=definition_hash, if_exists="skip")
             with contextlib.suppress(NotFoundError):  # it was there, and has been pruned in between
-                return added, workers.feed_instance(self._db, instance_id)
+                return added, sessions.feed_instance(self._db, instance_id)
 
     # -- signals
 
     def _signal(self, operation: Callable[..., bool], *args: Any) -> None:
         self._freeing(super()._signal, operation, *args)
-        self._in_steps(signals.step)
+        self._in_steps(control.step)
 
     def _freeing(self, run: Callable[..., T], *args: Any) -> T:
         """Run what frees room; on a full disk in the room that is kept for it."""
@@ -306,21 +307,21 @@ class SqliteClaimStore(Operations, TaskClaimStore):
         limit = validate.limit(limit)
         self._db.refuse_writes()
         pruned = 0
-        listed = self._read(keeping.candidates, before, limit)
+        listed = self._read(pruning.candidates, before, limit)
         for id, finished in listed:
             try:
-                token = self._read(keeping.newest_token, id)
+                token = self._read(pruning.newest_token, id)
                 # Without waiting for the disk: what the power takes back is there to be pruned again.
-                pruned += self._freeing(self._run, keeping.prune_instance, id, finished, token)
+                pruned += self._freeing(self._run, pruning.prune_instance, id, finished, token)
             except Exception as error:
                 if not pruned:
                     raise
                 log_after_commit(self.path, "some instances were pruned; the others are left to the next prune", error)
                 break
-        self._in_steps(keeping.remove_step)
+        self._in_steps(pruning.remove_step)
         if pruned:
             self._collect(before)
-            self._in_steps(keeping.shrink_step)
+            self._in_steps(pruning.shrink_step)
             self._db.checkpoint()
         return pruned
 
@@ -328,12 +329,12 @@ class SqliteClaimStore(Operations, TaskClaimStore):
         """Remove lanes and policies that no task has any more, once nothing else is there to be pruned. It can wait, so
         it raises nothing."""
         try:
-            if self._read(keeping.candidates, before, 1):
+            if self._read(pruning.candidates, before, 1):
                 return
-            if (unused := self._read(collecting.begin)) is not None:
-                while self._read(collecting.pass_step, unused):
+            if (unused := self._read(unused_lanes.begin)) is not None:
+                while self._read(unused_lanes.pass_step, unused):
                     pass
-                self._in_steps(lambda db: collecting.remove_step(db, unused))
+                self._in_steps(lambda db: unused_lanes.remove_step(db, unused))
         except Exception as error:  # noqa: BLE001
             log_after_commit(self.path, "pruned; unused lanes and policies are left to the next prune", error)
 
@@ -341,7 +342,7 @@ class SqliteClaimStore(Operations, TaskClaimStore):
         self._backup(path).run()
 
     def _backup(self, path: str | os.PathLike[str]) -> LongRead[None]:
-        return keeping.backup(self._db, store_path(path))
+        return pruning.backup(self._db, store_path(path))
 
     def check(self) -> list[str]:
         return self._check().run()

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 
 class ManualClock:
-    """A clock that stands still until it is moved. Satisfies ``sqlite_claims.lease.clock.Clock``.
+    """A clock that stands still until it is moved. Satisfies ``sqlite_claims.clock.Clock``.
 
     Share one between all stores of a test. Not for stores that several processes open.
     """

@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 from .errors import InvalidArgumentError, InvalidStateError, StoreBusyError, StoreClosedError
 from .interface import Transaction
 from .operations import Operations
-from .storage.database import Database
+from .sqlite.database import Database
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 
 from sqlite_claims.interface import TaskClaimStore
 from sqlite_claims.memory import InMemoryClaimStore
-from sqlite_claims.scan import core_available
+from sqlite_claims.sqlite.scan import core_available
 from sqlite_claims.testing import ManualClock
 
 from .aio.blocking import Blocking

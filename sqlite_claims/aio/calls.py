@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from ..model import TaskClaim
 from ..operations import Operations
-from ..storage.long_read import LongRead
+from ..sqlite.maintenance.long_read import LongRead
 from ..store import Paged, SqliteClaimStore
 from .thread import StoreThread, on_a_thread_of_its_own
 

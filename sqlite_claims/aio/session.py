@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from ..errors import StoreClosedError
-from ..lease.session import WorkerSession
+from ..sqlite.sessions.session_file import WorkerSession
 
 if TYPE_CHECKING:
     from .store import AsyncSqliteClaimStore

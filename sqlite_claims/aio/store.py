@@ -12,10 +12,10 @@ from types import TracebackType
 from typing import Literal, Self, TypeVar
 
 from .. import validate
+from ..clock import SYSTEM_CLOCK, Clock
 from ..errors import StoreClosedError, StoreUnavailableError
-from ..lease.clock import SYSTEM_CLOCK, Clock
 from ..model import Duration, InstanceInfo
-from ..storage.files import store_path
+from ..sqlite.files.paths import store_path
 from ..store import SqliteClaimStore
 from .methods import AsyncStoreMethods
 from .session import AsyncWorkerSession

@@ -17,8 +17,8 @@ from ..memory import InMemoryClaimStore
 from ..model import NewTask
 from ..store import SqliteClaimStore
 from .app import database, open_store
+from .json_format import new_task
 from .map.lines import Counts, line_digest, task_name
-from .records import new_task
 from .text import SpanType, clean, tell_of_terminal
 
 _BATCH = 10_000

@@ -17,8 +17,8 @@ from click.shell_completion import shell_complete
 
 from .. import __version__
 from ..errors import BackendError
-from ..scan.core import load, why_missing
-from ..storage.connection import apsw_version, sqlite_version
+from ..sqlite.connection import apsw_version, sqlite_version
+from ..sqlite.scan.core import load, why_missing
 from ..store import SqliteClaimStore
 from .text import clean, tell
 

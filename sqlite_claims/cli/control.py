@@ -6,9 +6,9 @@ import click
 
 from ..errors import AlreadyExistsError, BackendError, InvalidStateError, NotFoundError
 from ..model import TaskState
-from ..storage.restoring import restore
+from ..sqlite.maintenance.restoring import restore
 from .app import database, open_store
-from .endings import unwinding
+from .signals_as_exceptions import unwinding
 from .text import SpanType, clean
 
 _PRUNE_STEP = 1000

@@ -11,7 +11,7 @@ import click
 from ..model import InstanceInfo, InstanceState, TaskInfo, TaskState
 from ..store import SqliteClaimStore
 from .app import database, open_store
-from .records import counts_entry, instance_entry, task_entry, worker_entry
+from .json_format import counts_entry, instance_entry, task_entry, worker_entry
 from .text import COUNT, clean, clean_bytes, counts_text, moment, print_table, span
 
 _OPEN = (InstanceState.IN_PROGRESS, InstanceState.PAUSED)

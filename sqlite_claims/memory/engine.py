@@ -13,8 +13,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 
+from ..clock import Clock
 from ..errors import AlreadyExistsError, ClaimLostError, InvalidArgumentError, InvalidStateError, NotFoundError
-from ..lease.clock import Clock
 from ..model import InstanceState, NewTask, TaskClaim, TaskState
 from .records import OPEN_STATES, Entry, Instance, Session, State, Task, TaskKey
 

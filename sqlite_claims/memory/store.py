@@ -10,9 +10,9 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from .. import validate
+from ..clock import SYSTEM_CLOCK, Clock
 from ..errors import InvalidArgumentError, InvalidStateError, StoreBusyError, StoreClosedError
 from ..interface import TaskClaimStore, Transaction
-from ..lease.clock import SYSTEM_CLOCK, Clock
 from ..model import (
     AvailableTask,
     Duration,

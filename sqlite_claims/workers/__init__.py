@@ -10,16 +10,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .checkpointing import CheckpointingRunner
     from .context import FailTask, RunSummary, SnoozeTask, StopWorker, TaskContext
     from .durable import durable_map
     from .handle import WorkerHandle
     from .pool import WorkerPool, WorkerStartError
     from .pooled import PooledWorker
     from .registry import TaskRegistry
-    from .runner import CheckpointingRunner
 
 _HOMES = {
-    "CheckpointingRunner": "runner",
+    "CheckpointingRunner": "checkpointing",
     "FailTask": "context",
     "PooledWorker": "pooled",
     "RunSummary": "context",

@@ -19,16 +19,16 @@ from typing import Any
 
 from ..store import SqliteClaimStore
 from . import importing
-from .board import Board
-from .control import ControlChannel
+from .control_channel import ControlChannel
 from .execute import describe
 from .handle import WorkerHandle
 from .log_lines import LogSender
 from .options import WorkerOptions
 from .registry import HandlerTable
-from .run import Run
+from .scoreboard import Board
 from .signals import Signals
 from .task_log import log
+from .worker_loop import Run
 
 # How long after the last moment for its tasks a process without a supervisor may take to end.
 _LEAVE_AFTER_S = 5.0

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from .. import validate
 from ..errors import InvalidArgumentError, NotFoundError, TaskFailedError
 from ..model import NewTask, TaskState
-from ..storage.files import store_path
+from ..sqlite.files.paths import store_path
 from ..store import SqliteClaimStore
 from .context import FailTask, TaskContext
 from .handle import WorkerHandle

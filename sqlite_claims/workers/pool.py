@@ -14,7 +14,7 @@ from typing import Any
 from .. import validate
 from ..errors import InvalidArgumentError
 from ..model import Duration
-from ..storage.files import store_path
+from ..sqlite.files.paths import store_path
 from .context import RunSummary, WorkerStartError
 from .handle import WorkerHandle, run_to_end
 from .importing import main_file, paths_of, refuse_while_importing

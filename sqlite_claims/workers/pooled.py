@@ -9,7 +9,7 @@ from .context import RunSummary
 from .handle import WorkerHandle, run_to_end
 from .options import WorkerStore, worker_options
 from .registry import Handlers, HandlerTable
-from .run import Run
+from .worker_loop import Run
 
 
 class PooledWorker:

@@ -14,12 +14,12 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 from typing import Any
 
-from .board import Board, RunningTask, make_memory
 from .context import Reason
-from .control import ControlChannel
+from .control_channel import ControlChannel
 from .descendants import kill_groups
 from .log_lines import make_sockets
 from .log_relay import LogSource
+from .scoreboard import Board, RunningTask, make_memory
 
 # The settings come over standard input: they may be long, and are nobody's business in a list of processes. Where the
 # line has no end, the supervisor was killed while it wrote it.

@@ -19,18 +19,18 @@ from typing import Any
 
 from ..errors import BackendError, ClaimLostError, NotFoundError
 from ..model import TaskClaim, TaskState
-from ..storage import workers
+from ..sqlite.operations import sessions
 from ..store import SqliteClaimStore
 from . import task_log
-from .board import RunningTask
 from .context import Reason, RunSummary, WorkerStartError
 from .descendants import reap_orphans
 from .execute import Failure
-from .lane import key
 from .log_relay import LogRelay
 from .options import WorkerOptions
 from .process import Process, has_died_of, kill
-from .settling import TRANSIENT
+from .result_writer import TRANSIENT
+from .scoreboard import RunningTask
+from .slot import key
 from .task_log import log
 
 # Between the first death in a row and its replacement; doubled with each further one, up to the maximum.
@@ -55,7 +55,7 @@ class _Watcher(SqliteClaimStore):
     def lose_claims(self, claims: list[TaskClaim], why: str) -> list[TaskClaim]:
         """Count these claims of a dead process as lost, before another worker that looks for work does so without the
         cause, ``why``."""
-        return self._run(workers.lose_claims, claims, why)
+        return self._run(sessions.lose_claims, claims, why)
 
 
 @dataclass(slots=True)

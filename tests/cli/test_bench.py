@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sqlite_claims.cli.bench import figures
-from sqlite_claims.storage import files
+from sqlite_claims.sqlite.files import paths
 
 from .conftest import Cli
 
@@ -37,7 +37,7 @@ def test_each_figure_stands_beside_what_was_measured_in_the_same_run(cli: Cli) -
         assert found[key]["ratio"] > 0
     assert found["durable_one"]["beside_value"] == found["durable_many"]["beside_value"]
     assert 0 <= found["crowd_slowest"]["value"] <= 1
-    assert result.json["facts"]["file_system"] == files.file_system(str(cli.folder))
+    assert result.json["facts"]["file_system"] == paths.file_system(str(cli.folder))
     assert list(cli.folder.iterdir()) == []
 
 
@@ -79,7 +79,7 @@ def _at_work(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     command = [sys.executable, "-m", "sqlite_claims", "bench", "--folder", str(folder), *QUICK]
     code = f"""
 import sys, time
-from sqlite_claims.cli.bench import crowd
+from sqlite_claims.cli.bench import concurrent
 from sqlite_claims.cli.app import run
 def turn(children, what, length):
     for child in children:
@@ -87,7 +87,7 @@ def turn(children, what, length):
     print("crowd", flush=True)
     while True:  # not for long: a signal that comes just before a sleep is heard after it
         time.sleep(0.01)
-crowd._turn = turn
+concurrent._turn = turn
 sys.exit(run({command[3:]!r}))
 """
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -104,7 +104,7 @@ def _children(pid: int) -> list[int]:
 
 
 def test_a_network_file_system_is_refused_before_anything_is_written(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_file_system", lambda *_: "nfs4")
+    monkeypatch.setattr(paths, "_file_system", lambda *_: "nfs4")
     result = cli.raw("bench", "--folder", cli.folder, *QUICK)
     assert result.status == 2
     assert "network file system (nfs4)" in result.err

@@ -13,7 +13,7 @@ import pytest
 
 import sqlite_claims
 from sqlite_claims.model import InstanceState, TaskState
-from sqlite_claims.scan import core
+from sqlite_claims.sqlite.scan import core
 from sqlite_claims.store import SqliteClaimStore
 
 from .conftest import Cli

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from sqlite_claims.cli.map import command, feeder, running
-from sqlite_claims.cli.map import run as loop
+from sqlite_claims.cli.map import command, feeder, job, loop
 from sqlite_claims.cli.map.command import CannotRunError, Template, describe_end, room_for
 from sqlite_claims.cli.map.output import Relay
 from sqlite_claims.cli.map.progress import BarProgress, NoProgress, PlainProgress, Standing
@@ -22,7 +21,7 @@ from .conftest import Cli
 
 
 def test_what_a_command_leaves_behind_may_still_print_for_a_moment(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "_DRAIN_S", 60)
+    monkeypatch.setattr(job, "_DRAIN_S", 60)
     gate = cli.folder / "gate"
     os.mkfifo(gate)
     # The shell ends once its child waits at the gate, which it opens itself by ending.
@@ -33,7 +32,7 @@ def test_what_a_command_leaves_behind_may_still_print_for_a_moment(cli: Cli, mon
 def test_where_the_kernel_cannot_tell_who_lives_claims_end_by_time_and_are_renewed(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (loop, running):
+    for module in (loop, job):
         monkeypatch.setattr(module, "TTL_S", 60.0)
     monkeypatch.setattr(loop, "_RENEW_S", 0.0)
     renewed: list[Any] = []

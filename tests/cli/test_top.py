@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from sqlite_claims import NewTask, TaskState
-from sqlite_claims.cli.top import look as look_module
-from sqlite_claims.cli.top.look import Looker
+from sqlite_claims.cli.top import sampler as look_module
+from sqlite_claims.cli.top.sampler import Looker
 from sqlite_claims.store import SqliteClaimStore
 
 from .conftest import Cli

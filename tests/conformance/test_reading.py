@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sqlite_claims import InstanceState, NewTask, NotFoundError, TaskState
-from sqlite_claims.storage import reading
+from sqlite_claims.sqlite.operations import reading
 from sqlite_claims.testing import ManualClock
 
 

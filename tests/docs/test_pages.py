@@ -12,7 +12,7 @@ import pytest
 
 import sqlite_claims
 from sqlite_claims import InstanceState, TaskState
-from sqlite_claims.storage.statements import migrations
+from sqlite_claims.sqlite.statements import migrations
 
 from .pages import PAGES, ROOT
 

@@ -13,9 +13,9 @@ from typing import Any
 import apsw
 
 from sqlite_claims import BackendError, NewTask, RetryPolicy, SqliteClaimStore
-from sqlite_claims.storage import reading
-from sqlite_claims.storage.database import Database
-from sqlite_claims.storage.statements import sql
+from sqlite_claims.sqlite.database import Database
+from sqlite_claims.sqlite.operations import reading
+from sqlite_claims.sqlite.statements import sql
 
 DEEP = "[" * 100_000
 INTEGERS = (-(2**63), -(2**32) - 5, -1, 0, 1, 2, 3, 7, 99, 2**31, 2**32 + 1, 2**53, 2**60 + 1, 2**61, 2**62, 2**63 - 1)

@@ -25,11 +25,12 @@ from sqlite_claims import (
     StoreUnavailableError,
 )
 from sqlite_claims.cli.app import run
-from sqlite_claims.lease.doorbell import COMMITS, READY
-from sqlite_claims.storage import checkpoints, keeping, signals
-from sqlite_claims.storage.lanes import Lanes
-from sqlite_claims.storage.statements import sql
-from sqlite_claims.storage.timeline import Timeline
+from sqlite_claims.sqlite.doorbell import COMMITS, READY
+from sqlite_claims.sqlite.lanes import Lanes
+from sqlite_claims.sqlite.operations import control, pruning
+from sqlite_claims.sqlite.statements import sql
+from sqlite_claims.sqlite.store_time import Timeline
+from sqlite_claims.sqlite.wal import checkpoints
 
 from ..conftest import WITH_CORE
 
@@ -147,34 +148,34 @@ def test_a_sync_that_fails_in_any_way_says_that_the_write_is_committed(
 @pytest.mark.parametrize(
     "error", [*ERRORS, apsw.IOError("disk I/O error"), apsw.FullError("full"), apsw.CorruptError("damaged")], ids=repr
 )
-@pytest.mark.parametrize("control", ["pause", "resume", "cancel"])
+@pytest.mark.parametrize("action", ["pause", "resume", "cancel"])
 def test_a_control_whose_steps_meet_an_error_has_taken_effect_and_is_followed_up_later(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     error: BaseException,
-    control: str,
+    action: str,
 ) -> None:
-    monkeypatch.setattr(signals, "STEP", 1)
+    monkeypatch.setattr(control, "STEP", 1)
     with SqliteClaimStore(tmp_path / "jobs.db", busy_timeout=1) as store:
         store.add_instance("order", [NewTask("a"), NewTask("b")])
         store.add_instance("other", [NewTask("c")])
-        if control == "resume":
+        if action == "resume":
             store.pause_instance("order")
-        monkeypatch.setattr(signals, "step", raise_once(error, signals.step, lambda _: True))
+        monkeypatch.setattr(control, "step", raise_once(error, control.step, lambda _: True))
         if isinstance(error, Exception):
-            getattr(store, f"{control}_instance")("order")
+            getattr(store, f"{action}_instance")("order")
             # A full disk is met with the room that is kept for it, and the step succeeds at once.
             assert ("took effect" in caplog.text) != isinstance(error, apsw.FullError)
         else:
             with pytest.raises(KeyboardInterrupt):
-                getattr(store, f"{control}_instance")("order")
-        state = {"pause": "paused", "resume": "in_progress", "cancel": "cancelled"}[control]
+                getattr(store, f"{action}_instance")("order")
+        state = {"pause": "paused", "resume": "in_progress", "cancel": "cancelled"}[action]
         assert store.get_instance("order").state == state
         for _ in range(4):
             store._db.rest_until = 0
             found = in_another_thread(lambda: store.find_available_tasks("w", 5))
-        assert [task.task_id for task in found] == (["a", "b", "c"] if control == "resume" else ["c"])
+        assert [task.task_id for task in found] == (["a", "b", "c"] if action == "resume" else ["c"])
         with store.transaction() as tx:
             assert tx.execute("SELECT count(*) FROM claims_instance WHERE moving IS NOT NULL") == [(0,)]
         assert store.check() == []
@@ -188,7 +189,7 @@ def test_a_prune_whose_steps_meet_an_error_has_taken_effect_and_is_followed_up_l
     with SqliteClaimStore(tmp_path / "jobs.db", busy_timeout=1) as store:
         store.add_instance("order", [NewTask("a", b"input" * 1000)])
         store.cancel_instance("order")
-        monkeypatch.setattr(keeping, step, raise_once(error, getattr(keeping, step), lambda _: True))
+        monkeypatch.setattr(pruning, step, raise_once(error, getattr(pruning, step), lambda _: True))
         if isinstance(error, Exception):
             assert store.prune(0) == 1
             # A full disk is met with the room that is kept for it, and the step succeeds at once.
@@ -214,7 +215,7 @@ def test_a_prune_that_meets_an_error_tells_how_many_it_has_removed_before(
             store.cancel_instance(name)
         calls: list[int] = []
 
-        run = getattr(keeping, operation)
+        run = getattr(pruning, operation)
 
         def failing(*args: Any) -> Any:
             calls.append(1)
@@ -222,7 +223,7 @@ def test_a_prune_that_meets_an_error_tells_how_many_it_has_removed_before(
                 raise apsw.IOError("disk I/O error")
             return run(*args)
 
-        monkeypatch.setattr(keeping, operation, failing)
+        monkeypatch.setattr(pruning, operation, failing)
         assert store.prune(0) == 1
         assert "left to the next prune" in caplog.text
         assert store.prune(0) == 2
@@ -278,7 +279,7 @@ def test_a_checkpoint_that_fails_is_logged_and_told_until_one_succeeds(
 def test_check_and_top_tell_of_a_wal_that_nobody_copies_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sqlite_claims.storage.database.BEHIND_FRAMES", 5)
+    monkeypatch.setattr("sqlite_claims.sqlite.database.BEHIND_FRAMES", 5)
     path = tmp_path / "jobs.db"
     with SqliteClaimStore(path) as store:
         store._db.checkpoint()

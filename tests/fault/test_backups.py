@@ -93,8 +93,8 @@ def test_what_a_killed_backup_leaves_is_no_store_and_stands_in_no_ones_way(
 ) -> None:
     killed = start(
         """
-from sqlite_claims.storage import keeping
-keeping.os.rename = lambda *_: (say("about to"), hear())
+from sqlite_claims.sqlite.operations import pruning
+pruning.os.rename = lambda *_: (say("about to"), hear())
 SqliteClaimStore(args[0]).backup(args[1])
 """,
         store.path,

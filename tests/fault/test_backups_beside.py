@@ -20,8 +20,8 @@ from sqlite_claims import (
     StoreClosedError,
     StoreUnavailableError,
 )
-from sqlite_claims.storage import keeping
-from sqlite_claims.storage.long_read import LongRead
+from sqlite_claims.sqlite.maintenance.long_read import LongRead
+from sqlite_claims.sqlite.operations import pruning
 
 from ..process.children import Start
 
@@ -31,7 +31,7 @@ class Pause:
     stop."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(keeping, "PAGES_PER_STEP", 1)
+        monkeypatch.setattr(pruning, "PAGES_PER_STEP", 1)
         self.begun, self.go_on = threading.Event(), threading.Event()
         self.steps = 0
         go_on = LongRead._go_on
@@ -148,7 +148,7 @@ def test_a_signal_handler_may_close_the_store_that_it_has_interrupted_a_backup_o
         store.close()
         go_on(read)
 
-    monkeypatch.setattr(keeping, "PAGES_PER_STEP", 1)
+    monkeypatch.setattr(pruning, "PAGES_PER_STEP", 1)
     monkeypatch.setattr(LongRead, "_go_on", close_and_go_on)
     with pytest.raises(StoreClosedError):
         store.backup(tmp_path / "copy.db")
@@ -163,14 +163,14 @@ def test_a_backup_that_is_interrupted_leaves_nothing(
     def fail(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(keeping, "PAGES_PER_STEP", 1)
+    monkeypatch.setattr(pruning, "PAGES_PER_STEP", 1)
     with monkeypatch.context() as failing:
         if place == "step":
             failing.setattr(LongRead, "_go_on", fail)
         elif place == "rename":
             failing.setattr(os, "rename", fail)
         else:
-            failing.setattr(keeping, "sync_folder", fail)
+            failing.setattr(pruning, "sync_folder", fail)
         expected = StoreUnavailableError if isinstance(error, OSError) else type(error)
         with pytest.raises(expected):
             store.backup(tmp_path / "copy.db")
@@ -181,10 +181,11 @@ def test_a_backup_that_is_interrupted_leaves_nothing(
 
 
 FORKED = """
-from sqlite_claims.storage import forks, keeping
-from sqlite_claims.storage.long_read import LongRead
+from sqlite_claims.sqlite import forks
+from sqlite_claims.sqlite.operations import pruning
+from sqlite_claims.sqlite.maintenance.long_read import LongRead
 path, target, heeds = args[0], args[1], args[2] == "heeds"
-keeping.PAGES_PER_STEP = 1
+pruning.PAGES_PER_STEP = 1
 begun, go_on = threading.Event(), threading.Event()
 
 def pausing(read, proceed=LongRead._go_on):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sqlite_claims import InstanceState, NewTask, SqliteClaimStore, StoreBusyError, StoreFullError
-from sqlite_claims.storage import keeping, signals
+from sqlite_claims.sqlite.operations import control, pruning
 
 from ..process.children import Child, Start
 
@@ -143,7 +143,7 @@ def test_a_signal_that_has_taken_effect_does_not_fail_for_the_steps_that_follow(
         raise error("not now")
 
     with monkeypatch.context() as patch:
-        patch.setattr(signals, "step", no_step)
+        patch.setattr(control, "step", no_step)
         getattr(store, f"{signal}_instance")("i")
     assert store.get_instance("i").state is state
     assert store.find_available_tasks("w", 5) == []
@@ -158,13 +158,13 @@ def test_a_pruning_that_comes_to_a_busy_writer_tells_how_many_it_has_pruned(
         store.cancel_instance(f"old{number}")
     calls = []
 
-    def prune(db: Any, *candidate: Any, prune: Any = keeping.prune_instance) -> bool:
+    def prune(db: Any, *candidate: Any, prune: Any = pruning.prune_instance) -> bool:
         calls.append(candidate)
         if len(calls) == 3:
             raise StoreBusyError("not now")
         return bool(prune(db, *candidate))
 
-    monkeypatch.setattr(keeping, "prune_instance", prune)
+    monkeypatch.setattr(pruning, "prune_instance", prune)
     assert store.prune(0) == 2
     assert store.prune(0) == 2
     assert {info.instance_id for info in store.list_instances()} == {"i"}

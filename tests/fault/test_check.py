@@ -19,7 +19,7 @@ from sqlite_claims import (
     StoreCorruptError,
     StoreFullError,
 )
-from sqlite_claims.storage import checking, values
+from sqlite_claims.sqlite.maintenance import bad_values, checking
 
 from ..process.children import Start
 from .test_alien_schema import ENDLESS_VIEW, change
@@ -97,7 +97,7 @@ def test_after_a_thousand_findings_it_says_that_there_are_more(store: SqliteClai
 def test_other_threads_write_meanwhile_and_nothing_keeps_the_wal_from_starting_over(
     store: SqliteClaimStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    find = values.findings
+    find = bad_values.findings
     pages: list[Any] = []
 
     def findings(execute: Any, go_on: Callable[[], None]) -> Iterator[str]:
@@ -110,7 +110,7 @@ def test_other_threads_write_meanwhile_and_nothing_keeps_the_wal_from_starting_o
 
         return find(execute, between)
 
-    monkeypatch.setattr(values, "findings", findings)
+    monkeypatch.setattr(bad_values, "findings", findings)
     assert store.check() == []
     assert len(pages) > 10
     assert set(pages) == {(0, 0)}
@@ -226,7 +226,7 @@ def test_tables_of_another_version_than_the_file_names_are_not_migrated(store: S
 
 
 FORKED = """
-from sqlite_claims.storage.long_read import LongRead
+from sqlite_claims.sqlite.maintenance.long_read import LongRead
 begun, go_on, found = threading.Event(), threading.Event(), []
 
 def pausing(read, proceed=LongRead._go_on):
@@ -270,7 +270,7 @@ def test_other_calls_of_an_asynchronous_store_are_made_during_a_check(
         go_on.wait()
         yield "the finding"
 
-    monkeypatch.setattr(values, "findings", findings)
+    monkeypatch.setattr(bad_values, "findings", findings)
 
     async def use() -> None:
         async with AsyncSqliteClaimStore(store.path, durability="process") as on:
@@ -290,7 +290,7 @@ def test_a_damaged_page_ends_the_search_of_its_table_alone(store: SqliteClaimSto
         yield ""
 
     change(store.path, "UPDATE claims_task SET priority = 9 WHERE id = 1")
-    monkeypatch.setattr(values, "_cycles", damaged)
+    monkeypatch.setattr(bad_values, "_cycles", damaged)
     assert store.check() == [
         "claims_task row 1: priority is '9'",
         "claims_dependency came no further: CorruptError: malformed",

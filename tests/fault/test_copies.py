@@ -12,9 +12,10 @@ import apsw
 import pytest
 
 from sqlite_claims import NewTask, SqliteClaimStore, StoreUnavailableError, TaskState
-from sqlite_claims.lease.clock import UNKNOWN_BOOT
-from sqlite_claims.storage import origin, timeline
-from sqlite_claims.storage.origin import Identity
+from sqlite_claims.clock import UNKNOWN_BOOT
+from sqlite_claims.sqlite import store_time
+from sqlite_claims.sqlite.files import copies
+from sqlite_claims.sqlite.files.copies import Identity
 from sqlite_claims.testing import ManualClock
 
 from ..process.children import Start
@@ -114,7 +115,7 @@ def test_that_needs_no_boot_in_between(
     original: Path, tmp_path: Path, open_store: Open, monkeypatch: pytest.MonkeyPatch, born: bool
 ) -> None:
     if not born:
-        monkeypatch.setattr(origin, "_born_ns", lambda *_: 0)
+        monkeypatch.setattr(copies, "_born_ns", lambda *_: 0)
         store = open_store(original)
         store.close()
     path = copied(original, tmp_path)
@@ -207,7 +208,7 @@ def test_the_same_file_seen_on_another_device_gives_larger_tokens_and_keeps_its_
     original: Path, open_store: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A snapshot of the disk, or a mount that came back under another number."""
-    identity_of = origin.identity_of
+    identity_of = copies.identity_of
 
     def elsewhere(path: str) -> Identity:
         found = identity_of(path)
@@ -215,7 +216,7 @@ def test_the_same_file_seen_on_another_device_gives_larger_tokens_and_keeps_its_
 
     store = open_store(original)
     last = token(store)
-    monkeypatch.setattr(timeline, "identity_of", elsewhere)
+    monkeypatch.setattr(store_time, "identity_of", elsewhere)
     # While it is in use the other one is but another view of it.
     other = open_store(original)
     assert token(other) == last + 1
@@ -266,7 +267,7 @@ hear()
     for child in children:
         child.tell()
     epochs = {child.says("epoch")[0] for child in children}
-    assert epochs == {str(timeline._EPOCHS_PER_COPY)}
+    assert epochs == {str(store_time._EPOCHS_PER_COPY)}
     with SqliteClaimStore(tmp_path / "copy.db") as store:
         assert len(list(store.list_claims())) == 4
 
@@ -323,4 +324,4 @@ def test_epochs_do_not_run_out_by_copies_alone_and_their_end_is_told(
 def test_the_record_of_a_file_is_made_with_its_tables(original: Path) -> None:
     with contextlib.closing(apsw.Connection(str(original))) as connection:
         ((boot_id,),) = connection.execute("SELECT boot_id FROM claims_meta").fetchall()
-    assert origin.split(str(boot_id)) == ("boot-1", origin.identity_of(str(original)))
+    assert copies.split(str(boot_id)) == ("boot-1", copies.identity_of(str(original)))

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from sqlite_claims import NewTask, RetryPolicy, SqliteClaimStore, StoreCorruptError
-from sqlite_claims.scan import core_available
-from sqlite_claims.storage.database import Database
+from sqlite_claims.sqlite.database import Database
+from sqlite_claims.sqlite.scan import core_available
 
 from ..process.children import Start
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sqlite_claims.scan import core_available
+from sqlite_claims.sqlite.scan import core_available
 
 from . import each_call
 

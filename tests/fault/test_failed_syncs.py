@@ -10,9 +10,9 @@ import apsw
 import pytest
 
 from sqlite_claims import NewTask, SqliteClaimStore, StoreUnavailableError, TaskState
-from sqlite_claims.storage import checkpoints, durability
-from sqlite_claims.storage.durability import WalSync
-from sqlite_claims.storage.unsynced import UnsyncedMark, write_again
+from sqlite_claims.sqlite.wal import checkpoints, durability
+from sqlite_claims.sqlite.wal.durability import WalSync
+from sqlite_claims.sqlite.wal.failed_sync import UnsyncedMark, write_again
 
 from ..process.children import Start
 
@@ -86,7 +86,7 @@ def test_the_mark_outlives_the_process_that_left_it(start: Start, disk: Disk, tm
         child = start(
             """
 import errno
-from sqlite_claims.storage import durability
+from sqlite_claims.sqlite.wal import durability
 store = SqliteClaimStore(args[0])
 def fail(_):
     raise OSError(errno.EIO, "no disk")

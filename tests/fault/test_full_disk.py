@@ -97,7 +97,7 @@ def test_checkpoints_that_find_a_full_disk_leave_commits_alone(mount: Callable[.
     folder = mount("8m")
     worker = start(
         """
-from sqlite_claims.storage import checkpoints
+from sqlite_claims.sqlite.wal import checkpoints
 checkpoints.PASSIVE_FRAMES = 10
 store = SqliteClaimStore(args[0])
 number = 0

@@ -16,7 +16,7 @@ import apsw
 import pytest
 
 from sqlite_claims import BackendError, NewTask, SqliteClaimStore
-from sqlite_claims.scan import core
+from sqlite_claims.sqlite.scan import core
 
 from ..conftest import WITH_CORE
 
@@ -167,7 +167,7 @@ def test_a_connection_that_has_a_commit_hook_or_a_rollback_hook_is_left_alone(co
 
 LEAVES_WAL = """
 import sys, apsw
-from sqlite_claims.scan import core
+from sqlite_claims.sqlite.scan import core
 lib, ffi = core.load()
 connection = apsw.Connection(sys.argv[1], vfs=core.vfs())
 connection.pragma("journal_mode", "wal")
@@ -345,7 +345,7 @@ class Vfs(apsw.VFS):
         return File(name, flags) if flags[0] & apsw.SQLITE_OPEN_WAL else super().xOpen(name, flags)
 
 vfs = Vfs()
-from sqlite_claims.scan import core  # its VFS stands on the default one
+from sqlite_claims.sqlite.scan import core  # its VFS stands on the default one
 lib, ffi = core.load()
 
 def found(path):

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from sqlite_claims import AsyncSqliteClaimStore, NewTask, SqliteClaimStore, StoreUnavailableError
-from sqlite_claims.storage import checkpoints
-from sqlite_claims.storage.database import LOOK_EVERY_COMMITS
+from sqlite_claims.sqlite.database import LOOK_EVERY_COMMITS
+from sqlite_claims.sqlite.wal import checkpoints
 from sqlite_claims.testing import ManualClock
 
 from ..process.children import Start

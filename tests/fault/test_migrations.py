@@ -8,8 +8,8 @@ import apsw
 import pytest
 
 from sqlite_claims import BackendError, NewTask, SchemaVersionError, SqliteClaimStore
-from sqlite_claims.storage import schema
-from sqlite_claims.storage.statements import migrations
+from sqlite_claims.sqlite import schema
+from sqlite_claims.sqlite.statements import migrations
 
 from ..process.children import Start
 
@@ -19,7 +19,8 @@ UPGRADE = "CREATE TABLE claims_upgraded (at INTEGER); INSERT INTO claims_upgrade
 
 # The same in another process. The upgrade stops where it is half done and waits to be told to go on.
 UPGRADER = f"""
-from sqlite_claims.storage import database, schema
+from sqlite_claims.sqlite import database
+from sqlite_claims.sqlite import schema
 scripts = [*schema.migrations(), ({NEXT}, {UPGRADE!r}.replace("INSERT", "SELECT half_done(); INSERT"))]
 schema.migrations = lambda: scripts
 schema.VERSION = {NEXT}

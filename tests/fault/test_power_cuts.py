@@ -23,8 +23,8 @@ import hashlib, os, random, sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from sqlite_claims import *
-from sqlite_claims.lease.clock import SystemClock
-from sqlite_claims.storage import checkpoints
+from sqlite_claims.clock import SystemClock
+from sqlite_claims.sqlite.wal import checkpoints
 
 folder, durability, steps, seed = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 checkpoints.PASSIVE_FRAMES, checkpoints.RESTART_FRAMES = 20, 60
@@ -215,7 +215,7 @@ FAILING = """
 import hashlib, os, random, sys
 from contextlib import suppress
 from sqlite_claims import *
-from sqlite_claims.storage import checkpoints
+from sqlite_claims.sqlite.wal import checkpoints
 
 folder, durability, steps, seed = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 checkpoints.PASSIVE_FRAMES, checkpoints.RESTART_FRAMES = 20, 60

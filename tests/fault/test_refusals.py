@@ -20,7 +20,8 @@ from sqlite_claims import (
     StoreCorruptError,
     StoreUnavailableError,
 )
-from sqlite_claims.storage import files, schema
+from sqlite_claims.sqlite import schema
+from sqlite_claims.sqlite.files import paths
 
 from ..process.children import Start
 
@@ -170,8 +171,8 @@ def test_a_path_may_be_bytes_relative_or_a_link_and_is_the_same_store(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link.db").symlink_to("jobs.db")
     SqliteClaimStore("jobs.db").close()
-    paths: list[Any] = [b"jobs.db", "link.db", tmp_path / "link.db", "./jobs.db"]
-    for path in paths:
+    names: list[Any] = [b"jobs.db", "link.db", tmp_path / "link.db", "./jobs.db"]
+    for path in names:
         with SqliteClaimStore(path) as store:
             assert store.path == str(tmp_path / "jobs.db")
 
@@ -211,11 +212,11 @@ this line is no mount
 def test_the_file_system_of_a_folder_is_that_of_the_innermost_mount(tmp_path: Path, folder: str, kind: str) -> None:
     mounts = tmp_path / "mountinfo"
     mounts.write_text(MOUNTS)
-    assert files.file_system(folder, str(mounts)) == kind
+    assert paths.file_system(folder, str(mounts)) == kind
 
 
 def test_without_a_list_of_mounts_no_file_system_is_told(tmp_path: Path) -> None:
-    assert files.file_system("/", str(tmp_path / "none")) == ""
+    assert paths.file_system("/", str(tmp_path / "none")) == ""
 
 
 def test_a_store_that_is_mounted_as_a_single_file_is_refused(tmp_path: Path, mount: Callable[..., Path]) -> None:
@@ -242,13 +243,13 @@ def test_check_tells_of_a_second_name_for_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "virtiofs", "ceph", "glusterfs"])
 def test_a_network_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    monkeypatch.setattr(files, "_file_system", lambda *_: kind)
+    monkeypatch.setattr(paths, "_file_system", lambda *_: kind)
     refused(tmp_path / "jobs.db", StoreUnavailableError, f"network file system .{kind}.")
 
 
 @pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs", "tmpfs", "overlay", "zfs", "f2fs", "fuseblk", ""])
 def test_a_local_file_system_is_welcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    monkeypatch.setattr(files, "_file_system", lambda *_: kind)
+    monkeypatch.setattr(paths, "_file_system", lambda *_: kind)
     SqliteClaimStore(tmp_path / "jobs.db").close()
 
 

@@ -31,7 +31,7 @@ from ..process.children import Start
 # A restore that stops half-way through the file, once, until it is told to go on.
 HALTING = """
 import apsw
-from sqlite_claims.storage import restoring
+from sqlite_claims.sqlite.maintenance import restoring
 
 class Halting(apsw.Connection):
     def backup(self, *args):
@@ -53,7 +53,7 @@ RESTORE = f"{HALTING}\nrestore(args[0], args[1], replace=args[2:] == ['replace']
 
 # The same with nothing written yet.
 BEFORE = """
-from sqlite_claims.storage import restoring
+from sqlite_claims.sqlite.maintenance import restoring
 restoring._check = lambda *_: (say("half"), hear())
 restore(args[0], args[1], replace=True)
 say("restored")

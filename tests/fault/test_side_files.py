@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from sqlite_claims import SqliteClaimStore, StoreUnavailableError
-from sqlite_claims.lease import beside
-from sqlite_claims.lease.beside import open_beside, open_to_read
-from sqlite_claims.lease.session import SessionFile
+from sqlite_claims.sqlite.files import side_files
+from sqlite_claims.sqlite.files.side_files import open_beside, open_to_read
+from sqlite_claims.sqlite.sessions.session_file import SessionFile
 from sqlite_claims.testing import ManualClock
 
 PRECIOUS = b"precious" * 8
@@ -101,7 +101,7 @@ def test_a_removed_sessions_file_that_cannot_be_made_anew_is_told_and_made_later
 ) -> None:
     """The call itself has taken effect, so it does not raise."""
     path, clock, failing = tmp_path / "jobs.db", ManualClock(), True
-    real = beside.open_beside
+    real = side_files.open_beside
 
     def full(store: str, suffix: str, size_max: int) -> int:
         if failing:
@@ -110,7 +110,7 @@ def test_a_removed_sessions_file_that_cannot_be_made_anew_is_told_and_made_later
 
     with SqliteClaimStore(path, clock=clock) as store, store.open_session("worker"):
         (tmp_path / "jobs.db-sessions").unlink()
-        monkeypatch.setattr("sqlite_claims.lease.session.open_beside", full)
+        monkeypatch.setattr("sqlite_claims.sqlite.sessions.session_file.open_beside", full)
         for number in range(3):
             clock.advance(1)
             assert store.add_instance(f"i{number}")
@@ -156,7 +156,7 @@ def test_a_file_that_is_too_long_is_refused_and_left_alone(tmp_path: Path, suffi
     os.link(path, other)
     data = path.read_bytes()
     with pytest.raises(StoreUnavailableError, match=rf"jobs\.db{suffix}: {len(data)} bytes long"):
-        beside.open_beside(str(path), suffix, 4096)
+        side_files.open_beside(str(path), suffix, 4096)
     assert path.read_bytes() == data
 
 
@@ -165,7 +165,7 @@ def test_a_file_of_a_strange_owner_is_told_and_refused_if_nobody_trusted_made_it
 ) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root gives files away")
-    monkeypatch.setattr(beside, "_told", set())
+    monkeypatch.setattr(side_files, "_told", set())
     path, sessions = tmp_path / "jobs.db", tmp_path / "jobs.db-sessions"
     SqliteClaimStore(path).close()
     os.chown(sessions, 4321, -1)

@@ -14,7 +14,8 @@ import apsw
 import pytest
 
 from sqlite_claims import NewTask, SqliteClaimStore, StoreBusyError, StoreUnavailableError, restore
-from sqlite_claims.storage import connection, unshared
+from sqlite_claims.sqlite import connection
+from sqlite_claims.sqlite.files import read_only
 
 from ..process.children import Start
 from .test_full_disk import fill
@@ -28,7 +29,7 @@ hear()
 """
 # A user who may only read. The modules it needs are imported before the process becomes that user.
 AS_NOBODY = """
-from sqlite_claims.storage import unshared
+from sqlite_claims.sqlite.files import read_only
 SqliteClaimStore(args[0] + ".elsewhere").close()
 os.setgid(65534)
 os.setuid(65534)
@@ -184,7 +185,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             raise apsw.CantOpenError("as on a read-only mount")
         return connect(path, **options)
 
-    monkeypatch.setattr(unshared, "connect", refuse)
+    monkeypatch.setattr(read_only, "connect", refuse)
     return tmp_path / "jobs.db"
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from sqlite_claims import InstanceState, NewTask, SqliteClaimStore, StoreFullError
-from sqlite_claims.storage import checkpoints, reserve
+from sqlite_claims.sqlite.files import reserve
+from sqlite_claims.sqlite.wal import checkpoints
 
 from ..process.children import Start
 from .test_full_disk import fill

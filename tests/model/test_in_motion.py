@@ -10,7 +10,7 @@ import pytest
 
 from sqlite_claims import SqliteClaimStore
 from sqlite_claims.operations import Operations
-from sqlite_claims.storage import passing, signals
+from sqlite_claims.sqlite.operations import control, sweep
 
 from .test_model import explore
 
@@ -18,15 +18,15 @@ from .test_model import explore
 @pytest.fixture(autouse=True)
 def _killed_after_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SqliteClaimStore, "_signal", Operations._signal)
-    monkeypatch.setattr(signals, "STEP", 1)
-    monkeypatch.setattr(passing, "REST_US", 0)  # expired last claims are settled by the next look
+    monkeypatch.setattr(control, "STEP", 1)
+    monkeypatch.setattr(sweep, "REST_US", 0)  # expired last claims are settled by the next look
 
 
 @pytest.mark.parametrize("strays_max", [0, 5000])
 def test_a_paused_or_cancelled_instance_looks_the_same_on_its_way(
     make_bench: Callable[..., Any], implementations: list[str], monkeypatch: pytest.MonkeyPatch, strays_max: int
 ) -> None:
-    monkeypatch.setattr(signals, "STRAYS_MAX", strays_max)
+    monkeypatch.setattr(control, "STRAYS_MAX", strays_max)
     explore(make_bench, implementations, derandomize=True, max_examples=60, stateful_step_count=60)
 
 

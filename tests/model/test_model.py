@@ -26,7 +26,8 @@ from hypothesis.stateful import (
 )
 
 from sqlite_claims import BackendError, NewTask, RetryPolicy
-from sqlite_claims.storage import adding, lanes
+from sqlite_claims.sqlite import lanes
+from sqlite_claims.sqlite.operations import adding
 from sqlite_claims.testing import ManualClock
 
 from ..conformance.transitions import Watch, drawn

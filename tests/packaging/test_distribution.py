@@ -118,7 +118,7 @@ def test_the_sdist_holds_all_that_a_build_needs_and_nothing_built(sdist: Path) -
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     sources = {f"csrc/{path.name}" for path in (ROOT / "csrc").iterdir() if path.suffix in (".c", ".h", ".py")}
-    assert sources | {"LICENSE", "README.md", "setup.py", "sqlite_claims/storage/sql/scan.sql"} <= names
+    assert sources | {"LICENSE", "README.md", "setup.py", "sqlite_claims/sqlite/sql/scan.sql"} <= names
     assert not [name for name in names if name.endswith((".so", ".o", ".pyc"))]
 
 
@@ -128,7 +128,11 @@ def test_a_wheel_with_the_core_serves_every_cpython_from_3_11_on(source: Path, t
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         metadata = archive.read("sqlite_claims-0.1.0.dist-info/METADATA").decode()
-    assert {"sqlite_claims/py.typed", "sqlite_claims/scan/_core.abi3.so", "sqlite_claims/storage/sql/scan.sql"} <= names
+    assert {
+        "sqlite_claims/py.typed",
+        "sqlite_claims/sqlite/scan/_core.abi3.so",
+        "sqlite_claims/sqlite/sql/scan.sql",
+    } <= names
     assert {name.partition("/")[0] for name in names} == {"sqlite_claims", "sqlite_claims-0.1.0.dist-info"}
     needed = [line for line in metadata.splitlines() if line.startswith("Requires-Dist") and "extra" not in line]
     assert {line.split()[1].split(">")[0] for line in needed} == {"apsw", "cffi"}
@@ -142,7 +146,7 @@ def test_a_wheel_with_the_core_serves_every_cpython_from_3_11_on(source: Path, t
 def test_the_core_leans_on_no_sqlite_but_the_one_that_loads_it(source: Path, tmp_path: Path) -> None:
     wheel, _ = build_wheel(source, tmp_path / "dist", SQLITE_CLAIMS_REQUIRE_C="1")
     with zipfile.ZipFile(wheel) as archive:
-        core = archive.extract("sqlite_claims/scan/_core.abi3.so", tmp_path)
+        core = archive.extract("sqlite_claims/sqlite/scan/_core.abi3.so", tmp_path)
     undefined = run("nm", "-D", "--undefined-only", core)
     assert undefined.returncode == 0, undefined.stdout
     assert "PyInit" not in undefined.stdout

@@ -12,7 +12,7 @@ import pytest
 
 import sqlite_claims
 from sqlite_claims import SqliteClaimStore
-from sqlite_claims.storage.statements import sql
+from sqlite_claims.sqlite.statements import sql
 
 STATEMENTS = sql.all()
 _NO_PLAN = re.compile(r"(BEGIN|COMMIT|ROLLBACK|SAVEPOINT|RELEASE|PRAGMA)\b")

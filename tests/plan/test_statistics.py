@@ -9,7 +9,7 @@ import apsw
 import pytest
 
 from sqlite_claims import NewTask, SqliteClaimStore
-from sqlite_claims.storage.statements import sql
+from sqlite_claims.sqlite.statements import sql
 
 from .test_statements import ALLOWED, PLANNED, is_costly, plan_of
 

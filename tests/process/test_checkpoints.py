@@ -10,7 +10,8 @@ from .children import Start
 
 # Adds until the -wal has started over: it has been copied, and its first frame was written anew.
 UNTIL_STARTED_OVER = """
-from sqlite_claims.storage import checkpoints, forks
+from sqlite_claims.sqlite.wal import checkpoints
+from sqlite_claims.sqlite import forks
 checkpoints.PASSIVE_FRAMES = 20
 path = args[0]
 wal = path + "-wal"

@@ -28,7 +28,7 @@ def test_check_takes_none_of_our_own_connections_for_another_drivers(start: Star
     child = start(
         """
 import sqlite3
-from sqlite_claims.storage import checkpoints
+from sqlite_claims.sqlite.wal import checkpoints
 checkpoints.PASSIVE_FRAMES = 10
 path = args[0]
 store = SqliteClaimStore(path, durability="process")

@@ -12,7 +12,7 @@ from .children import Child, Start
 
 # Threads that write, read and hold transactions, while the main thread forks over and over.
 BUSY_PARENT = """
-from sqlite_claims.storage import checkpoints
+from sqlite_claims.sqlite.wal import checkpoints
 checkpoints.PASSIVE_FRAMES = 50
 path, first_to_close = args
 store = SqliteClaimStore(path)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sqlite_claims import NewTask, SqliteClaimStore
-from sqlite_claims.lease.holders import runs as is_running
+from sqlite_claims.sqlite.sessions.lock_holders import runs as is_running
 
 from .children import Start
 from .map_runs import Runs, runs, wait_for

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from sqlite_claims import NewTask, SqliteClaimStore
-from sqlite_claims.lease.doorbell import READY, FutexBell
-from sqlite_claims.scan import core
+from sqlite_claims.sqlite.doorbell import READY, FutexBell
+from sqlite_claims.sqlite.scan import core
 
 from .children import Start
 

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from sqlite_claims import NewTask, SqliteClaimStore, StoreBusyError, restore
-from sqlite_claims.lease import session
-from sqlite_claims.storage import database, passing
+from sqlite_claims.sqlite import database
+from sqlite_claims.sqlite.operations import sweep
+from sqlite_claims.sqlite.sessions import session_file
 
 from .children import Child, Start
 
 HOLDER = """
-from sqlite_claims.storage import database
+from sqlite_claims.sqlite import database
 database.LOOK_EVERY_US = 0
 store = SqliteClaimStore(args[0], durability="process")
 held = store.open_session("holder")
@@ -72,7 +73,7 @@ def test_a_worker_that_makes_no_call_keeps_its_task(start: Start, path: Path, op
 def test_a_worker_that_makes_no_call_for_long_keeps_its_task_as_long_as_its_process_is_there(
     start: Start, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "GRACE_US", 0)
+    monkeypatch.setattr(session_file, "GRACE_US", 0)
     child = holder(start, path)
     remove(path)
     with SqliteClaimStore(path) as store:
@@ -84,8 +85,8 @@ def test_a_worker_that_makes_no_call_for_long_keeps_its_task_as_long_as_its_proc
 def test_a_worker_that_makes_calls_is_known_again_by_its_lock(
     start: Start, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(passing, "runs", lambda _: False)  # as in another container
-    monkeypatch.setattr(session, "GRACE_US", 0)
+    monkeypatch.setattr(sweep, "runs", lambda _: False)  # as in another container
+    monkeypatch.setattr(session_file, "GRACE_US", 0)
     child = holder(start, path)
     remove(path)
     child.tell("use")
@@ -142,7 +143,7 @@ hear()
         assert store.prune(0) == 0
         child.tell()
         child.says("used")
-        monkeypatch.setattr(session, "GRACE_US", 0)
+        monkeypatch.setattr(session_file, "GRACE_US", 0)
         assert store.prune(0) == 0
         child.tell()
         child.end()

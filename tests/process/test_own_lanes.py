@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from sqlite_claims import AlreadyExistsError, NewTask, SqliteClaimStore
-from sqlite_claims.storage import adding, lanes, signals
+from sqlite_claims.sqlite import lanes
+from sqlite_claims.sqlite.operations import adding, control
 
 from ..conftest import WITH_CORE
 
@@ -55,8 +56,8 @@ def steps(store: SqliteClaimStore, call: Callable[[], Any]) -> int:
     return count
 
 
-PAUSE: Callable[[SqliteClaimStore], Any] = lambda store: store._run(signals.pause, "large")  # noqa: E731
-CANCEL: Callable[[SqliteClaimStore], Any] = lambda store: store._run(signals.cancel, "large", None)  # noqa: E731
+PAUSE: Callable[[SqliteClaimStore], Any] = lambda store: store._run(control.pause, "large")  # noqa: E731
+CANCEL: Callable[[SqliteClaimStore], Any] = lambda store: store._run(control.cancel, "large", None)  # noqa: E731
 
 
 @pytest.mark.parametrize("signal", [PAUSE, CANCEL], ids=["paused", "cancelled"])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sqlite_claims import NewTask, SqliteClaimStore, TaskState
-from sqlite_claims.lease.clock import SystemClock
+from sqlite_claims.clock import SystemClock
 
 from .children import Child, Start
 
@@ -199,7 +199,7 @@ class Boot(SystemClock):
 
 
 BOOT = """
-from sqlite_claims.lease.clock import SystemClock
+from sqlite_claims.clock import SystemClock
 class Boot(SystemClock):
     def boot_id(self):
         return args[1]

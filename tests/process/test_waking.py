@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from sqlite_claims import NewTask, RetryPolicy, SqliteClaimStore
-from sqlite_claims.scan import core_available
+from sqlite_claims.sqlite.scan import core_available
 
 from .children import Start
 
 # By the kernel's futex, and where there is none.
 BELLS = ["polling", *(["futex"] if core_available() else [])]
 SLEEPER = """
-import sqlite_claims.storage.claiming as claiming, sqlite_claims.workers.run as run
+import sqlite_claims.sqlite.operations.claiming as claiming, sqlite_claims.workers.worker_loop as run
 from sqlite_claims.workers import PooledWorker
 claiming.SHORT_US, run._NAP_S_MAX = 3600_000_000, 3600
 store = SqliteClaimStore(args[0], use_c_core=False if args[1] == "polling" else None)

@@ -9,7 +9,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from sqlite_claims.scan import Scanner, core_available, open_scanner
+from sqlite_claims.sqlite.scan import Scanner, core_available, open_scanner
 
 from .tables import STATEMENTS, Row, table
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import apsw
 
-from sqlite_claims.scan import ScanStatements
-from sqlite_claims.storage.statements import migrations, sql
+from sqlite_claims.sqlite.scan import ScanStatements
+from sqlite_claims.sqlite.statements import migrations, sql
 
 STATEMENTS = ScanStatements(sql.scan_head, sql.scan_range, sql.scan_instance_state)
 

@@ -11,8 +11,9 @@ from contextlib import closing
 import apsw
 import pytest
 
-from sqlite_claims import StoreUnavailableError, scan
-from sqlite_claims.scan import core, open_scanner
+from sqlite_claims import StoreUnavailableError
+from sqlite_claims.sqlite import scan
+from sqlite_claims.sqlite.scan import core, open_scanner
 
 from .conftest import needs_core
 from .tables import STATEMENTS, Row, lanes, table
@@ -88,7 +89,7 @@ def test_demanding_the_core_where_it_is_not_says_how_to_get_it(connection: apsw.
 def test_a_core_that_no_sqlite_has_loaded_answers_so_and_does_not_crash() -> None:
     needs_core()
     program = """
-from sqlite_claims.scan._core import ffi, lib
+from sqlite_claims.sqlite.scan._core import ffi, lib
 scan, ids, length = ffi.new("claims_scan **"), ffi.new("int64_t **"), ffi.new("int64_t *")
 assert lib.claims_core_loaded() == 0
 assert lib.claims_scan_open(ffi.NULL, b"", b"", b"", scan) == lib.CLAIMS_NOT_LOADED and scan[0] == ffi.NULL
@@ -115,7 +116,7 @@ def test_an_sqlite_that_is_too_old_or_a_second_one_is_refused() -> None:
     program = """
 import ctypes
 from sqlite_claims import scan
-from sqlite_claims.scan import _core
+from sqlite_claims.sqlite.scan import _core
 answer = ctypes.CFUNCTYPE(ctypes.c_void_p)(lambda: 3022999)
 other = (ctypes.c_void_p * 400)(*[ctypes.cast(answer, ctypes.c_void_p).value] * 400)
 init, error = ctypes.CDLL(_core.__file__).claims_core_init, ctypes.c_void_p()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import apsw
 import pytest
 
-from sqlite_claims.scan import Scanner
+from sqlite_claims.sqlite.scan import Scanner
 
 from .conftest import Open
 from .tables import STATEMENTS, Row, lanes

@@ -7,7 +7,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from sqlite_claims.scan import open_scanner
+from sqlite_claims.sqlite.scan import open_scanner
 
 from .conftest import Open, needs_core
 from .tables import STATEMENTS, Row, lanes, table

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sqlite_claims import InvalidArgumentError
-from sqlite_claims.scan import AGING_US_MAX
+from sqlite_claims.sqlite.scan import AGING_US_MAX
 from sqlite_claims.validate import LIMIT_MAX, WALL_US_MAX
 
 from .conftest import Open

@@ -7,7 +7,7 @@ from contextlib import closing
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sqlite_claims.scan import AGING_US_MAX, core_available, open_scanner
+from sqlite_claims.sqlite.scan import AGING_US_MAX, core_available, open_scanner
 
 from .tables import STATEMENTS, Row, in_order, lanes, table
 

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from random import Random
 from unittest import mock
 
-from sqlite_claims.storage import adding, keeping, lanes, listing, passing, reading, signals
+from sqlite_claims.sqlite import lanes
+from sqlite_claims.sqlite.operations import adding, control, listing, pruning, reading, sweep
 
 
 @contextmanager
@@ -17,10 +18,10 @@ def small_constants(random: Random) -> Iterator[None]:
     drawn = [
         (adding, "OWN_LANES_FROM", random.choice([2, 4, 6, 5000])),
         (lanes, "OWN_MAX", random.choice([1, 2, 6, 32])),
-        (passing, "STEP", random.choice([1, 2, 1000])),
-        (passing, "REST_US", 0),  # else what hides nothing is swept at another moment than in the oracle
-        (signals, "STEP", random.choice([1, 2, 3, 300])),
-        (keeping, "STEP", random.choice([1, 3, 1000])),
+        (sweep, "STEP", random.choice([1, 2, 1000])),
+        (sweep, "REST_US", 0),  # else what hides nothing is swept at another moment than in the oracle
+        (control, "STEP", random.choice([1, 2, 3, 300])),
+        (pruning, "STEP", random.choice([1, 3, 1000])),
         (reading, "PAGE", page),
         (listing, "PAGE", page),
         (reading, "_COUNT_OWN_MAX", random.choice([0, 10_000])),

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from sqlite_claims.scan import core_available
+from sqlite_claims.sqlite.scan import core_available
 
 from . import transactions  # noqa: F401 - registers its action
 from .actions import ACTIONS, OF_THE_MACHINE, WEIGHTS, work_off

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from sqlite_claims.storage import claiming, passing, settling
-from sqlite_claims.storage.statements import sql
-from sqlite_claims.storage.timeline import Timeline
+from sqlite_claims.sqlite.operations import claiming, settling, sweep
+from sqlite_claims.sqlite.statements import sql
+from sqlite_claims.sqlite.store_time import Timeline
 
 from . import history
 
@@ -34,7 +34,7 @@ def sleep_is_not_granted(patch: pytest.MonkeyPatch) -> None:
 
 def dead_workers_are_not_noticed(patch: pytest.MonkeyPatch) -> None:
     """The claims of a worker that died stay until their leases end."""
-    patch.setattr(passing, "dead_sessions", lambda _db: [])
+    patch.setattr(sweep, "dead_sessions", lambda _db: [])
 
 
 def pruning_forgets_tokens(patch: pytest.MonkeyPatch) -> None:

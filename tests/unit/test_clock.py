@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from sqlite_claims import SqliteClaimStore, StoreUnavailableError
-from sqlite_claims.lease import clock as clocks
-from sqlite_claims.lease.clock import SYSTEM_CLOCK, UNKNOWN_BOOT, SystemClock
+from sqlite_claims import clock as clocks
+from sqlite_claims.clock import SYSTEM_CLOCK, UNKNOWN_BOOT, SystemClock
 
 OFFSETS = b"monotonic         1000         500000000\nboottime         -2000         250000000\n"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from sqlite_claims import NewTask, SqliteClaimStore
-from sqlite_claims.scan import core_available
-from sqlite_claims.storage import checkpoints
+from sqlite_claims.sqlite.scan import core_available
+from sqlite_claims.sqlite.wal import checkpoints
 
 
 def descriptors() -> int:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from sqlite_claims import NewTask, SqliteClaimStore, StoreFullError, StoreUnavailableError
-from sqlite_claims.storage import durability
-from sqlite_claims.storage.durability import WalSync
-from sqlite_claims.storage.opened import OpenedFiles
+from sqlite_claims.sqlite.files.open_files import OpenedFiles
+from sqlite_claims.sqlite.wal import durability
+from sqlite_claims.sqlite.wal.durability import WalSync
 
 
 class Disk:

@@ -22,7 +22,7 @@ from sqlite_claims import (
     StoreFullError,
     StoreUnavailableError,
 )
-from sqlite_claims.storage.faults import translate
+from sqlite_claims.sqlite.error_translation import translate
 
 
 def all_of(kind: type[Exception]) -> Iterator[type[Exception]]:

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from sqlite_claims import InMemoryClaimStore, NewTask, RetryPolicy, SqliteClaimStore
-from sqlite_claims.storage import collecting, lanes
-from sqlite_claims.storage.database import Database
+from sqlite_claims.sqlite import lanes
+from sqlite_claims.sqlite.database import Database
+from sqlite_claims.sqlite.operations import unused_lanes
 
 from ..conftest import WITH_CORE
 
@@ -141,9 +142,9 @@ def finished(store: SqliteClaimStore, instance: str) -> None:
 
 
 def test_prune_removes_lanes_and_policies_that_no_task_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collecting, "KEPT", 4)
-    monkeypatch.setattr(collecting, "STEP", 7)
-    monkeypatch.setattr(collecting, "REMOVED_PER_STEP", 3)
+    monkeypatch.setattr(unused_lanes, "KEPT", 4)
+    monkeypatch.setattr(unused_lanes, "STEP", 7)
+    monkeypatch.setattr(unused_lanes, "REMOVED_PER_STEP", 3)
     with SqliteClaimStore(tmp_path / "jobs.db", durability="process") as store:
         store.add_instance(
             "stays", [task(1000), NewTask("claimed"), NewTask("blocked", kind="b", depends_on=["claimed"])]
@@ -164,7 +165,7 @@ def test_prune_removes_lanes_and_policies_that_no_task_has(tmp_path: Path, monke
 
 
 def test_a_prune_with_few_lanes_makes_no_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collecting, "pass_step", None)
+    monkeypatch.setattr(unused_lanes, "pass_step", None)
     with SqliteClaimStore(tmp_path / "jobs.db", durability="process") as store:
         store.add_instance("goes", [task(number) for number in range(20)])
         store.cancel_instance("goes")
@@ -175,15 +176,15 @@ def test_a_prune_with_few_lanes_makes_no_pass(tmp_path: Path, monkeypatch: pytes
 def test_the_pass_is_made_once_nothing_more_is_to_be_pruned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
-    monkeypatch.setattr(collecting, "KEPT", 0)
+    monkeypatch.setattr(unused_lanes, "KEPT", 0)
     begun: list[int] = []
-    begin = collecting.begin
+    begin = unused_lanes.begin
 
-    def noting(db: Database) -> collecting.Unused | None:
+    def noting(db: Database) -> unused_lanes.Unused | None:
         begun.append(1)
         return begin(db)
 
-    monkeypatch.setattr(collecting, "begin", noting)
+    monkeypatch.setattr(unused_lanes, "begin", noting)
     with SqliteClaimStore(tmp_path / "jobs.db", durability="process") as store:
         for number in range(4):
             store.add_instance(f"i{number}", [task(number)])
@@ -197,7 +198,7 @@ def test_the_pass_is_made_once_nothing_more_is_to_be_pruned(
 def test_an_error_while_lanes_are_removed_leaves_them_to_the_next_prune(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(collecting, "KEPT", 4)
+    monkeypatch.setattr(unused_lanes, "KEPT", 4)
 
     def fail(*_: Any) -> Any:
         raise RuntimeError("no")
@@ -208,7 +209,7 @@ def test_an_error_while_lanes_are_removed_leaves_them_to_the_next_prune(
             store.cancel_instance("goes")
             with monkeypatch.context() as failing:
                 if step is not None:
-                    failing.setattr(collecting, step, fail)
+                    failing.setattr(unused_lanes, step, fail)
                 assert store.prune(0) == 1
             assert rows(store)["lane"] == (20 if step is not None else 0)
         assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 3
@@ -234,18 +235,18 @@ MEANWHILE: dict[str, Callable[[SqliteClaimStore], Any]] = {
 def test_tasks_that_are_added_while_unused_lanes_are_looked_for_keep_theirs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[SqliteClaimStore], Any]
 ) -> None:
-    monkeypatch.setattr(collecting, "KEPT", 0)
-    monkeypatch.setattr(collecting, "STEP", 5)
+    monkeypatch.setattr(unused_lanes, "KEPT", 0)
+    monkeypatch.setattr(unused_lanes, "STEP", 5)
     path = tmp_path / "jobs.db"
     with SqliteClaimStore(path, durability="process") as store, SqliteClaimStore(path, durability="process") as other:
         store.add_instance("goes", [task(number) for number in range(8)])
         store.add_instance("newest", [NewTask("t", kind="newest")])
         other.find_available_tasks("w", 1)  # it knows the lanes
         store.cancel_instance("goes")
-        remove = collecting.remove_step
+        remove = unused_lanes.remove_step
         done: list[Any] = []
 
-        def remove_later(db: Database, unused: collecting.Unused) -> bool:
+        def remove_later(db: Database, unused: unused_lanes.Unused) -> bool:
             if not done:
                 db.execute("ROLLBACK")
                 done.append(True)
@@ -255,9 +256,9 @@ def test_tasks_that_are_added_while_unused_lanes_are_looked_for_keep_theirs(
                 db.execute("BEGIN IMMEDIATE")
             return remove(db, unused)
 
-        monkeypatch.setattr(collecting, "remove_step", remove_later)
+        monkeypatch.setattr(unused_lanes, "remove_step", remove_later)
         store.prune(0)
-        monkeypatch.setattr(collecting, "remove_step", remove)
+        monkeypatch.setattr(unused_lanes, "remove_step", remove)
         for one in (store, other):
             found = one.find_available_tasks("w", 1000, kinds=["kind-3"])
             assert [(task.kind, task.tags) for task in found] == [("kind-3", ("tag-3",))]
@@ -267,7 +268,7 @@ def test_tasks_that_are_added_while_unused_lanes_are_looked_for_keep_theirs(
         store.add_instance("again", [task(4)])  # whose lane is gone, perhaps
         assert [task.task_id for task in other.find_available_tasks("w", 10, kinds=["kind-4"])] == ["t4"]
         assert store.check() == []
-        monkeypatch.setattr(collecting, "STEP", 5000)
+        monkeypatch.setattr(unused_lanes, "STEP", 5000)
         store.add_instance("more")
         store.cancel_instance("more")
         assert store.prune(0) == 1
@@ -340,8 +341,8 @@ def test_changing_names_leave_a_store_as_it_was(tmp_path: Path, use_c_core: bool
         before, after = come_and_go(store, 400)
         compare(before, after)
         left = rows(store)
-        assert left["lane"] <= collecting.KEPT
-        assert left["policy"] <= collecting.KEPT + 1
+        assert left["lane"] <= unused_lanes.KEPT
+        assert left["policy"] <= unused_lanes.KEPT + 1
         assert {table: left[table] for table in ("instance", "task", "input", "output", "session")} == {
             "instance": 1, "task": 50, "input": 0, "output": 0, "session": 0,
         }  # fmt: skip
@@ -355,7 +356,7 @@ def compare(before: dict[str, int], after: dict[str, int]) -> None:
     for name in ("bytes of -bell", "descriptors", "selections"):
         assert after[name] <= before[name], name
     assert after["bytes of -sessions"] <= 4096
-    assert after["lanes known"] <= before["lanes known"] + 8 * collecting.KEPT
+    assert after["lanes known"] <= before["lanes known"] + 8 * unused_lanes.KEPT
 
 
 @pytest.mark.soak

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from sqlite_claims import StoreUnavailableError
-from sqlite_claims.storage import opened
-from sqlite_claims.storage.opened import OpenedFiles
+from sqlite_claims.sqlite.files import open_files
+from sqlite_claims.sqlite.files.open_files import OpenedFiles
 
 
 @pytest.fixture(params=["with /proc", "without /proc"])
 def files(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[OpenedFiles]:
     if request.param == "without /proc":
-        monkeypatch.setattr(opened, "_DESCRIPTORS", "/nowhere")
+        monkeypatch.setattr(open_files, "_DESCRIPTORS", "/nowhere")
     descriptors = [os.open(tmp_path / f"jobs.db{suffix}", os.O_RDWR | os.O_CREAT) for suffix in ("", "-wal", "-shm")]
     files = OpenedFiles(str(tmp_path / "jobs.db"))
     files.watch()

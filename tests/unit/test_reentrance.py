@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sqlite_claims import InvalidStateError, NewTask, SqliteClaimStore
-from sqlite_claims.storage.database import Database
+from sqlite_claims.sqlite.database import Database
 
 
 @pytest.fixture

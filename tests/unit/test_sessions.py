@@ -12,8 +12,8 @@ import apsw
 import pytest
 
 from sqlite_claims import NewTask, SqliteClaimStore, StoreFullError, StoreUnavailableError
-from sqlite_claims.lease import session as lease_session
-from sqlite_claims.lease.session import SessionFile
+from sqlite_claims.sqlite.sessions import session_file as lease_session
+from sqlite_claims.sqlite.sessions.session_file import SessionFile
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sqlite_claims.workers.control import LINE_BYTES_MAX, ControlChannel
+from sqlite_claims.workers.control_channel import LINE_BYTES_MAX, ControlChannel
 from sqlite_claims.workers.log_lines import decode, encode, make_sockets
 from sqlite_claims.workers.log_relay import LogRelay, LogSource
 

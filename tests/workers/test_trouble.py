@@ -52,7 +52,7 @@ def test_trouble_amid_a_batch_ends_the_run_and_all_of_it_is_given_back(
     def fail(_: Any) -> None:
         raise trouble
 
-    monkeypatch.setattr("sqlite_claims.workers.lane._apart_from_retried", fail)
+    monkeypatch.setattr("sqlite_claims.workers.slot._apart_from_retried", fail)
     store.add_instance("i", [NewTask(f"t{n}", max_lost=1) for n in range(3)])
     with pytest.raises(type(trouble)):
         PooledWorker(store, nothing).run(until_idle=True)

@@ -17,12 +17,12 @@ from typing import Any
 import click
 from rich.console import Console
 
-from ...scan import core_available
-from ...storage.files import check_place, file_system
-from ...storage.yardstick import SQLITE_VERSION
-from ..endings import unwinding
+from ...sqlite.files.paths import check_place, file_system
+from ...sqlite.maintenance.baseline import SQLITE_VERSION
+from ...sqlite.scan import core_available
+from ..signals_as_exceptions import unwinding
 from ..text import print_table
-from . import alone, crowd
+from . import concurrent, single
 from .figures import Figure
 
 _PREFIX = "sqlite-claims-bench-"
@@ -81,9 +81,9 @@ def _temporary(folder: str) -> Iterator[str]:
 
 
 def _figures(folder: str, seconds: float, processes: int) -> Generator[Figure]:
-    yield alone.disk(folder, seconds * 0.05)
-    yield from alone.figures(folder, seconds * 0.35)
-    yield from crowd.figures(folder, seconds * 0.6, processes)
+    yield single.disk(folder, seconds * 0.05)
+    yield from single.figures(folder, seconds * 0.35)
+    yield from concurrent.figures(folder, seconds * 0.6, processes)
 
 
 def _row(figure: Figure) -> list[str]:
@@ -112,7 +112,7 @@ def _sentences(figures: dict[str, Figure], processes: int) -> Iterator[str]:
         f"With durability=full this disk allows about {_rounded(one.value)} completions a second to one process and "
         f"{_rounded(many.value)} to {processes} of them together; with durability=process one process does about "
         f"{_rounded(cycle.value)} claims and completions a second one at a time, and {_rounded(batch.value)} in "
-        f"batches of {alone.BATCH}."
+        f"batches of {single.BATCH}."
     )
     yield (
         f"A process that sleeps has claimed a task {_number(wake.value)} ms after another began to add it. Among "

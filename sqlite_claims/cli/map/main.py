@@ -15,9 +15,9 @@ from ..app import database, for_the_shell
 from ..text import clean, clean_bytes, clean_lines, span, tell_of_terminal
 from .command import CannotRunError, Template, room_for
 from .lines import LineSource, open_inputs
+from .loop import MapRun
 from .plan import Outcome, Plan
 from .progress import Progress, choose_progress
-from .run import MapRun
 
 
 class _MapCommand(click.Command):

@@ -16,9 +16,9 @@ from rich.text import Text
 
 from ...model import InstanceInfo, TaskState
 from ..app import database, open_store
-from ..endings import unwinding
+from ..signals_as_exceptions import unwinding
 from ..text import SpanType, clean, counts_text, make_table, plain_console, span
-from .look import Look, Looker, WorkerRow
+from .sampler import Look, Looker, WorkerRow
 
 _INTERVAL_S_MIN = 0.1
 # A signal that comes just before a nap is heard after it.

@@ -1,1 +1,0 @@
-"""What a lease rests on: clocks, and the kernel-held locks that tell whether a worker lives."""

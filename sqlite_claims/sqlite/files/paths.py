@@ -1,0 +1,172 @@
+"""Where a store may live: checks of a path before SQLite sees it. Opens no file."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+
+from ...errors import InvalidArgumentError, StoreUnavailableError
+
+_MOUNTS = "/proc/self/mountinfo"
+# Of the names of a store's files, all of which belong to it whether they are there or not.
+SUFFIXES = ("", "-wal", "-shm", "-journal", "-sessions", "-bell", "-reserve")
+# Locks and shared memory don't work across machines; SQLite would seem to, and lose data.
+_NETWORK = frozenset(
+    [
+        "9p",
+        "afs",
+        "beegfs",
+        "ceph",
+        "cifs",
+        "coda",
+        "davfs",
+        "fuse.ceph-fuse",
+        "fuse.curlftpfs",
+        "fuse.davfs",
+        "fuse.gcsfuse",
+        "fuse.glusterfs",
+        "fuse.rclone",
+        "fuse.s3fs",
+        "fuse.sshfs",
+        "glusterfs",
+        "gpfs",
+        "lustre",
+        "ncpfs",
+        "nfs",
+        "nfs4",
+        "ocfs2",
+        "orangefs",
+        "smb3",
+        "smbfs",
+        "vboxsf",
+        "virtiofs",
+    ]
+)
+
+
+def store_path(path: object) -> str:
+    """The absolute path of a store's file, links resolved; ``InvalidArgumentError`` for what can't be one,
+    ``StoreUnavailableError`` for a relative one if the current folder has been removed."""
+    if not isinstance(path, (str, bytes, os.PathLike)):
+        raise InvalidArgumentError(f"path must be a str or a path, not {type(path).__name__}: {path!r}")
+    text = os.fsdecode(path)
+    if text in ("", ":memory:"):
+        raise InvalidArgumentError(
+            f"path must not be {text!r}: a store is a file that others open too (for tests: InMemoryClaimStore)"
+        )
+    if "\0" in text:
+        raise InvalidArgumentError(f"path must not contain NUL: {text!r}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidArgumentError(f"path must be valid UTF-8, as SQLite wants it: {text!r}") from None
+    try:
+        return os.path.realpath(text)
+    except OSError as error:
+        raise StoreUnavailableError(f"{text}: the current folder cannot be found ({error.strerror})") from error
+
+
+def check_place(path: str, *, create: bool) -> bool:
+    """Refuse a place where no store can be. Returns whether the file exists."""
+    if sys.platform == "win32":
+        raise StoreUnavailableError("sqlite_claims does not run on Windows: it needs locks that the kernel drops")
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        raise StoreUnavailableError(f"{path}: there is no folder {folder}")
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        status = None
+    except OSError as error:
+        raise StoreUnavailableError(f"{path}: cannot be opened ({error.strerror})") from error
+    if status is None and not create:
+        raise StoreUnavailableError(f"{path}: there is no such file (create=True would make it)")
+    if status is not None and not stat.S_ISREG(status.st_mode):
+        raise StoreUnavailableError(f"{path}: not a regular file")
+    mounted = _mounted(_MOUNTS)
+    if any(path == point for point, _ in mounted):  # as far as the platform tells
+        raise StoreUnavailableError(
+            f"{path}: mounted as a single file, without its -wal, which others would not see; mount its folder"
+        )
+    _check_names(path)
+    kind = _file_system(folder, mounted)
+    if kind in _NETWORK:
+        raise StoreUnavailableError(
+            f"{path}: on a network file system ({kind}), where SQLite's locks can't be relied on; use a local disk"
+        )
+    return status is not None
+
+
+def _check_names(path: str) -> None:
+    """Refuse a store next to which something else bears the name of one of its files: SQLite would write through a
+    link, and wait for ever for a FIFO's other end."""
+    for suffix in ("-wal", "-shm", "-journal", "-sessions", "-bell"):
+        try:
+            mode = os.lstat(path + suffix).st_mode
+        except OSError:
+            continue
+        if not stat.S_ISREG(mode):
+            what = "a symbolic link" if stat.S_ISLNK(mode) else "not a regular file"
+            raise StoreUnavailableError(
+                f"{path}{suffix}: {what}, so it is not the store's; find out whose it is and remove it"
+            )
+
+
+def has_content(path: str) -> bool:
+    """Whether there is such a file, with anything in it."""
+    try:
+        return os.stat(path).st_size > 0
+    except OSError:
+        return False
+
+
+def is_full(path: str) -> bool:
+    """Whether the file system of the file has no room left, or none for another file."""
+    try:
+        status = os.statvfs(os.path.dirname(path))
+    except OSError:
+        return False
+    return status.f_bavail == 0 or (status.f_files > 0 and status.f_favail == 0)
+
+
+def may_write(path: str) -> bool:
+    """Whether this process may write to the file and make others beside it."""
+    return os.access(path, os.R_OK | os.W_OK) and os.access(os.path.dirname(path), os.W_OK | os.X_OK)
+
+
+def file_system(folder: str, mounts: str = _MOUNTS) -> str:
+    """The type of the file system that holds ``folder``, or ``""`` where the platform doesn't say."""
+    return _file_system(folder, _mounted(mounts))
+
+
+def _file_system(folder: str, mounted: list[tuple[str, str]]) -> str:
+    best, kind = "", ""
+    for point, its_kind in mounted:
+        inside = folder == point or folder.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best):
+            best, kind = point, its_kind
+    return kind
+
+
+def _mounted(mounts: str) -> list[tuple[str, str]]:
+    """Mount points and their types, in the order of mounting."""
+    try:
+        with open(mounts, encoding="utf-8", errors="surrogateescape") as file:
+            lines = file.readlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        # 36 35 98:0 /root /mount/point options - type source options
+        left, _, right = line.partition(" - ")
+        fields = left.split()
+        if len(fields) >= 5 and right.strip():
+            found.append((_unescape(fields[4]), right.split()[0]))
+    return found
+
+
+def _unescape(point: str) -> str:
+    for code, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        point = point.replace(code, char)
+    return point

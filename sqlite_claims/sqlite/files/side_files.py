@@ -1,0 +1,81 @@
+"""The files next to a store's own, ``-sessions`` and ``-bell``: anyone who may use the store may use them.
+
+Anyone who may write to the folder can put something else there under their names. So they are never opened through a
+symbolic link, never waited for, and are used only if they are plain files of the expected size and owner.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import stat
+
+from ...errors import StoreUnavailableError
+
+log = logging.getLogger("sqlite_claims.storage")
+_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+_told: set[str] = set()  # of which files of strange owners
+
+
+def open_beside(store: str, suffix: str, size_max: int) -> int:
+    """Open such a file. If it is missing it is made with the permissions of the store's file, whatever the umask, and,
+    by root, with its owner, since root's file would lock the others out. Raises ``OSError``, and
+    ``StoreUnavailableError`` if it can't be the store's."""
+    path = store + suffix
+    with contextlib.suppress(FileNotFoundError):
+        return _opened(store, path, os.O_RDWR, size_max)
+    status = os.stat(store)
+    mode = status.st_mode & 0o777
+    try:
+        descriptor = os.open(path, os.O_RDWR | _FLAGS | os.O_CREAT | os.O_EXCL, mode)
+    except FileExistsError:  # another process was first
+        return _opened(store, path, os.O_RDWR, size_max)
+    with contextlib.suppress(OSError):  # some file systems have neither
+        os.fchmod(descriptor, mode)
+        if os.geteuid() == 0:
+            os.fchown(descriptor, status.st_uid, status.st_gid)
+    return descriptor
+
+
+def open_to_read(store: str, suffix: str, size_max: int) -> int:
+    """Open such a file for reading; -1 if it is missing. Raises as ``open_beside`` does."""
+    try:
+        return _opened(store, store + suffix, os.O_RDONLY, size_max)
+    except FileNotFoundError:
+        return -1
+
+
+def _opened(store: str, path: str, access: int, size_max: int) -> int:
+    try:
+        descriptor = os.open(path, access | _FLAGS)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise _refusal(path, "a symbolic link" if os.path.islink(path) else "not a regular file") from error
+        raise
+    try:
+        _check(store, path, os.fstat(descriptor), size_max)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _check(store: str, path: str, status: os.stat_result, size_max: int) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise _refusal(path, "not a regular file")
+    if status.st_size > size_max:
+        raise _refusal(path, f"{status.st_size} bytes long, more than the {size_max} of a store's")
+    owner = os.stat(store).st_uid
+    if status.st_uid == owner:
+        return
+    if status.st_uid not in (os.geteuid(), 0):
+        raise _refusal(path, f"owned by user {status.st_uid}, while the store is user {owner}'s")
+    if path not in _told:
+        _told.add(path)
+        log.warning("%s: owned by user %d, while the store is user %d's", path, status.st_uid, owner)
+
+
+def _refusal(path: str, what: str) -> StoreUnavailableError:
+    return StoreUnavailableError(f"{path}: {what}, so it is not the store's; find out whose it is and remove it")

@@ -1,0 +1,186 @@
+"""Values that no store writes, and counts that are wrong. Tables are read by pages; what is compared with other tables
+is compared within its page."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import apsw
+
+from ... import validate
+from ...errors import BackendError, InvalidArgumentError
+from ..statements import sql
+
+Execute = Callable[..., apsw.Cursor]
+# A page is read in a few milliseconds.
+_PAGE = 1_000
+_COUNTERS_PAGE = 50
+# More in one instance are not searched for cycles: they are as many as a hundred calls can add.
+_EDGES_MAX = 10_000_000
+_SUSPECT = (
+    apsw.SQLError,
+    apsw.ConstraintError,
+    apsw.MismatchError,
+    apsw.FullError,
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    LookupError,
+)
+# How long the explanation of an error may take.
+_SEARCH_S = 0.2
+_LOWEST, _HIGHEST = -(2**63), 2**63 - 1
+# Table, the end of a page, and what is wrong in it.
+_PASSES = (
+    ("claims_meta", sql.page_of_meta, sql.check_meta),
+    ("claims_session", sql.page_of_session, sql.check_session),
+    ("claims_lane", sql.page_of_lane, sql.check_lane),
+    ("claims_policy", sql.page_of_policy, sql.check_policy),
+    ("claims_pruned", sql.page_of_pruned, sql.check_pruned),
+    ("claims_instance", sql.page_of_instance, sql.check_instance),
+    ("claims_task", sql.page_of_task, sql.check_task),
+    ("claims_input", sql.page_of_input, sql.check_input),
+    ("claims_output", sql.page_of_output, sql.check_output),
+    ("claims_error", sql.page_of_error, sql.check_error),
+    ("claims_dependency", sql.page_of_dependency, sql.check_dependency),
+)
+
+
+def culprit(execute: Execute, error: BaseException) -> str:
+    """A value that no store writes, and that may have caused an error, where one is found soon; ``""``: none."""
+    until = time.monotonic() + _SEARCH_S
+
+    def go_on() -> None:
+        if time.monotonic() > until:
+            raise TimeoutError
+
+    if not isinstance(error, _SUSPECT) or isinstance(error, BackendError):
+        return ""
+    # SQLite raises the same error for a full disk as for ids that are used up.
+    found = _sequences(execute) if isinstance(error, apsw.FullError) else _values(execute, go_on)
+    try:
+        return next((finding for finding in found if " came no further: " not in finding), "")
+    except (apsw.Error, TimeoutError):
+        return ""
+
+
+def guarded(subject: str, find: Callable[[], Iterator[str]]) -> Iterator[str]:
+    """Yield the findings of ``find`` until the file can't be read any further."""
+    try:
+        yield from find()
+    except (apsw.InterruptError, apsw.BusyError, apsw.NoMemError):
+        raise
+    except (apsw.Error, ValueError, TypeError, ArithmeticError, LookupError) as error:
+        yield f"{subject} came no further: {type(error).__name__}: {error}"
+
+
+def findings(execute: Execute, go_on: Callable[[], None]) -> Iterator[str]:
+    """Values that no store writes, and counts that are wrong."""
+    yield from _values(execute, go_on)
+    counters = ("claims_instance", sql.page_of_instance, _COUNTERS_PAGE, sql.check_counters)
+    yield from guarded("claims_instance", lambda: _pass(execute, go_on, *counters))
+    yield from guarded("claims_dependency", lambda: _cycles(execute, go_on))
+
+
+def _values(execute: Execute, go_on: Callable[[], None]) -> Iterator[str]:
+    for table, page, statement in _PASSES:
+        yield from guarded(table, lambda: _pass(execute, go_on, table, page, _PAGE, statement))  # noqa: B023 - used up here
+    yield from guarded("sqlite_sequence", lambda: _sequences(execute))
+
+
+def _pass(
+    execute: Execute, go_on: Callable[[], None], table: str, page: str, size: int, statement: str
+) -> Iterator[str]:
+    for low, high in _pages(execute, page, size):
+        go_on()
+        yield from _in_rows(table, execute(statement, (low, high)))
+
+
+def _sequences(execute: Execute) -> Iterator[str]:
+    yield from _in_rows("sqlite_sequence", execute(sql.check_sequence))
+
+
+def _pages(execute: Execute, page: str, size: int) -> Iterator[tuple[int, int]]:
+    """The bounds of a table's pages, both included."""
+    low = _LOWEST
+    while True:
+        rows: list[tuple[Any, ...]] = execute(page, (low, size - 1)).fetchall()
+        high = int(rows[0][0]) if rows and rows[0][0] is not None else _HIGHEST
+        yield low, high
+        if high >= _HIGHEST:
+            return
+        low = high + 1
+
+
+def _in_rows(table: str, cursor: apsw.Cursor) -> Iterator[str]:
+    """The findings in the rows of a check_ statement: its key, the findings, and texts to be looked at."""
+    rows: list[tuple[Any, ...]] = []
+    columns: list[list[str]] = []
+    for row in cursor:
+        columns = columns or [str(column[0]).split(": ") for column in cursor.description[2:]]
+        rows.append(row)
+    for key, found, *texts in rows:
+        for line in filter(None, found.decode("utf-8", "backslashreplace").split("\n")):
+            yield f"{table} row {key}: {line}"
+        for (column, sort), raw in zip(columns, texts, strict=True):
+            if raw is not None and not _is_written(sort, raw):
+                yield f"{table} row {key}: {column} is {validate.shown(raw)}"
+
+
+def _is_written(sort: str, raw: bytes) -> bool:
+    """Whether a store may have written this text, of which the SQL has checked the length."""
+    try:
+        text = raw.decode()
+        if sort == "tags":
+            return _are_tags(text)
+        if sort != "text":
+            validate.name("", text, empty=True)
+        return not (sort == "kind" and text == "*")
+    except (InvalidArgumentError, UnicodeDecodeError):
+        return False
+
+
+def _are_tags(text: str) -> bool:
+    try:
+        tags = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(tags, list) and text == json.dumps(validate.names("", tags), separators=(",", ":"))
+
+
+def _cycles(execute: Execute, go_on: Callable[[], None]) -> Iterator[str]:
+    """Tasks that wait for each other. A cycle always contains a task that waits for one added after it."""
+    done: set[int] = set()
+    for bounds in _pages(execute, sql.page_of_dependency, _PAGE):
+        go_on()
+        candidates: list[tuple[Any, ...]] = execute(sql.cycle_candidates, bounds).fetchall()
+        for (instance,) in candidates:
+            if instance in done:
+                continue
+            done.add(instance)
+            edges: list[tuple[Any, ...]] = execute(sql.blocked_edges, (instance, _EDGES_MAX)).fetchall()
+            if len(edges) < _EDGES_MAX and (waiting := _never_free(edges)):
+                yield (
+                    f"claims_dependency: in the instance of row {instance}, {len(waiting)} tasks wait for each other, "
+                    f"among them row {min(waiting)} of claims_task"
+                )
+
+
+def _never_free(edges: list[tuple[Any, ...]]) -> set[int]:
+    """Tasks that never become free, however many of the others are completed."""
+    waits = Counter(task for task, _ in edges)
+    dependents = defaultdict(list)
+    for task, needed in edges:
+        dependents[needed].append(task)
+    free = deque(needed for needed in dependents if needed not in waits)
+    while free:
+        for task in dependents[free.popleft()]:
+            waits[task] -= 1
+            if not waits[task]:
+                del waits[task]
+                free.append(task)
+    return set(waits)

@@ -1,0 +1,90 @@
+"""What adding, claiming and ending a task cost at the least: a file that knows which task comes next, checks nothing,
+and keeps no order, no tokens and no leases. ``sqlite-claims bench`` times a store beside it.
+
+Its SQL is no store's, so it stands here. WAL, ``synchronous=NORMAL`` and the size of a page are as in a store; the rest
+is as SQLite does by itself, a checkpoint within a commit every 1,000 pages among it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+import apsw
+
+from ..connection import PAGE_SIZE
+
+SQLITE_VERSION: str = apsw.sqlite_lib_version()
+
+_SCHEMA = """
+CREATE TABLE task (id INTEGER PRIMARY KEY, state INTEGER NOT NULL, worker TEXT);
+CREATE TABLE claim (task INTEGER PRIMARY KEY, worker TEXT NOT NULL, expires INTEGER NOT NULL);
+CREATE TABLE named (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, input BLOB);
+"""
+_ADD = "INSERT INTO task (state) VALUES (0)"
+_INSERT = "INSERT INTO named (name, input) VALUES (?, ?)"
+_TAKE = "UPDATE task SET state = 1, worker = ? WHERE id = ?"
+_HOLD = "INSERT INTO claim (task, worker, expires) VALUES (?, ?, ?)"
+_END = "UPDATE task SET state = 2 WHERE id = ?"
+_LET_GO = "DELETE FROM claim WHERE task = ?"
+_EXPIRES = 2_000_000_000_000_000
+
+
+class BareLoop:
+    """A file with tasks, each to be taken and ended once, in the order of adding."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._connection = apsw.Connection(os.fspath(path))
+        self._connection.pragma("page_size", PAGE_SIZE)
+        self._connection.pragma("journal_mode", "wal")
+        self._connection.pragma("synchronous", "NORMAL")
+        self._connection.execute(_SCHEMA)
+        self._next = 1
+        self._added = 0
+
+    @property
+    def left(self) -> int:
+        """Tasks that are still to be taken."""
+        return self._added + 1 - self._next
+
+    def add(self, count: int) -> None:
+        """Add so many tasks in one transaction."""
+        with self._connection:
+            self._connection.executemany(_ADD, ((),) * count)
+        self._added += count
+
+    def insert(self, rows: Iterable[tuple[str, bytes]]) -> None:
+        """Store names and inputs, and nothing else, in one transaction."""
+        with self._connection:
+            self._connection.executemany(_INSERT, rows)
+
+    def cycle(self) -> None:
+        """Take a task, and end it: two transactions."""
+        execute, id = self._connection.execute, self._next
+        execute("BEGIN IMMEDIATE")
+        execute(_TAKE, ("worker", id))
+        execute(_HOLD, (id, "worker", _EXPIRES))
+        execute("COMMIT")
+        execute("BEGIN IMMEDIATE")
+        execute(_END, (id,))
+        execute(_LET_GO, (id,))
+        execute("COMMIT")
+        self._next += 1
+
+    def batch(self, count: int) -> None:
+        """The same for so many tasks in two transactions."""
+        execute, executemany = self._connection.execute, self._connection.executemany
+        ids = range(self._next, self._next + count)
+        execute("BEGIN IMMEDIATE")
+        executemany(_TAKE, [("worker", id) for id in ids])
+        executemany(_HOLD, [(id, "worker", _EXPIRES) for id in ids])
+        execute("COMMIT")
+        execute("BEGIN IMMEDIATE")
+        executemany(_END, [(id,) for id in ids])
+        executemany(_LET_GO, [(id,) for id in ids])
+        execute("COMMIT")
+        self._next += count
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()

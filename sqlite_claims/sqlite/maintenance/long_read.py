@@ -1,0 +1,135 @@
+"""Reads of the whole file, by a connection of their own, so that other threads of the store go on meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import apsw
+
+from ...errors import BackendError, StoreClosedError
+from .. import forks
+from ..error_translation import FOREIGN, translate
+from ..files.read_only import UnsharedFiles, connect_to_read
+from ..statements import sql
+
+if TYPE_CHECKING:
+    from ..database import Database
+
+T = TypeVar("T")
+Read = Callable[[apsw.Connection, Callable[[], None]], T]
+
+
+class Stopped(Exception):
+    """Raised when a long read has to end, since its connection can't stay open."""
+
+
+class LongRead(Generic[T]):
+    """One long read. ``run`` does it, in the thread that calls it; ``stop`` ends it from any other.
+
+    A fork can't happen with a connection open: it interrupts the read, which starts over afterwards.
+    """
+
+    def __init__(self, db: Database, read: Read[T]) -> None:
+        """``read``: gets the connection, in a transaction that keeps to one snapshot, and a function that it has to
+        call between steps of some milliseconds, and before what it has read is put to use. It must be able to start
+        over, and leave nothing behind when it raises."""
+        self.path = db.path
+        self._db = db
+        self._read = read
+        self._lock = threading.Lock()  # held while the connection is open
+        self._thread = 0  # which holds it
+        self._forking = threading.Lock()  # held while the connection has to be closed
+        self._connection: apsw.Connection | None = None
+        self._unshared: UnsharedFiles | None = None
+        self._interrupted = False
+        self._stopped = False
+
+    def run(self) -> T:
+        """Read, and return the result. Raises ``StoreClosedError`` if stopped."""
+        self._db.long_reads.add(self)
+        forks.register(self)
+        try:
+            while True:
+                try:
+                    return self._run_once()
+                except Stopped:
+                    with self._forking:
+                        pass
+        finally:
+            self._db.long_reads.discard(self)
+
+    def _run_once(self) -> T:
+        with self._lock:
+            self._thread = threading.get_ident()
+            try:
+                forks.guard(self.path)
+                if self._stopped or self._db.is_closed():
+                    raise StoreClosedError(f"{self.path}: the store was closed")
+                self._db.look_before_connecting()
+                self._connection, self._unshared = connect_to_read(self.path, self._db.busy_timeout)
+                self._connection.execute(sql.begin_read)
+                self._connection.execute(sql.schema_version).fetchall()  # which takes the snapshot
+                self._go_on()
+                return self._read(self._connection, self._go_on)
+            except FOREIGN as error:
+                if self._unshared is not None:
+                    self._unshared.check()
+                if isinstance(error, BackendError):
+                    raise
+                if isinstance(error, apsw.InterruptError) and self._interrupted:
+                    raise Stopped from error
+                raise translate(error, self.path) from error
+            finally:
+                self._thread = 0
+                connection, self._connection = self._connection, None
+                if connection is not None:
+                    connection.close(True)
+
+    def _go_on(self) -> None:
+        if self._interrupted:
+            raise Stopped
+        if self._unshared is not None:
+            self._unshared.check()
+
+    def _interrupt(self) -> None:
+        self._interrupted = True
+        if (connection := self._connection) is not None:
+            with contextlib.suppress(apsw.Error):
+                connection.interrupt()
+
+    def stop(self, *, wait: bool) -> None:
+        """End the read, which raises ``StoreClosedError``; ``wait`` for that, unless this is its own thread."""
+        self._stopped = True
+        self._interrupt()
+        if wait and self._thread != threading.get_ident():
+            with self._lock:
+                pass
+
+    # -- forks
+
+    def before_fork(self, wait: float) -> bool:
+        self._forking.acquire()
+        self._interrupt()
+        closed = self._lock.acquire(timeout=wait)
+        if not closed:
+            self._resume()
+        return closed
+
+    def after_fork_in_parent(self) -> None:
+        self._lock.release()
+        self._resume()
+
+    def _resume(self) -> None:
+        self._interrupted = self._stopped
+        self._forking.release()
+
+    def after_fork_in_child(self, usable: bool) -> None:
+        self._lock = threading.Lock()
+        self._forking = threading.Lock()
+        self._stopped = True
+        if not usable and self._connection is not None:
+            forks.leak(self._connection)
+            self._connection = None

@@ -1,0 +1,1 @@
+"""The operations of a store: functions that run in one open transaction, with checked arguments."""

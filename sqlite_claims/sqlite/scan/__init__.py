@@ -1,0 +1,57 @@
+"""Which tasks may be claimed, in order: the C core's binding and its Python twin, behind one face.
+
+Nothing outside this folder and ``lease`` touches the C core. The SQL, of ``sqlite/sql/scan.sql``, is handed in.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import apsw
+
+from ...errors import StoreUnavailableError
+from . import core
+from .core import CoreScanner
+from .py_scanner import TwinScanner
+from .scanner import AGING_US_MAX, Scanner, ScanStatements
+
+__all__ = ["AGING_US_MAX", "ScanStatements", "Scanner", "core_available", "open_scanner"]
+
+_HOW_TO_GET_IT = (
+    "install a C compiler and the headers of Python and SQLite (Debian: gcc python3-dev libsqlite3-dev), "
+    "then, in a checkout of sqlite-claims: SQLITE_CLAIMS_REQUIRE_C=1 pip install --force-reinstall --no-deps . "
+    "(which fails, and shows why, where the core can't be built)"
+)
+_said_so = False
+
+
+def core_available() -> bool:
+    """Whether the C core is installed and works with this process's SQLite."""
+    return core.load() is not None
+
+
+def open_scanner(connection: apsw.Connection, use_c_core: bool | None, statements: ScanStatements) -> Scanner:
+    """A scanner for this connection, whose tables must exist.
+
+    ``use_c_core``: ``None`` takes the C core where it is installed, else its twin, saying so once a process; ``True``
+    demands it (``StoreUnavailableError`` where it is not); ``False`` forbids it.
+    """
+    global _said_so
+    loaded = None if use_c_core is False else core.load()
+    if loaded is not None:
+        return CoreScanner(loaded, connection, statements)
+    state = "can't be loaded" if core.is_built() else "is not installed"
+    if use_c_core:
+        raise StoreUnavailableError(f"the C core {state} ({core.why_missing()}); {_HOW_TO_GET_IT}")
+    if use_c_core is None and not _said_so:
+        _said_so = True
+        # Its absence is no warning: without any set-up of logging that would stand in the standard error of every
+        # command. A core that was built and doesn't load is a fault.
+        logging.getLogger("sqlite_claims").log(
+            logging.WARNING if core.is_built() else logging.INFO,
+            "the C core %s (%s): the slower Python scan is used, with the same results; %s",
+            state,
+            core.why_missing(),
+            _HOW_TO_GET_IT,
+        )
+    return TwinScanner(connection, statements)

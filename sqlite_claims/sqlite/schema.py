@@ -1,0 +1,213 @@
+"""The tables: are they there, in which version, and how they get to the newest."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import apsw
+
+from ..clock import Clock
+from ..errors import SchemaVersionError, StoreCorruptError, StoreUnavailableError
+from ..validate import shown
+from .connection import connect_to_file_alone
+from .files.copies import identity_of
+from .files.open_files import is_locked, refuse_halves
+from .statements import migrations, sql
+
+VERSION = migrations()[-1][0]
+_NAMES = re.compile(r"^(?:CREATE TABLE|ALTER TABLE \w+ RENAME TO|(DROP TABLE)) (claims_\w+)", re.MULTILINE)
+
+
+def _tables() -> frozenset[str]:
+    """The names of the newest version's tables."""
+    names: set[str] = set()
+    for _, script in migrations():
+        renamed = set(re.findall(r"ALTER TABLE (\w+) RENAME", script))
+        for dropped, name in _NAMES.findall(script):
+            (names.discard if dropped else names.add)(name)
+        names -= renamed
+    return frozenset(names)
+
+
+TABLES = _tables()
+_OF_OURS = tuple(sorted(TABLES))
+
+
+def version_of(connection: apsw.Connection) -> int | None:
+    """The schema version of the file, or ``None`` where it has no tables of ours. Reads only."""
+    path = connection.filename
+    rows: list[tuple[Any, ...]] = connection.execute(sql.named_like_ours, (apsw.carray(_OF_OURS),)).fetchall()
+    kinds: dict[str, str] = dict(rows)
+    for name, kind in kinds.items():
+        if kind != "table":
+            raise StoreCorruptError(
+                f"{path}: {name} is a {kind}, where the store has a table; drop it, or restore a backup"
+            )
+    if not kinds:
+        return None
+    if "claims_meta" not in kinds:
+        raise StoreCorruptError(
+            f"{path}: holds a table {min(kinds)}, but no claims_meta, so it is not a store and can't become one"
+        )
+    rows = connection.execute(sql.schema_version).fetchall()
+    version = rows[0][0] if rows else None
+    if not isinstance(version, int) or version < 1:
+        raise StoreCorruptError(f"{path}: schema_version in claims_meta is {version!r}, which no store writes")
+    if version == VERSION and (missing := TABLES - kinds.keys()):
+        raise StoreCorruptError(f"{path}: has no table {min(missing)}, which every store has")
+    return version
+
+
+def triggers_on_ours(execute: Callable[..., apsw.Cursor]) -> list[tuple[str, str]]:
+    """Triggers on the store's tables, of which it has none itself: name and table."""
+    found: list[tuple[Any, ...]] = execute(sql.triggers, (apsw.carray(_OF_OURS),)).fetchall()
+    return [(name, table) for name, table in found]
+
+
+def not_ours(path: str, name: str) -> str:
+    """The message about a trigger, or a view, that changes the effect of the store's statements."""
+    return (
+        f"{path}: {name!r}, a trigger on the store's tables or a view in the place of one, is not the store's: drop it"
+    )
+
+
+def _refuse_other_tables(connection: apsw.Connection, version: int) -> None:
+    """Raise where the tables aren't those of the version that the file names: a migration would spoil them."""
+    expected = _expected(version)
+    rows: list[tuple[Any, ...]] = connection.execute(sql.objects).fetchall()
+    for kind, name, _, text in rows:
+        if kind == "table" and name in TABLES and _normal(text) != expected.get((kind, name)):
+            raise StoreCorruptError(
+                f"{connection.filename}: schema_version in claims_meta is {version}, but {name} is of another version"
+            )
+
+
+def differences(execute: Callable[..., apsw.Cursor]) -> tuple[list[str], bool]:
+    """The schema objects with our names, or on our tables, that differ from those that this version creates, one
+    sentence each; and whether our tables are tables, so that reading them comes to an end."""
+    expected = _expected(VERSION)
+    present: dict[tuple[str, str], tuple[str, str]] = {}
+    rows: list[tuple[Any, ...]] = execute(sql.objects).fetchall()
+    for kind, name, table, text in rows:
+        present[kind, name] = table, _normal(text)
+    findings = [f"{kind} {name} is missing" for kind, name in expected.keys() - present.keys()]
+    for (kind, name), (table, text) in present.items():
+        if (kind, name) in expected:
+            if text != expected[kind, name]:
+                findings.append(f"{kind} {name} is not as the store makes it: {shown(text)}")
+        elif table in TABLES or name in TABLES:
+            findings.append(f"{kind} {name!r} on {table} is not the store's: {shown(text)}")
+    for name, table in execute(sql.tables_that_refer, (apsw.carray(_OF_OURS),)).fetchall():
+        if name not in TABLES:
+            findings.append(f"table {name}: a foreign key refers to {table}, whose rows the store removes")
+    return sorted(findings), all(("table", name) in present for name in TABLES)
+
+
+@lru_cache
+def _expected(version: int) -> dict[tuple[str, str], str]:
+    """The tables, indexes and views of a version, as SQLite stores them."""
+    with contextlib.closing(apsw.Connection(":memory:")) as connection:
+        for number, script in migrations():
+            if number <= version:
+                connection.execute(script)
+        rows: list[tuple[Any, ...]] = connection.execute(sql.objects).fetchall()
+        return {(kind, name): _normal(text) for kind, name, _, text in rows}
+
+
+def _normal(text: str | None) -> str:
+    """SQL text without spaces, comments and quotes around names, which SQLite may change."""
+    return re.sub(r"\s+", " ", re.sub(r"--[^\n]*", "", text or "")).replace('"', "").strip()
+
+
+def harmed(execute: Callable[..., apsw.Cursor]) -> str:
+    """After the caller's own SQL has changed the schema: the forbidden change that it made, in words; empty if none.
+    (The authorizer isn't told of a new name, nor of rows that SQLite itself changes.)"""
+    found = [name for (name,) in execute(sql.temporary_of_our_names).fetchall()]
+    if found:
+        return f"a temporary object in the place of {found[0]}, which is the store's"
+    found = [name for (name,) in execute(sql.lowered_sequences).fetchall()]
+    if found:
+        return f"a write to sqlite_sequence that lets {found[0]} use ids again"
+    return ""
+
+
+def peek(path: str, wait: float) -> None:
+    """Refuse, for who may not write and before SQLite makes a -wal and a -shm that such a connection leaves behind,
+    what the file alone tells is no store. To be called where there is no -wal; one that is gone may hold all of it."""
+    with contextlib.suppress(apsw.Error), contextlib.closing(connect_to_file_alone(path)) as connection:
+        refuse_halves(path, wait, is_locked)
+        check(connection, path, create=False, read_only=True)
+
+
+def check(connection: apsw.Connection, path: str, *, create: bool, read_only: bool) -> bool:
+    """Refuse, before anything is written, a file that can't be used. Returns whether it must be migrated."""
+    # On one snapshot: another process may be making the tables, or migrating them, just now.
+    is_first = not connection.in_transaction
+    if is_first:
+        connection.execute(sql.begin_read)
+    try:
+        return _check(connection, path, create=create, read_only=read_only)
+    finally:
+        if is_first and connection.in_transaction:
+            connection.execute(sql.rollback)
+
+
+def _check(connection: apsw.Connection, path: str, *, create: bool, read_only: bool) -> bool:
+    version = version_of(connection)
+    if version is None:
+        if read_only or not create:
+            raise StoreUnavailableError(f"{path}: an SQLite database without a claim store (create=True would add one)")
+        return True
+    if version > VERSION:
+        raise SchemaVersionError(
+            f"{path}: schema version {version}, but this library knows versions up to {VERSION}; upgrade sqlite-claims"
+        )
+    if version < VERSION:
+        _refuse_other_tables(connection, version)
+    if version < VERSION and read_only:
+        raise SchemaVersionError(f"{path}: schema version {version} needs an upgrade; open it once for writing")
+    if not read_only and (triggers := triggers_on_ours(connection.execute)):  # reading fires none
+        name, table = triggers[0]
+        raise StoreCorruptError(f"{path}: trigger {name!r} on {table} is not the store's: drop it")
+    return version < VERSION
+
+
+def forget_statistics(connection: apsw.Connection) -> bool:
+    """Drop what an ANALYZE of the application's has noted of our tables: of a store that was small then it makes plans
+    that scan, and keeps them however large the store grows. Returns whether this connection has read any."""
+    tables = [name for (name,) in connection.execute(sql.statistics_tables).fetchall()]
+    if not tables or not connection.execute(sql.statistics).fetchall()[0][0]:
+        return False
+    with contextlib.suppress(apsw.BusyError):  # left to who opens the file next
+        connection.execute(sql.drop_statistics)
+        if "sqlite_stat4" in tables:
+            connection.execute(sql.drop_samples)
+    return True
+
+
+def migrate(connection: apsw.Connection, clock: Clock, scripts: list[tuple[int, str]] | None = None) -> None:
+    """Bring the file to the newest version, each step in a transaction of its own. Two processes may race here."""
+    for version, script in migrations() if scripts is None else scripts:
+        connection.execute(sql.begin_write)
+        try:
+            current = version_of(connection)
+            if (current or 0) < version:
+                connection.execute(script)
+                if current is None:
+                    boot = clock.boot_us()
+                    # Store time starts where the wall clock is, to be readable in a shell; nothing depends on it.
+                    anchor = clock.wall_us() - boot
+                    sleep = boot - clock.awake_us()
+                    boot_id = f"{clock.boot_id()} {identity_of(connection.filename)}"
+                    connection.execute(sql.create_meta, (version, boot_id, anchor, boot + anchor, sleep))
+                else:
+                    connection.execute(sql.set_schema_version, (version,))
+            connection.execute(sql.commit)
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute(sql.rollback)
+            raise

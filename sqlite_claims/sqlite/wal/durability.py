@@ -1,0 +1,189 @@
+"""Making a commit survive power loss, after the write lock is free, so that many workers share one sync of the disk.
+
+Commits run with ``synchronous=NORMAL``, which never syncs. What must last is then synced by a descriptor of our own
+on the -wal: SQLite keeps no locks on that file, so opening and closing it is harmless (on the database itself or its
+-shm it would drop SQLite's locks). A sync covers every commit before it, whoever made it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import sys
+import threading
+
+import apsw
+
+from ...errors import BackendError, StoreFullError, StoreUnavailableError
+from ..error_translation import DISK_FULL
+from ..files.open_files import OpenedFiles
+from ..statements import sql
+from .failed_sync import UnsyncedMark, write_again
+
+_SYNC_ERRORS = {apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC}
+
+
+class WalSync:
+    """Syncs one store's -wal. Of the threads that ask while a sync is under way, the next one syncs for all."""
+
+    def __init__(self, path: str, files: OpenedFiles) -> None:
+        """``files``: those of the store's connection, which have to be in their places when a sync has ended."""
+        self._store = path
+        self._path = f"{path}-wal"
+        self._files = files
+        self._descriptor = -1
+        self._inode = (0, 0)
+        self.mark = UnsyncedMark(path)
+        self._lock = threading.Lock()
+        self._asked = itertools.count(1)
+        self._begun = 0  # the newest request when the last finished sync began: it and all before it are served
+        self._newest = 0
+
+    def sync(self) -> bool:
+        """Return once everything committed so far is on the disk. ``False``: some process has seen a sync fail, so that
+        frames before it have to be written again first."""
+        self._newest = mine = next(self._asked)
+        with self._lock:
+            if self._begun >= mine:
+                return True
+            # A request may be counted late, never early: then it syncs once more than needed.
+            begun = self._newest
+            if not self._sync_now():
+                return False
+            self._begun = begun
+        return True
+
+    def failure(self) -> bytes:
+        """The failure to make good, by its mark. To be asked before the number of frames is, so that it covers them."""
+        with self._lock:
+            return self.mark.failure()
+
+    def write_again(self, frames: int, failure: bytes) -> None:
+        """Make good a sync that failed: write this many frames again, and sync them. With the writer's lock held."""
+        with self._lock:
+            try:
+                if self._descriptor < 0:
+                    self._reopen()
+                with contextlib.suppress(OSError):
+                    _sync(self._descriptor)  # which reports, once a descriptor, what others have heard before
+                write_again(self._descriptor, self._path, frames)
+                _sync(self._descriptor)
+                self.mark.clear(failure)
+            except OSError as error:
+                self._drop()
+                raise self._failed(error) from error
+
+    def is_marked(self) -> bool:
+        """Whether a sync has failed and was not made good yet; also true if that can't be determined."""
+        with self._lock:
+            try:
+                return self.mark.is_set()
+            except OSError:
+                return True
+
+    def note(self, error: BaseException) -> None:
+        """Set the mark if an error of SQLite's is a failed sync of its own."""
+        if getattr(error, "extendedresult", 0) in _SYNC_ERRORS:
+            self.doubt()
+
+    def doubt(self) -> None:
+        """Set the mark, in the present file: a sync has failed, or may have."""
+        with self._lock:
+            self.mark.close()
+            self.mark.set()
+
+    def _sync_now(self) -> bool:
+        expected = self._files.wal
+        try:
+            # Without a connection its files may change: another process's connection is all that keeps a -wal then.
+            found = expected or _identity(os.stat(self._path))
+            if found != self._inode:
+                self._reopen()
+            _sync(self._descriptor)
+            # After the sync: a failure that was marked before it ended counts.
+            if self.mark.is_set():
+                return False
+            if expected is not None:
+                self._files.look()
+        except FileNotFoundError:
+            self._drop()
+            if expected is not None or not os.path.exists(self._store):
+                raise self._files.lose() from None
+            # The last connection was closed, which copied everything into the database and synced that.
+        except OSError as error:
+            self._drop()
+            if self.mark.set():
+                return False
+            raise self._failed(error) from error
+        return True
+
+    def _failed(self, error: OSError) -> BackendError:
+        kind = StoreFullError if error.errno in DISK_FULL else StoreUnavailableError
+        return kind(
+            f"{self._path}: committed, but could not be synced, so it may not survive power loss ({error.strerror})"
+        )
+
+    def _reopen(self) -> None:
+        self._drop()
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        # A new file's name must last too. (SQLite sees to that for a -wal that it makes, unless told to sync nothing.)
+        folder = os.open(os.path.dirname(self._path), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        self._inode = _identity(os.fstat(self._descriptor))
+
+    def close(self) -> None:
+        """Let go of the descriptor, once no sync is under way; the next sync opens it anew. To be called before the
+        connection is closed."""
+        with self._lock:
+            self._files.forget()
+            self._drop()
+            self.mark.close()
+
+    def _drop(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        self._inode = (0, 0)
+        if descriptor >= 0:
+            with contextlib.suppress(OSError):  # closed by something else in this process
+                os.close(descriptor)
+
+    def __del__(self) -> None:
+        self._drop()
+        self.mark.close()
+
+
+def make_good(wal: WalSync, connection: apsw.Connection) -> None:
+    """Write the frames of a -wal once more, and sync them, after a sync that failed in any process. ``connection``: one
+    of the store's, with no transaction open."""
+    before = -1
+    while True:
+        failure = wal.failure()
+        connection.execute(sql.schema_version).fetchall()  # one that has read nothing yet doesn't know its -wal
+        frames, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+        connection.execute(sql.begin_write)
+        try:
+            return wal.write_again(frames, failure)
+        except StoreUnavailableError:
+            if frames == before:
+                raise
+            before = frames  # between the two statements another process may have started the -wal over
+        finally:
+            connection.execute(sql.rollback)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+if sys.platform == "darwin":
+    import fcntl
+
+    def _sync(descriptor: int) -> None:
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)  # fsync alone leaves it in the drive's cache there
+elif hasattr(os, "fdatasync"):
+    _sync = os.fdatasync
+else:
+    _sync = os.fsync

@@ -1,0 +1,129 @@
+"""After a failed sync: a mark that all processes of a store see, and the recovery.
+
+The kernel reports a failed write of a file's pages once to each descriptor, and then takes the pages for written: no
+later sync writes them. A commit that is synced on top of them would be lost with them in a power cut, and a checkpoint
+would leave a database that is newer than its log. So the process that sees a sync fail marks the store, and until the
+frames have been written once more, and synced, nobody acknowledges a result or runs a checkpoint.
+
+The mark is the first 16 bytes of the ``-sessions`` file: a random number for the latest failure, then that of the
+latest failure that was made good. It outlives a process that is killed. Looking at it costs one system call.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from array import array
+from contextlib import suppress
+
+from ...errors import StoreUnavailableError
+
+_NUMBER_LEN = 8
+# The -wal, by SQLite's file format.
+_HEADER = struct.Struct(">8I")  # magic, version, page size, sequence, salts, checksum
+_FRAME_HEADER = struct.Struct(">6I")  # page, pages of the database, salts, checksum
+_MAGIC = 0x377F0682  # one more where its checksums are of big-endian numbers
+_CHUNK = 1 << 20
+
+
+class UnsyncedMark:
+    """The mark of one store. Raises ``OSError`` where the file can't be read."""
+
+    def __init__(self, store: str) -> None:
+        self._store = store
+        self._descriptor = -1
+        self._seen = b""  # the file's bytes, when last looked at
+        self._unwritten = False  # a mark that could not be left in the file
+
+    def _look(self) -> bytes:
+        if self._descriptor < 0:
+            try:
+                self._descriptor = os.open(f"{self._store}-sessions", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            except FileNotFoundError:
+                return b""
+            self._seen = os.pread(self._descriptor, 2 * _NUMBER_LEN, 0)
+        return os.pread(self._descriptor, 2 * _NUMBER_LEN, 0)
+
+    def is_set(self) -> bool:
+        """Whether a sync has failed that was not made good yet."""
+        seen = self._seen = self._look()
+        return seen[:_NUMBER_LEN] != seen[_NUMBER_LEN:] or self._unwritten
+
+    def set(self) -> bool:
+        """Leave the mark. Returns whether another failure was made good since the last look, which may be the one that
+        was just reported to a descriptor of this process."""
+        self._unwritten = True
+        with suppress(OSError):
+            now = self._look()
+            os.pwrite(self._descriptor, os.urandom(_NUMBER_LEN), 0)
+            self._unwritten = False
+            return self._seen[_NUMBER_LEN:] != now[_NUMBER_LEN:]
+        return False
+
+    def failure(self) -> bytes:
+        """The failure that is to be made good. Read before that is done."""
+        return self._look()[:_NUMBER_LEN]
+
+    def clear(self, failure: bytes) -> None:
+        """Note that a failure was made good; one that came later still counts."""
+        os.pwrite(self._descriptor, failure, _NUMBER_LEN)
+        self._unwritten = False
+
+    def close(self) -> None:
+        """Close the file; the next look opens the present one."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            with suppress(OSError):  # closed by something else in this process
+                os.close(descriptor)
+
+
+def write_again(descriptor: int, path: str, frames: int) -> None:
+    """Write the first ``frames`` frames of a -wal once more, so that the next sync writes them to the disk. To be
+    called with the writer's lock held. ``StoreUnavailableError`` if they can't be read as they were written."""
+    if not frames:
+        return
+    intact, end = _intact(descriptor, frames)
+    if intact < frames:
+        raise StoreUnavailableError(
+            f"{path}: a sync failed, and only {intact} of {frames} pages can still be read as they were written, so "
+            "the last commits are lost. Find out what is wrong with the disk, end all processes that have the store "
+            "open, and restore a backup"
+        )
+    for at in range(0, end, _CHUNK):
+        os.pwrite(descriptor, os.pread(descriptor, min(_CHUNK, end - at), at), at)
+
+
+def _intact(descriptor: int, frames: int) -> tuple[int, int]:
+    """How many of these frames are as they were written, by their checksums, each of which covers all before it; and
+    where the last of them ends."""
+    header = os.pread(descriptor, _HEADER.size, 0)
+    if len(header) < _HEADER.size:
+        return 0, 0
+    magic, _, page_size, _, salt_1, salt_2, *checksum = _HEADER.unpack(header)
+    swap = (magic & 1 == 1) == (struct.pack("=I", 1) == struct.pack("<I", 1))
+    if magic & ~1 != _MAGIC or _checksum(header[:24], (0, 0), swap) != tuple(checksum):
+        return 0, 0
+    running = (checksum[0], checksum[1])
+    size = _FRAME_HEADER.size + page_size
+    for number in range(frames):
+        at = _HEADER.size + number * size
+        frame = os.pread(descriptor, size, at)
+        if len(frame) < size:
+            return number, at
+        *_, first, second, sum_1, sum_2 = _FRAME_HEADER.unpack_from(frame)
+        running = _checksum(frame[:8] + frame[_FRAME_HEADER.size :], running, swap)
+        if (first, second) != (salt_1, salt_2) or running != (sum_1, sum_2):
+            return number, at
+    return frames, _HEADER.size + frames * size
+
+
+def _checksum(data: bytes, start: tuple[int, int], swap: bool) -> tuple[int, int]:
+    """SQLite's checksum of a -wal, continued from ``start``."""
+    words = array("I", data)
+    if swap:
+        words.byteswap()
+    first, second = start
+    for even, odd in zip(words[::2], words[1::2], strict=True):
+        first = (first + even + second) & 0xFFFFFFFF
+        second = (second + odd + first) & 0xFFFFFFFF
+    return first, second
