@@ -17,7 +17,7 @@ from .forked import HomeProcess
 from .idle import OPEN
 from .options import WorkerOptions, WorkerStore, worker_options
 from .registry import Handlers, HandlerTable
-from .result_writer import TRANSIENT, Settler
+from .result_writer import TRANSIENT, ResultWriter
 from .slot import key
 from .task_log import log
 
@@ -99,7 +99,7 @@ class _Attempts:
         self._store = store
         self._handlers = handlers
         self._options = options
-        self._settler = Settler(store, lambda: False)
+        self._result_writer = ResultWriter(store, lambda: False)
         self._lock = threading.Lock()
         self._task: TaskContext | None = None
         self._over = threading.Event()
@@ -164,7 +164,7 @@ class _Attempts:
             with self._lock:
                 self._task = None
         if not task._dropped:
-            self._settler.settle([(task._claimed, result, time.monotonic() - started)])
+            self._result_writer.settle([(task._claimed, result, time.monotonic() - started)])
         if isinstance(result, (Quit, Abort)):
             raise result.cause
 

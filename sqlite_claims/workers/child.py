@@ -25,10 +25,10 @@ from .handle import WorkerHandle
 from .log_lines import LogSender
 from .options import WorkerOptions
 from .registry import HandlerTable
-from .scoreboard import Board
+from .scoreboard import Scoreboard
 from .signals import Signals
 from .task_log import log
-from .worker_loop import Run
+from .worker_loop import WorkerLoop
 
 # How long after the last moment for its tasks a process without a supervisor may take to end.
 _LEAVE_AFTER_S = 5.0
@@ -87,15 +87,15 @@ def _work(
     signals: Signals,
 ) -> None:
     options = WorkerOptions(**config["options"])
-    board = Board(config["board"], options.concurrency)
-    os.close(config["board"])
+    scoreboard = Scoreboard(config["scoreboard"], options.concurrency)
+    os.close(config["scoreboard"])
     memory_max = config["max_memory_per_child"]
-    run = Run(
+    run = WorkerLoop(
         store,
         handlers,
         options,
         until_idle=config["until_idle"],
-        board=board,
+        scoreboard=scoreboard,
         max_tasks=config["max_tasks_per_child"],
         worn_out=lambda: memory_max is not None and memory_used() > memory_max,
     )
@@ -110,7 +110,9 @@ def _work(
     control.send(end=summary.reason, by_handler=run.by_handler, left_behind=run.left_behind)
 
 
-def _attend(handle: WorkerHandle, run: Run, control: ControlChannel, signals: Signals, shutdown_timeout: float) -> None:
+def _attend(
+    handle: WorkerHandle, run: WorkerLoop, control: ControlChannel, signals: Signals, shutdown_timeout: float
+) -> None:
     """Heed signals and the supervisor until the run is over."""
     with handle.announced_on(signals), selectors.DefaultSelector() as selector:
         selector.register(signals, selectors.EVENT_READ)
@@ -128,7 +130,7 @@ def _attend(handle: WorkerHandle, run: Run, control: ControlChannel, signals: Si
                     _die_in(shutdown_timeout + _LEAVE_AFTER_S)
 
 
-def _heed(message: dict[str, Any], run: Run) -> None:
+def _heed(message: dict[str, Any], run: WorkerLoop) -> None:
     match message:
         case {"stop": float() | int() | None as timeout}:
             run.stop("stopped", timeout)

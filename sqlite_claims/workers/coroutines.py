@@ -1,4 +1,4 @@
-"""Coroutines of all lanes on one event loop. Loaded by the first of them, since asyncio takes a while to import.
+"""Coroutines of all slots on one event loop. Loaded by the first of them, since asyncio takes a while to import.
 
 The loop belongs to all coroutines, and each can end it for the others: by ``sys.exit`` in a task that it has started,
 by stopping or breaking the loop, by shutting down its executor, by cancelling every task. The loop goes on where it
@@ -88,7 +88,7 @@ class _HandlerTask(asyncio.Task[Outcome]):
 
 
 class _Call:
-    """One coroutine of a handler, and the lane that waits for its end."""
+    """One coroutine of a handler, and the slot that waits for its end."""
 
     def __init__(self, awaitable: Awaitable[Any]) -> None:
         self.awaitable = awaitable

@@ -1,4 +1,4 @@
-"""Whether anything is left that a worker could ever do: how ``until_idle`` ends."""
+"""Detects that no task is left that a worker could ever run: this is how a run with ``until_idle`` ends."""
 
 from __future__ import annotations
 
@@ -10,47 +10,52 @@ from ..interface import TaskClaimStore
 from ..model import InstanceState, TaskInfo, TaskState
 
 OPEN = frozenset({TaskState.READY, TaskState.SCHEDULED, TaskState.CLAIMED})
-# Looking through all tasks takes at most this share of the time.
-_SHARE_MAX = 0.1
+# Listing all tasks may take at most this share of the worker's time.
+_LISTING_SHARE_MAX = 0.1
 
 
-class OpenWork:
-    """Tasks of these tags and kinds that are ready, scheduled or claimed (by anyone) in an instance in progress."""
+class IdleDetector:
+    """Searches for open tasks that a worker with these tags and kinds could run.
 
-    def __init__(self, store: TaskClaimStore, tags: Collection[str] | None, kinds: Collection[str] | None) -> None:
+    A task is open if it is ready, scheduled or claimed (by any worker) in an instance in progress.
+    """
+
+    def __init__(self, store: TaskClaimStore, *, tags: Collection[str] | None, kinds: Collection[str] | None) -> None:
         self._store = store
         self._tags = frozenset(tags or ())
         self._kinds = kinds
-        # One open task is proof enough: while it stays open, nothing else has to be looked through.
+        # The last open task that was found, by instance and task id. While it stays open, no list has to be read.
         self._witness: tuple[str, str] | None = None
-        self._look_through_at = 0.0
+        self._next_listing_at = 0.0
 
-    def exists(self) -> bool:
-        """Whether there is such a task; ``True`` also where it is too early to look through all of them again."""
+    def is_idle(self) -> bool:
+        """Return whether no such task is open; ``False`` also while it is too early to list all tasks again."""
         if self._witness is not None and self._is_open(*self._witness):
-            return True
+            return False
         self._witness = None
         counts = self._store.stats().counts
         if not any(counts[state] for state in OPEN):
-            return False
+            return True
         if any(self._is_open(claim.instance_id, claim.task_id) for claim in self._store.list_claims()):
-            return True
+            return False
         began = time.monotonic()
-        if began < self._look_through_at:
-            return True
-        found = any(self._counts(task) for task in self._store.list_tasks(states=OPEN, kinds=self._kinds))
+        if began < self._next_listing_at:
+            return False
+        has_open_task = any(self._admits(task) for task in self._store.list_tasks(states=OPEN, kinds=self._kinds))
         now = time.monotonic()
-        self._look_through_at = now + (now - began) / _SHARE_MAX
-        # A list is read in pages: something may have slipped through unless nothing moved meanwhile.
-        return found or self._store.stats().counts != counts
+        self._next_listing_at = now + (now - began) / _LISTING_SHARE_MAX
+        # The list is read in pages, and a task that changes meanwhile may be on none of them. So the list proves
+        # that nothing is open only if the counts are the same as before.
+        return not has_open_task and self._store.stats().counts == counts
 
     def _is_open(self, instance_id: str, task_id: str) -> bool:
         try:
-            return self._counts(self._store.get_task(instance_id, task_id))
+            return self._admits(self._store.get_task(instance_id, task_id))
         except NotFoundError:
             return False
 
-    def _counts(self, task: TaskInfo) -> bool:
+    def _admits(self, task: TaskInfo) -> bool:
+        """Return whether the task is open and the worker could run it; if so, remember it as the witness."""
         if task.state not in OPEN or (self._kinds is not None and task.kind not in self._kinds):
             return False
         if self._tags and not self._tags.issuperset(task.tags):

@@ -9,7 +9,7 @@ from .context import RunSummary
 from .handle import WorkerHandle, run_to_end
 from .options import WorkerStore, worker_options
 from .registry import Handlers, HandlerTable
-from .worker_loop import Run
+from .worker_loop import WorkerLoop
 
 
 class PooledWorker:
@@ -75,5 +75,5 @@ class PooledWorker:
 
     def spawn(self, until_idle: bool = False) -> WorkerHandle:
         """``run`` in the background."""
-        run = Run(self._store, self._handlers, self._options, until_idle=until_idle)
+        run = WorkerLoop(self._store, self._handlers, self._options, until_idle=until_idle)
         return WorkerHandle(run, f"claims-worker-{self.worker_id}", self._options.shutdown_timeout)

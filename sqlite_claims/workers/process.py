@@ -19,7 +19,7 @@ from .control_channel import ControlChannel
 from .descendants import kill_groups
 from .log_lines import make_sockets
 from .log_relay import LogSource
-from .scoreboard import Board, RunningTask, make_memory
+from .scoreboard import RunningTask, Scoreboard, make_memory
 
 # The settings come over standard input: they may be long, and are nobody's business in a list of processes. Where the
 # line has no end, the supervisor was killed while it wrote it.
@@ -50,7 +50,7 @@ class Process:
     Raises ``OSError`` where it can't be started.
     """
 
-    def __init__(self, config: dict[str, Any], lanes: int, worker_id: str, on_exit: Callable[[Process], None]) -> None:
+    def __init__(self, config: dict[str, Any], slots: int, worker_id: str, on_exit: Callable[[Process], None]) -> None:
         self.worker_id = worker_id
         self.ready = False
         self.failed: tuple[str, str] | None = None  # stage and text of the error that ended it
@@ -65,11 +65,11 @@ class Process:
             own.setblocking(False)
             logs, log = make_sockets()
             self.logs = LogSource(ours.enter_context(logs), worker_id)
-            memory = make_memory(lanes)
+            memory = make_memory(slots)
             theirs.callback(os.close, memory)
-            self.board = ours.enter_context(closing(Board(memory, lanes)))
+            self.scoreboard = ours.enter_context(closing(Scoreboard(memory, slots)))
             given = [theirs.enter_context(end).fileno() for end in (control, log)]
-            settings = {"control": given[0], "log": given[1], "board": memory, **surroundings()}
+            settings = {"control": given[0], "log": given[1], "scoreboard": memory, **surroundings()}
             line = json.dumps({**config, **settings}).encode() + b"\n"
             # A process group of its own: a terminal's Ctrl-C is the supervisor's to answer, and what a task has started
             # is killed with it.
@@ -110,11 +110,11 @@ class Process:
         """Kill it, and what its tasks have started."""
         kill(self)
 
-    def bury(self) -> int:
+    def reap(self) -> int:
         """After its death: its exit status, negative for a signal. Nothing of it is left then but its ``logs``."""
         status = self._popen.wait()
         self.control.close()
-        self.board.close()
+        self.scoreboard.close()
         return status
 
 

@@ -26,7 +26,7 @@ TRANSIENT = (StoreBusyError, StoreFullError)
 _PAUSE_S_MAX = 1.0
 
 
-class Board(Protocol):
+class Scoreboard(Protocol):
     """Where a run in a pool's process shows what it does."""
 
     def task_started(self, lane: int, task: TaskContext) -> None: ...
@@ -34,14 +34,16 @@ class Board(Protocol):
     def count(self, completed: int, failed: int, lost: int) -> None: ...
 
 
-class Settler:
+class ResultWriter:
     """Safe to share between threads. A result is offered to a store that is busy or full until it takes it, or until
     ``gives_up`` says that there is no more time."""
 
-    def __init__(self, store: TaskClaimStore, gives_up: Callable[[], bool], board: Board | None = None) -> None:
+    def __init__(
+        self, store: TaskClaimStore, gives_up: Callable[[], bool], scoreboard: Scoreboard | None = None
+    ) -> None:
         self._store = store
         self._gives_up = gives_up
-        self._board = board
+        self._scoreboard = scoreboard
         self._lock = threading.Lock()
         self.completed = self.failed = self.lost = 0
 
@@ -81,8 +83,8 @@ class Settler:
             self.completed += completed
             self.failed += failed
             self.lost += lost
-            if self._board is not None:
-                self._board.count(self.completed, self.failed, self.lost)
+            if self._scoreboard is not None:
+                self._scoreboard.count(self.completed, self.failed, self.lost)
 
     def _complete(self, results: list[tuple[TaskClaim, bytes]], outcomes: list[Ended]) -> None:
         try:

@@ -26,9 +26,9 @@ _SLOT = 1088  # four numbers and four names of at most 256 bytes
 
 @dataclass(frozen=True, slots=True)
 class RunningTask:
-    """A task that runs on a lane since ``started_ns`` by the monotonic clock."""
+    """A task that runs on a slot since ``started_ns`` by the monotonic clock."""
 
-    lane: int
+    slot: int
     started_ns: int
     claim: TaskClaim
     kind: str
@@ -54,11 +54,11 @@ class RunningTask:
         return (time.monotonic_ns() - self.started_ns) / 1e9
 
 
-def make_memory(lanes: int) -> int:
-    """A descriptor of zeroed memory for a board."""
-    size = _HEADER + lanes * _SLOT
+def make_memory(slots: int) -> int:
+    """A descriptor of zeroed memory for a scoreboard."""
+    size = _HEADER + slots * _SLOT
     if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("sqlite-claims-board")
+        descriptor = os.memfd_create("sqlite-claims-scoreboard")
     else:
         with tempfile.TemporaryFile() as file:
             descriptor = os.dup(file.fileno())
@@ -66,16 +66,16 @@ def make_memory(lanes: int) -> int:
     return descriptor
 
 
-class Board:
+class Scoreboard:
     """Both sides' view of the memory behind a descriptor, which it does not close."""
 
-    def __init__(self, descriptor: int, lanes: int) -> None:
-        self._lanes = lanes
-        self._map = mmap.mmap(descriptor, _HEADER + lanes * _SLOT)
+    def __init__(self, descriptor: int, slots: int) -> None:
+        self._slots = slots
+        self._map = mmap.mmap(descriptor, _HEADER + slots * _SLOT)
 
-    def task_started(self, lane: int, task: TaskContext) -> None:
-        """The lane runs this task from now on."""
-        at = _HEADER + lane * _SLOT
+    def task_started(self, slot: int, task: TaskContext) -> None:
+        """The slot runs this task from now on."""
+        at = _HEADER + slot * _SLOT
         names = f"{task.instance_id}\0{task.task_id}\0{task.worker_id}\0{task.kind}".encode()
         start = at + _START.size
         _START.pack_into(self._map, at, 0)  # a task that was left to itself may still stand here
@@ -83,9 +83,9 @@ class Board:
         self._map[start + _NAMES.size : start + _NAMES.size + len(names)] = names
         _START.pack_into(self._map, at, time.monotonic_ns())
 
-    def task_ended(self, lane: int) -> None:
-        """The lane runs nothing."""
-        _START.pack_into(self._map, _HEADER + lane * _SLOT, 0)
+    def task_ended(self, slot: int) -> None:
+        """The slot runs nothing."""
+        _START.pack_into(self._map, _HEADER + slot * _SLOT, 0)
 
     def count(self, completed: int, failed: int, lost: int) -> None:
         """The totals so far."""
@@ -96,24 +96,24 @@ class Board:
         completed, failed, lost = _TOTALS.unpack_from(self._map, 0)
         return completed, failed, lost
 
-    def started_ns(self, lane: int) -> int:
-        """When the lane's task started, by the monotonic clock; 0 without one."""
-        return int(_START.unpack_from(self._map, _HEADER + lane * _SLOT)[0])
+    def started_ns(self, slot: int) -> int:
+        """When the slot's task started, by the monotonic clock; 0 without one."""
+        return int(_START.unpack_from(self._map, _HEADER + slot * _SLOT)[0])
 
     def running(self) -> list[RunningTask]:
         """The tasks that run. A slot in which no task can be read, since the process wrote over it, is left out."""
         found = []
-        for lane in range(self._lanes):
-            started = self.started_ns(lane)
+        for slot in range(self._slots):
+            started = self.started_ns(slot)
             if started:
-                start = _HEADER + lane * _SLOT + _START.size
+                start = _HEADER + slot * _SLOT + _START.size
                 token, attempt, length = _NAMES.unpack_from(self._map, start)
                 names = self._map[start + _NAMES.size : start + _NAMES.size + max(0, length)]
-                if self.started_ns(lane) == started:
+                if self.started_ns(slot) == started:
                     with suppress(ValueError):  # not UTF-8, or not four names
                         instance_id, task_id, worker_id, kind = names.decode().split("\0")
                         claim = TaskClaim(instance_id, task_id, worker_id, 0.0, None, token)
-                        found.append(RunningTask(lane, started, claim, kind, attempt))
+                        found.append(RunningTask(slot, started, claim, kind, attempt))
         return found
 
     def close(self) -> None:

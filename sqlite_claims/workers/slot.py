@@ -1,8 +1,8 @@
-"""One lane of a worker: a thread that runs one task at a time, out of a small batch that it holds.
+"""One slot of a worker: a thread that runs one task at a time, out of a small batch that it holds.
 
 A batch is bounded in time: as many tasks as have lately fitted into ``BATCH_SECONDS``, so that one commit serves many
 short tasks and nobody waits long for what somebody else has merely claimed. When a task takes longer than that, what
-waits behind it is given back and what is finished is stored, by the lane after it or by ``Run`` meanwhile.
+waits behind it is given back and what is finished is stored, by the slot after it or by ``WorkerLoop`` meanwhile.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from .context import TaskContext, WorkerStartError
 from .execute import Abort, Ended, Quit, Result, execute
 
 if TYPE_CHECKING:
-    from .worker_loop import Run
+    from .worker_loop import WorkerLoop
 
 BATCH_SECONDS = 0.05
 
 
-class Lane:
+class Slot:
     """``current``, ``waiting`` and ``done`` belong to ``lock``; whoever takes something out of them settles it."""
 
-    def __init__(self, run: Run, index: int) -> None:
+    def __init__(self, run: WorkerLoop, index: int) -> None:
         self._run = run
         self.index = index
         self.lock = threading.Lock()
@@ -34,12 +34,12 @@ class Lane:
         self.current: TaskContext | None = None
         self.started = 0.0
         self.dropped_at = 0.0
-        # Another lane has its place, since its handler would not end; its thread leaves when it does.
+        # Another slot has its place, since its handler would not end; its thread leaves when it does.
         self.replaced = False
         self.done: list[Ended] = []
         # Not the thread's own word, which comes after it has woken who waits for its end.
         self.alive = False
-        self._thread = threading.Thread(target=self._work, name=f"claims-lane-{index}", daemon=True)
+        self._thread = threading.Thread(target=self._work, name=f"claims-slot-{index}", daemon=True)
 
     def start(self) -> None:
         """Raises ``WorkerStartError`` if the system has no more threads."""
@@ -97,8 +97,8 @@ class Lane:
             self.current = task
             self.started = started = time.monotonic()
             more = bool(self.waiting or self.done)
-        if run.board is not None:
-            run.board.task_started(self.index, task)
+        if run.scoreboard is not None:
+            run.scoreboard.task_started(self.index, task)
         run.expect(started + (BATCH_SECONDS if more else run.patience))
         return task
 
@@ -107,14 +107,14 @@ class Lane:
             if not task._dropped:
                 self.done.append((task._claimed, result, now - self.started))
             self.current = None
-        if self._run.board is not None and not self.replaced:
-            self._run.board.task_ended(self.index)
+        if self._run.scoreboard is not None and not self.replaced:
+            self._run.scoreboard.task_ended(self.index)
         if isinstance(result, Quit):
             self._run.stop(result.reason, 0.0, by_handler=result.by_handler)
         elif isinstance(result, Abort):
             self._run.abort(result.cause)
 
-    # -- called by Run, on its own thread
+    # -- called by WorkerLoop, on its own thread
 
     def drop(self, task: TaskContext) -> bool:
         """Make the running attempt count no more: ``True`` for the one caller who did."""
@@ -139,7 +139,7 @@ class Lane:
         with self.lock:
             done, self.done = self.done, []
         try:
-            self._run.settler.settle(done)
+            self._run.result_writer.settle(done)
         except BaseException:
             with self.lock:
                 self.done[:0] = done

@@ -36,7 +36,7 @@ from .task_log import log
 # Between the first death in a row and its replacement; doubled with each further one, up to the maximum.
 _BACK_OFF_S = 0.1
 _BACK_OFF_S_MAX = 5.0
-# Processes in a row that could not work, for each slot, after which no more are started.
+# Processes in a row that could not work, for each member, after which no more are started.
 _FAILURES_MAX = 5
 # What a process that was told to stop has beyond its tasks' time, before it is killed.
 _GRACE_S = 2.0
@@ -59,7 +59,7 @@ class _Watcher(SqliteClaimStore):
 
 
 @dataclass(slots=True)
-class Slot:
+class PoolMember:
     """The place of one process: ``process`` is ``None`` before ``start_at`` and once it is ``over``."""
 
     process: Process | None = None
@@ -84,7 +84,7 @@ class Supervisor:
     def __init__(self, settings: dict[str, Any], options: WorkerOptions, processes: int) -> None:
         self._settings = settings
         self._options = options
-        self._slots = [Slot() for _ in range(processes)]
+        self._members = [PoolMember() for _ in range(processes)]
         self._started = 0
         self._failures = 0
         self._ever_ready = False
@@ -129,14 +129,14 @@ class Supervisor:
                     while self._dead:
                         self._after_death(self._dead.popleft())
                     self._settle_deaths()
-                    if all(slot.over for slot in self._slots):
+                    if all(member.over for member in self._members):
                         self._settle_last_deaths()
                         break
                     self._start_due()
                     self._kill_late()
                     self._kill_overdue()
                     if os.getpid() == 1:
-                        reap_orphans({slot.process.pid for slot in self._slots if slot.process is not None})
+                        reap_orphans({member.process.pid for member in self._members if member.process is not None})
                     for event, _ in self._selector.select(self._pause()):
                         if event.data is None:
                             self._drain_alarm()
@@ -160,9 +160,9 @@ class Supervisor:
     def _pause(self) -> float | None:
         now = time.monotonic()
         due = min(self._check_timeouts_at, self._settle_at if self._deaths else math.inf)
-        for slot in self._slots:
-            if not slot.over:
-                due = min(due, slot.start_at if slot.process is None else slot.kill_at)
+        for member in self._members:
+            if not member.over:
+                due = min(due, member.start_at if member.process is None else member.kill_at)
         if os.getpid() == 1:
             due = min(due, now + 1.0)
         return None if due == math.inf else max(0.0, due - now)
@@ -174,18 +174,18 @@ class Supervisor:
 
     def _start_due(self) -> None:
         now = time.monotonic()
-        for slot in self._slots:
-            if slot.process is None and not slot.over and slot.start_at <= now:
+        for member in self._members:
+            if member.process is None and not member.over and member.start_at <= now:
                 self._started += 1
                 worker_id = f"{self._options.worker_id}-{self._started}"
                 settings = {**self._settings, "options": {**self._settings["options"], "worker_id": worker_id}}
                 try:
                     process = Process(settings, self._options.concurrency, worker_id, self._on_exit)
                 except OSError as error:
-                    self._put_off(slot)
+                    self._put_off(member)
                     self._cannot_work("", f"it could not be started: {error}")
                     continue
-                slot.process = process
+                member.process = process
                 self._relay.add(process.logs)
                 self._selector.register(process.control, selectors.EVENT_READ, process)
 
@@ -222,37 +222,37 @@ class Supervisor:
                 process.end = reason, by_handler
                 process.left_behind = left_behind
                 # What it has still running, threads of the user's code say, has no claim any more.
-                slot = next(slot for slot in self._slots if slot.process is process)
-                slot.kill_at = min(slot.kill_at, time.monotonic() + _GRACE_S)
+                member = next(member for member in self._members if member.process is process)
+                member.kill_at = min(member.kill_at, time.monotonic() + _GRACE_S)
             case _:
                 process.control.unreadable += 1
 
     # -- deaths
 
     def _after_death(self, process: Process) -> None:
-        slot = next(slot for slot in self._slots if slot.process is process)
+        member = next(member for member in self._members if member.process is process)
         self._listen(process, _READS_LEFT_MAX)
         with suppress(KeyError):
             self._selector.unregister(process.control)
         self._relay.remove(process.logs)
-        completed, failed, lost = process.board.totals()
-        running = process.board.running()
+        completed, failed, lost = process.scoreboard.totals()
+        running = process.scoreboard.running()
         self._completed += completed
         self._failed += failed
         self._lost += lost
         was_killed = process.killed
         if process.end is None or process.left_behind:
             process.kill()  # what its tasks have started, which nobody else knows of
-        status = process.bury()
+        status = process.reap()
         if completed or failed:
-            self._failures = slot.deaths = 0
-        slot.process = None
-        slot.start_at = 0.0
-        slot.kill_at = math.inf
+            self._failures = member.deaths = 0
+        member.process = None
+        member.start_at = 0.0
+        member.kill_at = math.inf
         if process.end is not None:
-            slot.deaths = 0
+            member.deaths = 0
             reason, by_handler = process.end
-            slot.over = reason == "idle"
+            member.over = reason == "idle"
             if by_handler:
                 self._begin_stop(reason, self._options.shutdown_timeout)
         elif was_killed:
@@ -265,10 +265,10 @@ class Supervisor:
                 self._relay.post(task_log.lost, task, task.seconds(), death.why)
             self._deaths.append(death)
             self._lost += len(running)
-            self._put_off(slot)
+            self._put_off(member)
             if self._reason is None:
                 self._report(process, how, at_work=bool(running) or status < 0)
-        slot.over = slot.over or self._reason is not None
+        member.over = member.over or self._reason is not None
 
     def _report(self, process: Process, how: str, *, at_work: bool) -> None:
         """``at_work``: a task may have done it, and the next is another. One that exits between tasks without a word
@@ -280,14 +280,14 @@ class Supervisor:
             text = text.partition("\n")[0]
         self._relay.post(log.error, "worker process %d (%s) died: %s", process.pid, process.worker_id, text)
 
-    def _put_off(self, slot: Slot) -> None:
-        slot.deaths += 1
-        slot.start_at = time.monotonic() + min(_BACK_OFF_S * 2 ** (slot.deaths - 1), _BACK_OFF_S_MAX)
+    def _put_off(self, member: PoolMember) -> None:
+        member.deaths += 1
+        member.start_at = time.monotonic() + min(_BACK_OFF_S * 2 ** (member.deaths - 1), _BACK_OFF_S_MAX)
 
     def _cannot_work(self, stage: str, text: str) -> None:
         self._failures += 1
         at_once = stage in ("handlers", "main file") and not self._ever_ready
-        if at_once or self._failures >= _FAILURES_MAX * len(self._slots):
+        if at_once or self._failures >= _FAILURES_MAX * len(self._members):
             if stage != "main file":
                 text = f"worker processes die before they can work; error of the last one: {text}"
             self._error = WorkerStartError(text)
@@ -346,30 +346,30 @@ class Supervisor:
     def _begin_stop(self, reason: Reason, timeout: float | None) -> None:
         if self._reason is None:
             self._reason = reason
-        for slot in self._slots:
-            if slot.process is None:
-                slot.over = True
+        for member in self._members:
+            if member.process is None:
+                member.over = True
             else:
-                slot.process.stop(timeout)
+                member.process.stop(timeout)
                 if timeout is not None:
-                    slot.kill_at = min(slot.kill_at, time.monotonic() + timeout + _GRACE_S)
+                    member.kill_at = min(member.kill_at, time.monotonic() + timeout + _GRACE_S)
 
     def _kill_late(self) -> None:
         now = time.monotonic()
-        for slot in self._slots:
-            if slot.process is not None and now >= slot.kill_at:
-                pid, worker_id = slot.process.pid, slot.process.worker_id
+        for member in self._members:
+            if member.process is not None and now >= member.kill_at:
+                pid, worker_id = member.process.pid, member.process.worker_id
                 self._warn("worker process %d (%s) did not stop in time", pid, worker_id)
-                slot.kill_at = math.inf
-                self._give_back(slot.process)
-                slot.process.kill()
+                member.kill_at = math.inf
+                self._give_back(member.process)
+                member.process.kill()
 
     def _kill_all(self) -> None:
         """Nothing is left behind, also after an error of ours."""
-        left = [slot.process for slot in self._slots if slot.process is not None]
+        left = [member.process for member in self._members if member.process is not None]
         kill(*left)
         for process in left:
-            process.bury()
+            process.reap()
             self._relay.remove(process.logs)
 
     # -- timeouts
@@ -379,12 +379,14 @@ class Supervisor:
         if timeout is None or now < self._check_timeouts_at:
             return
         self._check_timeouts_at = now + self._check_every
-        for process in [slot.process for slot in self._slots if slot.process is not None and not slot.process.killed]:
-            overdue = [task for task in process.board.running() if task.seconds() >= timeout]
+        for process in [
+            member.process for member in self._members if member.process is not None and not member.process.killed
+        ]:
+            overdue = [task for task in process.scoreboard.running() if task.seconds() >= timeout]
             # First the failure, then the kill: the other way round, a worker that looks for work just then would make
             # the attempt a loss.
             unfailed = [task for task in overdue if not self._fail(task)]
-            if any(process.board.started_ns(task.lane) == task.started_ns for task in overdue):
+            if any(process.scoreboard.started_ns(task.slot) == task.started_ns for task in overdue):
                 process.overdue = unfailed
                 self._give_back(process, but=unfailed)
                 process.kill()

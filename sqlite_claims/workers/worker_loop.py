@@ -1,8 +1,8 @@
-"""One run of a worker: what its lanes hold, kept alive, settled or given back, until it ends.
+"""The main loop of a worker: starts its slots, keeps their claims, and ends them.
 
-The lanes (threads) claim and run. ``Run`` itself, on the thread that calls it, looks after what takes long: it renews
-claims, rarely and all in one transaction, since a worker's session is what keeps them; it notices lost claims and tasks
-that are overdue; it hands in what stands behind a long task; and at the end it gives back what is left.
+The slots (threads) claim tasks and run handlers. ``WorkerLoop``, on the thread that calls it, does everything that a
+slot cannot do while a handler runs. It renews claims, all of them in one transaction. It notices lost claims and tasks
+that have timed out. It stores the results that wait behind a long task. At the end it gives back all claims.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from . import task_log
 from .context import Reason, RunSummary, TaskContext, WorkerStartError
 from .execute import Failure, Outcome
 from .forked import HomeProcess
-from .idle import OpenWork
+from .idle import IdleDetector
 from .options import WorkerOptions, WorkerStore
 from .registry import Handler, HandlerTable
-from .result_writer import TRANSIENT, Board, Settler
-from .slot import BATCH_SECONDS, Lane, key
+from .result_writer import TRANSIENT, ResultWriter, Scoreboard
+from .slot import BATCH_SECONDS, Slot, key
 from .task_log import log
 
 if TYPE_CHECKING:
     from .coroutines import Coroutines
 
-# A stop is noticed this soon by a lane that waits for work. (Half of it would be twice the processor time of sleeping.)
+# A stop is noticed this soon by a slot that waits for work. (Half of it would be twice the processor time of sleeping.)
 _NAP_S_MAX = 0.5
 # How long a handler whose attempt was dropped may take to notice before its thread is left to itself.
 _LEAVE_AFTER_S = 1.0
 
 
-class Run:
+class WorkerLoop:
     """Call it once: it blocks until the run is over."""
 
     def __init__(
@@ -45,15 +45,15 @@ class Run:
         options: WorkerOptions,
         *,
         until_idle: bool = False,
-        board: Board | None = None,
+        scoreboard: Scoreboard | None = None,
         max_tasks: int | None = None,
         worn_out: Callable[[], bool] = lambda: False,
     ) -> None:
         """``max_tasks``, ``worn_out``: it stops after so many, or when that says so after a task."""
         self.store = store
         self.options = options
-        self.board = board
-        self.settler = Settler(store, lambda: time.monotonic() >= self._deadline, board)
+        self.scoreboard = scoreboard
+        self.result_writer = ResultWriter(store, lambda: time.monotonic() >= self._deadline, scoreboard)
         self.home = HomeProcess()
         self._coroutines: Coroutines | None = None
         self.wake = threading.Event()
@@ -64,12 +64,12 @@ class Run:
         self.patience = min(span for span in spans if span is not None)
         self._handlers = handlers
         self._until_idle = until_idle
-        self._open_work = OpenWork(store, options.tags, handlers.kinds)
+        self._idle_detector = IdleDetector(store, tags=options.tags, kinds=handlers.kinds)
         self._left = max_tasks
         self._worn_out = worn_out
         self._worked = False
         self._session: Any = None
-        # One lane at a time asks the store, so that many idle lanes cost what one does.
+        # One slot at a time asks the store, so that many idle slots cost what one does.
         self._turn = threading.Lock()
         self._lock = threading.Lock()
         self._reason: Reason = "stopped"
@@ -79,33 +79,35 @@ class Run:
         self._given_back = False
         self._tend_at = self._renew_at = math.inf
         self._watched_at = -math.inf
-        self._lanes = [Lane(self, index) for index in range(options.concurrency)]
+        self._slots = [Slot(self, index) for index in range(options.concurrency)]
 
     def __call__(self) -> RunSummary:
         """Run until idle or stopped. Raises what made the run impossible, after giving back what it held."""
         with self.store.open_session(self.options.worker_id) as self._session:
             try:
-                for lane in self._lanes:
-                    lane.start()
+                for slot in self._slots:
+                    slot.start()
             except WorkerStartError as error:
                 self.abort(error)
             while not self._over():
                 try:
                     pause = self._tend()
-                except BaseException as error:  # noqa: BLE001 - raised below, when the lanes have ended
+                except BaseException as error:  # noqa: BLE001 - raised below, when the slots have ended
                     self.abort(error)
                     pause = BATCH_SECONDS
                 self.wake.wait(pause)
                 self.wake.clear()
             try:
-                self._give_back()  # what lanes held that an error has ended
+                self._give_back()  # what slots held that an error has ended
             except BaseException as error:  # noqa: BLE001 - as above
                 self.abort(error)
         if self._coroutines is not None:
             self._coroutines.stop(_LEAVE_AFTER_S)
         if self._error is not None:
             raise self._error
-        return RunSummary(self._reason, self.settler.completed, self.settler.failed, self.settler.lost)
+        return RunSummary(
+            self._reason, self.result_writer.completed, self.result_writer.failed, self.result_writer.lost
+        )
 
     def stop(self, reason: Reason, timeout: float | None = None, *, by_handler: bool = False) -> None:
         """Claim no more. Running tasks may finish within ``timeout`` seconds (``None``: however long they take); what
@@ -113,7 +115,7 @@ class Run:
         now = time.monotonic()
         with self._lock:
             # A pool hears of a handler that ends it also from a process that was ending anyway.
-            if not self.stopping or (by_handler and self.board is not None):
+            if not self.stopping or (by_handler and self.scoreboard is not None):
                 self.stopping = True
                 self.by_handler = by_handler
                 self._reason = reason
@@ -129,7 +131,7 @@ class Run:
             self._error = self._error or error
         self.stop("stopped", 0.0)
 
-    # -- for the lanes
+    # -- for the slots
 
     def handler(self, kind: str) -> Handler:
         """The handler for a task that was claimed."""
@@ -176,7 +178,7 @@ class Run:
                         self._worked = True
                         self._spend(len(batch))
                         return batch
-                    if self._until_idle and not self._open_work.exists():
+                    if self._until_idle and self._idle_detector.is_idle():
                         self.stop("idle")
                         break
                     # Another's claim may end without any new work to be woken by.
@@ -197,14 +199,14 @@ class Run:
 
     def release(self, claims: list[TaskClaim]) -> None:
         """Give back what was not started."""
-        self.settler.release(claims)
+        self.result_writer.release(claims)
         self._spend(-len(claims))
 
     # -- looking after what takes long
 
     def _tend(self) -> float | None:
         """Do what is due; seconds until something is, ``None``: until woken."""
-        self._tend_at = math.inf  # a lane that starts a task while we look wakes us again
+        self._tend_at = math.inf  # a slot that starts a task while we look wakes us again
         now = time.monotonic()
         due = math.inf
         if self.stopping:
@@ -212,55 +214,55 @@ class Run:
                 self._given_back = True
                 self._give_back()
             due = self._deadline if self._deadline > now else math.inf
-        for lane in self._lanes:
-            due = min(due, self._tend_lane(lane, now))
+        for slot in self._slots:
+            due = min(due, self._tend_slot(slot, now))
         due = min(due, self._keep_claims(now))
         self._tend_at = due
         return None if due == math.inf else max(0.0, due - time.monotonic())
 
-    def _tend_lane(self, lane: Lane, now: float) -> float:
-        with lane.lock:
-            task, started, more = lane.current, lane.started, bool(lane.waiting or lane.done)
+    def _tend_slot(self, slot: Slot, now: float) -> float:
+        with slot.lock:
+            task, started, more = slot.current, slot.started, bool(slot.waiting or slot.done)
         if task is None:
             return now + BATCH_SECONDS if more else math.inf
         due = math.inf
         if more:
             due = started + BATCH_SECONDS
             if now >= due:
-                lane.hand_in()
+                slot.hand_in()
                 due = math.inf
         timeout = self.options.task_timeout
         if timeout is not None and not task._dropped:
             if now < started + timeout:
                 return min(due, started + timeout)
-            if lane.drop(task):
-                self.settler.settle([(task._claimed, Failure(f"timed out after {timeout:g} s"), now - started)])
+            if slot.drop(task):
+                self.result_writer.settle([(task._claimed, Failure(f"timed out after {timeout:g} s"), now - started)])
         if task._dropped:
-            leave_at = lane.dropped_at + _LEAVE_AFTER_S
+            leave_at = slot.dropped_at + _LEAVE_AFTER_S
             if time.monotonic() < leave_at:
                 return min(due, leave_at)
             if not self.stopping:
-                self._replace(lane, task)
+                self._replace(slot, task)
         return due
 
-    def _replace(self, lane: Lane, task: TaskContext) -> None:
-        """A handler that ignores its end must not cost the worker a lane: its thread is left to itself. In a pool its
+    def _replace(self, slot: Slot, task: TaskContext) -> None:
+        """A handler that ignores its end must not cost the worker a slot: its thread is left to itself. In a pool its
         process ends, to be replaced: so the handler does not run on beside later tasks."""
-        with lane.lock:
-            if lane.current is not task:
+        with slot.lock:
+            if slot.current is not task:
                 return
-            lane.replaced = self.board is None
+            slot.replaced = self.scoreboard is None
         log.warning("the handler of task %r did not return when it was cancelled", task.task_id)
-        if self.board is not None:
+        if self.scoreboard is not None:
             self.stop("stopped", self.options.shutdown_timeout)
             return
         if self._coroutines is not None and task._on_drop is not None:
             self._coroutines.leave_behind()
-        self._lanes[lane.index] = Lane(self, lane.index)
-        self._lanes[lane.index].start()
+        self._slots[slot.index] = Slot(self, slot.index)
+        self._slots[slot.index].start()
 
     def _keep_claims(self, now: float) -> float:
-        held = [claim for lane in self._lanes for claim in lane.held()]
+        held = [claim for slot in self._slots for claim in slot.held()]
         if not held:
             self._renew_at = math.inf
             return math.inf
@@ -276,17 +278,17 @@ class Run:
         poll = self.options.poll_interval
         watch_at = max(min(started for _, _, started in running), self._watched_at) + poll
         if now >= watch_at:
-            self._watch([(lane, task) for lane, task, _ in running])
+            self._watch([(slot, task) for slot, task, _ in running])
             self._watched_at = now
             watch_at = now + poll
         return min(watch_at, self._renew_at)
 
-    def _running(self) -> list[tuple[Lane, TaskContext, float]]:
+    def _running(self) -> list[tuple[Slot, TaskContext, float]]:
         found = []
-        for lane in self._lanes:
-            with lane.lock:
-                if lane.current is not None and not lane.current._dropped:
-                    found.append((lane, lane.current, lane.started))
+        for slot in self._slots:
+            with slot.lock:
+                if slot.current is not None and not slot.current._dropped:
+                    found.append((slot, slot.current, slot.started))
         return found
 
     def _renew(self, held: list[TaskClaim]) -> bool:
@@ -298,15 +300,15 @@ class Run:
         latest = {key(claim): claim for claim in renewed}
         for _, task, _ in self._running():
             task.claim = latest.get(key(task.claim), task.claim)
-        self._lose(claim for claim in lost if not self.settler.is_done_by_handler(claim))
+        self._lose(claim for claim in lost if not self.result_writer.is_done_by_handler(claim))
         return True
 
-    def _watch(self, running: list[tuple[Lane, TaskContext]]) -> None:
+    def _watch(self, running: list[tuple[Slot, TaskContext]]) -> None:
         """A cancelled instance or a claim taken over shows long before a renewal would tell."""
         try:
             still = {key(claim) for claim in self.store.list_claims(self.options.worker_id)}
             gone = [task.claim for _, task in running if key(task.claim) not in still]
-            self._lose(claim for claim in gone if not self.settler.is_done_by_handler(claim))
+            self._lose(claim for claim in gone if not self.result_writer.is_done_by_handler(claim))
         except TRANSIENT as error:
             log.warning("checking claims failed, trying again: %s", error)
 
@@ -314,30 +316,30 @@ class Run:
         lost = {key(claim) for claim in claims}
         if not lost:
             return
-        for lane in self._lanes:
-            forgotten = lane.forget(lost)
-            self.settler.count(lost=len(forgotten))
+        for slot in self._slots:
+            forgotten = slot.forget(lost)
+            self.result_writer.count(lost=len(forgotten))
             for claimed in forgotten:
                 task_log.lost(TaskContext(self.store, claimed), 0.0)
-            task = lane.current
-            if task is not None and key(task.claim) in lost and lane.drop(task):
-                self.settler.count(lost=1)
-                task_log.lost(task, lane.dropped_at - lane.started)
+            task = slot.current
+            if task is not None and key(task.claim) in lost and slot.drop(task):
+                self.result_writer.count(lost=1)
+                task_log.lost(task, slot.dropped_at - slot.started)
 
     # -- the end
 
     def _give_back(self) -> None:
         """The time to finish is over: give running tasks back; their results will be dropped."""
         left = []
-        for lane in self._lanes:
-            done, waiting = lane.take()
-            task = lane.current
-            if task is not None and lane.drop(task):
+        for slot in self._slots:
+            done, waiting = slot.take()
+            task = slot.current
+            if task is not None and slot.drop(task):
                 waiting.append(task.claim)
-                task_log.given_back(task, lane.dropped_at - lane.started)
+                task_log.given_back(task, slot.dropped_at - slot.started)
             left += waiting
             try:
-                self.settler.settle(done)
+                self.result_writer.settle(done)
             except Exception as error:  # noqa: BLE001 - the others must not pay for it
                 log.error("results were not stored: %s", error)
         self.release(left)
@@ -345,12 +347,12 @@ class Run:
     def _over(self) -> bool:
         if not self.stopping:
             return False
-        busy = [lane for lane in self._lanes if lane.alive]
+        busy = [slot for slot in self._slots if slot.alive]
         if not busy:
             return True
-        for lane in busy:
-            task = lane.current
-            if task is None or not task._dropped or time.monotonic() < lane.dropped_at + _LEAVE_AFTER_S:
+        for slot in busy:
+            task = slot.current
+            if task is None or not task._dropped or time.monotonic() < slot.dropped_at + _LEAVE_AFTER_S:
                 return False
         self.left_behind = len(busy)
         log.warning("%d handlers did not return when they were cancelled", len(busy))

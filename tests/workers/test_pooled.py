@@ -83,7 +83,7 @@ def test_until_idle_does_not_wait_for_another_kind_that_someone_holds(store: Any
     assert PooledWorker(store, {"a": nothing}).run(until_idle=True).reason == "idle"
 
 
-def test_as_many_tasks_run_at_a_time_as_it_has_lanes(store: Any) -> None:
+def test_concurrency_is_the_number_of_tasks_that_run_at_a_time(store: Any) -> None:
     store.add_instance("i", [NewTask(f"t{n}") for n in range(4)])
     meeting = threading.Barrier(4, timeout=30)
     assert (

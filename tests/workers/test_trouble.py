@@ -60,7 +60,7 @@ def test_trouble_amid_a_batch_ends_the_run_and_all_of_it_is_given_back(
     assert store.get_instance("i").counts[TaskState.READY] == 3
 
 
-@pytest.mark.parametrize("name", ["claims-worker", "claims-lane-0", "claims-lane-1"])
+@pytest.mark.parametrize("name", ["claims-worker", "claims-slot-0", "claims-slot-1"])
 def test_a_worker_that_gets_no_thread_says_so_and_holds_nothing(
     store: Any, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
