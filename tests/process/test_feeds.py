@@ -142,15 +142,19 @@ def test_an_instance_that_is_pruned_before_it_is_marked_is_added_again(
 
 def test_a_forked_child_does_not_keep_its_parents_mark(tmp_path: Path) -> None:
     held, let_go = os.pipe()
+    awaited, forked = os.pipe()
     with SqliteClaimStore(tmp_path / "jobs.db") as store:
         store._add_fed_instance("n", [NewTask("t")])
         end_all(store, "n")
         child = os.fork()
         if child == 0:
             os.close(let_go)
+            os.write(forked, b".")  # back from fork, so what it drops there is dropped
             os.read(held, 1)
             os._exit(0)
         try:
+            os.close(forked)
+            assert os.read(awaited, 1) == b"."
             assert store.prune(0) == 0
             store.close()
             with SqliteClaimStore(tmp_path / "jobs.db") as again:
@@ -160,6 +164,7 @@ def test_a_forked_child_does_not_keep_its_parents_mark(tmp_path: Path) -> None:
             os.waitpid(child, 0)
             os.close(held)
             os.close(let_go)
+            os.close(awaited)
 
 
 def test_a_durable_map_stays_with_the_file_that_was_meant_where_it_was_called(
