@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import apsw
 import pytest
 
 from sqlite_claims import NewTask, SqliteClaimStore, StoreUnavailableError, TaskState
+from sqlite_claims.sqlite.statements import sql
 from sqlite_claims.sqlite.wal import checkpoints, durability
-from sqlite_claims.sqlite.wal.durability import WalSync
+from sqlite_claims.sqlite.wal.durability import WalSync, make_good
 from sqlite_claims.sqlite.wal.failed_sync import UnsyncedMark, write_again
 
 from ..process.children import Start
@@ -130,6 +133,68 @@ def test_a_failure_that_was_made_good_meanwhile_is_no_news_for_other_descriptors
         disk.failures = 1
         other.add_instance("not told")
         assert len(disk.frames) == 2
+        assert not is_marked(path)
+
+
+class Between:
+    """A connection that lets something happen before the writer's lock is taken for the first time."""
+
+    def __init__(self, connection: apsw.Connection, happens: Callable[[], object]) -> None:
+        self._connection = connection
+        self._happens: Callable[[], object] | None = happens
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def execute(self, statement: str) -> apsw.Cursor:
+        if statement == sql.begin_write and self._happens is not None:
+            happens, self._happens = self._happens, None
+            happens()
+        return self._connection.execute(statement)
+
+
+def test_a_sync_that_fails_while_an_earlier_one_is_made_good_is_made_good_too(disk: Disk, tmp_path: Path) -> None:
+    """Its frames were written after those to be written again had been counted."""
+    path = tmp_path / "jobs.db"
+    with SqliteClaimStore(path) as one, SqliteClaimStore(path, durability="process") as other:
+        one.add_instance("before")
+        one._db._sync.doubt()
+
+        def happens() -> None:
+            other.add_instance("meanwhile")
+            disk.failures = 1
+
+        make_good(one._db._sync, cast("apsw.Connection", Between(one._db.connection, happens)))
+        assert disk.failures == 0
+        frames, _ = one._db._checkpoint(apsw.SQLITE_CHECKPOINT_NOOP)
+        assert disk.frames[-1] == frames
+        assert not is_marked(path)
+
+
+@pytest.mark.parametrize("when", ["before the frames are counted", "after they were written"])
+def test_a_failure_that_is_heard_while_making_good_outlives_that_an_earlier_one_is(
+    disk: Disk, tmp_path: Path, when: str
+) -> None:
+    """A store that makes good the earlier one may have counted its frames before those of the later were written."""
+    path = tmp_path / "jobs.db"
+    with SqliteClaimStore(path) as one, SqliteClaimStore(path) as other:
+        one.add_instance("before")
+        one._db._sync.doubt()
+        frames, _ = one._db._checkpoint(apsw.SQLITE_CHECKPOINT_NOOP)
+        earlier = one._db._sync.failure()
+        if when == "before the frames are counted":
+            disk.failures = 1
+            later = other._db._sync.failure()
+        else:
+            later = other._db._sync.failure()
+            assert later == earlier
+            disk.failures = 1
+            with pytest.raises(StoreUnavailableError, match="could not be synced"):
+                other._db._sync.write_again(frames, later)
+            later = other._db._sync.failure()
+        one._db._sync.write_again(frames, earlier)
+        assert is_marked(path)
+        other._db._sync.write_again(frames, later)
         assert not is_marked(path)
 
 

@@ -57,6 +57,14 @@ class WalSync:
     def failure(self) -> bytes:
         """The failure to make good, by its mark. To be asked before the number of frames is, so that it covers them."""
         with self._lock:
+            try:
+                if self._descriptor < 0:
+                    self._reopen()
+                _sync(self._descriptor)  # which reports, once a descriptor, what others have heard before
+            except OSError:
+                # The report may be the only one there is, and be of frames that somebody who makes good an earlier
+                # failure doesn't write again.
+                self.mark.set()
             return self.mark.failure()
 
     def write_again(self, frames: int, failure: bytes) -> None:
@@ -65,13 +73,12 @@ class WalSync:
             try:
                 if self._descriptor < 0:
                     self._reopen()
-                with contextlib.suppress(OSError):
-                    _sync(self._descriptor)  # which reports, once a descriptor, what others have heard before
                 write_again(self._descriptor, self._path, frames)
                 _sync(self._descriptor)
                 self.mark.clear(failure)
             except OSError as error:
                 self._drop()
+                self.mark.set()  # anew, so that clearing an earlier failure doesn't clear this one
                 raise self._failed(error) from error
 
     def is_marked(self) -> bool:
