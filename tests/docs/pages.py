@@ -18,14 +18,14 @@ _FILE = re.compile(r"# (?P<name>\w+\.py)\n")
 
 @dataclass(frozen=True)
 class Block:
-    """One code block of a page, with what has to stand before it for it to run."""
+    """One code block of a page; a Python block includes the blocks that it continues."""
 
     page: Path
     line: int
     language: str
     code: str
-    files: dict[str, str]
-    """Modules that the page has shown before, by file name: blocks whose first line is ``# name.py``."""
+    module: str | None
+    """The file name in the first line (``# name.py``), if other blocks import this one."""
 
     @property
     def name(self) -> str:
@@ -35,15 +35,14 @@ class Block:
 def blocks(page: Path) -> Iterator[Block]:
     """The page's blocks. One after ``<!-- continues -->`` begins with those that it continues."""
     text = page.read_text("utf-8")
-    files: dict[str, str] = {}
     before = ""
     for match in _BLOCK.finditer(text):
-        code = match["code"]
+        code, module = match["code"], None
         if match["language"] == "python":
-            if module := _FILE.match(code):
-                files[module["name"]] = code
+            named = _FILE.match(code)
+            module = named["name"] if named else None
             before = code = before + code if match["continues"] else code
-        yield Block(page, text[: match.start("code")].count("\n"), match["language"], code, dict(files))
+        yield Block(page, text[: match.start("code")].count("\n"), match["language"], code, module)
 
 
 def all_blocks(language: str) -> list[Block]:

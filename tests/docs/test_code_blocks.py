@@ -19,42 +19,37 @@ SHELL = all_blocks("sh")
 SET_UP = re.compile(r"^(make|pip install|apt-get) .*$", re.MULTILINE)
 
 
-def run(command: list[str], block: Block, folder: Path) -> None:
-    for name, code in block.files.items():
-        (folder / name).write_text(code, "utf-8")
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+def run(block: Block, folder: Path) -> None:
+    """Run a block as a reader would: as a file of its own, or in a shell."""
+    code = SET_UP.sub("", block.code)
+    if block.language == "python":
+        program = folder / (block.module or f"block{block.line}.py")
+        program.write_text(code, "utf-8")
+        command = [sys.executable, "-W", "error", str(program)]
+    else:
+        command = ["sh", "-eu", "-c", code]
+    environment = {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
     done = subprocess.run(
-        command, cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, f"{block.name} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
 
 
-@pytest.mark.parametrize("block", PYTHON, ids=lambda block: block.name)
-def test_a_python_block_runs_as_a_program(block: Block, tmp_path: Path) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(block.code, "utf-8")
-    run([sys.executable, "-W", "error", str(program)], block, tmp_path)
-
-
-@pytest.mark.parametrize(
-    "block", [block for block in SHELL if SET_UP.sub("", block.code).strip()], ids=lambda block: block.name
-)
-def test_a_shell_block_runs(block: Block, tmp_path: Path) -> None:
-    run(["sh", "-eu", "-c", SET_UP.sub("", block.code)], block, tmp_path)
-
-
 @pytest.mark.parametrize("page", sorted({block.page for block in PYTHON + SHELL}), ids=lambda page: page.name)
 def test_the_blocks_of_a_page_run_twice_in_one_folder(page: Path, tmp_path: Path) -> None:
-    """As a reader does who goes through a page, and later again; each block is a file of its own."""
     for _ in range(2):
         for block in blocks(page):
-            program = tmp_path / f"block{block.line}.py"
-            code = SET_UP.sub("", block.code)
-            if block.language == "python":
-                program.write_text(code, "utf-8")
-                run([sys.executable, str(program)], block, tmp_path)
-            elif block.language == "sh" and code.strip():
-                run(["sh", "-eu", "-c", code], block, tmp_path)
+            if block.language in ("python", "sh") and SET_UP.sub("", block.code).strip():
+                run(block, tmp_path)
+
+
+def test_no_two_pages_show_a_module_of_the_same_name() -> None:
+    """A reader who goes through several pages in one folder would overwrite one with the other."""
+    pages: dict[str, set[Path]] = {}
+    for block in PYTHON:
+        if block.module:
+            pages.setdefault(block.module, set()).add(block.page)
+    assert {name: used for name, used in pages.items() if len(used) > 1} == {}
 
 
 def test_no_two_pages_use_the_same_store() -> None:

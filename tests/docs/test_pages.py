@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import inspect
 import re
@@ -114,3 +115,21 @@ def test_the_reference_is_what_the_docstrings_say() -> None:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert module.TARGET.read_text("utf-8") == module.reference(), "run `make generate`"
+
+
+def string_constants() -> list[str]:
+    """Every literal text of the package, without the parts that f-strings fill in."""
+    trees = [ast.parse(path.read_text("utf-8")) for path in (ROOT / "sqlite_claims").rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    return [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+
+
+def test_each_message_of_the_troubleshooting_page_is_one_of_the_code() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
+    texts = string_constants()
+    headings = re.findall(r"^### `(.+)`$", page, re.MULTILINE)
+    missing = [
+        part for heading in headings for part in heading.split("…") if not any(part.strip() in text for text in texts)
+    ]
+    assert len(headings) > 30
+    assert missing == []
