@@ -50,7 +50,7 @@ database.close()
     ["before the instance is added", "before it is noted", "before the effect", "before it is completed", "never"],
 )
 def test_a_program_killed_between_two_commits_goes_on_where_it_was(start: Start, tmp_path: Path, moment: str) -> None:
-    (shop,) = {block.files["shop.py"] for block in blocks(PAGE) if "shop.py" in block.files}
+    (shop,) = [block.code for block in blocks(PAGE) if block.module == "shop.py"]
     (tmp_path / "shop.py").write_text(shop, "utf-8")
     if moment != "never":
         killed = start(PROGRAM, tmp_path, moment)
