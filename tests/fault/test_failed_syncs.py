@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import struct
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,6 +15,7 @@ import apsw
 import pytest
 
 from sqlite_claims import NewTask, SqliteClaimStore, StoreUnavailableError, TaskState
+from sqlite_claims.sqlite.sessions.session_file import locked
 from sqlite_claims.sqlite.statements import sql
 from sqlite_claims.sqlite.wal import checkpoints, durability
 from sqlite_claims.sqlite.wal.durability import WalSync, make_good
@@ -218,6 +222,56 @@ def test_no_checkpoint_copies_what_the_disk_may_not_have(
         assert store.stats().counts[TaskState.READY] == 1000
     assert path.stat().st_size > size
     assert not is_marked(path)
+
+
+def test_pages_copied_before_the_sync_of_a_database_failed_are_copied_again(start: Start, tmp_path: Path) -> None:
+    """SQLite counts pages as copied although only the checkpoint that reaches the end of the -wal syncs them."""
+    path = tmp_path / "jobs.db"
+    with SqliteClaimStore(path) as store:
+        store.add_instance("before", [NewTask(f"t{n}") for n in range(100)])
+        store._db.checkpoint()
+        before = tmp_path / "before"
+        before.write_bytes(path.read_bytes())
+        store.add_instance("first", [NewTask(f"t{n}") for n in range(100)])
+        reader = apsw.Connection(str(path))
+        with reader:
+            reader.execute("SELECT count(*) FROM claims_task").fetchall()
+            store.add_instance("second")
+            frames, copied = store._db._checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE)
+            assert 0 < copied < frames
+        reader.close()
+        # The disk loses what was copied so far, by another process: closing the file in this one drops SQLite's locks.
+        lose = "with open(args[0], 'r+b') as file: file.write(open(args[1], 'rb').read())"
+        start(lose, path, before).end()
+        store._db._sync.note(apsw.exception_for(apsw.SQLITE_IOERR_FSYNC))
+        store.add_instance("third")
+        assert not is_marked(path)
+        frames, copied = store._db._checkpoint(apsw.SQLITE_CHECKPOINT_RESTART)
+        assert copied == frames
+        store.add_instance("fourth")
+    with SqliteClaimStore(path) as store:
+        assert store.check() == []
+        assert len(list(store.list_tasks("first"))) == 100
+
+
+def test_copying_again_waits_for_the_checkpoint_that_is_under_way(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    with SqliteClaimStore(path) as store:
+        store.add_instance("i")
+        store._db.checkpoint()
+        shm = os.open(f"{path}-shm", os.O_RDWR)
+        copied = os.pread(shm, 4, 96)
+        assert copied != bytes(4)
+        with locked(shm, 121) as free, ThreadPoolExecutor(1) as pool:
+            assert free
+            copying = pool.submit(store._db._sync.copy_again)
+            with pytest.raises(TimeoutError):
+                copying.result(0.1)
+            assert os.pread(shm, 4, 96) == copied
+            fcntl.fcntl(shm, fcntl.F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_UNLCK, os.SEEK_SET, 121, 1, 0))
+            copying.result()
+        assert os.pread(shm, 4, 96) == bytes(4)
+    os.close(shm)
 
 
 def test_a_sync_of_sqlites_own_that_fails_leaves_the_mark_too(disk: Disk, tmp_path: Path) -> None:

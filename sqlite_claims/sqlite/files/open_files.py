@@ -184,16 +184,21 @@ def refuse_halves(path: str, wait: float, in_use: Callable[[str], bool] = any_co
         time.sleep(0.01)
 
 
-def is_locked(path: str) -> bool:
-    """Whether SQLite's lock tells that some connection has the file open in WAL mode, wherever its -wal is: known also
-    where the -sessions file is gone, too. To be asked with a connection that has read nothing yet: its descriptor is
-    used, since closing one of our own would drop SQLite's locks."""
+def descriptor_of(path: str) -> int:
+    """SQLite's own descriptor of a file that a connection in this process has open, since closing one of our own would
+    drop SQLite's locks; -1 where that can't be told."""
     identity = _identity_at(path)
     links = _links({"": identity}) if identity else None
     link, _ = (links or {}).get("", ("", ""))
+    return int(os.path.basename(link)) if link else -1
+
+
+def is_locked(path: str) -> bool:
+    """Whether SQLite's lock tells that some connection has the file open in WAL mode, wherever its -wal is: known also
+    where the -sessions file is gone, too. To be asked with a connection that has read nothing yet."""
+    descriptor = descriptor_of(path)
     try:
-        descriptor = int(os.path.basename(link))
         in_wal_mode = os.pread(descriptor, 2, _MODES_AT) == b"\2\2"
         return in_wal_mode and is_shared(descriptor, _SHARED_FIRST, _SHARED_SIZE)
-    except (OSError, ValueError):  # without /proc, or closed by another thread
+    except OSError:  # without /proc, or closed by another thread
         return False

@@ -23,7 +23,7 @@ import fcntl
 import os
 import struct
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from typing import Self
 
 from ...errors import StoreUnavailableError
@@ -77,6 +77,17 @@ def _try(descriptor: int, kind: int, byte: int) -> bool:
     except (BlockingIOError, PermissionError):  # EAGAIN or EACCES: another holds it
         return False
     return True
+
+
+@contextmanager
+def locked(descriptor: int, byte: int) -> Iterator[bool]:
+    """Whether nobody else has a lock on this byte of the descriptor's file; while within, nobody else gets one."""
+    free = _try(descriptor, fcntl.F_WRLCK, byte)
+    try:
+        yield free
+    finally:
+        if free:
+            _take(descriptor, fcntl.F_UNLCK, byte)
 
 
 def lock_holder(descriptor: int, start: int, length: int) -> int | None:
@@ -264,15 +275,9 @@ class SessionFile:
         answer = fcntl.fcntl(self._descriptor, _GETLK, _request(fcntl.F_WRLCK, start, length))
         return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
 
-    @contextmanager
-    def checkpointing(self) -> Iterator[bool]:
+    def checkpointing(self) -> AbstractContextManager[bool]:
         """Whether nobody else is running a checkpoint; while within, nobody else begins one."""
-        free = _try(self._descriptor, fcntl.F_WRLCK, _CHECKPOINT)
-        try:
-            yield free
-        finally:
-            if free:
-                _take(self._descriptor, fcntl.F_UNLCK, _CHECKPOINT)
+        return locked(self._descriptor, _CHECKPOINT)
 
     def lock(self, session: int) -> int | None:
         """Take a session's lock on a new descriptor and return it; the lock lives as long as the descriptor does.

@@ -19,7 +19,7 @@ from ...errors import BackendError, StoreFullError, StoreUnavailableError
 from ..error_translation import DISK_FULL
 from ..files.open_files import OpenedFiles
 from ..statements import sql
-from .failed_sync import UnsyncedMark, write_again
+from .failed_sync import UnsyncedMark, copy_again, write_again
 
 _SYNC_ERRORS = {apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC}
 
@@ -80,6 +80,10 @@ class WalSync:
                 self._drop()
                 self.mark.set()  # anew, so that clearing an earlier failure doesn't clear this one
                 raise self._failed(error) from error
+
+    def copy_again(self) -> None:
+        """Let the next checkpoint copy all pages, since the sync that failed may have been one of the database."""
+        copy_again(self._store)
 
     def is_marked(self) -> bool:
         """Whether a sync has failed and was not made good yet; also true if that can't be determined."""
@@ -169,6 +173,7 @@ def make_good(wal: WalSync, connection: apsw.Connection) -> None:
     while True:
         failure = wal.failure()
         connection.execute(sql.schema_version).fetchall()  # one that has read nothing yet doesn't know its -wal
+        wal.copy_again()
         frames, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
         connection.execute(sql.begin_write)
         try:

@@ -5,6 +5,9 @@ later sync writes them. A commit that is synced on top of them would be lost wit
 would leave a database that is newer than its log. So the process that sees a sync fail marks the store, and until the
 frames have been written once more, and synced, nobody acknowledges a result or runs a checkpoint.
 
+The sync may have been one of the database. SQLite syncs that only when a checkpoint has reached the end of the -wal,
+and counts pages as copied before. So the next checkpoint has to copy them all.
+
 The mark is the first 16 bytes of the ``-sessions`` file: a random number for the latest failure, then that of the
 latest failure that was made good. It outlives a process that is killed. Looking at it costs one system call.
 """
@@ -13,10 +16,13 @@ from __future__ import annotations
 
 import os
 import struct
+import time
 from array import array
 from contextlib import suppress
 
 from ...errors import StoreUnavailableError
+from ..files.open_files import descriptor_of
+from ..sessions.session_file import SUPPORTED, locked
 
 _NUMBER_LEN = 8
 # The -wal, by SQLite's file format.
@@ -24,6 +30,11 @@ _HEADER = struct.Struct(">8I")  # magic, version, page size, sequence, salts, ch
 _FRAME_HEADER = struct.Struct(">6I")  # page, pages of the database, salts, checksum
 _MAGIC = 0x377F0682  # one more where its checksums are of big-endian numbers
 _CHUNK = 1 << 20
+# The -shm, by SQLite's file format: the number of frames that are copied into the database, and the byte that a
+# checkpoint locks.
+_COPIED = struct.Struct("=I")
+_COPIED_AT, _CHECKPOINT_AT = 96, 121
+_CHECKPOINT_WAIT_S = 60.0
 
 
 class UnsyncedMark:
@@ -75,6 +86,26 @@ class UnsyncedMark:
         if descriptor >= 0:
             with suppress(OSError):  # closed by something else in this process
                 os.close(descriptor)
+
+
+def copy_again(store: str) -> None:
+    """Let the next checkpoint copy the -wal into the database from its first frame on. To be called with a connection
+    that has read. Without /proc, or locks of open files, SQLite goes on behind what it has copied."""
+    descriptor = descriptor_of(f"{store}-shm")
+    if descriptor < 0 or not SUPPORTED:
+        return
+    deadline = time.monotonic() + _CHECKPOINT_WAIT_S
+    while True:
+        with locked(descriptor, _CHECKPOINT_AT) as free:
+            if free:
+                os.pwrite(descriptor, _COPIED.pack(0), _COPIED_AT)
+                return
+        if time.monotonic() >= deadline:
+            raise StoreUnavailableError(
+                f"{store}: a sync failed, and a checkpoint that has been under way for {_CHECKPOINT_WAIT_S:g} s keeps "
+                "its pages from being written again; find out which process hangs in it"
+            )
+        time.sleep(0.001)
 
 
 def write_again(descriptor: int, path: str, frames: int) -> None:
