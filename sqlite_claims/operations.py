@@ -4,16 +4,18 @@ its own, ``transaction()`` in the one that is open."""
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from . import validate
 from .errors import InvalidArgumentError
 from .interface import ClaimWriter, IfExists, Settled
 from .model import ClaimedTask, Duration, InstanceInfo, NewTask, TaskClaim, TaskInfo
 from .sqlite.database import Database
+from .sqlite.lanes import Kinds, Tags
 from .sqlite.operations import adding, claiming, control, pruning, reading, settling
 from .sqlite.sessions.session_file import WorkerSession
 
+P = ParamSpec("P")
 T = TypeVar("T")
 # Only a longer span can reach past the last date there is: a hundred years.
 _LONG_US = 100 * 365 * 86_400 * 1_000_000
@@ -24,11 +26,16 @@ class Operations(ClaimWriter):
 
     _db: Database
 
-    def _run(self, operation: Callable[..., T], *args: Any, durable: bool = False) -> T:
-        """Run an operation in a transaction. ``durable``: losing it to a power cut would matter."""
+    def _run(self, operation: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run an operation in a transaction."""
         raise NotImplementedError
 
-    def _read(self, operation: Callable[..., T], *args: Any) -> T:
+    def _run_durably(self, operation: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run an operation in a transaction that must survive a power cut once this returns."""
+        raise NotImplementedError
+
+    def _read(self, operation: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run an operation that only reads, on one snapshot."""
         raise NotImplementedError
 
     def _wall(self) -> int:
@@ -107,8 +114,10 @@ class Operations(ClaimWriter):
     def _claim_none(self) -> list[ClaimedTask]:
         return self._read(nothing)
 
-    def _claim_available(self, *args: Any) -> list[ClaimedTask]:
-        while (claimed := self._run(claiming.claim_available, *args)) is None:
+    def _claim_available(
+        self, worker_id: str, limit: int, ttl_us: int | None, tags: Tags, kinds: Kinds, session: int | None
+    ) -> list[ClaimedTask]:
+        while (claimed := self._run(claiming.claim_available, worker_id, limit, ttl_us, tags, kinds, session)) is None:
             pass
         return claimed
 
@@ -116,13 +125,13 @@ class Operations(ClaimWriter):
         return self._run(_renew, _claim("claim", claim), self._ttl(ttl))
 
     def complete_task(self, claim: TaskClaim, output: bytes = b"") -> None:
-        self._run(_complete, _claim("claim", claim), validate.data("output", output), durable=True)
+        self._run_durably(_complete, _claim("claim", claim), validate.data("output", output))
 
     def fail_task(self, claim: TaskClaim, error: str, *, retry: bool = True, retry_in: Duration | None = None) -> None:
         delay = None if retry_in is None else validate.duration_us("retry_in", retry_in, wall_us=self._wall())
         if not isinstance(retry, bool):
             raise InvalidArgumentError(f"retry must be a bool, not {validate.shown(retry)}")
-        self._run(_fail, _claim("claim", claim), validate.text("error", error), retry, delay, durable=True)
+        self._run_durably(_fail, _claim("claim", claim), validate.text("error", error), retry, delay)
 
     def release_task(self, claim: TaskClaim, *, delay: Duration | None = None) -> None:
         delay_us = None if delay is None else validate.duration_us("delay", delay, wall_us=self._wall())
@@ -133,11 +142,11 @@ class Operations(ClaimWriter):
 
     def complete_tasks(self, results: Iterable[tuple[TaskClaim, bytes]]) -> Settled:
         pairs = _pairs("results", "output", results, validate.data)
-        return self._run(_complete_many, pairs, durable=True)
+        return self._run_durably(_complete_many, pairs)
 
     def fail_tasks(self, failures: Iterable[tuple[TaskClaim, str]]) -> Settled:
         pairs = _pairs("failures", "error", failures, validate.text)
-        return self._run(_fail_many, pairs, durable=True)
+        return self._run_durably(_fail_many, pairs)
 
     def release_tasks(self, claims: Iterable[TaskClaim]) -> Settled:
         return self._run(_release_many, _claims(claims))
@@ -152,22 +161,20 @@ class Operations(ClaimWriter):
         definition_hash: str = "",
         if_exists: IfExists = "error",
     ) -> bool:
-        return self._run(
+        return self._run_durably(
             adding.add_instance,
             validate.name("instance_id", instance_id),
             _tasks(tasks),
             validate.name("definition_hash", definition_hash, empty=True),
             _skip(if_exists),
-            durable=True,
         )
 
     def add_tasks(self, instance_id: str, tasks: Iterable[NewTask], *, if_exists: IfExists = "error") -> int:
-        return self._run(
+        return self._run_durably(
             adding.add_tasks,
             validate.name("instance_id", instance_id),
             _tasks(tasks),
             _skip(if_exists),
-            durable=True,
         )
 
     # -- signals
@@ -182,15 +189,14 @@ class Operations(ClaimWriter):
         text = None if reason is None else validate.text("reason", reason)
         self._signal(control.cancel, validate.name("instance_id", instance_id), text)
 
-    def _signal(self, operation: Callable[..., bool], *args: Any) -> None:
-        self._run(operation, *args, durable=True)
+    def _signal(self, operation: Callable[Concatenate[Database, P], bool], *args: P.args, **kwargs: P.kwargs) -> None:
+        self._run_durably(operation, *args, **kwargs)
 
     def retry_task(self, instance_id: str, task_id: str) -> None:
-        self._run(
+        self._run_durably(
             settling.retry_task,
             validate.name("instance_id", instance_id),
             validate.name("task_id", task_id),
-            durable=True,
         )
 
     # -- the file
@@ -199,7 +205,7 @@ class Operations(ClaimWriter):
         aging = None if interval is None else validate.duration_us("interval", interval)
         if aging == 0:
             raise InvalidArgumentError("interval must be more than 0 s, or None for no aging")
-        self._run(pruning.set_aging, aging, durable=True)
+        self._run_durably(pruning.set_aging, aging)
 
     # -- reading
 

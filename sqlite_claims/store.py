@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import chain
 from types import TracebackType
-from typing import Any, Generic, Literal, Self, TypeVar
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar
 
 from . import validate
 from .clock import SYSTEM_CLOCK, Clock
@@ -33,12 +33,14 @@ from .sqlite.database import PROBE_EVERY_US, Database
 from .sqlite.doorbell import COMMITS, READY
 from .sqlite.error_translation import log_after_commit
 from .sqlite.files.paths import store_path
+from .sqlite.lanes import Kinds, Tags
 from .sqlite.maintenance import checking
 from .sqlite.maintenance.long_read import LongRead
 from .sqlite.operations import claiming, control, listing, pruning, reading, sessions, sweep, unused_lanes
 from .sqlite.sessions.session_file import InstanceFeed, WorkerSession
 from .transaction import OpenTransaction
 
+P = ParamSpec("P")
 T = TypeVar("T")
 # Between the short steps of a long operation others get the writer for as long as the step took, at most this.
 _PAUSE_S_MAX = 0.02
@@ -107,11 +109,14 @@ class SqliteClaimStore(Operations, TaskClaimStore):
         """The file, as an absolute path."""
         return self._db.path
 
-    def _run(self, operation: Callable[..., T], *args: Any, durable: bool = False) -> T:
-        return self._db.write(operation, durable, *args)
+    def _run(self, operation: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._db.write(operation, False, *args, **kwargs)
 
-    def _read(self, operation: Callable[..., T], *args: Any) -> T:
-        return self._db.read(operation, *args)
+    def _run_durably(self, operation: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._db.write(operation, True, *args, **kwargs)
+
+    def _read(self, operation: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._db.read(operation, *args, **kwargs)
 
     # -- finding work
 
@@ -146,13 +151,15 @@ class SqliteClaimStore(Operations, TaskClaimStore):
         self._db.refuse_writes()
         return super()._claim_none()
 
-    def _claim_available(self, *args: Any) -> list[ClaimedTask]:
+    def _claim_available(
+        self, worker_id: str, limit: int, ttl_us: int | None, tags: Tags, kinds: Kinds, session: int | None
+    ) -> list[ClaimedTask]:
         # Whether the last look found work tells whether this one should take the write lock at once.
         if not self._found_work:
             self._db.refuse_writes()
-            if self._read(claiming.any_available, args[3], args[4], True) is False:
+            if self._read(claiming.any_available, tags, kinds, True) is False:
                 return []
-        claimed = super()._claim_available(*args)
+        claimed = super()._claim_available(worker_id, limit, ttl_us, tags, kinds, session)
         self._found_work = bool(claimed)
         return claimed
 
@@ -198,18 +205,18 @@ class SqliteClaimStore(Operations, TaskClaimStore):
 
     # -- signals
 
-    def _signal(self, operation: Callable[..., bool], *args: Any) -> None:
-        self._freeing(super()._signal, operation, *args)
+    def _signal(self, operation: Callable[Concatenate[Database, P], bool], *args: P.args, **kwargs: P.kwargs) -> None:
+        self._freeing(lambda: self._run_durably(operation, *args, **kwargs))
         self._in_steps(control.step)
 
-    def _freeing(self, run: Callable[..., T], *args: Any) -> T:
+    def _freeing(self, run: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run what frees room; on a full disk in the room that is kept for it."""
         try:
-            return run(*args)
+            return run(*args, **kwargs)
         except StoreFullError:
             if not self._db.make_room():
                 raise
-            return run(*args)
+            return run(*args, **kwargs)
 
     def _in_steps(self, step: Callable[[Database], bool]) -> None:
         # The caller's request has taken effect, so no error is raised here: the steps that are left are taken by the

@@ -6,13 +6,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from .errors import InvalidArgumentError, InvalidStateError, StoreBusyError, StoreClosedError
 from .interface import Transaction
 from .operations import Operations
 from .sqlite.database import Database
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -93,13 +94,12 @@ class OpenTransaction(Operations, Transaction):
             self._over = "SQLite rolled the transaction back within the caller's own SQL"
             raise InvalidStateError(self._over)
 
-    def _run(self, operation: Callable[..., T], *args: Any, durable: bool = False) -> T:  # noqa: ARG002 - the whole is synced
+    def _run(self, operation: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         self._check()
-        return self._db.nested(operation, *args)
+        return self._db.nested(operation, *args, **kwargs)
 
-    def _read(self, operation: Callable[..., T], *args: Any) -> T:
-        self._check()
-        return self._db.nested(operation, *args)
+    _run_durably = _run  # the whole transaction is synced at its end
+    _read = _run
 
     def execute(self, sql: str, params: Sequence[Any] | dict[str, Any] = ()) -> list[tuple[Any, ...]]:
         self._check()

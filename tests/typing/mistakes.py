@@ -1,0 +1,31 @@
+"""For mypy --strict alone (`make lint`), never run: mistakes in calls from a store to an operation are type errors.
+
+Each mistake is marked with the error that it has to cause. Without that error mypy reports the mark as unused.
+"""
+
+from __future__ import annotations
+
+from sqlite_claims.sqlite.database import Database
+from sqlite_claims.sqlite.operations import adding, claiming, reading
+from sqlite_claims.store import SqliteClaimStore
+
+
+def calls(store: SqliteClaimStore, db: Database) -> None:
+    # As they should be.
+    store._run(claiming.claim_task, "i", "t", "w", 30_000_000, None)
+    store._run_durably(adding.add_tasks, "i", [], True)
+    store._read(reading.get_task, "i", "t")
+
+    # Swapped arguments.
+    store._run(claiming.claim_task, "i", "t", 30_000_000, "w", None)  # type: ignore[arg-type]
+    store._run_durably(adding.add_tasks, "i", True, [])  # type: ignore[arg-type]
+    db.write(adding.add_tasks, True, "i", True, [])  # type: ignore[arg-type]
+    with store.transaction() as tx:
+        tx._run(claiming.claim_task, "i", "t", 30_000_000, "w", None)  # type: ignore[arg-type]
+
+    # Dropped arguments.
+    store._run(claiming.claim_task, "i", "t", "w", None)  # type: ignore[call-arg]
+    store._read(reading.get_task, "i")  # type: ignore[call-arg]
+    db.read(reading.get_task, "i")  # type: ignore[call-arg]
+    db.nested(reading.get_task, "i")  # type: ignore[call-arg]
+    db.write(adding.add_tasks, "i", [], True)  # type: ignore[call-arg]
