@@ -21,7 +21,8 @@ BUILT_FROM = ["pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE
 # Says which scan serves, after a task has gone through it.
 USE = """
 import logging, sys
-from sqlite_claims import NewTask, SqliteClaimStore, StoreUnavailableError, scan
+from sqlite_claims import NewTask, SqliteClaimStore, StoreUnavailableError
+from sqlite_claims.sqlite import scan
 logging.basicConfig(format="%(levelname)s %(name)s %(message)s", level=logging.INFO)
 for number in range(2):
     with SqliteClaimStore(f"{sys.argv[1]}/{number}.db") as store:

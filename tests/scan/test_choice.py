@@ -115,7 +115,7 @@ def test_an_sqlite_that_is_too_old_or_a_second_one_is_refused() -> None:
     # Every function of the other SQLite answers with the number of the last version that is too old.
     program = """
 import ctypes
-from sqlite_claims import scan
+from sqlite_claims.sqlite import scan
 from sqlite_claims.sqlite.scan import _core
 answer = ctypes.CFUNCTYPE(ctypes.c_void_p)(lambda: 3022999)
 other = (ctypes.c_void_p * 400)(*[ctypes.cast(answer, ctypes.c_void_p).value] * 400)
