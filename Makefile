@@ -1,4 +1,4 @@
-# Every target does its own set-up: Python 3.11+ is all that a machine needs. `make help` lists them.
+# Every target does its own set-up: a machine needs nothing but Python 3.11 or newer. `make help` lists them.
 
 PY := .venv/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -16,9 +16,11 @@ JOBS ?= 2
 PYTEST := $(PY) -m pytest
 # The commit that `make bench-against` compares with.
 REV ?= HEAD
+# Of the random data in `make soak`; printed with the command, so that a failing run can be repeated.
+SEED := $(or $(SEED),$(shell od -An -N4 -tu4 /dev/urandom | tr -d ' '))
 C_FILES := $(wildcard csrc/*.c csrc/*.h benchmarks/*.c)
 
-.PHONY: help demo test packaging lint format check bench-smoke bench bench-against bench-report bench-peers soak generate clean
+.PHONY: help demo test test-all test-pythons lint format check bench-smoke bench bench-against bench-report bench-peers soak generate clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,14 +28,17 @@ help: ## List the targets
 demo: $(FOR_TEST) ## See workers share a file, and what happens when one is killed
 	@$(PY) examples/demo.py
 
-test: $(FOR_TEST) ## Run the tests
+test: $(FOR_TEST) ## Run the fast tests: about two minutes on two cores
+	$(PYTEST) -n $(JOBS) -m "not slow and not soak"
+
+test-all: $(FOR_TEST) ## Run the slow tests, too: about ten minutes
 	$(PYTEST) -n $(JOBS)
 
-packaging: $(FOR_TEST) ## Build and install the distribution, with the C core and without
-	$(PYTEST) -n $(JOBS) -m packaging
+test-pythons: $(FOR_TEST) ## Run conformance, unit and scan tests on every Python here, with the C core and without
+	$(PY) scripts/test_pythons.py
 
-# The tests come last, so that a run ends with what they say.
-check: lint bench-smoke demo packaging test ## Run all that CI runs
+# The tests come last, so that a run ends with their result.
+check: lint bench-smoke demo test-pythons test-all ## Run all that CI runs: about 20 minutes on two cores
 
 lint: $(FOR_CHECK) ## Check style, types, import directions, and that each C compiler here takes the C
 	@scripts/check-c
@@ -64,15 +69,15 @@ bench-peers: $(FOR_CHECK) ## Install other queues, and take figures of them besi
 	$(PY) -m benchmarks.peers
 	for case in peers peers-crowd peers-checks; do $(PY) -m benchmarks $$case || exit; done
 
-soak: $(FOR_CHECK) ## Run the long tests, which tell their figures
-	$(PYTEST) -m soak -s -o faulthandler_timeout=0
+soak: $(FOR_CHECK) ## Run the tests that take hours, which print their figures
+	$(PYTEST) -m soak -s -o faulthandler_timeout=0 --hypothesis-profile=soak --hypothesis-seed=$(SEED)
 
 generate: $(FOR_TEST) ## Write docs/reference.md and the asynchronous twins anew
 	$(PY) scripts/make_aio.py
 	$(PY) scripts/reference.py
 
 clean: ## Remove what building and testing made
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache .peers
+	rm -rf .venv .venvs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache .peers
 	find sqlite_claims -name '*.so' -delete
 
 $(FOR_TEST):

@@ -1,4 +1,4 @@
-"""What all tests share: a clock that stands still, and each implementation of the store on a machine of its own."""
+"""Shared fixtures: a clock that stands still, and every store implementation with its own clock and folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, is_hypothesis_test, settings
 
 from sqlite_claims.interface import TaskClaimStore
 from sqlite_claims.memory import InMemoryClaimStore
@@ -18,12 +18,27 @@ from sqlite_claims.testing import ManualClock
 
 from .aio.blocking import Blocking
 
-# Where the C core could not be built its twin stands alone; CI demands the core.
+# Without the C core only the Python scan is tested; CI requires the core.
 WITH_CORE = core_available() or os.environ.get("SQLITE_CLAIMS_REQUIRE_C") == "1"
 IMPLEMENTATIONS = ["memory", *(["sqlite-c"] if WITH_CORE else []), "sqlite-python", "async"]
+if chosen := os.environ.get("SQLITE_CLAIMS_TEST_STORES"):
+    IMPLEMENTATIONS = chosen.split()
 
-settings.register_profile("ci", deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+# The same examples in every run. `make soak` asks for the other profile, which draws new ones from a seed that it
+# prints; that seed runs them again: pytest --hypothesis-profile=soak --hypothesis-seed=SEED TEST.
+_common = settings(deadline=None, suppress_health_check=list(HealthCheck), print_blob=True, database=None)
+settings.register_profile("ci", _common, derandomize=True)
+settings.register_profile("soak", _common, max_examples=20_000)
 settings.load_profile("ci")
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m is applied
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let `make soak` run the tests of random data, too."""
+    if settings.get_current_profile_name() == "soak":
+        for item in items:
+            if is_hypothesis_test(getattr(item, "obj", None)):
+                item.add_marker(pytest.mark.soak)
 
 
 class Bench:

@@ -16,6 +16,7 @@ import pytest
 from sqlite_claims.cli.bench import figures
 from sqlite_claims.sqlite.files import paths
 
+from ..tiers import first_is_fast
 from .conftest import Cli
 
 _PATIENCE = 60.0
@@ -51,7 +52,7 @@ def test_it_says_in_sentences_what_the_disk_allows(cli: Cli, monkeypatch: pytest
     assert list(cli.folder.iterdir()) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", first_is_fast([signal.SIGINT, signal.SIGTERM, signal.SIGHUP]))
 def test_interrupted_it_removes_what_it_made_and_ends_its_processes(cli: Cli, number: signal.Signals) -> None:
     with _at_work(cli.folder) as (process, folder):
         children = _children(process.pid)

@@ -16,6 +16,8 @@ from sqlite_claims.cli.map.main import _report
 from sqlite_claims.cli.map.plan import Outcome, Plan
 from sqlite_claims.cli.map.progress import NoProgress
 
+from ..tiers import first_is_fast
+
 COMMANDS = {
     "status": ["status", "{db}"],
     "ls": ["ls", "{db}", "--json"],
@@ -51,7 +53,7 @@ def run(
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", first_is_fast(COMMANDS))
 def test_output_that_cannot_be_written_is_status_2_and_one_line(folder: Path, name: str) -> None:
     with open("/dev/full", "wb") as full:
         ended = run(folder, COMMANDS[name], out=full)
@@ -60,7 +62,7 @@ def test_output_that_cannot_be_written_is_status_2_and_one_line(folder: Path, na
     assert b"Traceback" not in ended.stderr
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", first_is_fast(COMMANDS))
 def test_output_that_nobody_reads_is_status_141(folder: Path, name: str) -> None:
     read, write = os.pipe()
     os.close(read)
@@ -70,14 +72,16 @@ def test_output_that_nobody_reads_is_status_141(folder: Path, name: str) -> None
 
 
 @pytest.mark.parametrize("descriptor", [0, 1, 2])
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", first_is_fast(COMMANDS))
 def test_a_closed_standard_descriptor_is_as_dev_null(folder: Path, name: str, descriptor: int) -> None:
     ended = run(folder, COMMANDS[name], close=descriptor)
     assert ended.returncode == 0, ended.stderr
     assert b"Traceback" not in ended.stderr
 
 
-@pytest.mark.parametrize("args", [["status", "{db}.missing"], ["ls", "{db}", "nope"], ["nonsense"], ["map", "{db}"]])
+@pytest.mark.parametrize(
+    "args", first_is_fast([["status", "{db}.missing"], ["ls", "{db}", "nope"], ["nonsense"], ["map", "{db}"]])
+)
 @pytest.mark.parametrize("how", ["full", "nobody", "closed"])
 def test_an_error_that_cannot_be_told_keeps_its_status(folder: Path, args: list[str], how: str) -> None:
     read, write = os.pipe()

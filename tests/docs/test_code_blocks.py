@@ -15,6 +15,7 @@ from .pages import ROOT, Block, all_blocks, blocks
 
 PYTHON = all_blocks("python")
 SHELL = all_blocks("sh")
+README = ROOT / "README.md"
 # These set up a machine or run all tests; CI itself runs them.
 SET_UP = re.compile(r"^(make|pip install|apt-get) .*$", re.MULTILINE)
 
@@ -35,7 +36,14 @@ def run(block: Block, folder: Path) -> None:
     assert done.returncode == 0, f"{block.name} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
 
 
-@pytest.mark.parametrize("page", sorted({block.page for block in PYTHON + SHELL}), ids=lambda page: page.name)
+PAGES = sorted({block.page for block in PYTHON + SHELL} - {README})
+
+
+@pytest.mark.parametrize(
+    "page",
+    [README, *(pytest.param(page, marks=pytest.mark.slow) for page in PAGES)],
+    ids=lambda page: page.name,
+)
 def test_the_blocks_of_a_page_run_twice_in_one_folder(page: Path, tmp_path: Path) -> None:
     for _ in range(2):
         for block in blocks(page):

@@ -13,7 +13,7 @@ import pytest
 
 from ..conftest import WITH_CORE
 
-pytestmark = [pytest.mark.packaging, pytest.mark.skipif(not WITH_CORE, reason="there is no C core here")]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not WITH_CORE, reason="there is no C core here")]
 
 ROOT = Path(__file__).parents[2]
 CSRC = ROOT / "csrc"

@@ -14,6 +14,7 @@ import pytest
 
 from sqlite_claims.sqlite.scan import core_available
 
+from ..tiers import first_is_fast
 from . import each_call
 
 # Of each kind of call that an operation makes; the soak test takes nearly all of them.
@@ -36,7 +37,7 @@ def try_each(injector: Path, folder: Path, durability: str, core: str, each_max:
     return Counter(told["made"])
 
 
-@pytest.mark.parametrize("group", range(GROUPS))
+@pytest.mark.parametrize("group", first_is_fast(range(GROUPS)))
 def test_an_operation_survives_the_failure_of_each_of_its_calls(injector: Path, folder: Path, group: int) -> None:
     names = list(each_call.OPERATIONS)[group::GROUPS]
     made = try_each(injector, folder, "full", "c" if core_available() else "python", EACH_MAX, names)

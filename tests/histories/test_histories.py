@@ -26,6 +26,7 @@ def test_what_processes_saw_amid_kills_and_stops_can_have_happened(tmp_path: Pat
     assert told.lost
 
 
+@pytest.mark.slow
 def test_what_processes_saw_on_a_disk_that_is_full_now_and_then_can_have_happened(
     tmp_path: Path, mount: Callable[..., Path]
 ) -> None:

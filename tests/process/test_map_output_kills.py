@@ -15,6 +15,7 @@ import pytest
 
 from sqlite_claims import SqliteClaimStore, TaskState
 
+from ..tiers import first_is_fast
 from .map_runs import COMMAND, PATIENCE, wait_for
 
 JOBS = 3
@@ -32,7 +33,7 @@ def printed(name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("kills", [6, pytest.param(300, marks=pytest.mark.soak)])
-@pytest.mark.parametrize("durability", ["process", "full"])
+@pytest.mark.parametrize("durability", first_is_fast(["process", "full"]))
 def test_no_output_is_lost_however_often_map_is_killed(tmp_path: Path, kills: int, durability: str) -> None:
     chance = random.Random(kills)
     out = tmp_path / "out"

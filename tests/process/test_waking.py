@@ -70,6 +70,25 @@ def released(store: SqliteClaimStore) -> Callable[[], object]:
     return lambda: store.release_task_claim("i", "t", "me")
 
 
+def released_by_token(store: SqliteClaimStore) -> Callable[[], object]:
+    held(store)
+    return lambda: store.release_tasks(list(store.list_claims()))
+
+
+def lost_with_its_worker(store: SqliteClaimStore) -> Callable[[], object]:
+    """Another process notices the death while it looks for work of a kind that the sleeping worker doesn't handle."""
+    store.add_instance("i", [NewTask("t", kind="k", tags=["a"])])
+    session = store.open_session("me")
+    assert store.claim_task("i", "t", "me", 3600, session=session) is not None
+
+    def die() -> None:
+        session.drop()
+        store._db.probed_us = -(10**18)
+        assert store.claim_available_tasks("another", 1, 60, kinds=["none"]) == []
+
+    return die
+
+
 def tried_again_after_its_back_off(store: SqliteClaimStore) -> Callable[[], object]:
     held(store)
     return lambda: store.fail_tasks([(claim, "no") for claim in store.list_claims()])
@@ -110,6 +129,8 @@ EVENTS = [
     due,
     unblocked,
     released,
+    released_by_token,
+    lost_with_its_worker,
     tried_again_after_its_back_off,
     retried,
     resumed,

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sqlite_claims.workers.control_channel import LINE_BYTES_MAX, ControlChannel
@@ -139,14 +139,12 @@ def test_a_record_that_fills_a_line_is_not_cut() -> None:
     assert decode(encode(record("x" * 64_000)), "worker").msg == "x" * 64_000
 
 
-@settings(derandomize=True, max_examples=200, deadline=None)
 @given(st.binary() | JSON.map(lambda value: json.dumps(value).encode()))
 def test_what_is_no_record_is_refused_in_one_way(line: bytes) -> None:
     with pytest.raises(ValueError):
         decode(line, "worker")
 
 
-@settings(derandomize=True, max_examples=200, deadline=None)
 @given(st.dictionaries(st.sampled_from(sorted(json.loads(encode(record())))), JSON))
 def test_a_record_with_wrong_values_is_refused_or_can_be_shown(changes: dict[str, Any]) -> None:
     line = json.dumps({**json.loads(encode(record())), **changes}).encode()

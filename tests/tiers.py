@@ -1,0 +1,14 @@
+"""Sort the cases of a parametrized test into tiers: `make test` runs the first, `make check` all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+
+def first_is_fast(cases: Iterable[Any]) -> list[Any]:
+    """Mark all cases but the first as slow."""
+    first, *others = cases
+    return [first, *(pytest.param(case, marks=pytest.mark.slow) for case in others)]
