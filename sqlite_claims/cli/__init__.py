@@ -1,4 +1,4 @@
-"""The command ``sqlite-claims``. It needs click and rich: the extra ``cli``."""
+"""The command ``sqlite-claims``. It needs click and rich, which the extra ``cli`` installs."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ def main() -> None:
     _open_standard_descriptors()
     _open_standard_streams()
     try:
-        import click  # noqa: F401  # to know that they are there
+        import click  # noqa: F401  # only to check that both are installed
         import rich  # noqa: F401
     except ModuleNotFoundError as error:
-        # Not by the distribution's name: it is in no package index.
-        told = f"{error.name} is missing, which the command needs; in a checkout of sqlite-claims: pip install '.[cli]'"
-        os.write(2, f"sqlite-claims: {told}\n".encode())
+        # The advice names a checkout, because no package index has this distribution.
+        advice = "is missing; to install it, in a checkout of sqlite-claims: pip install '.[cli]'"
+        os.write(2, f"sqlite-claims: the module {error.name} {advice}\n".encode())
         sys.exit(2)
     from .app import run
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a name that the terminal can't show is no reason to end
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks is no error
     sys.exit(run())
 
 
@@ -35,7 +35,10 @@ def _open_standard_streams() -> None:
 
 
 def _open_standard_descriptors() -> None:
-    """See that 0, 1 and 2 are taken: a file opened there would be read as input, or overwritten by output."""
+    """Open the descriptors 0, 1 and 2 if they are closed.
+
+    Otherwise a file opened later would get such a number, and be read as input or overwritten by output.
+    """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)

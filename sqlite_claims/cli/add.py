@@ -1,4 +1,4 @@
-"""``sqlite-claims add``: tasks from lines or from JSON."""
+"""``sqlite-claims add``: tasks from lines of text or from JSON."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import select
 from collections.abc import Collection, Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from itertools import chain, islice
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -16,77 +16,129 @@ from ..errors import BackendError, InvalidArgumentError, InvalidStateError, NotF
 from ..memory import InMemoryClaimStore
 from ..model import NewTask
 from ..store import SqliteClaimStore
-from .app import database, open_store
-from .json_format import new_task
+from .app import open_store
+from .json_format import TaskDefaults, new_task
 from .map.lines import Counts, line_digest, task_name
-from .text import SpanType, clean, tell_of_terminal
+from .options import DurationType, Option, database
+from .text import clean, note_terminal_input, plural
 
-_BATCH = 10_000
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+_BATCH_TASKS = 10_000
 _BATCH_BYTES = 16 << 20
+
+
+class _InputLine(NamedTuple):
+    """A line without its ending; ``location`` names the file and the line for error messages."""
+
+    location: str
+    data: bytes
 
 
 @click.command("add")
 @database
 @click.argument("instance")
 @click.argument("files", nargs=-1, type=click.File("rb"), metavar="[FILE]...")
-@click.option("--json", "as_json", is_flag=True, help="Each line is a JSON object.")
-@click.option("--kind", help="Which handler they are for.")
-@click.option("--priority", type=click.IntRange(1, 5), help="1 (first) to 5 (last); 3 if not given.")
-@click.option("--tag", "tags", multiple=True, help="A worker that has tags needs all of these.")
-@click.option("--depends-on", multiple=True, metavar="TASK", help="Not before that task is completed.")
-@click.option("--delay", type=SpanType(), help="Not sooner than this after it could start.")
-@click.option("--max-attempts", type=click.IntRange(1), help="Failures that end it; 3 if not given.")
-@click.option("--max-lost", type=click.IntRange(1), help="Lost claims that end it; 5 if not given.")
-@click.option("--definition-hash", default="", help="What the instance's workers may go by; for a new instance.")
-@click.option("--skip-existing", is_flag=True, help="Leave tasks that are there already; always so for plain lines.")
+@click.option("--json", "as_json", is_flag=True, help="Read a JSON object from each line.")
+@click.option("--kind", help="Kind of the tasks: workers look up their handler by it.")
+@click.option(
+    "--priority",
+    cls=Option,
+    metavar="N",
+    type=click.IntRange(1, 5),
+    default=3,
+    show_default=True,
+    help="1 (first) to 5 (last).",
+)
+@click.option("--tag", "tags", multiple=True, help="Only workers with this tag, or without any tags, take the tasks.")
+@click.option("--depends-on", multiple=True, metavar="TASK", help="Wait until this task is completed.")
+@click.option("--delay", type=DurationType(), help="Wait this long after a task becomes runnable.")
+@click.option(
+    "--max-attempts",
+    cls=Option,
+    metavar="N",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="Give up after this many failures.",
+)
+@click.option(
+    "--max-lost",
+    cls=Option,
+    metavar="N",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    help="Give up after this many lost claims (a worker died or was too slow).",
+)
+@click.option(
+    "--definition-hash",
+    metavar="TEXT",
+    default="",
+    help="Version of the workflow, in your own notation; stored with a new instance.",
+)
+@click.option("--skip-existing", is_flag=True, help="Skip tasks that already exist (always on for plain lines).")
 def add_command(
     database: str,
     instance: str,
     files: tuple[IO[bytes], ...],
     as_json: bool,
+    kind: str | None,
+    priority: int,
     tags: tuple[str, ...],
     depends_on: tuple[str, ...],
+    delay: float | None,
+    max_attempts: int,
+    max_lost: int,
     definition_hash: str,
     skip_existing: bool,
-    **options: Any,
 ) -> None:
-    """Add a task to INSTANCE for each line of the FILEs, or of standard input.
+    """Add tasks to the queue: one task of INSTANCE for each line of the FILEs, or of standard input.
 
-    DB and INSTANCE are made where they aren't there. A plain line is its task's input; the task is named after the
-    line and its place among equal lines, so that the same lines given again add nothing. Empty lines are skipped.
+    \b
+        seq 10 | sqlite-claims add jobs.db night --kind resize
 
-    With --json a line is an object with task_id and, as wanted, input (a string) or input_base64, kind, depends_on,
-    priority, tags, delay (seconds), available_at (ISO 8601 with a zone), max_attempts, max_lost, retry (an object).
-    Missing fields default to the options. A line of ls --json adds that task anew. A task that comes before one
-    that it depends on is added at the end.
+    DB and INSTANCE are created if they do not exist. Empty lines are skipped. A plain line is the input of its task.
+    The task's name is made from the line, and duplicate lines are separate tasks: adding the same lines again adds
+    nothing.
 
-    Every 10,000 tasks are added together, all or none of them.
+    With --json, each line is an object with "task_id" and, optionally, "input" (a string) or "input_base64", "kind",
+    "depends_on", "priority", "tags", "delay" (seconds), "available_at" (ISO 8601 with a time zone), "max_attempts",
+    "max_lost" and "retry" (an object). Missing fields default to the options. Lines written by "ls --json" are added
+    as new tasks, without their state and results. A task may come before the tasks that it depends on.
+
+    Tasks are added in atomic batches of up to 10,000.
     """
-    defaults = {key: value for key, value in options.items() if value is not None}
-    if tags:
-        defaults["tags"] = tags
-    if depends_on:
-        defaults["depends_on"] = depends_on
+    defaults = TaskDefaults(
+        kind=kind,
+        priority=priority,
+        tags=tags,
+        depends_on=depends_on,
+        delay=delay,
+        max_attempts=max_attempts,
+        max_lost=max_lost,
+    )
     if not files:
-        tell_of_terminal()
-    lines = _lines(files or (open(0, "rb", closefd=False),))  # noqa: SIM115  # not ours to close
-    tasks = _in_order(_from_json(lines, defaults), depends_on) if as_json else _from_lines(lines, defaults)
+        note_terminal_input()
+    lines = _lines(files or (open(0, "rb", closefd=False),))  # noqa: SIM115  # standard input stays open
+    tasks = _dependents_last(_from_json(lines, defaults), depends_on) if as_json else _from_lines(lines, defaults)
     skip = skip_existing or not as_json
     added = present = 0
     first = next(_batches(tasks), [])
     try:
         opened = open_store(database)
-    except StoreUnavailableError:  # what is wrong with the first shows before a store is made
+    except StoreUnavailableError:  # check the first tasks before the file is created
         InMemoryClaimStore().add_instance(instance, first, definition_hash=definition_hash)
         opened = SqliteClaimStore(database)
     with opened as store:
-        # The first tasks of one that is there may depend on tasks that it has.
+        # In an existing instance, the first tasks may depend on stored tasks, which _add_fed_instance would not know.
         tasks_of_new = () if _is_stored(store, instance) else first
         is_new, _ = store._add_fed_instance(instance, tasks_of_new, definition_hash=definition_hash)
         if is_new and tasks_of_new:
             added, first = len(first), []
         elif not is_new and definition_hash and store.get_instance(instance).definition_hash != definition_hash:
-            raise InvalidStateError(f"instance {instance!r} is there already, with another definition hash")
+            raise InvalidStateError(f"instance {instance!r} already exists, with another definition hash")
         try:
             for batch in chain([first] if first else [], _batches(tasks)):
                 new = store.add_tasks(instance, batch, if_exists="skip" if skip else "error")
@@ -95,8 +147,10 @@ def add_command(
         except BackendError as error:
             if not added:
                 raise
-            raise BackendError(f"{error}; {added} tasks were added before") from error
-    click.echo(f"{added} added to {clean(instance)}" + (f", {present} were there already" if present else ""))
+            raise BackendError(f"{error}; {plural(added, 'task')} added before") from error
+    click.echo(
+        f"{plural(added, 'task')} added to {clean(instance)}" + (f", {present} already existed" if present else "")
+    )
 
 
 def _is_stored(store: SqliteClaimStore, instance: str) -> bool:
@@ -107,22 +161,24 @@ def _is_stored(store: SqliteClaimStore, instance: str) -> bool:
     return True
 
 
-def _lines(files: Iterable[IO[bytes]]) -> Iterator[tuple[str, bytes]]:
-    """Lines that are not empty, and where each stands."""
+def _lines(files: Iterable[IO[bytes]]) -> Iterator[_InputLine]:
+    """Read the lines that are not empty."""
     for file in files:
         name = file.name or "standard input"
         try:
-            for number, raw in enumerate(io.BufferedReader(_ToItsEnd(file.fileno())), 1):
+            for number, raw in enumerate(io.BufferedReader(_BlockingReader(file.fileno())), 1):
                 line = raw.removesuffix(b"\n").removesuffix(b"\r")
                 if line:
-                    yield f"{name}, line {number}", line
+                    yield _InputLine(f"{name}, line {number}", line)
         except OSError as error:
             raise InvalidArgumentError(f"cannot read {name}: {error.strerror}") from None
 
 
-class _ToItsEnd(io.RawIOBase):
-    """A descriptor that is read until its end, even if another process that shares it has made it non-blocking: Python
-    would take an empty pipe for the end."""
+class _BlockingReader(io.RawIOBase):
+    """Reads a descriptor until its end, even if another process that shares it made it non-blocking.
+
+    Python's own reader would take an empty non-blocking pipe for the end of the input.
+    """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -130,7 +186,7 @@ class _ToItsEnd(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: WriteableBuffer) -> int:
         while True:
             try:
                 return os.readv(self._descriptor, [buffer])
@@ -140,45 +196,50 @@ class _ToItsEnd(io.RawIOBase):
                 poll.poll()
 
 
-def _from_lines(lines: Iterable[tuple[str, bytes]], defaults: dict[str, Any]) -> Iterator[NewTask]:
-    seen = Counts()
-    for _, line in lines:
-        digest = line_digest(line)
-        yield NewTask(task_name(digest, seen.add(digest)), line, **defaults)
+def _from_lines(lines: Iterable[_InputLine], defaults: TaskDefaults) -> Iterator[NewTask]:
+    occurrences = Counts()
+    for line in lines:
+        digest = line_digest(line.data)
+        yield NewTask(task_name(digest, occurrences.add(digest)), line.data, **defaults)
 
 
-def _from_json(lines: Iterable[tuple[str, bytes]], defaults: dict[str, Any]) -> Iterator[NewTask]:
-    for place, line in lines:
+def _from_json(lines: Iterable[_InputLine], defaults: TaskDefaults) -> Iterator[NewTask]:
+    for line in lines:
         try:
-            yield new_task(line, defaults)
+            yield new_task(line.data, defaults)
         except BackendError as error:
-            raise InvalidArgumentError(f"{place}: {error}") from None
+            raise InvalidArgumentError(f"{line.location}: {error}") from None
 
 
-def _in_order(tasks: Iterable[NewTask], stored: Collection[str]) -> Iterator[NewTask]:
-    """The tasks; those that depend on a later task come at the end. ``stored``: tasks that need not be among them."""
-    came = Counts()
+def _dependents_last(tasks: Iterable[NewTask], stored: Collection[str]) -> Iterator[NewTask]:
+    """Yield the tasks, those that depend on a later task at the end.
+
+    Args:
+        tasks: Tasks in any order.
+        stored: Names of dependencies that need not be among the tasks.
+    """
+    yielded = Counts()
     waiting: dict[str, list[NewTask]] = {}
     for task in tasks:
-        if all(name in stored or came.get(line_digest(name.encode())) for name in task.depends_on):
-            came.add(line_digest(task.task_id.encode()))
+        if all(name in stored or yielded.get(line_digest(name.encode())) for name in task.depends_on):
+            yielded.add(line_digest(task.task_id.encode()))
             yield task
         else:
             waiting.setdefault(task.task_id, []).append(task)
     needed = {name: [on for task in same for on in task.depends_on if on in waiting] for name, same in waiting.items()}
     try:
         order = list(TopologicalSorter(needed).static_order())
-    except CycleError:  # for the store to refuse
+    except CycleError:  # the store reports it
         order = list(waiting)
     for name in order:
         yield from waiting[name]
 
 
 def _batches(tasks: Iterator[NewTask]) -> Iterator[list[NewTask]]:
-    """All of ``tasks``, a bounded number and size at a time."""
+    """Divide the tasks into batches of a bounded number and size."""
     while batch := list(islice(tasks, 1)):
         size = len(batch[0].input or b"")
-        while len(batch) < _BATCH and size < _BATCH_BYTES:
+        while len(batch) < _BATCH_TASKS and size < _BATCH_BYTES:
             task = next(tasks, None)
             if task is None:
                 break

@@ -1,4 +1,4 @@
-"""The group of commands, each imported only when it is called for, and how their errors become an exit status."""
+"""The group of commands, and the translation of their errors into exit statuses."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import errno
 import os
 import platform
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Any, TypeVar
 
 import click
 from click.shell_completion import shell_complete
@@ -20,43 +18,43 @@ from ..errors import BackendError
 from ..sqlite.connection import apsw_version, sqlite_version
 from ..sqlite.scan.core import load, why_missing
 from ..store import SqliteClaimStore
-from .text import clean, tell
-
-F = TypeVar("F", bound=Callable[..., Any])
+from .exit_status import EXIT_STATUS_HELP, ExitStatus
+from .text import clean, print_error
 
 _NAME = "sqlite-claims"
 _COMPLETE = "_SQLITE_CLAIMS_COMPLETE"
 _COMMANDS = {
-    "map": ("map.main", "Run a command for each line of input, some at a time."),
-    "add": ("add", "Add tasks, from lines or from JSON."),
+    "map": ("map.main", "Run a command for each line of input, several in parallel."),
+    "add": ("add", "Add tasks from lines of text or from JSON."),
     "work": ("work", "Run worker processes with handlers written in Python."),
-    "status": ("inspect", "Show how many tasks there are in each state."),
+    "status": ("inspect", "Show task counts, instances and workers."),
     "ls": ("inspect", "List tasks."),
-    "show": ("inspect", "Show all about an instance or a task."),
-    "top": ("top.main", "Show what goes on, again and again."),
-    "pause": ("control", "Let no task of an instance be claimed until it is resumed."),
-    "resume": ("control", "End a pause."),
-    "cancel": ("control", "End an instance for good."),
-    "retry": ("control", "Start failed tasks over."),
-    "release": ("control", "Give a claimed task back, whoever holds it."),
-    "prune": ("control", "Remove instances that ended long ago."),
-    "backup": ("control", "Write a consistent copy while workers run."),
-    "restore": ("control", "Put a backup where a store is to be."),
-    "check": ("control", "Look for damage."),
-    "bench": ("bench.main", "Measure what a store does on this machine."),
+    "show": ("inspect", "Show all details of an instance or a task."),
+    "top": ("top.main", "Live view of tasks and workers."),
+    "pause": ("control", "Stop handing out an instance's tasks until it is resumed."),
+    "resume": ("control", "Resume a paused instance."),
+    "cancel": ("control", "Cancel an instance permanently."),
+    "retry": ("control", "Retry failed tasks."),
+    "release": ("control", "Release a claimed task, no matter who holds it."),
+    "prune": ("control", "Delete instances that ended long ago."),
+    "backup": ("control", "Write a consistent copy of a store while workers run."),
+    "restore": ("control", "Restore a store from a backup."),
+    "check": ("control", "Check the file for corruption."),
+    "bench": ("bench.main", "Benchmark this machine and disk."),
 }
+"""The module of each command, imported only when the command is called, and the command's summary."""
 
-
-_IN_OUR_TERMS = {
-    "(create=True would make it)": "(add and map make one)",
-    "(create=True would add one)": "(add and map would add one)",
-    "; read_only=True reads it": "; status, ls, show, top, check and backup read it",
+_ADVICE_FOR_THE_SHELL = {
+    "(create=True creates it)": "(it is created by add and map)",
+    "(create=True adds one)": "(add and map add one)",
+    "; read_only=True reads it": "; status, ls, show, top, check and backup can read it",
     "; open it once for writing": "; open it once for writing, as prune does",
+    "with replace=True": "with --replace",
 }
 
 
 class _Commands(click.Group):
-    """Knows the commands by name; their modules are imported when one is called for."""
+    """The group of commands, which are known by name before their modules are imported."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(_COMMANDS)
@@ -71,17 +69,21 @@ class _Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in _COMMANDS and (meant := get_close_matches(args[0], _COMMANDS, 1)):
-            ctx.fail(f"No such command {args[0]!r}. Did you mean {meant[0]!r}?")
+        if args[0] not in _COMMANDS and (similar := get_close_matches(args[0], _COMMANDS, 1)):
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {similar[0]!r}?")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+            formatter.write_dl([(name, summary) for name, (_, summary) in _COMMANDS.items()])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Exit status"):
+            formatter.write_dl(EXIT_STATUS_HELP)
 
 
-def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
-    if wanted:
+def _print_version(ctx: click.Context, _param: click.Parameter, is_wanted: bool) -> None:
+    if is_wanted:
         core = "in use" if load() is not None else f"not in use ({why_missing()}): the slower Python scan is used"
         click.echo(f"sqlite-claims {__version__}")
         click.echo(f"apsw {apsw_version()}, SQLite {sqlite_version()}, Python {platform.python_version()}")
@@ -96,70 +98,81 @@ def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) ->
     is_eager=True,
     expose_value=False,
     callback=_print_version,
-    help="Show the versions of this, of apsw and of SQLite, and whether the C core is in use.",
+    help="Show the versions of sqlite-claims, apsw and SQLite, and whether the C core is in use.",
 )
 def commands() -> None:
-    """Many worker processes, one SQLite file as their work list.
+    """A task queue in one SQLite file, shared by many worker processes on one machine.
 
-    A file comes to be with its first tasks, as in: seq 10 | sqlite-claims map jobs.db -- echo {}
+    The file is created when its first tasks are added. To run a command for each line of input, four in parallel:
 
-    sqlite-claims COMMAND --help says all about a command. A DURATION is 90 (seconds), 30s, 10m, 2h or 7d.
+    \b
+        seq 10 | sqlite-claims map jobs.db -j 4 -- echo {}
+
+    If that is interrupted, run the same command again to resume. To see what is done and what failed:
+
+    \b
+        sqlite-claims status jobs.db --all
+        sqlite-claims ls jobs.db --state failed
+
+    "sqlite-claims COMMAND --help" shows the options of a command. DB is the path of the store's file. A DURATION is a
+    number with a unit: 500ms, 30s, 10m, 2h, 7d, 1w; without a unit it is in seconds.
     """
 
 
 def run(args: list[str] | None = None) -> int:
-    """Run one command; its exit status. 2: it could not be done."""
+    """Run one command, and return its exit status.
+
+    Args:
+        args: Arguments of the command line, without the program's name. Default: those of this process.
+    """
     try:
-        # Not by click's main(), to which a reader that has gone is a failure with status 1.
-        if (wanted := os.environ.get(_COMPLETE)) is not None:
-            return shell_complete(commands, {}, _NAME, _COMPLETE, wanted)
+        # Not with click's main(), which turns a closed reader of the output into status 1.
+        if (instruction := os.environ.get(_COMPLETE)) is not None:
+            return shell_complete(commands, {}, _NAME, _COMPLETE, instruction)
         with commands.make_context(_NAME, sys.argv[1:] if args is None else args) as ctx:
             result = commands.invoke(ctx)
         sys.stdout.flush()
-        return result if isinstance(result, int) else 0
+        return result if isinstance(result, int) else ExitStatus.DONE
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except click.ClickException as error:
-        with suppress(OSError):  # nobody to tell it to
+        with suppress(OSError):  # standard error cannot be written: the status must do
             error.show()
         return error.exit_code
     except BackendError as error:
-        return _cannot(for_the_shell(str(error)))
+        return _report_error(for_the_shell(str(error)))
     except (click.Abort, KeyboardInterrupt):
-        return 130
+        return ExitStatus.INTERRUPTED
     except BrokenPipeError:
-        _write_no_more()
-        return 141
+        _discard_output()
+        return ExitStatus.BROKEN_PIPE
     except OSError as error:
-        _write_no_more()
+        _discard_output()
         if error.filename is not None:
-            return _cannot(f"{error}")
-        if error.errno == errno.ENOENT:  # by which no writing fails
-            return _cannot(f"the current folder cannot be found ({error.strerror})")
-        return _cannot(f"cannot write the output: {error.strerror}")
+            return _report_error(f"{error}")
+        if error.errno == errno.ENOENT:  # os.getcwd(): no write fails with this
+            return _report_error(f"the current folder no longer exists ({error.strerror})")
+        return _report_error(f"cannot write the output: {error.strerror}")
 
 
-def _cannot(why: str) -> int:
-    tell(f"sqlite-claims: {clean(why.partition(chr(10))[0])}")
-    return 2
+def _report_error(message: str) -> int:
+    """Print the first line of the message."""
+    print_error(f"sqlite-claims: {clean(message.partition(chr(10))[0])}")
+    return ExitStatus.ERROR
 
 
-def for_the_shell(text: str) -> str:
-    """An error message in terms of the command line: advice for programs is replaced by the commands to use."""
-    for told, ours in _IN_OUR_TERMS.items():
-        text = text.replace(told, ours)
-    return text
+def for_the_shell(message: str) -> str:
+    """Replace a message's advice for programs by the commands to use."""
+    for for_programs, for_users in _ADVICE_FOR_THE_SHELL.items():
+        message = message.replace(for_programs, for_users)
+    return message
 
 
-def _write_no_more() -> None:
-    """Without this, Python would complain about what it can't flush at exit."""
+def _discard_output() -> None:
+    """Redirect standard output to /dev/null: otherwise Python's flush at exit would report the error again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-database = click.argument("database", metavar="DB", type=click.Path(dir_okay=False))
-"""The store's file, first argument of every command."""
-
-
 def open_store(path: str, *, read_only: bool = False) -> SqliteClaimStore:
-    """The store as all commands want it that don't make one: a wrong name is an error."""
+    """Open a store that must exist."""
     return SqliteClaimStore(path, create=False, read_only=read_only)

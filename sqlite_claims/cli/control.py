@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import click
 
-from ..errors import AlreadyExistsError, BackendError, InvalidStateError, NotFoundError
+from ..errors import BackendError, InvalidStateError, NotFoundError
 from ..model import TaskState
 from ..sqlite.maintenance.restoring import restore
-from .app import database, open_store
-from .signals_as_exceptions import unwinding
-from .text import SpanType, clean
+from .app import open_store
+from .exit_status import ExitStatus
+from .options import DurationType, database
+from .signals_as_exceptions import signals_as_exceptions
+from .text import clean, plural
 
-_PRUNE_STEP = 1000
+_INSTANCES_PER_PRUNE = 1000
 
 
 @click.command("pause")
 @database
 @click.argument("instance")
 def pause_command(database: str, instance: str) -> None:
-    """Let no task of INSTANCE be claimed until it is resumed. What runs may finish."""
+    """Pause INSTANCE: stop handing out its tasks until it is resumed.
+
+    Running tasks may finish.
+    """
     with open_store(database) as store:
         store.pause_instance(instance)
 
@@ -27,7 +32,7 @@ def pause_command(database: str, instance: str) -> None:
 @database
 @click.argument("instance")
 def resume_command(database: str, instance: str) -> None:
-    """End the pause of INSTANCE."""
+    """Resume the paused INSTANCE: its tasks are handed out again."""
     with open_store(database) as store:
         store.resume_instance(instance)
 
@@ -35,9 +40,12 @@ def resume_command(database: str, instance: str) -> None:
 @click.command("cancel")
 @database
 @click.argument("instance")
-@click.option("--reason", help="Kept with the instance.")
+@click.option("--reason", help="Text that is stored with the instance.")
 def cancel_command(database: str, instance: str, reason: str | None) -> None:
-    """End INSTANCE for good: what has not ended is cancelled, what runs loses its claim."""
+    """Cancel INSTANCE permanently, with all its tasks that have not ended.
+
+    A running task loses its claim: its result is refused.
+    """
     with open_store(database) as store:
         store.cancel_instance(instance, reason)
 
@@ -47,88 +55,102 @@ def cancel_command(database: str, instance: str, reason: str | None) -> None:
 @click.argument("instance")
 @click.argument("tasks", nargs=-1, metavar="[TASK]...")
 def retry_command(database: str, instance: str, tasks: tuple[str, ...]) -> None:
-    """Start failed TASKs of INSTANCE over, or all that failed."""
+    """Retry the failed TASKs of INSTANCE, or all its failed tasks.
+
+    Their attempts are counted from zero again. Tasks that were cancelled because of them wait for them again.
+    """
     with open_store(database) as store:
         names = tasks or [task.task_id for task in store.list_tasks(instance, states=[TaskState.FAILED])]
-        started = 0
+        retried = 0
         for name in names:
             try:
                 store.retry_task(instance, name)
-                started += 1
+                retried += 1
             except (InvalidStateError, NotFoundError) as error:
-                if not tasks:  # it failed no more when its turn came, or was pruned
+                if not tasks:  # another process has retried or pruned it since it was listed
                     continue
-                if not started:
+                if not retried:
                     raise
-                raise BackendError(f"{error}; {started} before it are to be tried again") from error
-    click.echo(f"{started} to be tried again")
+                raise BackendError(f"{error}; {plural(retried, 'task')} will be retried") from error
+    click.echo(f"{plural(retried, 'task')} will be retried")
 
 
 @click.command("release")
 @database
 @click.argument("instance")
 @click.argument("task")
-@click.option("--worker", help="Only if this worker holds it.")
+@click.option("--worker", help="Release the task only if this worker holds it.")
 def release_command(database: str, instance: str, task: str, worker: str | None) -> None:
-    """Give TASK of INSTANCE back, whoever holds it.
+    """Release the claimed TASK of INSTANCE, no matter who holds it.
 
-    It may be started elsewhere at once; what its holder is doing is not stopped, but its result will be refused.
+    Another worker may start the task at once. The worker that held it is not stopped, but its result is refused.
     """
     with open_store(database) as store:
         claim = store.get_task(instance, task).claim
         if claim is None:
             raise InvalidStateError(f"task {task!r} of instance {instance!r} is not claimed")
         store.release_task_claim(instance, task, worker or claim.worker_id)
-    click.echo(f"{clean(task)} was given back by {clean(claim.worker_id)}")
+    click.echo(f"{clean(task)} released; worker {clean(claim.worker_id)} held it")
 
 
 @click.command("prune")
 @database
-@click.option("--older-than", type=SpanType(), required=True, help="Ended longer ago than this, as in 12h or 30d.")
+@click.option(
+    "--older-than", type=DurationType(), required=True, help="Delete instances that ended longer ago than this."
+)
 def prune_command(database: str, older_than: float) -> None:
-    """Remove instances that ended long ago, with their tasks, inputs and outputs."""
-    removed = 0
+    """Delete instances that ended long ago, with their tasks, inputs and outputs.
+
+    \b
+        sqlite-claims prune jobs.db --older-than 30d
+
+    An instance whose tasks a running map still adds is kept.
+    """
+    deleted = 0
     with open_store(database) as store:
-        while step := store.prune(older_than, limit=_PRUNE_STEP):
-            removed += step
-    click.echo(f"{removed} removed")
+        while count := store.prune(older_than, limit=_INSTANCES_PER_PRUNE):
+            deleted += count
+    click.echo(f"{plural(deleted, 'instance')} deleted")
 
 
 @click.command("backup")
 @database
 @click.argument("path", type=click.Path(dir_okay=False))
 def backup_command(database: str, path: str) -> None:
-    """Write a consistent copy of DB to PATH, a new file, while workers run."""
-    with unwinding(), open_store(database, read_only=True) as store:
+    """Back up DB: write a consistent copy to the new file PATH while workers run."""
+    with signals_as_exceptions(), open_store(database, read_only=True) as store:
         store.backup(path)
 
 
 @click.command("restore")
 @click.argument("backup", type=click.Path(dir_okay=False))
 @database
-@click.option("--replace", is_flag=True, help="Even if there is a store at DB, which is gone then.")
+@click.option("--replace", is_flag=True, help="Overwrite an existing store at DB.")
 def restore_command(backup: str, database: str, replace: bool) -> None:
-    """Put a copy of BACKUP at DB, where nothing is yet, and which no process has open.
+    """Restore the store DB from BACKUP.
 
-    The copy's claims are ended, without a loss, when it is first used, and the tokens of new ones are larger than those
-    of the store that the backup was made of, and of the one that it replaces.
+    DB must not exist, unless --replace is given, and must not be open in any process.
+
+    Tasks that were claimed in the backup become available when the copy is first used; this does not count as a loss.
+    New claims get larger tokens than any claim of the backed-up store and of a replaced one. A worker that still holds
+    an old claim can therefore not change the copy.
     """
-    try:
-        with unwinding():
-            restore(backup, database, replace=replace)
-    except AlreadyExistsError as error:
-        raise error if replace else AlreadyExistsError(f"{error} (by --replace)") from None
+    with signals_as_exceptions():
+        restore(backup, database, replace=replace)
 
 
 @click.command("check")
 @database
 @click.pass_context
 def check_command(ctx: click.Context, /, database: str) -> None:
-    """Look for damage. Exit status 0 when all is well, 1 when something was found."""
-    with open_store(database, read_only=True) as store:  # which puts no backup to work
-        found = store.check()
-    for finding in found:
-        click.echo(clean(finding))
-    if found:
-        ctx.exit(1)
+    """Check the file for corruption, and print "ok" or one line for each problem.
+
+    Exit status: 0 if no problem was found, 1 otherwise.
+    """
+    with open_store(database, read_only=True) as store:  # read-only: checking a backup does not put it to use
+        problems = store.check()
+    for problem in problems:
+        click.echo(clean(problem))
+    if problems:
+        ctx.exit(ExitStatus.FAILED)
     click.echo("ok")

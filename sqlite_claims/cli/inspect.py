@@ -1,4 +1,4 @@
-"""``sqlite-claims status``, ``ls`` and ``show``: what is in a store, for people and as JSON."""
+"""``sqlite-claims status``, ``ls`` and ``show``: the contents of a store, for people and as JSON."""
 
 from __future__ import annotations
 
@@ -10,28 +10,40 @@ import click
 
 from ..model import InstanceInfo, InstanceState, TaskInfo, TaskState
 from ..store import SqliteClaimStore
-from .app import database, open_store
+from .app import open_store
 from .json_format import counts_entry, instance_entry, task_entry, worker_entry
-from .text import COUNT, clean, clean_bytes, counts_text, moment, print_table, span
+from .options import ROW_COUNT, Option, database, json_option
+from .text import clean, clean_bytes, format_counts, format_duration, format_time, print_table
 
 _OPEN = (InstanceState.IN_PROGRESS, InstanceState.PAUSED)
-_JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
-_PREVIEW = 60
-_ROWS = 100
+_PREVIEW_CHARACTERS = 60
+_TABLE_ROWS = 100
+_DETAIL_CHARACTERS = 2000
+_MORE_ROWS = "there are more; --max 0 shows all"
 
 
 @click.command("status")
 @database
-@_JSON_OPTION
-@click.option("-a", "--all", "everything", is_flag=True, help="Instances that have ended, too.")
-@click.option("--limit", type=COUNT, default=50, show_default=True, help="Instances to show; 0 is all.")
-def status_command(database: str, as_json: bool, everything: bool, limit: int) -> None:
-    """Show how many tasks there are in each state, the instances, and who works on them."""
+@json_option
+@click.option("-a", "--all", "include_ended", is_flag=True, help="Include finished instances.")
+@click.option(
+    "--max",
+    "max_rows",
+    cls=Option,
+    aliases=["--limit"],
+    metavar="N",
+    type=ROW_COUNT,
+    default=50,
+    show_default=True,
+    help="Maximum number of instances; 0: no limit.",
+)
+def status_command(database: str, as_json: bool, include_ended: bool, max_rows: int) -> None:
+    """Show how many tasks are in each state, the instances in progress, and the workers."""
     with open_store(database, read_only=True) as store:
         stats = store.stats()
-        listed = store.list_instances(states=None if everything else _OPEN)
-        instances = list(islice(listed, limit or None))
-        more = next(listed, None) is not None
+        all_instances = store.list_instances(states=None if include_ended else _OPEN)
+        instances = list(islice(all_instances, max_rows or None))
+        has_more = next(all_instances, None) is not None
         workers = [worker for worker in store.list_workers() if worker.alive]
     if as_json:
         entry = {
@@ -43,18 +55,18 @@ def status_command(database: str, as_json: bool, everything: bool, limit: int) -
         }
         click.echo(json.dumps(entry, indent=2))
         return
-    click.echo(counts_text(stats.counts))
-    oldest = "none" if stats.oldest_ready_age is None else span(stats.oldest_ready_age)
+    click.echo(format_counts(stats.counts))
+    oldest = "none" if stats.oldest_ready_age is None else format_duration(stats.oldest_ready_age)
     click.echo(f"live claims: {stats.live_claims}; longest waiting: {oldest}")
     if instances:
         click.echo()
         columns = ["INSTANCE", "STATE", *(state.value.upper() for state in TaskState)]
         print_table(columns, [_instance_row(instance) for instance in instances])
-        if more:
-            click.echo("and more: --limit 0 shows all")
+        if has_more:
+            click.echo(_MORE_ROWS)
     if workers:
         click.echo()
-        rows = [[clean(w.worker_id), str(w.pid), moment(w.started_at), str(w.claims)] for w in workers]
+        rows = [[clean(w.worker_id), str(w.pid), format_time(w.started_at), str(w.claims)] for w in workers]
         print_table(["WORKER", "PID", "STARTED", "CLAIMS"], rows)
 
 
@@ -69,36 +81,54 @@ def _instance_row(instance: InstanceInfo) -> list[str]:
 @click.command("ls")
 @database
 @click.argument("instance", required=False)
-@click.option("--instance", "of", metavar="INSTANCE", help="The same as the argument.")
+@click.option("--instance", "instance_option", hidden=True)
 @click.option(
-    "--state", "states", multiple=True, type=click.Choice([s.value for s in TaskState]), help="In this state."
+    "--state",
+    "states",
+    multiple=True,
+    type=click.Choice([state.value for state in TaskState]),
+    help="Only tasks in this state. May be repeated.",
 )
-@click.option("--kind", "kinds", multiple=True, help="Of this kind.")
-@click.option("--limit", type=COUNT, help="How many; 0 is all. If not given: 100, and all as JSON.")
-@_JSON_OPTION
+@click.option("--kind", "kinds", multiple=True, help="Only tasks of this kind. May be repeated.")
+@click.option(
+    "--max",
+    "max_rows",
+    cls=Option,
+    aliases=["--limit"],
+    metavar="N",
+    type=ROW_COUNT,
+    show_default=f"{_TABLE_ROWS}; with --json no limit",
+    help="Maximum number of tasks; 0: no limit.",
+)
+@json_option
 def ls_command(
     database: str,
     instance: str | None,
-    of: str | None,
+    instance_option: str | None,
     states: tuple[str, ...],
     kinds: tuple[str, ...],
-    limit: int | None,
+    max_rows: int | None,
     as_json: bool,
 ) -> None:
-    """List the tasks of INSTANCE, or all. --state and --kind may be given several times. As JSON it is one object a
-    line, which add --json can read."""
-    if instance is not None and of is not None:
-        raise click.UsageError("Give the instance once.")
-    if limit is None:
-        limit = 0 if as_json else _ROWS
+    """List the tasks of INSTANCE, or of all instances.
+
+    \b
+        sqlite-claims ls jobs.db night --state failed --state cancelled
+
+    With --json, each task is a JSON object on one line, which "add --json" can read.
+    """
+    if instance is not None and instance_option is not None:
+        raise click.UsageError("Give the instance only once, as an argument or with --instance.")
+    if max_rows is None:
+        max_rows = 0 if as_json else _TABLE_ROWS
     with open_store(database, read_only=True) as store:
         tasks = store.list_tasks(
-            of if instance is None else instance,
+            instance_option if instance is None else instance,
             states=[TaskState(state) for state in states] or None,
             kinds=kinds or None,
-            limit=limit + 1 if limit else None,
+            limit=max_rows + 1 if max_rows else None,
         )
-        shown = islice(tasks, limit or None)
+        shown = islice(tasks, max_rows or None)
         if as_json:
             for task in shown:
                 click.echo(json.dumps(task_entry(task)))
@@ -106,7 +136,7 @@ def ls_command(
         columns = ["INSTANCE", "TASK", "STATE", "KIND", "PRIORITY", "ATTEMPTS", "WORKER", "INPUT", "ERROR"]
         print_table(columns, (_task_row(task) for task in shown))
         if next(tasks, None) is not None:
-            click.echo("and more: --limit 0 shows all")
+            click.echo(_MORE_ROWS)
 
 
 def _task_row(task: TaskInfo) -> list[str]:
@@ -118,8 +148,8 @@ def _task_row(task: TaskInfo) -> list[str]:
         str(task.priority),
         str(task.attempts),
         clean(task.worker_id or ""),
-        clean_bytes(task.input, width=_PREVIEW),
-        clean((task.error or "").partition("\n")[0], width=_PREVIEW),
+        clean_bytes(task.input, width=_PREVIEW_CHARACTERS),
+        clean((task.error or "").partition("\n")[0], width=_PREVIEW_CHARACTERS),
     ]
 
 
@@ -127,9 +157,12 @@ def _task_row(task: TaskInfo) -> list[str]:
 @database
 @click.argument("instance")
 @click.argument("task", required=False)
-@_JSON_OPTION
+@json_option
 def show_command(database: str, instance: str, task: str | None, as_json: bool) -> None:
-    """Show all about INSTANCE, or about its TASK, and why that is not running."""
+    """Show all details of INSTANCE, or of its TASK.
+
+    The details of a task include its input, output and error, and a sentence on why it is not running.
+    """
     with open_store(database, read_only=True) as store:
         if task is None:
             _show_instance(store.get_instance(instance), as_json)
@@ -144,47 +177,45 @@ def _show_instance(info: InstanceInfo, as_json: bool) -> None:
     _print_pairs(
         ("instance", clean(info.instance_id)),
         ("state", info.state.value),
-        ("tasks", counts_text(info.counts)),
+        ("tasks", format_counts(info.counts)),
         ("definition", clean(info.definition_hash)),
         ("reason", clean(info.reason or "")),
-        ("added", moment(info.added_at)),
-        ("finished", moment(info.finished_at)),
+        ("added", format_time(info.added_at)),
+        ("finished", format_time(info.finished_at)),
     )
 
 
 def _show_task(store: SqliteClaimStore, instance: str, task: str, as_json: bool) -> None:
     info = store.get_task(instance, task)
-    why = store.explain_task(instance, task)
+    explanation = store.explain_task(instance, task)
     if as_json:
-        click.echo(json.dumps({**task_entry(info), "explanation": why}, indent=2))
+        click.echo(json.dumps({**task_entry(info), "explanation": explanation}, indent=2))
         return
-    took = "" if info.started_at is None else span(((info.finished_at or _now()) - info.started_at).total_seconds())
+    took = ""
+    if info.started_at is not None and (info.finished_at or info.claim):
+        took = format_duration(((info.finished_at or datetime.now(UTC)) - info.started_at).total_seconds())
     _print_pairs(
         ("task", f"{clean(info.task_id)} of {clean(info.instance_id)}"),
         ("state", info.state.value),
-        ("why", clean(why)),
+        ("why", clean(explanation)),
         ("kind", clean(info.kind)),
         ("priority", str(info.priority)),
         ("tags", clean(" ".join(info.tags))),
         ("depends on", clean(" ".join(info.depends_on))),
         ("attempts", f"{info.attempts}, {info.failures} failed, {info.losses} lost"),
         ("worker", clean(info.worker_id or "")),
-        ("added", moment(info.added_at)),
-        ("started", moment(info.started_at)),
-        ("finished", moment(info.finished_at)),
-        ("took", took if info.finished_at or info.claim else ""),
-        ("input", clean_bytes(info.input, width=2000)),
-        ("output", clean_bytes(info.output or b"", width=2000)),
+        ("added", format_time(info.added_at)),
+        ("started", format_time(info.started_at)),
+        ("finished", format_time(info.finished_at)),
+        ("took", took),
+        ("input", clean_bytes(info.input, width=_DETAIL_CHARACTERS)),
+        ("output", clean_bytes(info.output or b"", width=_DETAIL_CHARACTERS)),
         ("error", "\n".join(clean(line) for line in (info.error or "").splitlines())),
     )
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 def _print_pairs(*pairs: tuple[str, str]) -> None:
-    """What there is of them, one below the other."""
+    """Print the pairs that have a value, one below the other."""
     width = max(len(name) for name, _ in pairs) + 2
     for name, value in pairs:
         if value:

@@ -4,36 +4,50 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from ..errors import BackendError, InvalidArgumentError
 from ..model import InstanceInfo, NewTask, RetryPolicy, TaskClaim, TaskInfo, TaskState, WorkerInfo
 
+JsonObject = dict[str, object]
+
 _TASK_KEYS = {field.name for field in fields(NewTask)} | {"input_base64"}
-# What ``ls --json`` tells of a task beside these: how it fared where it is listed.
+# The keys that ls --json adds to these: the state of a task when it was listed, and its results.
 _LISTED_KEYS = ({field.name for field in fields(TaskInfo)} | {"output_base64"}) - _TASK_KEYS
-_LISTED = {"instance_id", "state", "attempts", "added_at"}
+_KEYS_OF_A_LISTED_TASK = {"instance_id", "state", "attempts", "added_at"}
 
 
-def _bytes_entry(name: str, data: bytes | None) -> dict[str, str | None]:
-    """Text where it is UTF-8, else base64 under another name."""
+class TaskDefaults(TypedDict):
+    """Fields of tasks whose lines leave them out. ``delay`` is in seconds."""
+
+    kind: str | None
+    priority: int
+    tags: Sequence[str]
+    depends_on: Sequence[str]
+    delay: float | None
+    max_attempts: int
+    max_lost: int
+
+
+def _bytes_entry(key: str, data: bytes | None) -> dict[str, str | None]:
+    """Return UTF-8 as text, other bytes as base64 under the key ``{key}_base64``."""
     if data is None:
-        return {name: None}
+        return {key: None}
     try:
-        return {name: data.decode()}
+        return {key: data.decode()}
     except UnicodeDecodeError:
-        return {f"{name}_base64": base64.b64encode(data).decode()}
+        return {f"{key}_base64": base64.b64encode(data).decode()}
 
 
-def _time(at: datetime | None) -> str | None:
+def _time_entry(at: datetime | None) -> str | None:
     return None if at is None else at.isoformat()
 
 
-def claim_entry(claim: TaskClaim) -> dict[str, Any]:
-    """One claim."""
+def claim_entry(claim: TaskClaim) -> JsonObject:
+    """Return a claim as JSON."""
     return {
         "worker_id": claim.worker_id,
         "claimed_at": claim.claimed_at,
@@ -43,8 +57,8 @@ def claim_entry(claim: TaskClaim) -> dict[str, Any]:
     }
 
 
-def task_entry(task: TaskInfo) -> dict[str, Any]:
-    """All about a task."""
+def task_entry(task: TaskInfo) -> JsonObject:
+    """Return a task as JSON."""
     return {
         "instance_id": task.instance_id,
         "task_id": task.task_id,
@@ -55,7 +69,7 @@ def task_entry(task: TaskInfo) -> dict[str, Any]:
         "tags": list(task.tags),
         "depends_on": list(task.depends_on),
         "delay": task.delay,
-        "available_at": _time(task.available_at),
+        "available_at": _time_entry(task.available_at),
         "max_attempts": task.max_attempts,
         "max_lost": task.max_lost,
         "retry": asdict(task.retry),
@@ -66,45 +80,52 @@ def task_entry(task: TaskInfo) -> dict[str, Any]:
         "error": task.error,
         "worker_id": task.worker_id,
         "claim": None if task.claim is None else claim_entry(task.claim),
-        "added_at": _time(task.added_at),
-        "started_at": _time(task.started_at),
-        "finished_at": _time(task.finished_at),
+        "added_at": _time_entry(task.added_at),
+        "started_at": _time_entry(task.started_at),
+        "finished_at": _time_entry(task.finished_at),
     }
 
 
-def instance_entry(instance: InstanceInfo) -> dict[str, Any]:
-    """All about an instance."""
+def instance_entry(instance: InstanceInfo) -> JsonObject:
+    """Return an instance as JSON."""
     return {
         "instance_id": instance.instance_id,
         "state": instance.state.value,
         "counts": counts_entry(instance.counts),
         "definition_hash": instance.definition_hash,
         "reason": instance.reason,
-        "added_at": _time(instance.added_at),
-        "finished_at": _time(instance.finished_at),
+        "added_at": _time_entry(instance.added_at),
+        "finished_at": _time_entry(instance.finished_at),
     }
 
 
-def counts_entry(counts: Mapping[Any, int]) -> dict[str, int]:
-    """Counts by task state."""
+def counts_entry(counts: Mapping[TaskState, int]) -> dict[str, int]:
+    """Return counts by task state as JSON."""
     return {state.value: number for state, number in counts.items()}
 
 
-def worker_entry(worker: WorkerInfo) -> dict[str, Any]:
-    """One worker session."""
+def worker_entry(worker: WorkerInfo) -> JsonObject:
+    """Return a worker session as JSON."""
     return {
         "worker_id": worker.worker_id,
         "pid": worker.pid,
-        "started_at": _time(worker.started_at),
+        "started_at": _time_entry(worker.started_at),
         "alive": worker.alive,
         "claims": worker.claims,
     }
 
 
-def new_task(line: bytes, defaults: Mapping[str, Any]) -> NewTask:
-    """The task that a line of JSON describes, by hand or by ``ls --json``. Raises ``InvalidArgumentError``."""
+def new_task(line: bytes, defaults: TaskDefaults) -> NewTask:
+    """Return the task that a line of JSON describes, written by a user or by ``ls --json``.
+
+    Raises:
+        InvalidArgumentError: The line is no JSON object, or no task.
+    """
     try:
-        return _new_task(json.loads(line), defaults)
+        given = json.loads(line)
+        if not isinstance(given, dict):
+            raise InvalidArgumentError("not a JSON object")
+        return _new_task(given, defaults)
     except BackendError:
         raise
     except ValueError as error:
@@ -113,19 +134,18 @@ def new_task(line: bytes, defaults: Mapping[str, Any]) -> NewTask:
         raise InvalidArgumentError("nested too deeply") from None
 
 
-def _new_task(given: Any, defaults: Mapping[str, Any]) -> NewTask:
-    if not isinstance(given, dict):
-        raise InvalidArgumentError("not a JSON object")
-    if given.keys() >= _LISTED:
-        given = _as_it_was_added(given)
+def _new_task(given: JsonObject, defaults: TaskDefaults) -> NewTask:
+    if given.keys() >= _KEYS_OF_A_LISTED_TASK:
+        given = _without_state_and_results(given)
     if unknown := given.keys() - _TASK_KEYS:
-        raise InvalidArgumentError(f"unknown key {min(unknown)!r}; there are {', '.join(sorted(_TASK_KEYS))}")
+        raise InvalidArgumentError(f"unknown key {min(unknown)!r}; the keys are {', '.join(sorted(_TASK_KEYS))}")
     if "task_id" not in given:
         raise InvalidArgumentError("task_id is missing")
-    values = {**defaults, **{key: value for key, value in given.items() if value is not None}}
+    # The store checks the types of the values.
+    values: dict[str, Any] = {**defaults, **{key: value for key, value in given.items() if value is not None}}
     if "input_base64" in values:
         if "input" in values:
-            raise InvalidArgumentError("input and input_base64 exclude each other; give one")
+            raise InvalidArgumentError("both input and input_base64 are given; give one of them")
         try:
             values["input"] = base64.b64decode(values.pop("input_base64"), validate=True)
         except (ValueError, TypeError) as error:
@@ -144,16 +164,15 @@ def _new_task(given: Any, defaults: Mapping[str, Any]) -> NewTask:
             values["retry"] = RetryPolicy(**values["retry"])
         except TypeError:
             raise InvalidArgumentError(
-                "retry must be an object of initial_delay, multiplier, max_delay, jitter"
+                "retry must be an object with the keys initial_delay, multiplier, max_delay, jitter"
             ) from None
     return NewTask(**values)
 
 
-def _as_it_was_added(listed: dict[str, Any]) -> dict[str, Any]:
-    """A listed task without its state and results."""
+def _without_state_and_results(listed: JsonObject) -> JsonObject:
     task = {key: value for key, value in listed.items() if key not in _LISTED_KEYS}
     depends_on = task.get("depends_on")
-    needs_one = isinstance(depends_on, list) and len(depends_on) == 1
-    if listed["state"] == TaskState.BLOCKED and needs_one and not task.get("input"):
-        task.pop("input", None)  # which will be the output of its dependency, unless there is an input_base64
+    has_one_dependency = isinstance(depends_on, list) and len(depends_on) == 1
+    if listed["state"] == TaskState.BLOCKED and has_one_dependency and not task.get("input"):
+        task.pop("input", None)  # the task gets its dependency's output as input, unless it has an input_base64
     return task

@@ -1,4 +1,4 @@
-"""For commands that have something to tidy up, whichever way they are ended."""
+"""Turns SIGTERM and SIGHUP into an exception, so that a command cleans up before it ends."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-def _end(number: int, _frame: FrameType | None) -> None:
+def _exit(number: int, _frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
 
 
 @contextmanager
-def unwinding() -> Iterator[None]:
-    """Within, SIGTERM and SIGHUP end the command as Ctrl-C does: by an exception. Only for the main thread."""
-    before = {}
+def signals_as_exceptions() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP raise ``SystemExit`` in this block, as Ctrl-C raises ``KeyboardInterrupt``.
+
+    Only for the main thread.
+    """
+    previous = {}
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:  # else nohup, or whoever runs us, wants it otherwise
-            before[number] = signal.signal(number, _end)
+        if signal.getsignal(number) is signal.SIG_DFL:  # not if nohup or an embedding program has changed it
+            previous[number] = signal.signal(number, _exit)
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

@@ -1,10 +1,9 @@
-"""Text for people: nothing that a task's name or output holds may steer their terminal."""
+"""Text for people. Names and outputs of tasks are escaped, so that they cannot send control codes to a terminal."""
 
 from __future__ import annotations
 
 import errno
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -18,14 +17,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-COUNT = click.IntRange(0, 2**31 - 1)
-"""An option that is a number of rows; 0 is all."""
-_UNITS = {"": 1, "ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?) *(ms|[smhdw]?)")
-
 
 def clean(text: str, *, width: int | None = None) -> str:
-    """Printable on one line: everything else escaped; cut to ``width`` characters."""
+    """Escape everything that is not printable, and cut the text to ``width`` characters."""
     if not text.isprintable():
         text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     if width is not None and len(text) > width:
@@ -34,75 +28,60 @@ def clean(text: str, *, width: int | None = None) -> str:
 
 
 def clean_bytes(data: bytes, *, width: int | None = None) -> str:
-    """The same for bytes that may be text."""
-    cut = data if width is None else data[: 4 * width]
-    return clean(cut.decode("utf-8", "backslashreplace"), width=width)
+    """Decode bytes that may be text, then escape and cut them as ``clean`` does."""
+    start = data if width is None else data[: 4 * width]
+    return clean(start.decode("utf-8", "backslashreplace"), width=width)
 
 
 def clean_lines(text: str) -> str:
-    """The same for several lines: all but the first indented."""
+    """Escape several lines, and indent all but the first."""
     return "\n    ".join(clean(line) for line in text.splitlines())
 
 
-def span(seconds: float) -> str:
-    """A duration in the two largest units that it has."""
+def format_duration(seconds: float) -> str:
+    """Show a duration in its two largest units."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     whole = round(seconds)
-    for large, small, size, part in (("d", "h", 86400, 3600), ("h", "m", 3600, 60), ("m", "s", 60, 1)):
-        if whole >= size:
-            return f"{whole // size} {large} {whole % size // part} {small}"
+    for large, small, large_s, small_s in (("d", "h", 86400, 3600), ("h", "m", 3600, 60), ("m", "s", 60, 1)):
+        if whole >= large_s:
+            return f"{whole // large_s} {large} {whole % large_s // small_s} {small}"
     raise AssertionError
 
 
-def moment(at: datetime | None) -> str:
-    """A time of day in this machine's time zone, with the zone."""
+def format_time(at: datetime | None) -> str:
+    """Show a date and time in this machine's time zone, with the zone; ``""`` for ``None``."""
     return "" if at is None else at.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
-def parse_span(text: str) -> float:
-    """``90``, ``1.5h``, ``7d``: seconds. Raises ``ValueError``."""
-    found = _DURATION.fullmatch(text.strip().lower())
-    if found is None:
-        raise ValueError(f"{text!r} is not a duration like 90, 30s, 10m, 2h, 7d")
-    return float(found[1]) * _UNITS[found[2]]
+def plural(number: int, noun: str) -> str:
+    """Return the number with the noun: ``1 task``, ``2 tasks``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-class SpanType(click.ParamType[float]):
-    """An option that is a duration."""
-
-    name = "duration"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        try:
-            return value if isinstance(value, float) else parse_span(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-def tell(text: str) -> None:
-    """Print a line on standard error; if it can't be written, only the exit status tells."""
+def print_error(text: str) -> None:
+    """Print a line on standard error. If that fails, only the exit status reports the error."""
     with suppress(OSError):
         click.echo(text, err=True)
 
 
-def tell_of_terminal() -> None:
-    """Who typed a command and sees nothing happen should know that it reads what they type."""
+def note_terminal_input() -> None:
+    """Tell an interactive user that input is read from the terminal."""
     if os.isatty(0):
-        tell("sqlite-claims: reading lines from the terminal; Ctrl-D ends them")
+        print_error("sqlite-claims: reading lines from the terminal; Ctrl-D ends the input")
 
 
-def counts_text(counts: Mapping[TaskState, int]) -> str:
-    """Counts by task state, on one line."""
+def format_counts(counts: Mapping[TaskState, int]) -> str:
+    """Show counts by task state on one line."""
     return "  ".join(f"{state.value}: {counts[state]}" for state in TaskState)
 
 
 def plain_console() -> Console:
-    """Standard output; where that is no terminal, nothing is cut or wrapped."""
+    """Return a console for standard output. If that is no terminal, no line is cut or wrapped."""
     from rich.console import Console
 
     class OurConsole(Console):
-        def on_broken_pipe(self) -> None:  # else rich ends the program, with a status that means something here
+        def on_broken_pipe(self) -> None:  # rich would exit with status 1, which means something else here
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
     console = OurConsole(highlight=False)
@@ -110,7 +89,7 @@ def plain_console() -> Console:
 
 
 def make_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """A table. Cells are cleaned already."""
+    """Make a table of cells that are escaped already."""
     from rich.table import Table
     from rich.text import Text
 
@@ -123,5 +102,5 @@ def make_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table on standard output."""
+    """Print a table on standard output."""
     plain_console().print(make_table(columns, rows))

@@ -6,16 +6,17 @@ import logging
 import os
 import sys
 import time
-from typing import Any
 
 import click
 
-from .app import database, open_store
-from .text import SpanType, clean, tell
+from .app import open_store
+from .exit_status import ExitStatus
+from .options import DurationType, Option, database
+from .text import clean, print_error
 
 
-class _ForPeople(logging.Formatter):
-    """Times with their zone, and nothing that could steer a terminal: errors may quote what a task was given."""
+class _LogFormatter(logging.Formatter):
+    """Shows times with their zone, and escapes what a task's name or error may send to a terminal."""
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
         return f"{super().formatTime(record, datefmt)} {time.strftime('%Z', time.localtime(record.created))}"
@@ -27,40 +28,71 @@ class _ForPeople(logging.Formatter):
 @click.command("work")
 @database
 @click.argument("handlers", metavar="MODULE:ATTRIBUTE")
-@click.option("-j", "--processes", type=click.IntRange(1), help="Worker processes; as many as cores, if not given.")
-@click.option("--tag", "tags", multiple=True, help="Take only tasks whose tags are among these.")
-@click.option("--task-timeout", type=SpanType(), help="A task that takes longer than this has failed.")
-@click.option("--until-idle", is_flag=True, help="End when there is nothing left that the handlers could do.")
-@click.option("-v", "--verbose", is_flag=True, help="Log the start and the completion of each task, too.")
+@click.option(
+    "-j",
+    "--jobs",
+    "processes",
+    cls=Option,
+    aliases=["--processes"],
+    metavar="N",
+    type=click.IntRange(1),
+    show_default="number of CPU cores",
+    help="Worker processes.",
+)
+@click.option("--tag", "tags", multiple=True, help="Take only tasks all of whose tags are given here. May be repeated.")
+@click.option("--task-timeout", type=DurationType(), help="Fail a task that runs longer than this.")
+@click.option("--until-idle", is_flag=True, help="Exit when no task is left for these handlers.")
+@click.option("-v", "--verbose", is_flag=True, help="Also log the start and the completion of each task.")
 @click.pass_context
 def work_command(
-    ctx: click.Context, /, database: str, handlers: str, until_idle: bool, verbose: bool, **options: Any
+    ctx: click.Context,
+    /,
+    database: str,
+    handlers: str,
+    processes: int | None,
+    tags: tuple[str, ...],
+    task_timeout: float | None,
+    until_idle: bool,
+    verbose: bool,
 ) -> None:
-    """Run worker processes on DB with the handlers of MODULE:ATTRIBUTE, a mapping from kind to a callable, a registry,
-    or one callable for everything. Modules are looked for in the current folder, too.
+    """Run worker processes that execute the tasks in DB with handlers written in Python.
 
-    Failed attempts and lost claims are logged to standard error.
+    \b
+        sqlite-claims work jobs.db tasks:registry -j 4
 
-    Interrupted (Ctrl-C, SIGTERM), it lets running tasks finish for some seconds and gives the others back.
+    MODULE:ATTRIBUTE is a TaskRegistry, a mapping from task kinds to functions, or one function for all tasks. Modules
+    in the current folder are found, too.
 
-    Exit status: 130 when interrupted; with --until-idle, 0 when no attempt failed in this run and 1 when any did,
-    also where the task was tried again and completed.
+    Failed attempts and lost claims are logged to standard error. Failed tasks are retried by their own policy. A task
+    whose worker dies is run again by another worker.
+
+    Ctrl-C and SIGTERM stop it: running tasks may finish within 5 seconds, the others become available again.
+
+    Exit status: 130 when interrupted. With --until-idle: 0 if no attempt failed in this run, 1 if any attempt failed,
+    even if a retry succeeded.
     """
     from ..workers import WorkerPool
 
     handler = logging.StreamHandler()
-    handler.setFormatter(_ForPeople("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_LogFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
-    open_store(database).close()  # a wrong name is an error, before any process is started
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    chosen = {key: value for key, value in options.items() if value not in (None, ())}
-    summary = WorkerPool(database, handlers, store_options={"create": False}, **chosen).run(until_idle=until_idle)
-    tell(
+    open_store(database).close()  # report a missing file before any process is started
+    folder = os.getcwd()
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    pool = WorkerPool(
+        database,
+        handlers,
+        processes=processes,
+        tags=tags or None,
+        task_timeout=task_timeout,
+        store_options={"create": False},
+    )
+    summary = pool.run(until_idle=until_idle)
+    print_error(
         f"sqlite-claims: {summary.reason}; attempts: {summary.completed} completed, {summary.failed} failed, "
         f"{summary.lost} lost"
     )
     if summary.reason == "interrupted":
-        ctx.exit(130)
-    ctx.exit(1 if until_idle and summary.failed else 0)
+        ctx.exit(ExitStatus.INTERRUPTED)
+    ctx.exit(ExitStatus.FAILED if until_idle and summary.failed else ExitStatus.DONE)

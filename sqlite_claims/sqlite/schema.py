@@ -160,7 +160,7 @@ def _check(connection: apsw.Connection, path: str, *, create: bool, read_only: b
     version = version_of(connection)
     if version is None:
         if read_only or not create:
-            raise StoreUnavailableError(f"{path}: an SQLite database without a claim store (create=True would add one)")
+            raise StoreUnavailableError(f"{path}: an SQLite database without a claim store (create=True adds one)")
         return True
     if version > VERSION:
         raise SchemaVersionError(

@@ -30,7 +30,7 @@ def test_a_wrong_name_of_the_file_makes_no_store(cli: Cli, command: str) -> None
     result = cli(name, *args)
     assert result.status == 2
     assert result.err.startswith("sqlite-claims: ")
-    assert result.err.endswith("there is no such file (add and map make one)\n")
+    assert result.err.endswith("file not found (it is created by add and map)\n")
     assert result.err.count("\n") == 1
     assert list(cli.folder.iterdir()) == []
 
@@ -48,7 +48,8 @@ def test_an_instance_that_is_not_there_is_an_error(cli: Cli, command: str) -> No
 def test_added_lines_are_tasks_with_the_line_as_input(cli: Cli) -> None:
     given = cli.file("in", b"a\n\nb\r\na\n\xff")
     assert (
-        cli("add", "one", given, "--kind", "k", "--priority", "2", "--tag", "t", "--tag", "s").out == "4 added to one\n"
+        cli("add", "one", given, "--kind", "k", "--priority", "2", "--tag", "t", "--tag", "s").out
+        == "4 tasks added to one\n"
     )
     with cli.store() as store:
         tasks = list(store.list_tasks("one"))
@@ -58,7 +59,7 @@ def test_added_lines_are_tasks_with_the_line_as_input(cli: Cli) -> None:
 
 def test_the_same_lines_again_add_nothing(cli: Cli) -> None:
     cli("add", "one", cli.file("in", "a\nb\n"))
-    assert cli("add", "one", cli.file("in", "b\nc\na\na\n")).out == "2 added to one, 2 were there already\n"
+    assert cli("add", "one", cli.file("in", "b\nc\na\na\n")).out == "2 tasks added to one, 2 already existed\n"
 
 
 def test_lines_are_named_as_map_names_them(cli: Cli) -> None:
@@ -97,7 +98,7 @@ def test_json_lines_say_all_about_a_task(cli: Cli) -> None:
         ('{"task_id": 1}', "task_id must be a str"),
         ('{"task_id": "a", "input": 1}', "input must be a string"),
         ('{"task_id": "a", "input_base64": "?"}', "input_base64: "),
-        ('{"task_id": "a", "input": "", "input_base64": ""}', "exclude each other"),
+        ('{"task_id": "a", "input": "", "input_base64": ""}', "give one of them"),
         ('{"task_id": "a", "available_at": "soon"}', "available_at: "),
         ('{"task_id": "a", "available_at": "2999-01-01"}', "aware datetime"),
         ('{"task_id": "a", "retry": {"x": 1}}', "retry must be an object"),
@@ -117,7 +118,7 @@ def test_a_json_task_that_is_there_already_is_an_error_unless_asked(cli: Cli) ->
     given = cli.file("in", '{"task_id": "a"}\n')
     cli("add", "one", "--json", given)
     assert cli("add", "one", "--json", given).status == 2
-    assert cli("add", "one", "--json", given, "--skip-existing").out == "0 added to one, 1 were there already\n"
+    assert cli("add", "one", "--json", given, "--skip-existing").out == "0 tasks added to one, 1 already existed\n"
 
 
 def test_what_ls_writes_can_be_added_elsewhere(cli: Cli) -> None:
@@ -163,7 +164,7 @@ def test_status_leaves_out_what_has_ended_unless_asked(cli: Cli) -> None:
     cli("add", "open", cli.file("in", "a\n"))
     assert [instance["instance_id"] for instance in cli("status", "--json").json["instances"]] == ["open"]
     assert [instance["instance_id"] for instance in cli("status", "-a", "--json").json["instances"]] == ["done", "open"]
-    assert "and more" in cli("status", "-a", "--limit", "1").out
+    assert "there are more" in cli("status", "-a", "--limit", "1").out
 
 
 def test_ls_lists_what_is_asked_for(cli: Cli) -> None:
@@ -176,7 +177,7 @@ def test_ls_lists_what_is_asked_for(cli: Cli) -> None:
     assert json.loads(cli("ls", "--state", "scheduled", "--json").out)["instance_id"] == "two"
     text = cli("ls", "--limit", "3").out
     assert text.count("ready") == 3
-    assert "and more" in text
+    assert "there are more" in text
     assert "d\\x1b[31m" in cli("ls").out
     assert cli("ls", "--limit", "0", "--state", "failed").out.count("\n") == 1
 
@@ -211,10 +212,10 @@ def test_failed_tasks_are_retried_one_by_one_or_all(cli: Cli) -> None:
     cli("map", "--name", "one", cli.file("in", "a\nb\nc\n"), "--", "false")
     with cli.store() as store:
         first = next(iter(store.list_tasks("one"))).task_id
-        assert cli("retry", "one", first).out == "1 to be tried again\n"
+        assert cli("retry", "one", first).out == "1 task will be retried\n"
         assert store.get_task("one", first).state is TaskState.READY
         assert cli("retry", "one", first).status == 2
-        assert cli("retry", "one").out == "2 to be tried again\n"
+        assert cli("retry", "one").out == "2 tasks will be retried\n"
         assert store.stats().counts[TaskState.READY] == 3
 
 
@@ -224,14 +225,14 @@ def test_a_claim_is_released_whoever_holds_it(cli: Cli) -> None:
     with cli.store() as store:
         store.claim_task("one", "a", "me", None)
         assert cli("release", "one", "a", "--worker", "you").status == 2
-        assert cli("release", "one", "a").out == "a was given back by me\n"
+        assert cli("release", "one", "a").out == "a released; worker me held it\n"
         assert store.get_task("one", "a").state is TaskState.READY
 
 
 def test_ended_instances_are_pruned(cli: Cli) -> None:
     cli("map", cli.file("in", "a\n"), "--", "true")
-    assert cli("prune", "--older-than", "1h").out == "0 removed\n"
-    assert cli("prune", "--older-than", "0").out == "1 removed\n"
+    assert cli("prune", "--older-than", "1h").out == "0 instances deleted\n"
+    assert cli("prune", "--older-than", "0").out == "1 instance deleted\n"
     assert cli("prune").status == 2
 
 
@@ -251,7 +252,7 @@ def test_a_backup_is_restored_where_nothing_is_or_where_that_is_wanted(cli: Cli)
     cli("add", "two", cli.file("in", "b\n"))
     refused = cli.raw("restore", copy, cli.db)
     assert (refused.status, refused.err.count("\n")) == (2, 1)
-    assert refused.err.endswith("(by --replace)\n")
+    assert refused.err.endswith("with --replace\n")
     assert [instance["instance_id"] for instance in cli("status", "--json").json["instances"]] == ["one", "two"]
     assert cli.raw("restore", copy, cli.db, "--replace").status == 0
     assert [instance["instance_id"] for instance in cli("status", "--json").json["instances"]] == ["one"]
@@ -275,7 +276,7 @@ def test_check_says_ok_or_what_it_found(cli: Cli, monkeypatch: pytest.MonkeyPatc
 
 
 def test_every_command_explains_itself(cli: Cli) -> None:
-    listed = cli.raw("--help").out.partition("Commands:")[2]
+    listed = cli.raw("--help").out.partition("Commands:")[2].partition("Exit status:")[0]
     names = [line.split()[0] for line in listed.splitlines() if line.strip()]
     assert len(names) == 17
     for name in names:
@@ -337,7 +338,7 @@ def test_who_types_the_lines_is_told_that_they_are_read(cli: Cli, command: list[
         [*argv, "--", "true"] if name == "map" else argv, stdin=theirs, capture_output=True, text=True, check=False
     )
     assert ended.returncode == 0
-    assert ended.stderr.startswith("sqlite-claims: reading lines from the terminal; Ctrl-D ends them\n")
+    assert ended.stderr.startswith("sqlite-claims: reading lines from the terminal; Ctrl-D ends the input\n")
     os.close(ours)
     os.close(theirs)
 
@@ -370,7 +371,7 @@ def test_without_its_libraries_it_says_what_to_install(missing: str) -> None:
     code = f"import sys; sys.modules[{missing!r}] = None; from sqlite_claims.cli import main; main()"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ended.returncode == 2
-    assert ended.stderr.startswith(f"sqlite-claims: {missing} is missing")
+    assert ended.stderr.startswith(f"sqlite-claims: the module {missing} is missing")
     assert ended.stderr.endswith("in a checkout of sqlite-claims: pip install '.[cli]'\n")
 
 

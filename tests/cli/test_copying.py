@@ -48,7 +48,7 @@ def test_a_copy_that_is_ended_by_a_signal_leaves_nothing_behind(cli: Cli, comman
 
 def test_a_backup_that_is_missing_is_not_one_that_add_makes(cli: Cli) -> None:
     result = cli.raw("restore", cli.folder / "missing.db", cli.db)
-    assert (result.status, result.err) == (2, f"sqlite-claims: {cli.folder}/missing.db: there is no such file\n")
+    assert (result.status, result.err) == (2, f"sqlite-claims: {cli.folder}/missing.db: file not found\n")
     assert list(cli.folder.iterdir()) == []
 
 
@@ -68,9 +68,9 @@ def test_a_database_that_is_no_store_is_not_one_that_add_would_complete(cli: Cli
 @pytest.mark.parametrize(
     ("told", "shown"),
     [
-        ("may not write to the file; read_only=True reads it", "; status, ls, show, top, check and backup read it"),
+        ("may not write to the file; read_only=True reads it", "; status, ls, show, top, check and backup can read it"),
         ("needs an upgrade; open it once for writing", "; open it once for writing, as prune does"),
-        ("no such file (create=True would make it)", "(add and map make one)"),
+        ("file not found (create=True creates it)", "(it is created by add and map)"),
     ],
 )
 def test_what_programs_are_told_to_do_is_said_in_the_commands_terms(told: str, shown: str) -> None:

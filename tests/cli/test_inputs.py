@@ -61,7 +61,7 @@ def test_a_non_blocking_pipe_without_anything_in_it_is_not_at_its_end(cli: Cli) 
     os.write(give, b"one\npart")
     os.write(give, b"ial")
     os.close(give)
-    assert process.communicate(timeout=60)[0].endswith(b"2 added to i\n")
+    assert process.communicate(timeout=60)[0].endswith(b"2 tasks added to i\n")
     with cli.store() as store:
         assert sorted(task.input for task in store.list_tasks("i")) == [b"one", b"partial"]
 
@@ -114,11 +114,11 @@ def test_what_is_wrong_with_the_first_tasks_leaves_a_database_without_a_store_as
 
 @pytest.mark.parametrize("wrong", ["{", '{"task_id": "a"}', '{"task_id": "d", "depends_on": ["nothing"]}'])
 def test_what_was_added_before_an_error_is_told(cli: Cli, monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
-    monkeypatch.setattr(add, "_BATCH", 1)
+    monkeypatch.setattr(add, "_BATCH_TASKS", 1)
     lines = "".join(f'{{"task_id": "{name}"}}\n' for name in "abc")
     result = cli("add", "i", cli.file("lines", lines + wrong), "--json")
     assert result.status == 2
-    assert result.err.endswith("; 3 tasks were added before\n")
+    assert result.err.endswith("; 3 tasks added before\n")
     assert result.err.count("\n") == 1
 
 
@@ -128,9 +128,9 @@ def test_what_is_tried_again_before_an_error_is_told(cli: Cli) -> None:
         for work in store.claim_available_tasks("worker", 2):
             store.fail_task(work.claim, "no good", retry=False)
     result = cli("retry", "i", "a", "missing", "b")
-    told = "there is no task 'missing' in an instance 'i'; 1 before it are to be tried again"
+    told = "there is no task 'missing' in an instance 'i'; 1 task will be retried"
     assert (result.status, result.out, result.err) == (2, "", f"sqlite-claims: {told}\n")
-    assert cli("retry", "i").out == "1 to be tried again\n"
+    assert cli("retry", "i").out == "1 task will be retried\n"
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def removed_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("removed_folder")
 def test_a_relative_path_in_a_folder_that_was_removed_is_told_as_that() -> None:
-    with pytest.raises(StoreUnavailableError, match=r"^jobs\.db: the current folder cannot be found"):
+    with pytest.raises(StoreUnavailableError, match=r"^jobs\.db: the current folder no longer exists"):
         SqliteClaimStore("jobs.db")
 
 
@@ -154,5 +154,5 @@ def test_a_current_folder_that_was_removed_is_no_trouble_with_the_output(cli: Cl
         pass
     result = cli.raw(*(arg.format(db=cli.db) for arg in command))
     assert result.status == 2
-    assert "the current folder cannot be found" in result.err
+    assert "the current folder no longer exists" in result.err
     assert "write" not in result.err

@@ -27,7 +27,7 @@ GRAPH = [
 
 @pytest.fixture
 def one_line_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(add, "_BATCH", 1)
+    monkeypatch.setattr(add, "_BATCH_TASKS", 1)
 
 
 def tasks_of(cli: Cli, instance_id: str) -> list[TaskInfo]:
@@ -41,7 +41,7 @@ def test_a_graph_that_was_listed_is_added_as_it_was(cli: Cli) -> None:
         store.add_instance("one", GRAPH)
     listed = cli("ls", "one", "--json").out
     ended = cli("add", "two", "--json", cli.file("listed", listed))
-    assert (ended.status, ended.out) == (0, "4 added to two\n")
+    assert (ended.status, ended.out) == (0, "4 tasks added to two\n")
     for old, new in zip(tasks_of(cli, "one"), tasks_of(cli, "two"), strict=True):
         assert (old.task_id, old.state, old.input) == (new.task_id, new.state, new.input)
         assert [getattr(old, key) for key in GIVEN] == [getattr(new, key) for key in GIVEN]
@@ -82,7 +82,7 @@ def test_a_dependency_that_is_stored_need_not_be_among_the_lines(cli: Cli) -> No
         store.add_instance("one", [NewTask("first")])
     given = cli.file("in", '{"task_id": "b", "depends_on": ["a"]}\n{"task_id": "a", "depends_on": ["first"]}\n')
     ended = cli("add", "one", "--json", given)
-    assert (ended.err, ended.out) == ("", "2 added to one\n")
+    assert (ended.err, ended.out) == ("", "2 tasks added to one\n")
     assert cli("add", "one", "--json", "--depends-on", "a", cli.file("in", '{"task_id": "c"}\n')).status == 0
 
 
@@ -131,7 +131,7 @@ def test_ls_as_json_lists_all_and_as_a_table_the_first_hundred(cli: Cli) -> None
     assert len(cli("ls", "--json").out.splitlines()) == 150
     assert len(cli("ls", "--json", "--limit", "3").out.splitlines()) == 3
     text = cli("ls").out.splitlines()
-    assert (len(text), text[-1]) == (102, "and more: --limit 0 shows all")
+    assert (len(text), text[-1]) == (102, "there are more; --max 0 shows all")
     assert [json.loads(line)["instance_id"] for line in cli("ls", "--json", "--limit", "1").out.splitlines()] == ["one"]
 
 
@@ -157,7 +157,7 @@ def test_a_blocked_task_with_an_input_of_bytes_is_added_with_it(cli: Cli) -> Non
     with cli.store() as store:
         store.add_instance("one", [NewTask("a"), NewTask("b", b"\xff", depends_on=["a"])])
     given = cli.file("listed", cli("ls", "one", "--json").out)
-    assert cli("add", "two", given, "--json").out == "2 added to two\n"
+    assert cli("add", "two", given, "--json").out == "2 tasks added to two\n"
     assert [task.input for task in tasks_of(cli, "two")] == [b"", b"\xff"]
 
 
@@ -166,7 +166,10 @@ def test_a_listed_line_that_was_edited_is_read_or_told(cli: Cli) -> None:
         store.add_instance("one", [NewTask("a"), NewTask("b", depends_on=["a"])])
     a, b = (json.loads(line) for line in cli("ls", "one", "--json").out.splitlines())
     del b["input"]
-    assert cli("add", "two", cli.file("f", f"{json.dumps(a)}\n{json.dumps(b)}\n"), "--json").out == "2 added to two\n"
+    assert (
+        cli("add", "two", cli.file("f", f"{json.dumps(a)}\n{json.dumps(b)}\n"), "--json").out
+        == "2 tasks added to two\n"
+    )
     for depends_on in (7, True, {"a": 1}, "a"):
         result = cli("add", "three", cli.file("f", json.dumps({**b, "depends_on": depends_on}) + "\n"), "--json")
         assert result.status == 2

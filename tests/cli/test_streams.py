@@ -98,7 +98,7 @@ def test_a_number_that_is_too_large_is_status_2(folder: Path, command: str) -> N
 
 
 def test_what_ended_a_map_is_told_in_the_commands_terms(capfd: pytest.CaptureFixture[str]) -> None:
-    problem = "jobs.db: there is no such file (create=True would make it)"
+    problem = "jobs.db: file not found (create=True creates it)"
     outcome = Outcome(2, problem, 0, 0, 0, 0, 0, False, ())
     _report(outcome, Plan("n", Template(["true"]), 1), "jobs.db", NoProgress(), None)
-    assert capfd.readouterr().err == "sqlite-claims: jobs.db: there is no such file (add and map make one)\n"
+    assert capfd.readouterr().err == "sqlite-claims: jobs.db: file not found (it is created by add and map)\n"

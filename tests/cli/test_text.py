@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from sqlite_claims.cli.text import clean, clean_bytes, clean_lines, moment, parse_span, span
+from sqlite_claims.cli.options import parse_duration
+from sqlite_claims.cli.text import clean, clean_bytes, clean_lines, format_duration, format_time
 
 
 def test_what_could_steer_a_terminal_is_escaped() -> None:
@@ -26,13 +27,13 @@ def test_long_text_is_cut() -> None:
     [("90", 90), ("0", 0), ("250ms", 0.25), ("1.5h", 5400), ("7d", 604800), ("2 W", 1209600), ("10m", 600), ("3s", 3)],
 )
 def test_durations_have_units(text: str, seconds: float) -> None:
-    assert parse_span(text) == seconds
+    assert parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "1y", "1h30m", "nan", "inf", "1e3"])
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a duration"):
-        parse_span(text)
+        parse_duration(text)
 
 
 @pytest.mark.parametrize(
@@ -40,10 +41,10 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
     [(0.04, "0.0 s"), (59.94, "59.9 s"), (60, "1 m 0 s"), (3599.6, "1 h 0 m"), (90_000, "1 d 1 h"), (7384, "2 h 3 m")],
 )
 def test_durations_are_shown_in_two_units(seconds: float, text: str) -> None:
-    assert span(seconds) == text
+    assert format_duration(seconds) == text
 
 
 def test_a_moment_is_shown_in_the_zone_of_the_machine() -> None:
     at = datetime(2024, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
-    assert moment(at) == at.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
-    assert moment(None) == ""
+    assert format_time(at) == at.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+    assert format_time(None) == ""

@@ -131,7 +131,7 @@ def test_looking_leaves_the_file_as_it_is_and_needs_no_writer(busy: Cli) -> None
 def test_a_wrong_name_is_an_error(cli: Cli) -> None:
     result = cli("top", "--once")
     assert result.status == 2
-    assert "(add and map make one)" in result.err
+    assert "(it is created by add and map)" in result.err
     assert list(cli.folder.iterdir()) == []
 
 

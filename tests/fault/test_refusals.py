@@ -142,7 +142,7 @@ def test_a_path_in_no_folder_is_refused(tmp_path: Path, options: Any) -> None:
 
 @pytest.mark.parametrize("options", [{"create": False}, {"read_only": True}], ids=str)
 def test_a_missing_file_is_refused_where_it_may_not_be_made(tmp_path: Path, options: Any) -> None:
-    refused(tmp_path / "typo.db", StoreUnavailableError, "no such file", **options)
+    refused(tmp_path / "typo.db", StoreUnavailableError, "file not found", **options)
 
 
 def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from .pool_runs import Pools, eventually, pools
 __all__ = ["pools", "runs"]
 
 # `sqlite-claims add`, with batches of one line.
-_ADD = "import sqlite_claims.cli.add as add; add._BATCH = 1; from sqlite_claims.cli import main; main()"
+_ADD = "import sqlite_claims.cli.add as add; add._BATCH_TASKS = 1; from sqlite_claims.cli import main; main()"
 
 
 def end_all(store: SqliteClaimStore, instance_id: str) -> None:
@@ -74,7 +74,7 @@ def test_the_instance_of_an_add_that_waits_for_input_is_not_pruned(tmp_path: Pat
         end_all(store, "n")
         wait_for(lambda: store.prune(0) == 0)  # the add marks it right after it has added it
         process.stdin.write(b"b\n")
-        assert process.communicate(timeout=60)[0] == b"2 added to n\n"
+        assert process.communicate(timeout=60)[0] == b"2 tasks added to n\n"
         end_all(store, "n")
         assert store.prune(0) == 1
 

@@ -20,7 +20,7 @@ from rich.console import Console
 from ...sqlite.files.paths import check_place, file_system
 from ...sqlite.maintenance.baseline import SQLITE_VERSION
 from ...sqlite.scan import core_available
-from ..signals_as_exceptions import unwinding
+from ..signals_as_exceptions import signals_as_exceptions
 from ..text import print_table
 from . import concurrent, single
 from .figures import Figure
@@ -52,7 +52,7 @@ def bench_command(folder: str, seconds: float, processes: int, as_json: bool) ->
     check_place(os.path.join(folder, f"{_PREFIX}.db"), create=True)
     figures = []
     with (
-        unwinding(),
+        signals_as_exceptions(),
         _temporary(folder) as made,
         closing(_figures(made, seconds, processes)) as measured,
         Console(stderr=True).status("measuring") as status,

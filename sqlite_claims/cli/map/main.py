@@ -11,8 +11,9 @@ import click
 from ...errors import InvalidArgumentError
 from ...model import NewTask
 from ...store import SqliteClaimStore
-from ..app import database, for_the_shell
-from ..text import clean, clean_bytes, clean_lines, span, tell_of_terminal
+from ..app import for_the_shell
+from ..options import database
+from ..text import clean, clean_bytes, clean_lines, format_duration, note_terminal_input
 from .command import CannotRunError, Template, room_for
 from .lines import LineSource, open_inputs
 from .loop import MapRun
@@ -107,7 +108,7 @@ def map_command(
         progress.say(clean(str(error)))
         return 127
     if not files:
-        tell_of_terminal()
+        note_terminal_input()
     files = files or ("-",)
     source = LineSource(open_inputs(files), b"\0" if null else b"\n", files)
     try:
@@ -144,7 +145,7 @@ def _report(outcome: Outcome, plan: Plan, database: str, progress: Progress, too
             told += f", {outcome.unwritten} whose output could not be written"
         if outcome.done_before:
             told += f"; {outcome.done_before} were done before"
-        progress.say(f"{told}; {span(took)}, {rate:.1f}/s")
+        progress.say(f"{told}; {format_duration(took)}, {rate:.1f}/s")
     if outcome.done_before and outcome.began_empty:
         progress.say(
             f"standard output is a file that was empty: it lacks the output of the {outcome.done_before} lines that "

@@ -15,9 +15,10 @@ from rich.live import Live
 from rich.text import Text
 
 from ...model import InstanceInfo, TaskState
-from ..app import database, open_store
-from ..signals_as_exceptions import unwinding
-from ..text import SpanType, clean, counts_text, make_table, plain_console, span
+from ..app import open_store
+from ..options import DurationType, database
+from ..signals_as_exceptions import signals_as_exceptions
+from ..text import clean, format_counts, format_duration, make_table, plain_console
 from .sampler import Look, Looker, WorkerRow
 
 _INTERVAL_S_MIN = 0.1
@@ -31,7 +32,9 @@ _LINES = 9
 
 @click.command("top")
 @database
-@click.option("--interval", type=SpanType(), default=2.0, show_default="2s", help="Between two looks; at least 100ms.")
+@click.option(
+    "--interval", type=DurationType(), default=2.0, show_default="2s", help="Between two looks; at least 100ms."
+)
 @click.option("--once", is_flag=True, help="Look once, print it and end.")
 def top_command(database: str, interval: float, once: bool) -> None:
     """Show what goes on in DB, again and again, until q or Ctrl-C: tasks by state, what is done a second, instances in
@@ -47,11 +50,11 @@ def top_command(database: str, interval: float, once: bool) -> None:
             _print_frames(database, looker, None if once else interval)
             return
         with ExitStack() as stack:
-            stack.enter_context(unwinding())
+            stack.enter_context(signals_as_exceptions())
             wait = stack.enter_context(_keys())
             live = stack.enter_context(Live(console=console, screen=True, auto_refresh=False))
             earlier = None
-            title = f"{clean(os.path.basename(database))}, every {span(interval)}, q ends"
+            title = f"{clean(os.path.basename(database))}, every {format_duration(interval)}, q ends"
             try:
                 while True:
                     began = time.monotonic()
@@ -126,10 +129,10 @@ def _frame(title: str, look: Look, earlier: Look | None, height: int | None) -> 
     ]
     oldest = look.stats.oldest_ready_age
     claims = f"claims: {look.stats.live_claims} live, {look.expired} expired"
-    waiting = f"longest waiting: {'none' if oldest is None else span(oldest)}"
+    waiting = f"longest waiting: {'none' if oldest is None else format_duration(oldest)}"
     parts: list[RenderableType] = [
         Text(f"{time.strftime('%H:%M:%S %Z')}  {title}", style="bold"),
-        Text(counts_text(look.stats.counts)),
+        Text(format_counts(look.stats.counts)),
         Text("; ".join([*rates, claims, waiting])),
         *(Text(clean(warning), style="bold red") for warning in look.warnings),
     ]
@@ -173,7 +176,7 @@ def _worker_row(worker: WorkerRow) -> list[str]:
     row = [clean(worker.worker_id, width=40), " ".join(map(str, worker.pids[:3])), str(worker.claims or "")]
     if worker.oldest is None:
         return [*row, "", ""]
-    held = span(max(0.0, time.time() - worker.oldest.claimed_at))
+    held = format_duration(max(0.0, time.time() - worker.oldest.claimed_at))
     expired = ", expired" if worker.oldest.is_expired() else ""
     task = f"{worker.oldest.task_id} of {worker.oldest.instance_id}"
     return [*row, clean(task, width=60), held + expired]

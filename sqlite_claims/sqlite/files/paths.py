@@ -64,7 +64,7 @@ def store_path(path: object) -> str:
     try:
         return os.path.realpath(text)
     except OSError as error:
-        raise StoreUnavailableError(f"{text}: the current folder cannot be found ({error.strerror})") from error
+        raise StoreUnavailableError(f"{text}: the current folder no longer exists ({error.strerror})") from error
 
 
 def check_place(path: str, *, create: bool) -> bool:
@@ -81,7 +81,7 @@ def check_place(path: str, *, create: bool) -> bool:
     except OSError as error:
         raise StoreUnavailableError(f"{path}: cannot be opened ({error.strerror})") from error
     if status is None and not create:
-        raise StoreUnavailableError(f"{path}: there is no such file (create=True would make it)")
+        raise StoreUnavailableError(f"{path}: file not found (create=True creates it)")
     if status is not None and not stat.S_ISREG(status.st_mode):
         raise StoreUnavailableError(f"{path}: not a regular file")
     mounted = _mounted(_MOUNTS)

@@ -43,7 +43,7 @@ def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str], *, rep
     """
     source, target = store_path(backup), store_path(path)
     if not check_place(source, create=True):
-        raise StoreUnavailableError(f"{source}: there is no such file")
+        raise StoreUnavailableError(f"{source}: file not found")
     existed = check_place(target, create=True)
     if existed and os.path.samefile(source, target):
         raise InvalidArgumentError(f"{target}: path is the backup itself, which is a store already: open it")
@@ -110,7 +110,7 @@ def _judge(file: apsw.Connection, target: str, replace: bool) -> int:
 
 
 def _stored_already(target: str) -> AlreadyExistsError:
-    return AlreadyExistsError(f"{target}: exists already, and a restored backup replaces nothing unless told to")
+    return AlreadyExistsError(f"{target}: already exists; restore overwrites it only with replace=True")
 
 
 @contextmanager

@@ -1,0 +1,28 @@
+"""The exit statuses of all commands."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitStatus(IntEnum):
+    """Exit status of the process. A signal that is turned into an exception gives 128 plus its number."""
+
+    DONE = 0
+    FAILED = 1
+    ERROR = 2
+    CANNOT_RUN = 127
+    INTERRUPTED = 130
+    BROKEN_PIPE = 141
+
+
+EXIT_STATUS_HELP = (
+    ("0", "done"),
+    ("1", "a command of map or an attempt of work --until-idle failed; check found problems; map's instance cancelled"),
+    ("2", "error: wrong usage, unknown file or name, full disk, output that cannot be written"),
+    ("127", "map: the command cannot be run"),
+    ("129, 143", "top, bench, backup or restore was ended by SIGHUP or SIGTERM"),
+    ("130", "interrupted (Ctrl-C)"),
+    ("141", "the reader of the output has gone, for example head"),
+)
+"""Statuses and their meanings, as ``sqlite-claims --help`` lists them."""

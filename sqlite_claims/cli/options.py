@@ -1,0 +1,66 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+_SECONDS_PER_UNIT = {"": 1, "ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?) *(ms|[smhdw]?)")
+
+ROW_COUNT = click.IntRange(0, 2**31 - 1)
+"""The type of an option that limits the number of rows; 0 means no limit."""
+
+
+class Option(click.Option):
+    """An option that may have aliases which its help does not show.
+
+    Its help shows neither the range of a number, nor parentheses around a default that is described in words.
+    """
+
+    def __init__(self, *args: Any, aliases: Sequence[str] = (), **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.aliases = list(aliases)
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        super().add_to_parser(parser, ctx)
+        if self.aliases:
+            parser.add_option(obj=self, opts=self.aliases, dest=self.name, action="store", nargs=self.nargs)
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:  # noqa: ARG002
+        return " / ".join(repr(name) for name in [*self.opts, *self.aliases])
+
+    def get_help_extra(self, ctx: click.Context) -> click.types.OptionHelpExtra:
+        extra = super().get_help_extra(ctx)
+        extra.pop("range", None)
+        if isinstance(self.show_default, str):
+            extra["default"] = self.show_default
+        return extra
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds of a duration such as ``90``, ``1.5h`` or ``7d``. Raises ``ValueError``."""
+    match = _DURATION.fullmatch(text.strip().lower())
+    if match is None:
+        raise ValueError(f"{text!r} is not a duration such as 90 (seconds), 30s, 10m, 2h or 7d")
+    return float(match[1]) * _SECONDS_PER_UNIT[match[2]]
+
+
+class DurationType(click.ParamType[float]):
+    """The type of an option that is a duration; its value is in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            return value if isinstance(value, float) else parse_duration(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+database = click.argument("database", metavar="DB", type=click.Path(dir_okay=False))
+"""The store's file: an argument of every command but ``bench``."""
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
