@@ -20,7 +20,7 @@ REV ?= HEAD
 SEED := $(or $(SEED),$(shell od -An -N4 -tu4 /dev/urandom | tr -d ' '))
 C_FILES := $(wildcard csrc/*.c csrc/*.h benchmarks/*.c)
 
-.PHONY: help demo test test-all test-pythons lint format check bench-smoke bench bench-against bench-report bench-peers soak generate clean
+.PHONY: help demo test test-all test-pythons lint format check bench-smoke bench bench-against bench-report bench-peers soak site generate clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,7 +38,7 @@ test-pythons: $(FOR_TEST) ## Run conformance, unit and scan tests on every Pytho
 	$(PY) scripts/test_pythons.py
 
 # The tests come last, so that a run ends with their result.
-check: lint bench-smoke demo test-pythons test-all ## Run all that CI runs: about 20 minutes on two cores
+check: lint site bench-smoke demo test-pythons test-all ## Run all that CI runs: about 20 minutes on two cores
 
 lint: $(FOR_CHECK) ## Check style, types, import directions, and that each C compiler here takes the C
 	@scripts/check-c
@@ -47,6 +47,10 @@ lint: $(FOR_CHECK) ## Check style, types, import directions, and that each C com
 	$(PY) -m mypy
 	.venv/bin/lint-imports --no-logo
 	.venv/bin/clang-format --dry-run --Werror $(C_FILES)
+	$(PY) scripts/check_api.py
+
+site: $(FOR_CHECK) ## Build the documentation as a site in build/site; a broken link fails
+	@scripts/make-site
 
 format: $(FOR_CHECK) ## Bring Python and C into the project's style
 	$(PY) -m ruff check --fix .
@@ -72,9 +76,8 @@ bench-peers: $(FOR_CHECK) ## Install other queues, and take figures of them besi
 soak: $(FOR_CHECK) ## Run the tests that take hours, which print their figures
 	$(PYTEST) -m soak -s -o faulthandler_timeout=0 --hypothesis-profile=soak --hypothesis-seed=$(SEED)
 
-generate: $(FOR_TEST) ## Write docs/reference.md and the asynchronous twins anew
+generate: $(FOR_TEST) ## Write the asynchronous methods
 	$(PY) scripts/make_aio.py
-	$(PY) scripts/reference.py
 
 clean: ## Remove what building and testing made
 	rm -rf .venv .venvs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache .peers
@@ -85,11 +88,11 @@ $(FOR_TEST):
 	@touch $@
 
 $(FOR_CHECK): | $(FOR_TEST)
-	@scripts/make-venv cli,test,dev
+	@scripts/make-venv cli,test,dev,docs
 	@touch $@
 
 $(FOR_REPORT): | $(FOR_CHECK)
-	@scripts/make-venv cli,test,dev,bench
+	@scripts/make-venv cli,test,dev,docs,bench
 	@touch $@
 
 $(FOR_TEST) $(FOR_CHECK) $(FOR_REPORT): $(BUILT_FROM)

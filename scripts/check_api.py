@@ -1,0 +1,51 @@
+"""Compare the public API with that of an earlier commit: nothing may be removed or become incompatible.
+
+``python scripts/check_api.py [COMMIT]``. Changes that are intended are listed in ``ACCEPTED``, each with its reason.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import griffe
+
+ROOT = Path(__file__).parents[1]
+# The state that programs rely on, until there is a tag.
+BASE = "249f714"
+MODULES = ("sqlite_claims", "sqlite_claims.aio", "sqlite_claims.testing", "sqlite_claims.workers")
+ACCEPTED: dict[str, str] = {}
+
+
+def public_api(package: griffe.Object | griffe.Alias) -> griffe.Module:
+    """Collect the public names in one module, each class with the members that it inherits."""
+    api = griffe.Module("api")
+    for path in MODULES:
+        module = package[path.partition(".")[2]] if "." in path else package
+        for name in module.exports or [name for name in module.classes if not name.startswith("_")]:
+            member = module[str(name)]
+            member = member.final_target if member.is_alias else member
+            if member.is_class:
+                member.members |= {
+                    key: value for key, value in member.inherited_members.items() if key not in member.members
+                }
+            api.set_member(str(name), member)
+    api.exports = list(api.members)
+    return api
+
+
+def breaking_changes(base: str, root: Path = ROOT) -> list[str]:
+    """Describe each incompatible change since ``base``."""
+    if subprocess.run(["git", "cat-file", "-e", base], cwd=ROOT, check=False, capture_output=True).returncode:
+        sys.exit(f"commit {base} is not in this checkout: fetch the history (git fetch --unshallow)")
+    old = griffe.load_git("sqlite_claims", ref=base, repo=ROOT, resolve_aliases=True)
+    new = griffe.load("sqlite_claims", search_paths=[root], resolve_aliases=True)
+    found = griffe.find_breaking_changes(public_api(old), public_api(new))
+    return [f"{change.obj.path.removeprefix('api.')}: {change.kind.value}" for change in found]
+
+
+if __name__ == "__main__":
+    changes = [change for change in breaking_changes(sys.argv[1] if sys.argv[1:] else BASE) if change not in ACCEPTED]
+    print("\n".join(changes) or "the public API is compatible")
+    sys.exit(bool(changes))
