@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlite_claims import SqliteClaimStore
-from sqlite_claims.sqlite.scan import core
+from sqlite_claims.sqlite import c_core
 
 from . import ceiling
 from .bare import BareLoop
@@ -32,11 +32,11 @@ class Bench:
 
     def store_that_writes_as_sqlite(self, path: Path) -> SqliteClaimStore:
         """One whose commits the C core doesn't gather into one write."""
-        vfs, core.vfs = core.vfs, lambda: None
+        vfs, c_core.vfs = c_core.vfs, lambda: None
         try:
             return self.store(path)
         finally:
-            core.vfs = vfs
+            c_core.vfs = vfs
 
     def looks(self, path: Path, limit: int, use_c_core: bool | None = None, **wanted: Any) -> Round:
         """Rounds of finding tasks in a store."""

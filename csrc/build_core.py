@@ -25,7 +25,7 @@ header = (HERE / "core.h").read_text("ascii")
 ffibuilder = FFI()
 ffibuilder.cdef(header.partition("/* cffi: begin */")[2].partition("/* cffi: end */")[0])
 ffibuilder.set_source(
-    "sqlite_claims.sqlite.scan._core",
+    "sqlite_claims.sqlite._core",
     '#include "core.h"',
     sources=[str(HERE / name) for name in SOURCES],
     include_dirs=[str(HERE)],

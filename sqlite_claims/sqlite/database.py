@@ -26,7 +26,7 @@ from ..errors import (
     StoreUnavailableError,
 )
 from ..validate import shown
-from . import forks, schema
+from . import c_core, forks, schema
 from .authorizer import Guard, is_strange
 from .connection import connect, patience, use_wal
 from .doorbell import COMMITS, READY, WRITER, Doorbell, FutexBell, PollingBell
@@ -39,7 +39,7 @@ from .hooks import HookedConnection
 from .lanes import Lanes
 from .maintenance import bad_values
 from .maintenance.long_read import LongRead
-from .scan import Scanner, ScanStatements, core, open_scanner
+from .scan import Scanner, ScanStatements, open_scanner
 from .sessions.session_file import InstanceFeed, SessionFile, WorkerSession, any_connected
 from .statements import sql
 from .store_time import Timeline
@@ -159,10 +159,10 @@ class Database:
         self._foreign: Guard | None = None
         self._stranger = ""  # the trigger or view that the authorizer met in a statement of ours
         self.bell: Doorbell = PollingBell(self._data_version)
-        self._waiter: Any = None  # the busy handler's, in C; must outlive the connection
+        self._waiter: c_core.BusyWaiter | None = None  # must outlive the connection
         self._ring = False
         self._page_size = 0
-        self._frames: Any = [0]  # of the -wal at this connection's last commit
+        self._frames = array("i", [0])  # of the -wal at this connection's last commit; must outlive the connection
         self._checkpointer: Checkpointer | None = None
         with self._lock:
             forks.register(self)  # before a connection is there for a fork to copy
@@ -201,7 +201,7 @@ class Database:
         had_wal = has_content(f"{self.path}-wal")
         # Left by a process that was killed, perhaps while a sync failed, which nobody else would hear of.
         left = had_wal and not self.read_only and not any_connected(self.path)
-        vfs = None if self.read_only or self._use_c_core is False else core.vfs()
+        vfs = None if self.read_only or self._use_c_core is False else c_core.vfs()
         try:
             if self.read_only and not had_wal:
                 schema.peek(self.path, wait)
@@ -285,40 +285,35 @@ class Database:
 
     def _hang_bell(self, connection: apsw.Connection) -> None:
         """Take the doorbell in C where it can be had, and let the connection wait for the writer on it."""
-        loaded = None if self._use_c_core is False else core.load()
-        if loaded is None:
+        core = None if self._use_c_core is False else c_core.load()
+        if core is None:
             return
-        lib, ffi = loaded
         if not isinstance(self.bell, FutexBell):
             try:
-                self.bell = FutexBell(loaded, self.path)
+                self.bell = FutexBell(core, self.path)
             except OSError:
                 return  # no futexes here, or no room for the file: polling serves
-        self._waiter = ffi.new("claims_waiter *", [self.bell.mapped, round(self.busy_timeout * 1e6), 0, 0])
-        lib.claims_waiter_install(ffi.cast("sqlite3 *", connection.sqlite3_pointer()), self._waiter)
+        self._waiter = core.install_waiter(connection, self.bell, self.busy_timeout)
 
     def _watch_wal(self, connection: HookedConnection) -> None:
         """Have the -wal copied back, in a thread, when it has grown, and its writes gathered where that can be."""
         self._page_size = connection.pragma("page_size")
         assert self.sessions is not None
-        loaded = None if self._use_c_core is False else core.load()
+        core = None if self._use_c_core is False else c_core.load()
         theirs = connection.wal_hook
-        if loaded is None or theirs is not None:
-            frames = self._frames = [0]
+        if core is None or theirs is not None:
+            frames = self._frames = array("i", [0])
 
             def note(connection: apsw.Connection, schema: str, number: int) -> int:
                 frames[0] = number
                 return apsw.SQLITE_OK if theirs is None else theirs(connection, schema, number)
 
             connection.set_wal_hook(note)
-        if loaded is not None:
-            lib, ffi = loaded
-            pointer = ffi.cast("sqlite3 *", connection.sqlite3_pointer())
+        if core is not None:
             if theirs is None:
-                self._frames = ffi.new("int *")
-                lib.claims_frames_install(pointer, self._frames)
+                self._frames = core.count_frames(connection)
             if not connection.has_commit_hook:
-                lib.claims_wal_install(pointer, self._page_size, self.durable)
+                core.gather_writes(connection, self._page_size, grows=self.durable)
         path, this = self.path, weakref.ref(self)  # the thread must not keep a store that nobody refers to
         files = self._files
 
@@ -466,7 +461,7 @@ class Database:
             return
         with contextlib.suppress(OSError):  # no room, say: the next look tries again
             self.bell = FutexBell(bell.core, self.path)
-            self._waiter.bell = self.bell.mapped
+            self._waiter.set_bell(self.bell)
 
     def _begin_sessions(self, connection: apsw.Connection) -> None:
         """Have a new ``-sessions`` file tell which sessions are older. Under the write lock, so that no session is
@@ -831,7 +826,7 @@ class Database:
         if self._waiter is None:
             self.connection.set_busy_handler(patience(seconds))
         else:
-            self._waiter.us_max = round(seconds * 1e6)
+            self._waiter.set_timeout(seconds)
 
     def has_transaction(self) -> bool:
         """Whether this very thread has `transaction()` open. (Who holds the lock may just look at the flag.)"""

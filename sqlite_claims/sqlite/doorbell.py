@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from .c_core import CBell, CCore
 from .files.side_files import open_beside
 
 if TYPE_CHECKING:
@@ -36,12 +37,11 @@ class Doorbell(Protocol):
         """Sleep until it has rung since ``seen`` was read, for at most ``seconds``. May return early."""
 
 
-class FutexBell:
+class FutexBell(CBell):
     """By a mapped file and the kernel's futex: nothing runs until somebody rings."""
 
-    def __init__(self, core: tuple[Any, Any], store: str) -> None:
-        """``core``: the C core. Raises ``OSError`` where the file or the platform doesn't serve."""
-        self.core = self._lib, ffi = core
+    def __init__(self, core: CCore, store: str) -> None:
+        """Open the ``-bell`` file of a store. Raises ``OSError`` if the file or the platform can't be used."""
         self._path = f"{store}-bell"
         descriptor = open_beside(store, "-bell", _SIZE)
         try:
@@ -50,14 +50,9 @@ class FutexBell:
             if status.st_size != _SIZE:
                 # Really there: on a full disk, writing to a hole of a mapped file would kill the process.
                 os.posix_fallocate(descriptor, 0, _SIZE)
-            made = ffi.new("claims_bell **")
-            code = self._lib.claims_bell_open(descriptor, made)
-            if code:
-                raise OSError(code, os.strerror(code), f"{store}-bell")
+            super().__init__(core, descriptor)
         finally:
             os.close(descriptor)
-        # Unmapped when nobody refers to it any more: a waiting thread or a busy handler may outlive the store.
-        self.mapped = ffi.gc(made[0], self._lib.claims_bell_close)
 
     def in_place(self) -> bool:
         """Whether this is still the file that others open, and it is whole."""
@@ -66,19 +61,13 @@ class FutexBell:
         except OSError:
             return False
         whole = (status.st_dev, status.st_ino, status.st_size) == (*self._identity, _SIZE)
-        return whole and not self._lib.claims_bell_is_lost(self.mapped)
-
-    def read(self, which: int) -> int:
-        return int(self._lib.claims_bell_read(self.mapped, which))
-
-    def ring(self, which: int) -> None:
-        self._lib.claims_bell_ring(self.mapped, which)
+        return whole and not self.is_lost()
 
     def wait(self, which: int, seen: int, seconds: float) -> None:
         if threads_are_greenlets():
             _poll(lambda: self.read(which), seen, seconds)
             return
-        self._lib.claims_bell_wait(self.mapped, which, seen, max(0, int(seconds * 1e6)))
+        self.sleep(which, seen, max(0, int(seconds * 1e6)))
 
 
 class PollingBell:

@@ -13,7 +13,7 @@ import pytest
 
 import sqlite_claims
 from sqlite_claims.model import InstanceState, TaskState
-from sqlite_claims.sqlite.scan import core
+from sqlite_claims.sqlite import c_core
 from sqlite_claims.store import SqliteClaimStore
 
 from .conftest import Cli
@@ -347,12 +347,12 @@ def test_the_versions_are_told_and_whether_the_c_core_is_in_use(cli: Cli) -> Non
     first, second, third = cli.raw("--version").out.splitlines()
     assert first == f"sqlite-claims {sqlite_claims.__version__}"
     assert second.startswith(f"apsw {apsw.apsw_version()}, SQLite {apsw.sqlite_lib_version()}, Python 3.")
-    assert third.startswith("C core: in use" if core.load() else "C core: not in use (")
+    assert third.startswith("C core: in use" if c_core.load() else "C core: not in use (")
 
 
 def test_a_c_core_that_is_missing_is_told_with_the_reason(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(core, "_core", None)
-    monkeypatch.setattr(core, "_missing", "no\nsuch module")
+    monkeypatch.setattr(c_core, "_core", None)
+    monkeypatch.setattr(c_core, "_missing", "no\nsuch module")
     assert cli.raw("--version").out.splitlines()[2:] == [
         "C core: not in use (no\\nsuch module): the slower Python scan is used"
     ]

@@ -60,7 +60,7 @@ AT_START = """
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
 
-name = "sqlite_claims.sqlite.scan._core"
+name = "sqlite_claims.sqlite._core"
 spec = spec_from_file_location(name, {path!r})
 sys.modules[name] = module_from_spec(spec)
 spec.loader.exec_module(sys.modules[name])

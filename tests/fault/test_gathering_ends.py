@@ -16,7 +16,7 @@ import apsw
 import pytest
 
 from sqlite_claims import BackendError, NewTask, SqliteClaimStore
-from sqlite_claims.sqlite.scan import core
+from sqlite_claims.sqlite import c_core
 
 from ..conftest import WITH_CORE
 
@@ -27,16 +27,15 @@ FRAME = PAGE_SIZE + 24
 
 
 def gather(connection: apsw.Connection, page_size: int = PAGE_SIZE) -> int:
-    loaded = core.load()
-    assert loaded is not None
-    lib, ffi = loaded
-    return int(lib.claims_wal_install(ffi.cast("sqlite3 *", connection.sqlite3_pointer()), page_size, False))
+    core = c_core.load()
+    assert core is not None
+    return core.lib.claims_wal_install(core.pointer(connection), page_size, False)
 
 
 @pytest.fixture
 def connection(tmp_path: Path) -> Iterator[apsw.Connection]:
     """With a table of its own, and the core's VFS; nothing is gathered yet."""
-    opened = apsw.Connection(str(tmp_path / "own.db"), vfs=core.vfs())
+    opened = apsw.Connection(str(tmp_path / "own.db"), vfs=c_core.vfs())
     opened.pragma("page_size", PAGE_SIZE)
     opened.pragma("journal_mode", "wal")
     opened.wal_autocheckpoint(0)
@@ -156,10 +155,10 @@ def test_a_log_of_pages_of_another_size_ends_the_gathering(connection: apsw.Conn
 
 
 def test_a_connection_that_has_a_commit_hook_or_a_rollback_hook_is_left_alone(connection: apsw.Connection) -> None:
-    loaded = core.load()
-    assert loaded is not None
+    core = c_core.load()
+    assert core is not None
     connection.set_rollback_hook(lambda: None)
-    assert gather(connection) == loaded[0].CLAIMS_HOOKED
+    assert gather(connection) == core.lib.CLAIMS_HOOKED
     add(connection, 1)
     assert not gathers(connection)
     assert in_files(connection) == [1]
@@ -167,12 +166,13 @@ def test_a_connection_that_has_a_commit_hook_or_a_rollback_hook_is_left_alone(co
 
 LEAVES_WAL = """
 import sys, apsw
-from sqlite_claims.sqlite.scan import core
-lib, ffi = core.load()
-connection = apsw.Connection(sys.argv[1], vfs=core.vfs())
+from sqlite_claims.sqlite import c_core
+core = c_core.load()
+lib, ffi = core.lib, core.ffi
+connection = apsw.Connection(sys.argv[1], vfs=c_core.vfs())
 connection.pragma("journal_mode", "wal")
 connection.execute("CREATE TABLE own (id INTEGER PRIMARY KEY)")
-pointer = ffi.cast("sqlite3 *", connection.sqlite3_pointer())
+pointer = core.pointer(connection)
 for turn in range(3):
     assert connection.pragma("journal_mode", "wal") == "wal"
     if turn < 2:
@@ -345,8 +345,9 @@ class Vfs(apsw.VFS):
         return File(name, flags) if flags[0] & apsw.SQLITE_OPEN_WAL else super().xOpen(name, flags)
 
 vfs = Vfs()
-from sqlite_claims.sqlite.scan import core  # its VFS stands on the default one
-lib, ffi = core.load()
+from sqlite_claims.sqlite import c_core  # its VFS stands on the default one
+core = c_core.load()
+lib, ffi = core.lib, core.ffi
 
 def found(path):
     for suffix in ("", "-wal"):
@@ -364,7 +365,7 @@ def run(path, seed, grows):
     global calls, failing
     choose = random.Random(seed)
     wanted_failure, failing = failing, 0
-    connection = apsw.Connection(path, vfs=core.vfs())
+    connection = apsw.Connection(path, vfs=c_core.vfs())
     connection.pragma("page_size", 1024)
     connection.pragma("journal_mode", "wal")
     connection.wal_autocheckpoint(0)

@@ -131,7 +131,7 @@ def test_a_wheel_with_the_core_serves_every_cpython_from_3_11_on(source: Path, t
         metadata = archive.read("sqlite_claims-0.1.0.dist-info/METADATA").decode()
     assert {
         "sqlite_claims/py.typed",
-        "sqlite_claims/sqlite/scan/_core.abi3.so",
+        "sqlite_claims/sqlite/_core.abi3.so",
         "sqlite_claims/sqlite/sql/scan.sql",
     } <= names
     assert {name.partition("/")[0] for name in names} == {"sqlite_claims", "sqlite_claims-0.1.0.dist-info"}
@@ -147,7 +147,7 @@ def test_a_wheel_with_the_core_serves_every_cpython_from_3_11_on(source: Path, t
 def test_the_core_leans_on_no_sqlite_but_the_one_that_loads_it(source: Path, tmp_path: Path) -> None:
     wheel, _ = build_wheel(source, tmp_path / "dist", SQLITE_CLAIMS_REQUIRE_C="1")
     with zipfile.ZipFile(wheel) as archive:
-        core = archive.extract("sqlite_claims/sqlite/scan/_core.abi3.so", tmp_path)
+        core = archive.extract("sqlite_claims/sqlite/_core.abi3.so", tmp_path)
     undefined = run("nm", "-D", "--undefined-only", core)
     assert undefined.returncode == 0, undefined.stdout
     assert "PyInit" not in undefined.stdout

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from sqlite_claims import NewTask, SqliteClaimStore
+from sqlite_claims.sqlite import c_core
 from sqlite_claims.sqlite.doorbell import READY, FutexBell
-from sqlite_claims.sqlite.scan import core
 
 from .children import Start
 
-if core.load() is None:
+if c_core.load() is None:
     pytest.skip("without the C core there is no doorbell", allow_module_level=True)
 
 USE = """
@@ -82,7 +82,8 @@ def test_processes_wake_each_other_again_by_a_new_one(path: Path, removed: bool)
             store._db.look_soon()
             store.stats()
             assert store._db.bell.in_place()
-            assert store._db._waiter.bell == store._db.bell.mapped
+            assert store._db._waiter is not None
+            assert store._db._waiter.bell is store._db.bell
         seen = one._db.bell.read(READY)
         other.add_tasks("i", [NewTask("t")])
         assert one._db.bell.read(READY) != seen

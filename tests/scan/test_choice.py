@@ -12,8 +12,8 @@ import apsw
 import pytest
 
 from sqlite_claims import StoreUnavailableError
-from sqlite_claims.sqlite import scan
-from sqlite_claims.sqlite.scan import core, open_scanner
+from sqlite_claims.sqlite import c_core, scan
+from sqlite_claims.sqlite.scan import open_scanner
 
 from .conftest import needs_core
 from .tables import STATEMENTS, Row, lanes, table
@@ -32,10 +32,10 @@ def without_core(monkeypatch: pytest.MonkeyPatch) -> None:
     def load() -> None:
         raise ImportError("no _core here")
 
-    monkeypatch.setattr(core, "_load", load)
-    monkeypatch.setattr(core, "is_built", lambda: False)
-    monkeypatch.setattr(core, "_core", None)
-    monkeypatch.setattr(core, "_missing", None)
+    monkeypatch.setattr(c_core, "_load", load)
+    monkeypatch.setattr(c_core, "is_built", lambda: False)
+    monkeypatch.setattr(c_core, "_core", None)
+    monkeypatch.setattr(c_core, "_missing", None)
     monkeypatch.setattr(scan, "_said_so", False)
 
 
@@ -72,7 +72,7 @@ def test_without_the_core_the_twin_serves_and_says_so_once(
 def test_a_core_that_was_built_and_does_not_load_is_warned_of(
     connection: apsw.Connection, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(core, "is_built", lambda: True)
+    monkeypatch.setattr(c_core, "is_built", lambda: True)
     with closing(open_scanner(connection, None, STATEMENTS)):
         pass
     [record] = caplog.records
@@ -89,7 +89,7 @@ def test_demanding_the_core_where_it_is_not_says_how_to_get_it(connection: apsw.
 def test_a_core_that_no_sqlite_has_loaded_answers_so_and_does_not_crash() -> None:
     needs_core()
     program = """
-from sqlite_claims.sqlite.scan._core import ffi, lib
+from sqlite_claims.sqlite._core import ffi, lib
 scan, ids, length = ffi.new("claims_scan **"), ffi.new("int64_t **"), ffi.new("int64_t *")
 assert lib.claims_core_loaded() == 0
 assert lib.claims_scan_open(ffi.NULL, b"", b"", b"", scan) == lib.CLAIMS_NOT_LOADED and scan[0] == ffi.NULL
@@ -103,9 +103,9 @@ print(ffi.string(lib.claims_core_message(ffi.NULL, lib.CLAIMS_NOT_LOADED)).decod
 
 def test_using_no_handle_is_a_misuse_and_not_a_crash() -> None:
     needs_core()
-    loaded = core.load()
-    assert loaded is not None
-    lib, ffi = loaded
+    core = c_core.load()
+    assert core is not None
+    lib, ffi = core.lib, core.ffi
     ids, length = ffi.new("int64_t **"), ffi.new("int64_t *")
     assert lib.claims_scan_ready(ffi.NULL, ffi.NULL, 0, 0, 0, 0, False, ids, length) == apsw.SQLITE_MISUSE
 
@@ -116,7 +116,7 @@ def test_an_sqlite_that_is_too_old_or_a_second_one_is_refused() -> None:
     program = """
 import ctypes
 from sqlite_claims.sqlite import scan
-from sqlite_claims.sqlite.scan import _core
+from sqlite_claims.sqlite import _core
 answer = ctypes.CFUNCTYPE(ctypes.c_void_p)(lambda: 3022999)
 other = (ctypes.c_void_p * 400)(*[ctypes.cast(answer, ctypes.c_void_p).value] * 400)
 init, error = ctypes.CDLL(_core.__file__).claims_core_init, ctypes.c_void_p()

@@ -1,6 +1,6 @@
-"""Which tasks may be claimed, in order: the C core's binding and its Python twin, behind one face.
+"""The scan: which tasks may be claimed, in order. The C core does it, or Python; both give the same answers.
 
-Nothing outside this folder and ``lease`` touches the C core. The SQL, of ``sqlite/sql/scan.sql``, is handed in.
+The SQL, of ``sqlite/sql/scan.sql``, is passed in.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import logging
 import apsw
 
 from ...errors import StoreUnavailableError
-from . import core
-from .core import CoreScanner
+from .. import c_core
+from .core_scanner import CoreScanner
 from .py_scanner import TwinScanner
 from .scanner import AGING_US_MAX, Scanner, ScanStatements
 
@@ -27,7 +27,7 @@ _said_so = False
 
 def core_available() -> bool:
     """Whether the C core is installed and works with this process's SQLite."""
-    return core.load() is not None
+    return c_core.load() is not None
 
 
 def open_scanner(connection: apsw.Connection, use_c_core: bool | None, statements: ScanStatements) -> Scanner:
@@ -37,21 +37,21 @@ def open_scanner(connection: apsw.Connection, use_c_core: bool | None, statement
     demands it (``StoreUnavailableError`` where it is not); ``False`` forbids it.
     """
     global _said_so
-    loaded = None if use_c_core is False else core.load()
+    loaded = None if use_c_core is False else c_core.load()
     if loaded is not None:
         return CoreScanner(loaded, connection, statements)
-    state = "can't be loaded" if core.is_built() else "is not installed"
+    state = "can't be loaded" if c_core.is_built() else "is not installed"
     if use_c_core:
-        raise StoreUnavailableError(f"the C core {state} ({core.why_missing()}); {_HOW_TO_GET_IT}")
+        raise StoreUnavailableError(f"the C core {state} ({c_core.why_missing()}); {_HOW_TO_GET_IT}")
     if use_c_core is None and not _said_so:
         _said_so = True
         # Its absence is no warning: without any set-up of logging that would stand in the standard error of every
         # command. A core that was built and doesn't load is a fault.
         logging.getLogger("sqlite_claims").log(
-            logging.WARNING if core.is_built() else logging.INFO,
+            logging.WARNING if c_core.is_built() else logging.INFO,
             "the C core %s (%s): the slower Python scan is used, with the same results; %s",
             state,
-            core.why_missing(),
+            c_core.why_missing(),
             _HOW_TO_GET_IT,
         )
     return TwinScanner(connection, statements)

@@ -1,0 +1,229 @@
+"""The C core: loads it, once per process, and wraps each of its functions. No other module calls C.
+
+The core is a Python module and an SQLite extension in one file: apsw's SQLite passes its functions only to the
+extensions that it loads. The C functions return result codes; this module checks them and raises the exceptions.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from array import array
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import apsw
+
+if TYPE_CHECKING:
+    from ._core import FFI, Lib
+
+_loading = threading.Lock()
+_core: CCore | None = None
+_missing: str | None = None  # why the core could not be loaded
+
+
+def load() -> CCore | None:
+    """Return the core, or ``None`` if it can't be loaded: ``why_missing`` then returns the reason."""
+    global _core, _missing
+    with _loading:
+        if _core is None and _missing is None:
+            try:
+                _core = _load()
+            except (ImportError, apsw.Error) as error:
+                _missing = str(error)
+        return _core
+
+
+def is_built() -> bool:
+    """Whether the core was built when the package was installed."""
+    return find_spec(f"{__package__}._core") is not None
+
+
+def why_missing() -> str:
+    """Return why the core could not be loaded; empty if it was loaded or never asked for."""
+    return _missing or ""
+
+
+def vfs() -> str | None:
+    """Return the name of the VFS through which the core gathers the writes of a commit. ``None``: use the system's,
+    because the core or its VFS is not available, or because ``SQLITE_CLAIMS_PLAIN_WAL=1`` asks for that."""
+    core = load()
+    if core is None or os.environ.get("SQLITE_CLAIMS_PLAIN_WAL") == "1":
+        return None
+    name = core.lib.claims_wal_vfs()
+    return core.ffi.string(name).decode() if name else None
+
+
+def _load() -> CCore:
+    from . import _core
+
+    connection = apsw.Connection(":memory:")
+    try:
+        connection.config(apsw.SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 1)
+        connection.load_extension(_core.__file__, "claims_core_init")
+    finally:
+        connection.close()
+    if not _core.lib.claims_core_loaded():
+        raise ImportError(f"{_core.__file__} was loaded twice, as two objects")
+    return CCore(_core.lib, _core.ffi)
+
+
+class CCore:
+    """The loaded core."""
+
+    __slots__ = ("ffi", "lib")
+
+    def __init__(self, lib: Lib, ffi: FFI) -> None:
+        self.lib = lib
+        self.ffi = ffi
+
+    def pointer(self, connection: apsw.Connection) -> Any:
+        """Return the ``sqlite3 *`` of an open connection."""
+        return self.ffi.cast("sqlite3 *", connection.sqlite3_pointer())
+
+    def install_waiter(self, connection: apsw.Connection, bell: CBell, seconds: float) -> BusyWaiter:
+        """Let the connection wait on the doorbell, instead of polling, while another connection holds the write lock.
+        The caller must keep the waiter for as long as the connection is open."""
+        waiter = BusyWaiter(self, bell, seconds)
+        self.check(connection, self.lib.claims_waiter_install(self.pointer(connection), waiter.struct))
+        return waiter
+
+    def count_frames(self, connection: apsw.Connection) -> array[int]:
+        """Set the connection's WAL hook to one in C. Returns one number, which the hook sets to the number of frames in
+        the -wal at each commit. The caller must keep it for as long as the connection is open."""
+        frames = array("i", [0])
+        code = self.lib.claims_frames_install(self.pointer(connection), self.ffi.from_buffer("int[]", frames))
+        self.check(connection, code)
+        return frames
+
+    def gather_writes(self, connection: apsw.Connection, page_size: int, *, grows: bool) -> bool:
+        """Let each commit of a connection, opened with the core's VFS, reach the -wal in one write.
+
+        ``grows``: also extend the -wal ahead, which makes syncing it cheaper. Returns ``False`` if the connection has a
+        commit or rollback hook already; its writes then stay as they were.
+        """
+        code = self.lib.claims_wal_install(self.pointer(connection), page_size, grows)
+        if code == self.lib.CLAIMS_HOOKED:
+            return False
+        self.check(connection, code)
+        return True
+
+    def check(self, connection: apsw.Connection, code: int) -> None:
+        """Raise apsw's exception for a result code, unless it is 0."""
+        if code:
+            self.fail(self.pointer(connection), code)
+
+    def fail(self, pointer: Any, code: int) -> NoReturn:
+        """Raise apsw's exception for a result code that is not 0. ``pointer``: the connection's ``sqlite3 *``."""
+        message = self.ffi.string(self.lib.claims_core_message(pointer, code)).decode()
+        error = apsw.exception_for(apsw.SQLITE_MISUSE if code < 0 else code)
+        error.args = (message,)
+        raise error
+
+
+class CBell:
+    """A mapped doorbell file: counters that processes raise and wait for.
+
+    The file is unmapped when nothing refers to this any more: a waiting thread or a busy handler may outlive the store.
+    """
+
+    def __init__(self, core: CCore, descriptor: int) -> None:
+        """Map the file of ``descriptor``, which has to be of the right size. Raises ``OSError``."""
+        self.core, self._lib = core, core.lib
+        self._ring = core.lib.claims_bell_ring
+        bell = core.ffi.new("claims_bell **")
+        code = core.lib.claims_bell_open(descriptor, bell)
+        if code:
+            raise OSError(code, os.strerror(code))
+        self.struct = core.ffi.gc(bell[0], core.lib.claims_bell_close)
+
+    def is_lost(self) -> bool:
+        """Whether the file was cut short while it was mapped: the bell then reaches nobody."""
+        return bool(self._lib.claims_bell_is_lost(self.struct))
+
+    def read(self, which: int) -> int:
+        """Return a counter."""
+        return self._lib.claims_bell_read(self.struct, which)
+
+    def ring(self, which: int) -> None:
+        """Raise a counter, and wake all that wait for it."""
+        self._ring(self.struct, which)
+
+    def sleep(self, which: int, seen: int, microseconds: int) -> None:
+        """Sleep until a counter is no longer ``seen``, but at most for this time."""
+        self._lib.claims_bell_wait(self.struct, which, seen, microseconds)
+
+
+class BusyWaiter:
+    """The busy handler, in C, of a connection that waits on a doorbell."""
+
+    __slots__ = ("bell", "struct")
+
+    def __init__(self, core: CCore, bell: CBell, seconds: float) -> None:
+        self.bell = bell
+        self.struct = core.ffi.new("claims_waiter *", [bell.struct, round(seconds * 1e6), 0, 0])
+
+    def set_timeout(self, seconds: float) -> None:
+        """Change how long the connection waits for the write lock at most."""
+        self.struct.us_max = round(seconds * 1e6)
+
+    def set_bell(self, bell: CBell) -> None:
+        """Wait on another doorbell from now on."""
+        self.struct.bell = bell.struct
+        self.bell = bell
+
+
+class CScan:
+    """A scan of one connection: prepared statements and buffers in C."""
+
+    __slots__ = ("_connection", "_core", "_ids", "_ids_len", "_lanes", "_lanes_pointer", "_pointer", "_scan")
+
+    def __init__(self, core: CCore, connection: apsw.Connection, head: str, range: str, instance_state: str) -> None:
+        """Prepare the three statements."""
+        lib, ffi = core.lib, core.ffi
+        self._core = core
+        self._connection = connection
+        self._pointer = connection.sqlite3_pointer()
+        self._ids = ffi.new("int64_t **")
+        self._ids_len = ffi.new("int64_t *")
+        self._lanes: array[int] | None = None
+        self._lanes_pointer: Any = None
+        scan = ffi.new("claims_scan **")
+        pointer = core.pointer(connection)
+        code = lib.claims_scan_open(pointer, head.encode(), range.encode(), instance_state.encode(), scan)
+        core.check(connection, code)
+
+        # Runs if close() was never called. It refers to the connection, which must not be closed before the statements.
+        def destructor(scan: Any, _: apsw.Connection = connection) -> None:
+            lib.claims_scan_close(scan)
+
+        self._scan = ffi.gc(scan[0], destructor)
+
+    def ready_ids(self, lanes: array[int], now: int, aging: int, limit: int, moving: bool) -> array[int]:
+        """Return the ids of tasks that may be claimed; see ``Scanner.ready_ids``. ``aging``: 0 for none."""
+        # Raises if the connection is closed. Statements of another one must not be stepped under this one's lock.
+        if self._connection.sqlite3_pointer() != self._pointer or self._scan is None:
+            raise apsw.ConnectionClosedError("the scanner is closed")
+        core = self._core
+        if lanes is not self._lanes:  # the same array serves many scans
+            self._lanes = lanes
+            self._lanes_pointer = core.ffi.from_buffer("int64_t[]", lanes)
+        try:
+            code = core.lib.claims_scan_ready(
+                self._scan, self._lanes_pointer, len(lanes), now, aging, limit, moving, self._ids, self._ids_len
+            )
+        except SystemError as error:
+            # A signal handler raised while SQLite called the connection's authorizer, which is in Python.
+            raise error.__cause__ or error from None
+        if code:
+            core.fail(core.ffi.cast("sqlite3 *", self._pointer), code)
+        ids: array[int] = array("q")
+        if length := self._ids_len[0]:
+            ids.frombytes(core.ffi.buffer(self._ids[0], length * 8))
+        return ids
+
+    def close(self) -> None:
+        """Finalize the statements. May be called twice."""
+        scan, self._scan = self._scan, None
+        if scan is not None:
+            self._core.ffi.release(scan)
