@@ -20,9 +20,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from sqlite_claims import SqliteClaimStore
 from sqlite_claims.workers import StopWorker, TaskContext, TaskRegistry
 
 registry = TaskRegistry()
+if "POOL_TEST_NO_PROBES" in os.environ:
+    SqliteClaimStore._probe_every_us = 10**18
 
 
 def folder() -> Path:
@@ -58,13 +61,26 @@ def heed(task: TaskContext) -> None:
     task.cancelled.wait()
 
 
+def await_stop() -> None:
+    """Return once this thread's worker is told to stop, of which handlers get no notice."""
+    slot: Any = threading.current_thread()
+    while not slot._target.__self__._run.stopping:
+        time.sleep(0.01)
+
+
 @registry.task("outlast")
 def outlast(task: TaskContext) -> None:
-    """Ends once its worker has heard that it is to stop, which nothing tells a handler."""
+    """Ends once its worker is told to stop."""
     say(f"{task.task_id} {os.getpid()}")
-    lane: Any = threading.current_thread()
-    while not lane._target.__self__._run.stopping:
-        time.sleep(0.01)
+    await_stop()
+
+
+@registry.task("outlast at gate")
+def outlast_at_gate(task: TaskContext) -> None:
+    """Reports that its worker is told to stop, and then waits at the gate."""
+    outlast(task)
+    say(f"{task.task_id} {os.getpid()}")
+    pass_gate()
 
 
 @registry.task("seize")
@@ -89,14 +105,6 @@ def witnessed(task: TaskContext) -> bytes:
         starts.write(f"{task.instance_id} {task.task_id} {task.claim.token}\n".encode())
     task.cancelled.wait(float(task.input))
     return str(task.claim.token).encode()
-
-
-@registry.task("fifty")
-def fifty(task: TaskContext) -> bytes:
-    """Takes 50 ms; tells who it was, and when it began."""
-    began = time.monotonic()
-    task.cancelled.wait(0.05)
-    return json.dumps([os.getpid(), began, time.monotonic()]).encode()
 
 
 @registry.task("orphan")
@@ -320,7 +328,6 @@ def own_handler(task: TaskContext) -> bytes:
 
 
 def main(what: str, path: str, options: str) -> None:
-    from sqlite_claims import SqliteClaimStore
     from sqlite_claims.workers import CheckpointingRunner, PooledWorker, WorkerPool, durable_map
 
     settings = json.loads(options)

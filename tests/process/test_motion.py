@@ -1,7 +1,9 @@
-"""Signals to a large instance keep nobody waiting, whether what others work on comes before or after it."""
+"""Pausing, resuming and cancelling a large instance keeps nobody waiting, whether other work precedes or follows it."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,26 +13,63 @@ from sqlite_claims import SqliteClaimStore, TaskState
 from .children import Start
 from .motion import fill, measure, shown
 
-# Less than any lease that makes sense, and ten times what is measured on a machine that has nothing else to do.
+TASKS = 5000
+# A control call moves so many rows in one transaction at the most, the step that a claim takes meanwhile included.
+ROWS_PER_TRANSACTION_MAX = 1000
+# Less than any sensible lease, and ten times what is measured on a machine that has nothing else to do.
 LONGEST_MS_MAX = 1000
 
 
 @pytest.mark.parametrize("ahead", [True, False], ids=["before", "after"])
-def test_who_works_beside_an_instance_that_is_signalled_goes_on(start: Start, tmp_path: Path, ahead: bool) -> None:
-    signalled(start, tmp_path / "jobs.db", 5000, ahead)
+def test_others_can_claim_between_any_two_short_transactions_of_a_control_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: bool
+) -> None:
+    """In place of each pause between two transactions another store claims, without waiting for any lock."""
+    path = tmp_path / "jobs.db"
+    fill(path, TASKS, ahead=ahead)
+    pauses: list[float] = []
+    controls: list[Callable[[SqliteClaimStore], None]] = [
+        lambda store: store.pause_instance("large"),
+        lambda store: store.resume_instance("large"),
+        lambda store: store.cancel_instance("large"),
+    ]
+    with SqliteClaimStore(path) as store, SqliteClaimStore(path, busy_timeout=0) as other:
+
+        def claim_instead(seconds: float) -> None:
+            pauses.append(seconds)
+            with monkeypatch.context() as during_the_claim:
+                during_the_claim.setattr(time, "sleep", lambda _: pytest.fail("the claim waits"))
+                [work] = other.claim_available_tasks("w", 1, 60)
+                other.release_tasks([work.claim])
+
+        for control in controls:
+            pauses.clear()
+            with monkeypatch.context() as during_the_call:
+                during_the_call.setattr(time, "sleep", claim_instead)
+                control(store)
+            assert len(pauses) >= TASKS / ROWS_PER_TRANSACTION_MAX
+            assert min(pauses) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ahead", [True, False], ids=["before", "after"])
+def test_workers_go_on_while_an_instance_is_paused_resumed_and_cancelled(
+    start: Start, tmp_path: Path, ahead: bool
+) -> None:
+    control_amid_workers(start, tmp_path / "jobs.db", TASKS, ahead)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("ahead", [True, False], ids=["before", "after"])
-def test_who_works_beside_an_instance_of_a_million_tasks_that_is_signalled_goes_on(
+def test_workers_wait_no_second_while_an_instance_of_a_million_tasks_is_paused_resumed_and_cancelled(
     start: Start, tmp_path: Path, ahead: bool
 ) -> None:
-    longest = signalled(start, tmp_path / "jobs.db", 1_000_000, ahead)
-    assert longest < LONGEST_MS_MAX
+    longest_ms = control_amid_workers(start, tmp_path / "jobs.db", 1_000_000, ahead)
+    assert longest_ms < LONGEST_MS_MAX
 
 
-def signalled(start: Start, path: Path, tasks: int, ahead: bool) -> float:
-    """How long (ms) anybody waited at the longest."""
+def control_amid_workers(start: Start, path: Path, tasks: int, ahead: bool) -> float:
+    """Return the longest wait of any call of a worker, in ms."""
     fill(path, tasks, ahead=ahead)
     measured = measure(start, path, quiet_s=0.2)
     print(f"\n{tasks:,} tasks, work {'before' if ahead else 'after'} them\n{shown(measured)}")

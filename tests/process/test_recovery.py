@@ -13,11 +13,11 @@ import pytest
 from sqlite_claims import NewTask, TaskState
 from sqlite_claims.workers import WorkerPool
 
-from .pool_runs import Pools, eventually, pools
+from .pool_runs import PATIENCE, Pools, eventually, pools
 
 __all__ = ["pools"]
 
-LEASE = 300
+LEASE = 5 * PATIENCE
 
 
 def alive(pools: Pools) -> int:
@@ -61,12 +61,17 @@ def in_programs_of_their_own(pools: Pools, kills: int) -> list[float]:
     return kill_and_time(pools, kills, lambda: pools.start("worker", claim_ttl=LEASE))
 
 
-def test_within_a_pool_a_killed_processs_task_runs_elsewhere_at_once(pools: Pools) -> None:
-    assert min(in_a_pool(pools, 5)) < 0.1  # before a process in its place could have found out
+def test_a_pool_itself_reports_the_death_of_a_process_so_that_its_task_runs_elsewhere(
+    pools: Pools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its worker processes don't look for dead ones here, so only the supervisor can free the task."""
+    monkeypatch.setenv("POOL_TEST_NO_PROBES", "1")
+    in_a_pool(pools, 2)
 
 
-def test_a_killed_workers_task_runs_in_another_program_within_a_second(pools: Pools) -> None:
-    assert min(in_programs_of_their_own(pools, 3)) < 1
+@pytest.mark.slow
+def test_a_killed_workers_task_runs_in_another_program_long_before_its_lease_ends(pools: Pools) -> None:
+    in_programs_of_their_own(pools, 2)
 
 
 @pytest.mark.soak

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import resource
 import time
 from collections.abc import Callable
@@ -18,8 +19,8 @@ from .children import Start
 
 AT_ONCE = 100_000
 WORKERS = 2
-# A second for what people wait for, of which each takes milliseconds: so that one that reads the file is noticed.
-FIRST_PAGE_S_MAX = STATS_S_MAX = 1.0
+# The most that a call may take that a person waits for. Each takes milliseconds, unless it reads the whole file.
+SOON_S = 1.0
 
 WORKER = """
 import json
@@ -51,6 +52,7 @@ def test_half_of_all_tasks_can_be_removed_while_others_work_and_the_file_shrinks
     start: Start, tmp_path: Path, tasks: int
 ) -> None:
     path = tmp_path / "jobs.db"
+    soon = SOON_S if tasks > 1_000_000 else math.inf  # time is judged on a machine that does nothing else
     each = min(AT_ONCE, tasks // 4)
     names = [f"i{number:03}" for number in range(tasks // each)]
     with SqliteClaimStore(path, durability="process") as store:
@@ -59,14 +61,14 @@ def test_half_of_all_tasks_can_be_removed_while_others_work_and_the_file_shrinks
     size = path.stat().st_size
     with SqliteClaimStore(path, durability="process") as store:
         print(f"the file: {size / 1e6:,.1f} MB, {size / tasks:.0f} bytes a task")
-        assert _timed("stats", store.stats, at_most=STATS_S_MAX).counts[TaskState.READY] == tasks
+        assert _timed("stats", store.stats, at_most=soon).counts[TaskState.READY] == tasks
         lists: list[dict[str, Any]] = [{}, *({"states": [state]} for state in TaskState), {"kinds": ["of nobody"]}]
         for wanted in lists:
             what = "".join(f" {value}" for values in wanted.values() for value in values)
             first = partial(next, store.list_tasks(**wanted), None)
-            _timed(f"list_tasks, first{what}", first, at_most=FIRST_PAGE_S_MAX)
+            _timed(f"list_tasks, first{what}", first, at_most=soon)
         first = partial(next, store.list_tasks(names[-1]), None)
-        _timed("list_tasks, first of an instance", first, at_most=FIRST_PAGE_S_MAX)
+        _timed("list_tasks, first of an instance", first, at_most=soon)
         _timed("find, 10", lambda: store.find_available_tasks("w", 10))
         _timed("claim", lambda: store.claim_available_tasks("w", 1, 60))
         half = names[: len(names) // 2]
@@ -87,7 +89,7 @@ def test_half_of_all_tasks_can_be_removed_while_others_work_and_the_file_shrinks
             f"meanwhile, {max(longest for _, longest in told) * 1000:.1f} ms for the slowest"
         )
         assert min(done for done, _ in told) > 0
-        assert _timed("stats", store.stats, at_most=STATS_S_MAX).counts[TaskState.CANCELLED] == 0
+        assert _timed("stats", store.stats, at_most=soon).counts[TaskState.CANCELLED] == 0
         assert [info.instance_id for info in store.list_instances()] == names[len(half) :]
         assert _timed("check", store.check) == []
     left = path.stat().st_size
@@ -107,10 +109,10 @@ def _cancel(store: SqliteClaimStore, names: list[str]) -> None:
         store.cancel_instance(name)
 
 
-def _timed(what: str, call: Callable[[], Any], at_most: float | None = None) -> Any:
+def _timed(what: str, call: Callable[[], Any], at_most: float = math.inf) -> Any:
     began = time.perf_counter()
     result = call()
     took = time.perf_counter() - began
     print(f"{what}: {took * 1000:,.1f} ms" if took < 1 else f"{what}: {took:.1f} s")
-    assert at_most is None or took < at_most
+    assert took < at_most
     return result
