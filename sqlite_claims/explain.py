@@ -1,4 +1,4 @@
-"""Why a task is not running, as one sentence: put together from plain values, so that every store says the same."""
+"""Explains in one sentence why a task is not running. All stores use this function, so they give the same sentence."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 from .model import InstanceInfo, InstanceState, TaskInfo, TaskState
 
-_NAMES_SHOWN_MAX = 5
+_SHOWN_MAX = 5
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NEXT_SWEEP = "when a worker next looks for tasks"
 
 
 def explain(
@@ -24,123 +25,153 @@ def explain(
     workers: int = 0,
     wall_us: int = 0,
 ) -> str:
-    """The sentence for ``task``.
+    """Return the sentence for a task.
 
-    ``unmet``: the names of its dependencies that are not completed
-    (of a ``CANCELLED`` task: of those that failed or were cancelled). ``due_in``: seconds until a ``SCHEDULED`` task
-    is ready. ``waited``: seconds that a ``READY`` one has been. ``last_claim``: its ``max_lost`` allows no loss of the
-    claim on it. ``holder_is_gone``: the claim's session is over. ``kept_by``: the processes that hold it in
-    place of the one that opened it, which has ended. ``workers``: sessions alive. ``wall_us``: the wall
-    clock now.
+    Args:
+        task: The task.
+        instance: Its instance.
+        unmet: Names of its dependencies that are not completed; of a cancelled task, only those that failed or were
+            cancelled.
+        due_in: Seconds until a scheduled task becomes ready.
+        waited: Seconds for which a ready task has been ready.
+        last_claim: Whether losing its current claim fails the task.
+        holder_is_gone: Whether the session of the claim is over.
+        kept_by: Processes that hold the claim after the process that opened the session has ended.
+        workers: Number of open worker sessions.
+        wall_us: The wall clock, in microseconds since 1970.
     """
-    start = f"Task {task.task_id!r} of instance {task.instance_id!r} "
-    paused = instance.state is InstanceState.PAUSED
+    subject = f"Task {task.task_id!r} of instance {task.instance_id!r}"
+    is_paused = instance.state is InstanceState.PAUSED
     match task.state:
         case TaskState.COMPLETED:
-            return f"{start}was completed{_at(task.finished_at)}."
+            return f"{subject} was completed{_at(task.finished_at)}."
         case TaskState.FAILED:
             error = (task.error or "").partition("\n")[0]  # a traceback may follow
-            return f"{start}failed for good{_at(task.finished_at)}, {_used(task)}: {error}"
+            return (
+                f"{subject} failed{_at(task.finished_at)}, after {_count(task.failures, 'failure')} and "
+                f"{_count(task.losses, 'lost claim')}, and runs again only if it is retried: {error}"
+            )
         case TaskState.CANCELLED:
-            return start + _cancelled(task, instance, unmet)
-        case TaskState.BLOCKED:
-            what = f"is blocked: it waits for {_listed(unmet)}"
-        case TaskState.SCHEDULED:
-            what = f"is scheduled{_why_scheduled(task)}: it is due in {_span(due_in)}, {_moment(wall_us, due_in)}"
+            return f"{subject} {_cancelled(task, instance, unmet)}."
         case TaskState.CLAIMED:
-            return start + _claimed(task, paused, last_claim, holder_is_gone, kept_by, wall_us)
+            claim = _claimed(
+                task,
+                is_paused=is_paused,
+                last_claim=last_claim,
+                holder_is_gone=holder_is_gone,
+                kept_by=kept_by,
+                wall_us=wall_us,
+            )
+            return f"{subject} {claim}."
+        case TaskState.BLOCKED:
+            reason = f"is blocked until {_names(unmet)} {'is' if len(unmet) == 1 else 'are'} completed"
+        case TaskState.SCHEDULED:
+            reason = (
+                f"is scheduled{_schedule(task)}: it becomes ready in {_duration(due_in)}{_wall_time(wall_us, due_in)}"
+            )
         case _:
-            what = f"has been ready for {_span(waited)}"
-            if not paused:
-                what += f": it waits for {_wanted_worker(task)}; {_workers(workers)}"
-    if paused:
-        what += ", and its instance is paused"
-    return f"{start}{what}."
+            reason = f"has been ready for {_duration(waited)}"
+            if not is_paused:
+                reason += f": it needs {_wanted_worker(task)}; {_open_sessions(workers)}"
+    if is_paused:
+        reason += "; its instance is paused, and starts no task until it is resumed"
+    return f"{subject} {reason}."
 
 
 def _cancelled(task: TaskInfo, instance: InstanceInfo, unmet: Sequence[str]) -> str:
-    # One that had been cancelled before its instance was has an end of its own.
-    if instance.state is InstanceState.CANCELLED and task.finished_at == instance.finished_at:
-        because = f" with its instance{f': {instance.reason}' if instance.reason else ''}"
-    else:
-        because = f" because it depends on {_listed(unmet)}, which failed or was cancelled"
-    return f"was cancelled{_at(task.finished_at)}{because}."
+    is_instance_cancelled = instance.state is InstanceState.CANCELLED
+    cancelled = f"was cancelled{_at(task.finished_at)}"
+    # A task that ended earlier than its cancelled instance was cancelled because of a dependency.
+    if is_instance_cancelled and task.finished_at == instance.finished_at:
+        return f"{cancelled} with its instance{f': {instance.reason}' if instance.reason else ''}"
+    verb = "was" if len(unmet) == 1 else "were"
+    cancelled += f" because it depends on {_names(unmet)}, which failed or {verb} cancelled"
+    return cancelled if is_instance_cancelled else f"{cancelled}; retrying the failed task brings it back"
 
 
 def _claimed(
-    task: TaskInfo, paused: bool, last_claim: bool, holder_is_gone: bool, kept_by: Sequence[int], wall_us: int
+    task: TaskInfo,
+    *,
+    is_paused: bool,
+    last_claim: bool,
+    holder_is_gone: bool,
+    kept_by: Sequence[int],
+    wall_us: int,
 ) -> str:
-    held = f"is held by worker {task.worker_id!r}"
-    left = None if task.claim is None else task.claim.remaining()
-    fails = f"it will be failed, because max_lost is {task.max_lost}, "
-    looked = "when a worker looks for work"
+    claimed = f"is claimed by worker {task.worker_id!r}"
+    fails = f"it fails, because max_lost is {task.max_lost},"
     if holder_is_gone:
-        then = fails if last_claim else "it will be ready again "
-        left_behind = f" (it left {_processes(kept_by)} behind)" if kept_by else ""
-        pause = ", and its instance is paused" if paused else ""
-        return f"{held}, whose process is gone{left_behind}: {then}{looked}{pause}."
+        outcome = fails if last_claim else "it becomes ready again"
+        left_running = f" and left {_processes(kept_by)} running" if kept_by else ""
+        pause = "; its instance is paused, and starts no task until it is resumed" if is_paused else ""
+        return f"{claimed}, whose process has ended{left_running}: {outcome} {_NEXT_SWEEP}{pause}"
     if kept_by:
-        held += f" (its process has ended; {_processes(kept_by)} {'keeps' if len(kept_by) == 1 else 'keep'} the claim)"
-    if left is None:
-        return f"{held}, by a claim without an end."
-    if left > 0:
-        return f"{held} for {_span(left)} more, until {_moment(wall_us, left)}, if the claim is not renewed."
-    then = fails if last_claim else "another may take it over "
-    return f"{held}, whose claim has expired: {then}{'once its paused instance is resumed' if paused else looked}."
+        verb = "holds" if len(kept_by) == 1 else "hold"
+        claimed += f" (whose process has ended; {_processes(kept_by)} still {verb} the claim)"
+    remaining_s = None if task.claim is None else task.claim.remaining()
+    if remaining_s is None:
+        return f"{claimed}, and the claim does not expire"
+    if remaining_s > 0:
+        return (
+            f"{claimed} for {_duration(remaining_s)} more{_wall_time(wall_us, remaining_s, 'until')}, "
+            "or longer if the claim is renewed"
+        )
+    outcome = fails if last_claim else "another worker may take it over"
+    when = "once its paused instance is resumed" if is_paused else _NEXT_SWEEP
+    return f"{claimed}, but the claim has expired: {outcome} {when}"
 
 
 def _processes(pids: Sequence[int]) -> str:
-    shown = ", ".join(map(str, pids[:_NAMES_SHOWN_MAX]))
-    more = len(pids) - _NAMES_SHOWN_MAX
-    return f"process{'' if len(pids) == 1 else 'es'} {shown}{f' and {more} more' if more > 0 else ''}"
+    return f"process{'' if len(pids) == 1 else 'es'} {_some([str(pid) for pid in pids])}"
 
 
 def _wanted_worker(task: TaskInfo) -> str:
     wanted = f"a worker that handles {f'the kind {task.kind!r}' if task.kind else 'tasks without a kind'}"
     if task.tags:
-        wanted += (
-            f" and has {'the tag' if len(task.tags) == 1 else 'all the tags'} {_listed(task.tags)} (or no tags at all)"
-        )
+        tags = f"{'the tag' if len(task.tags) == 1 else 'all the tags'} {_names(task.tags)}"
+        wanted += f" and has {tags} (or no tags at all)"
     return wanted
 
 
-def _workers(alive: int) -> str:
-    if alive == 0:
+def _open_sessions(number: int) -> str:
+    if number == 0:
         return "no worker session is open"
-    return "1 worker session is open" if alive == 1 else f"{alive} worker sessions are open"
+    return "1 worker session is open" if number == 1 else f"{number} worker sessions are open"
 
 
-def _why_scheduled(task: TaskInfo) -> str:
+def _schedule(task: TaskInfo) -> str:
     if task.failures:
-        return f" to be tried again after {_times(task.failures, 'failure')} (max_attempts is {task.max_attempts})"
-    return " by the calendar" if task.available_at is not None else ""
+        return f" to be retried after {_count(task.failures, 'failure')} (max_attempts is {task.max_attempts})"
+    return " by its available_at" if task.available_at is not None else ""
 
 
-def _used(task: TaskInfo) -> str:
-    return f"after {_times(task.failures, 'failure')} and {_times(task.losses, 'lost claim')}"
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _times(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def _names(names: Sequence[str]) -> str:
+    return _some([repr(name) for name in names])
 
 
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:_NAMES_SHOWN_MAX])
-    more = len(names) - _NAMES_SHOWN_MAX
+def _some(items: Sequence[str]) -> str:
+    """List the first items, and count the others."""
+    shown = ", ".join(items[:_SHOWN_MAX])
+    more = len(items) - _SHOWN_MAX
     return f"{shown} and {more} more" if more > 0 else shown
 
 
-def _span(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.3g} s"
     return str(timedelta(seconds=round(seconds)))
 
 
-def _moment(wall_us: int, seconds: float = 0.0) -> str:
+def _wall_time(wall_us: int, seconds: float, preposition: str = "at") -> str:
+    """Return the time of day after these seconds, as far as the calendar reaches."""
     try:
-        return f"{_EPOCH + timedelta(microseconds=wall_us, seconds=seconds):%Y-%m-%d %H:%M:%S} UTC"
+        return f", {preposition} {_EPOCH + timedelta(microseconds=wall_us, seconds=seconds):%Y-%m-%d %H:%M:%S} UTC"
     except OverflowError:
-        return "after the year 9999"
+        return ", after the year 9999"
 
 
 def _at(moment: datetime | None) -> str:

@@ -290,7 +290,7 @@ def test_a_claimed_tasks_explanation_tells_who_holds_it_and_until_when(store: An
     store.claim_task("i", "last", "holder", 30)
     assert "'holder'" in _explained(store)
     assert f"{until:%Y-%m-%d %H:%M:%S} UTC" in _explained(store)
-    assert "without an end" in _explained(store, "endless")
+    assert "does not expire" in _explained(store, "endless")
     clock.advance(30)
     assert "expired" in _explained(store)
     assert "max_lost" in _explained(store, "last")
@@ -304,7 +304,7 @@ def test_a_dead_workers_task_is_explained_by_its_death(bench: Any) -> None:
         assert store.claim_task("i", name, "holder", None, session=session)
         assert "process" not in _explained(store, name)
     bench.kill(session)
-    for word in ("'holder'", "whose process is gone", "ready again"):
+    for word in ("'holder'", "whose process has ended", "ready again"):
         assert word in _explained(store)
     assert "max_lost is 1" in _explained(store, "last")
     store.pause_instance("i")
@@ -338,7 +338,9 @@ def test_an_ended_tasks_explanation_tells_when_and_how_it_ended(store: Any, cloc
     store.fail_task(store.claim_task("i", "failed", "w", 30), "broke", retry=False)
     at = f"at {datetime.fromtimestamp(clock.wall_us() / 1e6, UTC):%Y-%m-%d %H:%M:%S} UTC"
     assert _explained(store).endswith(f" was completed {at}.")
-    assert _explained(store, "failed").endswith(f" failed for good {at}, after 1 failure and 0 lost claims: broke")
+    assert _explained(store, "failed").endswith(
+        f" failed {at}, after 1 failure and 0 lost claims, and runs again only if it is retried: broke"
+    )
     assert f" was cancelled {at} because " in _explained(store, "after")
 
 
@@ -347,8 +349,8 @@ def test_a_task_that_was_snoozed_or_lost_is_explained_like_any_other(store: Any,
     store.release_task(store.claim_task("i", "t", "w", 30), delay=7)
     store.claim_task("i", "lost", "w", 2)
     clock.advance(5)
-    assert "is scheduled: it is due in 2 s" in _explained(store)
-    assert "expired: another may take it over" in _explained(store, "lost")
+    assert "is scheduled: it becomes ready in 2 s" in _explained(store)
+    assert "expired: another worker may take it over" in _explained(store, "lost")
     store.release_task_claim("i", "lost", "w")
     assert "ready" in _explained(store, "lost")
 

@@ -84,7 +84,7 @@ def test_a_store_that_has_not_written_since_a_sleep_tells_claims_by_what_another
             claim = store.get_task("i", "after").claim
             assert claim is not None
             assert claim.is_expired()
-            assert "whose claim has expired" in store.explain_task("i", "after")
+            assert "the claim has expired" in store.explain_task("i", "after")
         clock.sleep(3600)  # not granted yet
         for store in (idle, reader):
             claim = store.get_task("i", "before").claim
