@@ -46,8 +46,8 @@ def test_it_says_in_sentences_what_the_disk_allows(cli: Cli, monkeypatch: pytest
     monkeypatch.chdir(cli.folder)
     result = cli.raw("bench", *QUICK)
     assert result.status == 0
-    assert "With durability=full this disk allows about " in result.out
-    assert " to 2 of them together" in result.out
+    assert "With durability=full, this disk allows about " in result.out
+    assert " with 2 processes" in result.out
     assert "claim and complete, one at a time" in result.out
     assert list(cli.folder.iterdir()) == []
 
@@ -76,7 +76,7 @@ def test_the_processes_of_a_crowd_end_when_their_parent_is_killed(cli: Cli) -> N
 
 @contextmanager
 def _at_work(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """The command once its crowd works, for which it would wait for ever."""
+    """The command once its processes work, for which it would wait for ever."""
     command = [sys.executable, "-m", "sqlite_claims", "bench", "--folder", str(folder), *QUICK]
     code = f"""
 import sys, time
@@ -84,16 +84,16 @@ from sqlite_claims.cli.bench import concurrent
 from sqlite_claims.cli.app import run
 def turn(children, what, length):
     for child in children:
-        child.tell(what, time.monotonic(), time.monotonic() + 0.2)
-    print("crowd", flush=True)
+        child.send(what, time.monotonic(), time.monotonic() + 0.2)
+    print("working", flush=True)
     while True:  # not for long: a signal that comes just before a sleep is heard after it
         time.sleep(0.01)
-concurrent._turn = turn
+concurrent._measure_turn = turn
 sys.exit(run({command[3:]!r}))
 """
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == b"crowd\n"
+        assert process.stdout.readline() == b"working\n"
         try:
             yield process, next(folder.iterdir())
         finally:
@@ -117,8 +117,10 @@ def test_a_folder_that_is_not_there_is_a_wrong_use(cli: Cli) -> None:
 
 
 def test_a_figure_is_the_median_with_the_ratio_of_neighbours() -> None:
-    made = figures.figure("key", "name", [1.0, 2.0, 30.0], "/s", "yardstick", [2.0, 4.0, 20.0])
+    made = figures.make_figure(
+        "key", "name", [1.0, 2.0, 30.0], unit="/s", baseline="baseline", baseline_samples=[2.0, 4.0, 20.0]
+    )
     assert (made.low, made.value, made.high) == (1.5, 2.0, 16.0)
-    assert (made.beside_value, made.ratio) == (4.0, 0.5)
-    assert figures.quantile([3.0, 1.0, 2.0], 0.99) == 3.0
-    assert figures.quantile([float(number) for number in range(1000)], 0.99) == 990.0
+    assert (made.baseline_value, made.ratio) == (4.0, 0.5)
+    assert figures.percentile_99([3.0, 1.0, 2.0]) == 3.0
+    assert figures.percentile_99([float(number) for number in range(1000)]) == 990.0

@@ -1,1 +1,1 @@
-"""``sqlite-claims bench``: what a store does on the user's own machine and disk, beside yardsticks of the same run."""
+"""``sqlite-claims bench``: measures a store on the user's machine and disk, and baselines in the same run."""

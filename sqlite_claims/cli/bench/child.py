@@ -1,5 +1,7 @@
-"""One of the processes of the crowd: ``python -m sqlite_claims.cli.bench.child FOLDER``. Each line that it reads is a
-thing to do, answered by a line of JSON; it ends with its standard input."""
+"""A process of the contention test: ``python -m sqlite_claims.cli.bench.child FOLDER``.
+
+It reads one instruction per line, and answers with one line of JSON. It ends at the end of its standard input.
+"""
 
 from __future__ import annotations
 
@@ -7,59 +9,67 @@ import json
 import os
 import sys
 import time
-from typing import Any
+from typing import NamedTuple
 
 from ...store import SqliteClaimStore
 
-STORES = {"process": "crowd.db", "full": "durable.db"}
+PROCESS_DB, FULL_DB, WAKE_DB = "process.db", "full.db", "wake.db"
 
 
-def crowd(store: SqliteClaimStore, worker: str, start: float, until: float) -> dict[str, Any]:
-    """Claim and complete, one at a time, between these moments; how long each claim took, and all of it."""
-    taken: list[float] = []
+class ClaimTimes(NamedTuple):
+    """How long each claim took, and all claims and completions together."""
+
+    claims_ms: list[float]
+    seconds: float
+
+
+def claim_and_complete(store: SqliteClaimStore, worker: str, *, start: float, until: float) -> ClaimTimes:
+    """Claim and complete tasks, one at a time, between two times of the steady clock."""
+    claims_ms: list[float] = []
     time.sleep(max(0.0, start - time.monotonic()))
     first = time.monotonic()
-    while (began := time.monotonic()) < until or not taken:
+    while (began := time.monotonic()) < until or not claims_ms:
         (claimed,) = store.claim_available_tasks(worker)
-        taken.append((time.monotonic() - began) * 1e3)
+        claims_ms.append((time.monotonic() - began) * 1e3)
         store.complete_task(claimed.claim)
-    return {"claims_ms": taken, "seconds": time.monotonic() - first}
+    return ClaimTimes(claims_ms, time.monotonic() - first)
 
 
-def wake(store: SqliteClaimStore, worker: str, timeout: float) -> dict[str, Any]:
-    """Sleep until there is a task; when it was claimed."""
-    say({"waiting": True})
+def wait_and_claim(store: SqliteClaimStore, worker: str, *, timeout: float) -> float | None:
+    """Wait for a task, and return when it was claimed, by the steady clock; ``None`` at the timeout."""
     while store.wait_for_tasks(timeout):
         if claimed := store.claim_available_tasks(worker):
             at = time.monotonic()
             store.complete_task(claimed[0].claim)
-            return {"at": at}
-    return {"at": None}
+            return at
+    return None
 
 
-def say(answer: dict[str, Any]) -> None:
-    """A line to the parent."""
+def send(answer: object) -> None:
+    """Send a line to the parent."""
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()
 
 
 def main() -> None:
-    """Do what the lines say."""
+    """Follow the instructions on standard input."""
     folder, worker = sys.argv[1], f"worker-{os.getpid()}"
     stores = {
-        durability: SqliteClaimStore(os.path.join(folder, name), durability=durability)  # type: ignore[arg-type]
-        for durability, name in STORES.items()
+        "process": SqliteClaimStore(os.path.join(folder, PROCESS_DB), durability="process"),
+        "full": SqliteClaimStore(os.path.join(folder, FULL_DB), durability="full"),
     }
-    sleepy = SqliteClaimStore(os.path.join(folder, "sleepy.db"), durability="process")
-    say({"ready": True})
+    to_wake = SqliteClaimStore(os.path.join(folder, WAKE_DB), durability="process")
+    send("ready")
     for line in sys.stdin:
-        what, *values = line.split()
-        if what == "ping":
-            say({"at": time.monotonic()})
-        elif what == "wake":
-            say(wake(sleepy, worker, *map(float, values)))
+        instruction, *values = line.split()
+        if instruction == "ping":
+            send(time.monotonic())
+        elif instruction == "wake":
+            send("waiting")
+            send(wait_and_claim(to_wake, worker, timeout=float(values[0])))
         else:
-            say(crowd(stores[what], worker, *map(float, values)))
+            start, until = map(float, values)
+            send(claim_and_complete(stores[instruction], worker, start=start, until=until))
 
 
 if __name__ == "__main__":

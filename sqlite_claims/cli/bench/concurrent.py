@@ -1,4 +1,4 @@
-"""What several processes do on one store, and how soon one that sleeps is woken."""
+"""Measurements with several processes on one store, and of how soon a waiting process is woken."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from typing import Any, Self
 from ...errors import BackendError
 from ...model import TaskState
 from ...store import SqliteClaimStore
-from .child import STORES
-from .figures import Figure, figure, quantile, rounds_in
-from .single import add, syncs
+from .child import FULL_DB, PROCESS_DB, WAKE_DB, ClaimTimes
+from .figures import Figure, make_figure, percentile_99, rounds_in
+from .single import add_tasks, sync_seconds
 
-_CHUNK = 1000
-# Tasks a second that no crowd gets through.
+_TASKS_PER_ADD = 1000
+# More tasks per second than all processes together can complete.
 _RATE_MAX = 100_000
-# Until all have heard that they are to begin, which they then do at the same moment.
-_START_S = 0.02
-# Of each round a crowd has this share, and one process alone the rest.
-_TOGETHER = 0.75
+# The processes start at the same time, this much after they were told to.
+_START_DELAY_S = 0.02
+# The share of each round in which all processes work; in the rest one works alone.
+_CONCURRENT_SHARE = 0.75
 _WAKES_MIN = 20
 _WAKE_TIMEOUT_S = 30.0
 
 
 class Child:
-    """A process that does what it is told, and is gone when its ``with`` block is left."""
+    """A process that follows instructions until the ``with`` block ends."""
 
     def __init__(self, folder: str) -> None:
-        # In a session of its own, so that Ctrl-C ends the parent, which ends it.
+        # In its own process session: Ctrl-C ends only the parent, which ends the child.
         self._process = subprocess.Popen(
             [sys.executable, "-m", f"{__package__}.child", folder],
             stdin=subprocess.PIPE,
@@ -54,119 +54,169 @@ class Child:
         with self._process:
             pass
 
-    def tell(self, what: str, *values: float) -> None:
-        """What to do now."""
+    def send(self, instruction: str, *values: float) -> None:
+        """Send an instruction."""
         assert self._process.stdin is not None
-        self._process.stdin.write(" ".join([what, *map(str, values)]) + "\n")
+        self._process.stdin.write(" ".join([instruction, *map(str, values)]) + "\n")
         self._process.stdin.flush()
 
-    def hear(self) -> dict[str, Any]:
-        """Its next answer."""
+    def receive_word(self) -> str:
+        """Return the next answer, which is a word."""
+        return str(self._receive())
+
+    def receive_time(self) -> float:
+        """Return the next answer, which is a time of the steady clock."""
+        at = self._receive()
+        if at is None:
+            raise BackendError(f"a waiting process got no task within {_WAKE_TIMEOUT_S:.0f} s")
+        return float(at)
+
+    def receive_claim_times(self) -> ClaimTimes:
+        """Return the next answer, which is the times of claims."""
+        return ClaimTimes(*self._receive())
+
+    def _receive(self) -> Any:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise BackendError("a process of the crowd has died; what it said is above")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+            raise BackendError("a process of the benchmark has died; its error is above")
+        return json.loads(line)
 
 
-def figures(folder: str, seconds: float, processes: int) -> Iterator[Figure]:
-    """In about so many seconds, and what it takes to start the processes."""
+def figures(folder: str, *, seconds: float, processes: int) -> Iterator[Figure]:
+    """Measure in about this time, plus the time it takes to start the processes."""
     names = count()
     with ExitStack() as stack:
-        # Made before the children are, which would race for it.
-        stores = {
-            what: stack.enter_context(SqliteClaimStore(os.path.join(folder, name), durability="process"))
-            for what, name in {**STORES, "wake": "sleepy.db"}.items()
-        }
+        # The files are created before the children start, which would all try to create them.
+        by_process, by_full, to_wake = (
+            stack.enter_context(SqliteClaimStore(os.path.join(folder, name), durability="process"))
+            for name in (PROCESS_DB, FULL_DB, WAKE_DB)
+        )
         children = [stack.enter_context(Child(folder)) for _ in range(processes)]
         for child in children:
-            child.hear()
-        alone, together = _rounds(stores["process"], children, "process", seconds * 0.4, names)
-        title = f"{processes} processes, one at a time"
-        yield figure("crowd", title, _rates(together), "/s", "one process", _rates(alone))
-        shares = [turn.slowest for turn in together]
-        yield figure("crowd_slowest", "  the slowest of them, of the fastest", shares, "")
-        waits = [quantile(turn.claims_ms, 0.99) for turn in together]
-        yield figure("crowd_claim_p99", "  99 of 100 claims take at most", waits, "ms")
-        disk: list[float] = []
-        alone, together = _rounds(
-            stores["full"],
+            child.receive_word()
+        rounds = _measure_rounds(by_process, children, "process", names, seconds=seconds * 0.4)
+        yield make_figure(
+            "crowd",
+            f"claim and complete, {processes} processes",
+            _rates(rounds.concurrent),
+            unit="/s",
+            baseline="one process",
+            baseline_samples=_rates(rounds.single),
+        )
+        shares = [turn.slowest_share for turn in rounds.concurrent]
+        yield make_figure("crowd_slowest", "  slowest process / fastest process", shares, unit="")
+        waits = [percentile_99(turn.claims_ms) for turn in rounds.concurrent]
+        yield make_figure("crowd_claim_p99", "  99th percentile of a claim", waits, unit="ms")
+
+        disk_rates: list[float] = []
+        rounds = _measure_rounds(
+            by_full,
             children,
             "full",
-            seconds * 0.4,
             names,
-            before=lambda: disk.append(1 / statistics.median(syncs(folder))),
+            seconds=seconds * 0.4,
+            before=lambda: disk_rates.append(1 / statistics.median(sync_seconds(folder))),
         )
-        for key, number, turns in (("durable_one", 1, alone), ("durable_many", processes, together)):
-            title = f"durable completions, {number} process{'es' * (number > 1)}"
-            yield figure(key, title, _rates(turns), "/s", "syncs of the disk in turn", disk[1:])
-        yield from _wake(stores["wake"], children[0], seconds * 0.2, names)
+        for key, number, turns in (
+            ("durable_one", 1, rounds.single),
+            ("durable_many", processes, rounds.concurrent),
+        ):
+            yield make_figure(
+                key,
+                f"durable completions, {number} process{'es' * (number > 1)}",
+                _rates(turns),
+                unit="/s",
+                baseline="disk syncs",
+                baseline_samples=disk_rates[1:],
+            )
+        yield from _wake_figures(to_wake, children[0], names, seconds=seconds * 0.2)
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What some processes did at the same time."""
+    """The work of one or more processes at the same time."""
 
     rate: float
-    slowest: float
+    slowest_share: float
     claims_ms: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """The turns of one process, and those of all processes."""
+
+    single: list[Turn]
+    concurrent: list[Turn]
 
 
 def _rates(turns: list[Turn]) -> list[float]:
     return [turn.rate for turn in turns]
 
 
-def _turn(children: list[Child], what: str, length: float) -> Turn:
-    start = time.monotonic() + _START_S
+def _measure_turn(children: list[Child], instruction: str, seconds: float) -> Turn:
+    start = time.monotonic() + _START_DELAY_S
     for child in children:
-        child.tell(what, start, start + length)
-    answers = [child.hear() for child in children]
-    rates = [len(answer["claims_ms"]) / answer["seconds"] for answer in answers]
-    claims = [taken for answer in answers for taken in answer["claims_ms"]]
-    return Turn(sum(rates), min(rates) / max(rates), claims)
+        child.send(instruction, start, start + seconds)
+    answers = [child.receive_claim_times() for child in children]
+    rates = [len(answer.claims_ms) / answer.seconds for answer in answers]
+    claims_ms = [claim_ms for answer in answers for claim_ms in answer.claims_ms]
+    return Turn(sum(rates), min(rates) / max(rates), claims_ms)
 
 
-def _rounds(
+def _measure_rounds(
     store: SqliteClaimStore,
     children: list[Child],
-    what: str,
-    seconds: float,
+    instruction: str,
     names: Iterator[int],
+    *,
+    seconds: float,
     before: Callable[[], object] = lambda: None,
-) -> tuple[list[Turn], list[Turn]]:
-    """One process, and all of them, in turn, ``before`` each round; the first of these doesn't count."""
-    rounds = rounds_in(seconds, 4)
-    each = seconds / rounds
-    alone: list[Turn] = []
-    together: list[Turn] = []
-    for _ in range(rounds + 1):
+) -> Rounds:
+    """Measure one process and all of them in turn, and drop the first round; ``before`` is called before each."""
+    number = rounds_in(seconds, 4)
+    round_s = seconds / number
+    rounds = Rounds([], [])
+    for _ in range(number + 1):
         before()
-        for group, turns, length in (
-            (children[:1], alone, each * (1 - _TOGETHER)),
-            (children, together, each * _TOGETHER),
+        for group, turns, turn_s in (
+            (children[:1], rounds.single, round_s * (1 - _CONCURRENT_SHARE)),
+            (children, rounds.concurrent, round_s * _CONCURRENT_SHARE),
         ):
-            for _ in range(store.stats().counts[TaskState.READY], round(_RATE_MAX * length) + _CHUNK, _CHUNK):
-                add(store, _CHUNK, names)
-            turns.append(_turn(group, what, length))
-    return alone[1:], together[1:]
+            needed = round(_RATE_MAX * turn_s) + _TASKS_PER_ADD
+            for _ in range(store.stats().counts[TaskState.READY], needed, _TASKS_PER_ADD):
+                add_tasks(store, _TASKS_PER_ADD, names)
+            turns.append(_measure_turn(group, instruction, turn_s))
+    return Rounds(rounds.single[1:], rounds.concurrent[1:])
 
 
-def _wake(store: SqliteClaimStore, child: Child, seconds: float, names: Iterator[int]) -> Iterator[Figure]:
-    """From the call that adds a task until a process that slept has claimed it; beside what a pipe takes."""
-    wakes: list[float] = []
-    pings: list[float] = []
+def _wake_figures(store: SqliteClaimStore, child: Child, names: Iterator[int], *, seconds: float) -> Iterator[Figure]:
+    """Measure the time from the call that adds a task until a waiting process has claimed it."""
+    wakes_ms: list[float] = []
+    pings_ms: list[float] = []
     until = time.monotonic() + seconds
-    while len(wakes) < _WAKES_MIN or time.monotonic() < until:
-        child.tell("wake", _WAKE_TIMEOUT_S)
-        child.hear()
-        time.sleep(random.uniform(0.001, 0.003))  # until it sleeps, at no fixed distance
+    while len(wakes_ms) < _WAKES_MIN or time.monotonic() < until:
+        child.send("wake", _WAKE_TIMEOUT_S)
+        child.receive_word()
+        _sleep_briefly()  # until the child waits
         began = time.monotonic()
-        add(store, 1, names)
-        wakes.append((child.hear()["at"] - began) * 1e3)
-        time.sleep(random.uniform(0.001, 0.003))
+        add_tasks(store, 1, names)
+        wakes_ms.append((child.receive_time() - began) * 1e3)
+        _sleep_briefly()
         began = time.monotonic()
-        child.tell("ping")
-        pings.append((child.hear()["at"] - began) * 1e3)
-    yield figure("wake", "wake-up: added here, claimed by one that slept", wakes, "ms", "a byte by a pipe", pings)
-    yield figure("wake_p99", "  99 of 100 take at most", [quantile(wakes, 0.99)], "ms")
+        child.send("ping")
+        pings_ms.append((child.receive_time() - began) * 1e3)
+    yield make_figure(
+        "wake",
+        "wake-up, from adding to claiming",
+        wakes_ms,
+        unit="ms",
+        baseline="a byte through a pipe",
+        baseline_samples=pings_ms,
+    )
+    yield make_figure("wake_p99", "  99th percentile", [percentile_99(wakes_ms)], unit="ms")
+
+
+def _sleep_briefly() -> None:
+    """Sleep a random time, so that measurements do not fall into step with a timer."""
+    time.sleep(random.uniform(0.001, 0.003))

@@ -1,4 +1,4 @@
-"""Figures and their yardsticks, taken in turn so that whatever else the machine does falls on both alike."""
+"""Figures and their baselines, measured in turn, so that other load on the machine affects both alike."""
 
 from __future__ import annotations
 
@@ -6,17 +6,26 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 ROUNDS_MIN = 5
 _TURN_S = 0.1
 Operation = Callable[[], object]
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """The median of some rounds, and between what the middle half of them lies; and what stands ``beside`` it.
+class Quartiles(NamedTuple):
+    """The median of samples, and the limits of their middle half."""
 
-    ``ratio`` is the median of the ratios of neighbouring rounds: what slows both falls out of it.
+    low: float
+    median: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """The median of several rounds, with the limits of their middle half, and its baseline.
+
+    ``ratio`` is the median of the ratios of neighbouring rounds: what slows both cancels out.
     """
 
     key: str
@@ -25,68 +34,87 @@ class Figure:
     unit: str
     low: float
     high: float
-    beside: str = ""
-    beside_value: float | None = None
+    baseline: str = ""
+    baseline_value: float | None = None
     ratio: float | None = None
 
 
-def middle(samples: Sequence[float]) -> tuple[float, float, float]:
-    """Between what the middle half of the samples lies, and their median in between."""
+def quartiles(samples: Sequence[float]) -> Quartiles:
+    """Return the median and the limits of the middle half."""
     if len(samples) == 1:
-        return samples[0], samples[0], samples[0]
+        return Quartiles(samples[0], samples[0], samples[0])
     low, median, high = statistics.quantiles(samples, method="inclusive")
-    return low, median, high
+    return Quartiles(low, median, high)
 
 
-def figure(
-    key: str, name: str, samples: Sequence[float], unit: str, beside: str = "", others: Sequence[float] = ()
+def make_figure(
+    key: str,
+    name: str,
+    samples: Sequence[float],
+    *,
+    unit: str,
+    baseline: str = "",
+    baseline_samples: Sequence[float] = (),
 ) -> Figure:
-    """``others``: of the yardstick, in the same rounds."""
-    low, value, high = middle(samples)
-    if not others:
-        return Figure(key, name, value, unit, low, high, beside)
-    ratio = statistics.median(ours / other for ours, other in zip(samples, others, strict=True))
-    return Figure(key, name, value, unit, low, high, beside, statistics.median(others), ratio)
+    """Make a figure of the samples of all rounds, and of the baseline's samples in the same rounds, if any."""
+    low, value, high = quartiles(samples)
+    baseline_value = ratio = None
+    if baseline_samples:
+        baseline_value = statistics.median(baseline_samples)
+        ratio = statistics.median(ours / other for ours, other in zip(samples, baseline_samples, strict=True))
+    return Figure(
+        key=key,
+        name=name,
+        value=value,
+        unit=unit,
+        low=low,
+        high=high,
+        baseline=baseline,
+        baseline_value=baseline_value,
+        ratio=ratio,
+    )
 
 
-def quantile(samples: Sequence[float], share: float) -> float:
-    """The sample that this share of them does not exceed."""
-    return sorted(samples)[min(int(len(samples) * share), len(samples) - 1)]
+def percentile_99(samples: Sequence[float]) -> float:
+    """Return the sample that 99 of 100 samples do not exceed."""
+    return sorted(samples)[min(int(len(samples) * 0.99), len(samples) - 1)]
 
 
-def rate(operation: Operation, seconds: float, each: int = 1) -> float:
-    """How much gets done in a second, ``each`` by a call."""
+def measure_rate(operation: Operation, *, seconds: float, per_call: int = 1) -> float:
+    """Return how much gets done per second, if each call of the operation does ``per_call``."""
     calls, began = 0, time.perf_counter()
     while True:
         operation()
         calls += 1
         took = time.perf_counter() - began
         if took >= seconds:
-            return calls * each / took
+            return calls * per_call / took
 
 
-def side_by_side(
+def compare(
     key: str,
     name: str,
+    operation: Operation,
+    baseline: str,
+    baseline_operation: Operation,
+    *,
     seconds: float,
-    ours: Operation,
-    beside: str,
-    other: Operation,
-    each: int = 1,
-    before: Callable[[], object] = lambda: None,
+    per_call: int = 1,
+    before: Operation = lambda: None,
 ) -> Figure:
-    """How much gets done in a second, of ours and of a yardstick, in turn; ``before`` each turn, untimed."""
+    """Measure the rates of an operation and of its baseline in turn; ``before`` is called before each turn, untimed."""
     rounds = rounds_in(seconds, 2)
+    operations = (operation, baseline_operation)
     rates: tuple[list[float], list[float]] = ([], [])
     for turn in range(rounds + 1):
         before()
         for which in (0, 1) if turn % 2 else (1, 0):
-            measured = rate((ours, other)[which], seconds / (2 * rounds) if turn else 0.0, each)
-            if turn:  # the first does what is only done once
-                rates[which].append(measured)
-    return figure(key, name, rates[0], "/s", beside, rates[1])
+            rate = measure_rate(operations[which], seconds=seconds / (2 * rounds) if turn else 0.0, per_call=per_call)
+            if turn:  # the first round warms up
+                rates[which].append(rate)
+    return make_figure(key, name, rates[0], unit="/s", baseline=baseline, baseline_samples=rates[1])
 
 
 def rounds_in(seconds: float, turns: int) -> int:
-    """How many rounds of so many turns each."""
+    """Return how many rounds of that many turns fit."""
     return max(ROUNDS_MIN, round(seconds / turns / _TURN_S))

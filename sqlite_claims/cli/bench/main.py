@@ -1,8 +1,7 @@
-"""The command line of ``bench``, and what it says about the figures."""
+"""The command line of ``bench``, and its report."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import platform
@@ -12,7 +11,6 @@ from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 import click
 from rich.console import Console
@@ -20,6 +18,8 @@ from rich.console import Console
 from ...sqlite.files.paths import check_place, file_system
 from ...sqlite.maintenance.baseline import SQLITE_VERSION
 from ...sqlite.scan import core_available
+from ..json_format import JsonObject
+from ..options import Option, json_option
 from ..signals_as_exceptions import signals_as_exceptions
 from ..text import print_table
 from . import concurrent, single
@@ -32,29 +32,49 @@ _PREFIX = "sqlite-claims-bench-"
 @click.option(
     "--folder",
     type=click.Path(exists=True, file_okay=False, writable=True),
+    show_default="current folder",
     default=".",
-    help="On the disk to be measured; the current folder, if not given.",
+    cls=Option,
+    help="A folder on the disk to measure.",
 )
 @click.option(
-    "--seconds", type=click.FloatRange(0.1, 3600), default=6.0, show_default=True, help="To measure for, about."
+    "--seconds",
+    cls=Option,
+    metavar="SECONDS",
+    type=click.FloatRange(0.1, 3600),
+    default=6.0,
+    show_default=True,
+    help="Approximate duration.",
 )
 @click.option(
-    "-j", "--processes", type=click.IntRange(2, 100), default=8, show_default=True, help="How many make a crowd."
+    "-j",
+    "--jobs",
+    "processes",
+    cls=Option,
+    aliases=["--processes"],
+    metavar="N",
+    type=click.IntRange(2, 100),
+    default=8,
+    show_default=True,
+    help="Processes in the contention test.",
 )
-@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
+@json_option
 def bench_command(folder: str, seconds: float, processes: int, as_json: bool) -> None:
-    """Measure what a store does on this machine and this disk, each figure beside a yardstick of the same run.
+    """Benchmark the task queue on this machine and disk.
 
-    It writes about a hundred megabytes into a temporary folder within FOLDER, which it removes in the end. Give it the
-    machine alone, and run it twice: what differs then is what one run is not worth.
+    Each figure is the median of several rounds. MIDDLE HALF is the range of half of the rounds. BASELINE is simpler
+    work that is measured in the same rounds, and RATIO compares the two.
+
+    About 100 MB are written to a temporary folder in FOLDER, which is deleted at the end. Run it on an idle machine,
+    twice: the difference between the runs is the noise.
     """
     folder = os.path.realpath(folder)
     check_place(os.path.join(folder, f"{_PREFIX}.db"), create=True)
     figures = []
     with (
         signals_as_exceptions(),
-        _temporary(folder) as made,
-        closing(_figures(made, seconds, processes)) as measured,
+        _temporary_folder(folder) as temporary,
+        closing(_measure(temporary, seconds, processes)) as measured,
         Console(stderr=True).status("measuring") as status,
     ):
         for figure in measured:
@@ -62,43 +82,59 @@ def bench_command(folder: str, seconds: float, processes: int, as_json: bool) ->
             status.update(f"measured: {figure.name.strip()}")
     facts = _facts(folder)
     if as_json:
-        entry = {"facts": facts, "figures": [dataclasses.asdict(figure) for figure in figures]}
-        click.echo(json.dumps(entry, indent=1))
+        click.echo(json.dumps({"facts": facts, "figures": [_figure_entry(figure) for figure in figures]}, indent=1))
         return
-    print_table(["WHAT", "MEDIAN", "MIDDLE HALF", "BESIDE", "RATIO"], map(_row, figures))
+    print_table(["WHAT", "MEDIAN", "MIDDLE HALF", "BASELINE", "RATIO"], map(_row, figures))
     for sentence in _sentences({figure.key: figure for figure in figures}, processes):
         click.echo(f"\n{sentence}")
     click.echo("\n" + ", ".join(f"{value}" for value in facts.values() if value != ""))
 
 
 @contextmanager
-def _temporary(folder: str) -> Iterator[str]:
-    made = tempfile.mkdtemp(prefix=_PREFIX, dir=folder)
+def _temporary_folder(parent: str) -> Iterator[str]:
+    folder = tempfile.mkdtemp(prefix=_PREFIX, dir=parent)
     try:
-        yield made
+        yield folder
     finally:
-        shutil.rmtree(made)
+        shutil.rmtree(folder)
 
 
-def _figures(folder: str, seconds: float, processes: int) -> Generator[Figure]:
-    yield single.disk(folder, seconds * 0.05)
-    yield from single.figures(folder, seconds * 0.35)
-    yield from concurrent.figures(folder, seconds * 0.6, processes)
+def _measure(folder: str, seconds: float, processes: int) -> Generator[Figure]:
+    yield single.disk_figure(folder, seconds=seconds * 0.05)
+    yield from single.figures(folder, seconds=seconds * 0.35)
+    yield from concurrent.figures(folder, seconds=seconds * 0.6, processes=processes)
+
+
+def _figure_entry(figure: Figure) -> JsonObject:
+    """Return a figure as JSON. In JSON the baseline is called ``beside``, for programs that read it by this name."""
+    return {
+        "key": figure.key,
+        "name": figure.name,
+        "value": figure.value,
+        "unit": figure.unit,
+        "low": figure.low,
+        "high": figure.high,
+        "beside": figure.baseline,
+        "beside_value": figure.baseline_value,
+        "ratio": figure.ratio,
+    }
 
 
 def _row(figure: Figure) -> list[str]:
-    beside = figure.beside if figure.beside_value is None else f"{figure.beside}: {_shown(figure.beside_value, figure)}"
+    baseline = figure.baseline
+    if figure.baseline_value is not None:
+        baseline += f": {_with_unit(figure.baseline_value, figure.unit)}"
     return [
         figure.name,
-        _shown(figure.value, figure),
+        _with_unit(figure.value, figure.unit),
         f"{_number(figure.low)} to {_number(figure.high)}",
-        beside,
+        baseline,
         "" if figure.ratio is None else f"{figure.ratio:.2f}",
     ]
 
 
-def _shown(value: float, figure: Figure) -> str:
-    return f"{_number(value)}{figure.unit}" if figure.unit == "/s" else f"{_number(value)} {figure.unit}".rstrip()
+def _with_unit(value: float, unit: str) -> str:
+    return f"{_number(value)}{unit}" if unit == "/s" else f"{_number(value)} {unit}".rstrip()
 
 
 def _number(value: float) -> str:
@@ -109,27 +145,28 @@ def _sentences(figures: dict[str, Figure], processes: int) -> Iterator[str]:
     one, many = figures["durable_one"], figures["durable_many"]
     cycle, batch, wake = figures["cycle"], figures["batch"], figures["wake"]
     yield (
-        f"With durability=full this disk allows about {_rounded(one.value)} completions a second to one process and "
-        f"{_rounded(many.value)} to {processes} of them together; with durability=process one process does about "
-        f"{_rounded(cycle.value)} claims and completions a second one at a time, and {_rounded(batch.value)} in "
-        f"batches of {single.BATCH}."
+        f"With durability=full, this disk allows about {_two_digits(one.value)} completions per second with one "
+        f"process, and {_two_digits(many.value)} with {processes} processes. With durability=process, one process "
+        f"claims and completes about {_two_digits(cycle.value)} tasks per second one at a time, and "
+        f"{_two_digits(batch.value)} in batches of {single.BATCH_TASKS}."
     )
     yield (
-        f"A process that sleeps has claimed a task {_number(wake.value)} ms after another began to add it. Among "
-        f"{processes} that never pause, the slowest gets {figures['crowd_slowest'].value:.0%} of what the fastest gets."
+        f"A waiting process has claimed a new task {_number(wake.value)} ms after another process began to add it. Of "
+        f"{processes} processes that never pause, the slowest completes {figures['crowd_slowest'].value:.0%} of what "
+        "the fastest completes."
     )
 
 
-def _rounded(value: float) -> str:
-    """To two digits: no run is worth more."""
+def _two_digits(value: float) -> str:
+    """Round to two digits: one run is not more precise."""
     return f"{float(f'{value:.2g}'):,.0f}"
 
 
-def _facts(folder: str) -> dict[str, Any]:
+def _facts(folder: str) -> JsonObject:
     return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "sqlite_claims": f"sqlite-claims {_version('sqlite-claims')}",
-        "scan": "C core" if core_available() else "Python twin (no C core)",
+        "scan": "C core" if core_available() else "Python scan (no C core)",
         "python": f"Python {platform.python_version()}",
         "apsw": f"apsw {_version('apsw')}",
         "sqlite": f"SQLite {SQLITE_VERSION}",
@@ -140,8 +177,8 @@ def _facts(folder: str) -> dict[str, Any]:
     }
 
 
-def _version(name: str) -> str:
+def _version(distribution: str) -> str:
     try:
-        return version(name)
+        return version(distribution)
     except PackageNotFoundError:
         return ""

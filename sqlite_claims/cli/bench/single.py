@@ -1,4 +1,4 @@
-"""What one process does: syncing, adding, claiming and completing, finding."""
+"""Measurements with one process: syncs of the disk, adding, claiming and completing, finding."""
 
 from __future__ import annotations
 
@@ -12,115 +12,118 @@ from itertools import count
 from ...model import NewTask, TaskState
 from ...sqlite.maintenance.baseline import BareLoop
 from ...store import SqliteClaimStore
-from .figures import Figure, figure, side_by_side
+from .figures import Figure, compare, make_figure
 
-WORKER = "bench"
-BATCH = 50
-_ADDED = 1000
-# More than a turn can use up.
-_READY, _READY_BARE = 20_000, 60_000
-_FEW, _BACKLOG, _BACKLOG_ADDED = 1000, 100_000, 10_000
+BATCH_TASKS = 50
+_WORKER = "bench"
+_TASKS_PER_ADD = 1000
+# More than one turn can complete.
+_READY_TASKS, _READY_BARE_TASKS = 20_000, 60_000
+_SMALL_BACKLOG, _LARGE_BACKLOG, _BACKLOG_PER_ADD = 1000, 100_000, 10_000
 _BLOCK = bytes(4096)
 _SYNCS_MIN = 10
 _INPUT = b"input"
 
 
-def add(store: SqliteClaimStore, number: int, names: Iterator[int]) -> None:
-    """Add so many tasks in one transaction; with the first of all, their instance."""
+def add_tasks(store: SqliteClaimStore, number: int, names: Iterator[int]) -> None:
+    """Add that many tasks in one transaction, and their instance with the first ones."""
     tasks = [NewTask(f"task-{next(names)}", _INPUT) for _ in range(number)]
     if not store.add_instance("bench", tasks, if_exists="skip"):
         store.add_tasks("bench", tasks)
 
 
-def cycle(store: SqliteClaimStore) -> None:
+def claim_and_complete(store: SqliteClaimStore) -> None:
     """Claim a task and complete it."""
-    (claimed,) = store.claim_available_tasks(WORKER)
+    (claimed,) = store.claim_available_tasks(_WORKER)
     store.complete_task(claimed.claim)
 
 
-def batch(store: SqliteClaimStore) -> None:
-    """The same for some, in two transactions."""
-    claimed = store.claim_available_tasks(WORKER, BATCH)
+def claim_and_complete_batch(store: SqliteClaimStore) -> None:
+    """Claim several tasks in one transaction, and complete them in another."""
+    claimed = store.claim_available_tasks(_WORKER, BATCH_TASKS)
     done, _ = store.complete_tasks([(one.claim, b"") for one in claimed])
-    assert len(done) == BATCH
+    assert len(done) == BATCH_TASKS
 
 
-def syncs(folder: str, seconds: float = 0.0) -> list[float]:
-    """How long the disk takes to make 4 KiB more of a file last, some times."""
+def sync_seconds(folder: str, *, seconds: float = 0.0) -> list[float]:
+    """Measure how long it takes to append 4 KiB to a file and sync it to disk, several times."""
     sync = getattr(os, "fdatasync", os.fsync)
-    taken: list[float] = []
+    samples: list[float] = []
     until = time.perf_counter() + seconds
     with open(os.path.join(folder, "synced"), "wb", buffering=0) as file:
-        while len(taken) < _SYNCS_MIN or time.perf_counter() < until:
+        while len(samples) < _SYNCS_MIN or time.perf_counter() < until:
             file.write(_BLOCK)
             began = time.perf_counter()
             sync(file.fileno())
-            taken.append(time.perf_counter() - began)
-    return taken
+            samples.append(time.perf_counter() - began)
+    return samples
 
 
-def disk(folder: str, seconds: float) -> Figure:
-    """The same as a figure."""
-    taken = syncs(folder, seconds)
-    rate = 1 / statistics.median(taken)
-    return figure(
-        "sync", "sync of the disk (4 KiB)", [each * 1e3 for each in taken], "ms", f"{rate:,.0f}/s, one after the other"
+def disk_figure(folder: str, *, seconds: float) -> Figure:
+    """Measure syncs of the disk."""
+    samples = sync_seconds(folder, seconds=seconds)
+    rate = 1 / statistics.median(samples)
+    return make_figure(
+        "sync",
+        "disk sync (4 KiB)",
+        [sample * 1e3 for sample in samples],
+        unit="ms",
+        baseline=f"{rate:,.0f}/s in sequence",
     )
 
 
-def figures(folder: str, seconds: float) -> Iterator[Figure]:
-    """All but the disk's, in about so many seconds."""
+def figures(folder: str, *, seconds: float) -> Iterator[Figure]:
+    """Measure everything but the disk, in about this time."""
     names = count()
-    path = os.path.join(folder, "alone.db")
     with (
-        SqliteClaimStore(path, durability="process") as store,
-        SqliteClaimStore(os.path.join(folder, "few.db"), durability="process") as few,
+        SqliteClaimStore(os.path.join(folder, "single.db"), durability="process") as store,
+        SqliteClaimStore(os.path.join(folder, "small.db"), durability="process") as small,
         closing(BareLoop(os.path.join(folder, "bare.db"))) as bare,
     ):
 
-        def fill() -> None:
-            for _ in range(store.stats().counts[TaskState.READY], _READY, _ADDED):
-                add(store, _ADDED, names)
-            if bare.left < _READY_BARE:
-                bare.add(_READY_BARE - bare.left)
+        def refill() -> None:
+            for _ in range(store.stats().counts[TaskState.READY], _READY_TASKS, _TASKS_PER_ADD):
+                add_tasks(store, _TASKS_PER_ADD, names)
+            if bare.left < _READY_BARE_TASKS:
+                bare.add(_READY_BARE_TASKS - bare.left)
 
-        yield side_by_side(
+        yield compare(
             "add",
-            f"add, {_ADDED:,} a call",
-            seconds * 0.2,
-            lambda: add(store, _ADDED, names),
-            "bare inserts of names",
-            lambda: bare.insert([(f"task-{next(names)}", _INPUT) for _ in range(_ADDED)]),
-            _ADDED,
+            f"add, {_TASKS_PER_ADD:,} per call",
+            lambda: add_tasks(store, _TASKS_PER_ADD, names),
+            "bare inserts",
+            lambda: bare.insert([(f"task-{next(names)}", _INPUT) for _ in range(_TASKS_PER_ADD)]),
+            seconds=seconds * 0.2,
+            per_call=_TASKS_PER_ADD,
         )
-        yield side_by_side(
+        yield compare(
             "cycle",
             "claim and complete, one at a time",
-            seconds * 0.3,
-            lambda: cycle(store),
+            lambda: claim_and_complete(store),
             "bare commits",
             bare.cycle,
-            before=fill,
+            seconds=seconds * 0.3,
+            before=refill,
         )
-        yield side_by_side(
+        yield compare(
             "batch",
-            f"claim and complete, {BATCH} at a time",
-            seconds * 0.3,
-            lambda: batch(store),
+            f"claim and complete, {BATCH_TASKS} at a time",
+            lambda: claim_and_complete_batch(store),
             "bare commits",
-            lambda: bare.batch(BATCH),
-            BATCH,
-            before=fill,
+            lambda: bare.batch(BATCH_TASKS),
+            seconds=seconds * 0.3,
+            per_call=BATCH_TASKS,
+            before=refill,
         )
-        for _ in range(store.stats().counts[TaskState.READY], _BACKLOG, _BACKLOG_ADDED):
-            add(store, _BACKLOG_ADDED, names)
-        add(few, _FEW, names)
+        for _ in range(store.stats().counts[TaskState.READY], _LARGE_BACKLOG, _BACKLOG_PER_ADD):
+            add_tasks(store, _BACKLOG_PER_ADD, names)
+        add_tasks(small, _SMALL_BACKLOG, names)
         ready = store.stats().counts[TaskState.READY]
-        yield side_by_side(
+        yield compare(
             "find",
-            f"find 10 among {ready:,}",
-            seconds * 0.2,
-            lambda: store.find_available_tasks(WORKER, 10),
-            f"among {_FEW:,}",
-            lambda: few.find_available_tasks(WORKER, 10),
+            f"find 10 of {ready:,} ready tasks",
+            lambda: store.find_available_tasks(_WORKER, 10),
+            f"10 of {_SMALL_BACKLOG:,}",
+            lambda: small.find_available_tasks(_WORKER, 10),
+            seconds=seconds * 0.2,
         )
