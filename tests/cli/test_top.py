@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from sqlite_claims import NewTask, TaskState
-from sqlite_claims.cli.top import sampler as look_module
-from sqlite_claims.cli.top.sampler import Looker
+from sqlite_claims.cli.top import sampler
+from sqlite_claims.cli.top.sampler import Sampler
 from sqlite_claims.store import SqliteClaimStore
 
 from .conftest import Cli
@@ -201,51 +201,51 @@ def test_where_there_is_no_terminal_frames_follow_each_other_until_nobody_reads(
 def test_rates_are_what_was_done_between_two_looks(cli: Cli) -> None:
     with cli.store() as store:
         store.add_instance("i", [NewTask(str(number)) for number in range(10)])
-        looker = Looker(store)
-        first = looker.look()
+        samples = Sampler(store)
+        first = samples.take()
         assert first.rate_since(None, TaskState.COMPLETED) is None
         store.complete_tasks([(claimed.claim, b"") for claimed in store.claim_available_tasks("w", 10)])
-        second = looker.look()
+        second = samples.take()
         rate = second.rate_since(first, TaskState.COMPLETED)
         assert rate is not None
         assert rate * (second.at - first.at) == pytest.approx(10)
         store.prune(0)
-        assert looker.look().rate_since(second, TaskState.COMPLETED) is None
+        assert samples.take().rate_since(second, TaskState.COMPLETED) is None
 
 
 def test_open_instances_come_into_view_behind_many_that_have_ended_and_go_when_they_end(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(look_module, "_FIRST_S", 0.0)  # a page a look
-    monkeypatch.setattr(look_module, "_NEXT_S", 0.0)
-    monkeypatch.setattr(look_module, "_SHARE", float("inf"))  # each look
+    monkeypatch.setattr(sampler, "_FIRST_READ_S", 0.0)  # one page per snapshot
+    monkeypatch.setattr(sampler, "_NEXT_READ_S", 0.0)
+    monkeypatch.setattr(sampler, "_SEARCH_SHARE", float("inf"))  # with each snapshot
     with SqliteClaimStore(cli.db, durability="process") as store:
         for number in range(1200):
             store.add_instance(f"ended-{number}")
             store.cancel_instance(f"ended-{number}")
         store.add_instance("open", [NewTask("t")])
-        looker = Looker(store)
-        seen = [[instance.instance_id for instance in looker.look().instances] for _ in range(4)]
+        samples = Sampler(store)
+        seen = [[instance.instance_id for instance in samples.take().instances] for _ in range(4)]
         assert seen[0] == []
         assert seen[-1] == ["open"]
         store.cancel_instance("open")
-        monkeypatch.setattr(look_module, "_NEXT_S", 10.0)
-        looker.look()
-        assert looker.look().instances == []
+        monkeypatch.setattr(sampler, "_NEXT_READ_S", 10.0)
+        samples.take()
+        assert samples.take().instances == []
 
 
 def test_an_instance_that_is_worked_on_is_in_view_at_once_behind_however_many_that_have_ended(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Looker, "_find_instances", lambda *_: None)
+    monkeypatch.setattr(Sampler, "_search_instances", lambda *_: None)
     with SqliteClaimStore(cli.db, durability="process") as store:
-        looker = Looker(store)
+        samples = Sampler(store)
         store.add_instance("i", [NewTask("t"), NewTask("u")])
-        assert looker.look().instances == []
+        assert samples.take().instances == []
         claimed = store.claim_available_tasks("worker", ttl=None)
-        assert [instance.instance_id for instance in looker.look().instances] == ["i"]
+        assert [instance.instance_id for instance in samples.take().instances] == ["i"]
         store.complete_task(claimed[0].claim)
-        (seen,) = looker.look().instances
+        (seen,) = samples.take().instances
         assert seen.counts[TaskState.COMPLETED] == 1
 
 
@@ -253,16 +253,16 @@ def test_a_look_reads_a_bounded_number_of_claims_and_says_so(cli: Cli) -> None:
     with SqliteClaimStore(cli.db, durability="process") as store:
         store.add_instance("i", [NewTask(str(number)) for number in range(2000)])
         store.claim_available_tasks("worker", 2000, None)
-        look = Looker(store).look()
-        assert not look.all_claims
-        assert look.workers[0].claims == 1000
-    assert "there are more claims than were looked at" in cli("top", "--once").out
+        snapshot = Sampler(store).take()
+        assert not snapshot.has_all_claims
+        assert snapshot.workers[0].claims == 1000
+    assert "only the first 1,000 claims were read" in cli("top", "--once").out
 
 
 def test_the_time_that_a_claim_is_held_grows(cli: Cli) -> None:
     with cli.store() as store:
         store.add_instance("i", [NewTask("t")])
         store.claim_available_tasks("worker", ttl=None)
-        row = Looker(store).look().workers[0]
+        row = Sampler(store).take().workers[0]
     assert row.oldest is not None
     assert 0 <= time.time() - row.oldest.claimed_at < _PATIENCE

@@ -1,1 +1,1 @@
-"""``sqlite-claims top``: what goes on in a store, looked at again and again."""
+"""``sqlite-claims top``: a live view of a store's tasks and workers."""

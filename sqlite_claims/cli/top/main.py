@@ -1,4 +1,4 @@
-"""The command line of ``top``, and what it shows."""
+"""The command line of ``top``, and its screen."""
 
 from __future__ import annotations
 
@@ -16,82 +16,90 @@ from rich.text import Text
 
 from ...model import InstanceInfo, TaskState
 from ..app import open_store
-from ..options import DurationType, database
+from ..options import DurationType, Option, database
 from ..signals_as_exceptions import signals_as_exceptions
 from ..text import clean, format_counts, format_duration, make_table, plain_console
-from .sampler import Look, Looker, WorkerRow
+from .sampler import Sampler, Snapshot, WorkerRow
 
 _INTERVAL_S_MIN = 0.1
-# A signal that comes just before a nap is heard after it.
-_NAP_S_MAX = 0.5
-# Looking takes at most this share of the time, however large the store: else the interval grows.
-_SHARE = 0.05
+# A signal that arrives just before a wait is handled after it.
+_WAIT_S_MAX = 0.5
+# Taking snapshots takes at most this share of the time: with a large store, the interval grows.
+_SAMPLING_SHARE = 0.05
 # Lines of a frame that are not rows of its tables.
-_LINES = 9
+_OTHER_LINES = 9
 
 
 @click.command("top")
 @database
 @click.option(
-    "--interval", type=DurationType(), default=2.0, show_default="2s", help="Between two looks; at least 100ms."
+    "--interval",
+    cls=Option,
+    type=DurationType(),
+    default=2.0,
+    show_default="2s",
+    help="Refresh interval, at least 100ms.",
 )
-@click.option("--once", is_flag=True, help="Look once, print it and end.")
+@click.option("--once", is_flag=True, help="Print one snapshot and exit.")
 def top_command(database: str, interval: float, once: bool) -> None:
-    """Show what goes on in DB, again and again, until q or Ctrl-C: tasks by state, what is done a second, instances in
-    progress, who works and what they hold for how long.
+    """Monitor DB: a live view of tasks, instances and workers, until q or Ctrl-C.
 
-    It only reads, and holds up nobody. Where standard output is no terminal, one frame follows the other.
+    It shows tasks by state, tasks completed and failed per second, instances in progress, and each worker with its
+    claims and the task that it has held longest.
+
+    top only reads, and never blocks workers. If standard output is not a terminal, the snapshots are printed one after
+    the other.
     """
     interval = max(interval, _INTERVAL_S_MIN)
     with open_store(database, read_only=True) as store:
-        looker = Looker(store)
+        sampler = Sampler(store)
         console = Console(highlight=False)
         if once or not console.is_terminal:
-            _print_frames(database, looker, None if once else interval)
+            _print_frames(database, sampler, None if once else interval)
             return
         with ExitStack() as stack:
             stack.enter_context(signals_as_exceptions())
-            wait = stack.enter_context(_keys())
+            wait = stack.enter_context(_quit_key())
             live = stack.enter_context(Live(console=console, screen=True, auto_refresh=False))
             earlier = None
-            title = f"{clean(os.path.basename(database))}, every {format_duration(interval)}, q ends"
+            title = f"{clean(os.path.basename(database))}, every {format_duration(interval)}, q quits"
             try:
                 while True:
                     began = time.monotonic()
-                    look = looker.look()
-                    live.update(_frame(title, look, earlier, console.height), refresh=True)
-                    earlier = look
-                    if wait(max(interval, (look.at - began) / _SHARE)):
+                    snapshot = sampler.take()
+                    live.update(_frame(title, snapshot, earlier, console.height), refresh=True)
+                    earlier = snapshot
+                    if wait(max(interval, (snapshot.at - began) / _SAMPLING_SHARE)):
                         return
             except KeyboardInterrupt:
                 return
 
 
-def _print_frames(database: str, looker: Looker, interval: float | None) -> None:
+def _print_frames(database: str, sampler: Sampler, interval: float | None) -> None:
     console = plain_console()
     earlier = None
     while True:
         began = time.monotonic()
-        look = looker.look()
-        console.print(_frame(clean(os.path.basename(database)), look, earlier, None))
+        snapshot = sampler.take()
+        console.print(_frame(clean(os.path.basename(database)), snapshot, earlier, None))
         sys.stdout.flush()
         if interval is None:
             return
-        earlier = look
+        earlier = snapshot
         console.print()
-        _sleep(max(interval, (look.at - began) / _SHARE))
+        _sleep(max(interval, (snapshot.at - began) / _SAMPLING_SHARE))
 
 
 def _sleep(seconds: float) -> bool:
-    until = time.monotonic() + seconds
-    while (left := until - time.monotonic()) > 0:
-        time.sleep(min(left, _NAP_S_MAX))
+    deadline = time.monotonic() + seconds
+    while (remaining_s := deadline - time.monotonic()) > 0:
+        time.sleep(min(remaining_s, _WAIT_S_MAX))
     return False
 
 
 @contextmanager
-def _keys() -> Iterator[Callable[[float], bool]]:
-    """Gives what waits so many seconds and tells whether q was pressed; without a terminal it only waits."""
+def _quit_key() -> Iterator[Callable[[float], bool]]:
+    """Give a function that waits some seconds and returns whether q was pressed; without a terminal it only waits."""
     if not sys.stdin.isatty():
         yield _sleep
         return
@@ -99,17 +107,17 @@ def _keys() -> Iterator[Callable[[float], bool]]:
     import tty
 
     descriptor = sys.stdin.fileno()
-    before = termios.tcgetattr(descriptor)
+    settings = termios.tcgetattr(descriptor)
 
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
 
     def wait(seconds: float) -> bool:
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
-            if poll.poll(1000 * min(left, _NAP_S_MAX)):
-                typed = os.read(descriptor, 100)
-                if not typed or b"q" in typed.lower():  # an end is the terminal's
+        deadline = time.monotonic() + seconds
+        while (remaining_s := deadline - time.monotonic()) > 0:
+            if poll.poll(1000 * min(remaining_s, _WAIT_S_MAX)):
+                keys = os.read(descriptor, 100)
+                if not keys or b"q" in keys.lower():  # an empty read: the terminal has gone
                     return True
         return False
 
@@ -117,62 +125,66 @@ def _keys() -> Iterator[Callable[[float], bool]]:
         tty.setcbreak(descriptor)
         yield wait
     finally:
-        with suppress(termios.error):  # a terminal that has gone needs nothing back
-            termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+        with suppress(termios.error):  # a terminal that has gone need not be reset
+            termios.tcsetattr(descriptor, termios.TCSADRAIN, settings)
 
 
-def _frame(title: str, look: Look, earlier: Look | None, height: int | None) -> RenderableType:
-    """``height``: lines there are on the screen; ``None``: any number."""
+def _frame(title: str, snapshot: Snapshot, earlier: Snapshot | None, height: int | None) -> RenderableType:
+    """Render a snapshot in ``height`` lines; ``None``: any number of lines."""
     rates = [
-        f"{name}: " + ("-" if (rate := look.rate_since(earlier, state)) is None else f"{rate:,.1f}/s")
+        f"{name}: " + ("-" if (rate := snapshot.rate_since(earlier, state)) is None else f"{rate:,.1f}/s")
         for name, state in (("completed", TaskState.COMPLETED), ("failed", TaskState.FAILED))
     ]
-    oldest = look.stats.oldest_ready_age
-    claims = f"claims: {look.stats.live_claims} live, {look.expired} expired"
+    oldest = snapshot.stats.oldest_ready_age
+    claims = f"claims: {snapshot.stats.live_claims} live, {snapshot.expired_claims} expired"
     waiting = f"longest waiting: {'none' if oldest is None else format_duration(oldest)}"
     parts: list[RenderableType] = [
         Text(f"{time.strftime('%H:%M:%S %Z')}  {title}", style="bold"),
-        Text(format_counts(look.stats.counts)),
+        Text(format_counts(snapshot.stats.counts)),
         Text("; ".join([*rates, claims, waiting])),
-        *(Text(clean(warning), style="bold red") for warning in look.warnings),
+        *(Text(clean(warning), style="bold red") for warning in snapshot.warnings),
     ]
-    rows = len(look.instances) + len(look.workers)
-    room = rows if height is None else max(2, height - _LINES - len(look.warnings))
-    # Each table gets what the other leaves, and at least half.
-    for_workers = min(len(look.workers), max(room // 2, room - len(look.instances)))
-    for_instances = room - for_workers
-    if look.instances:
+    instances, workers = snapshot.instances, snapshot.workers
+    rows = len(instances) + len(workers)
+    room = rows if height is None else max(2, height - _OTHER_LINES - len(snapshot.warnings))
+    # Each table gets at least half of the room, and the room that the other does not need.
+    worker_rows = min(len(workers), max(room // 2, room - len(instances)))
+    instance_rows = room - worker_rows
+    if instances:
         columns = ["INSTANCE", "STATE", *(state.value.upper() for state in TaskState), "ENDED"]
-        shown = look.instances[:for_instances]
-        parts += [Text(), make_table(columns, map(_instance_row, shown)), *_rest(len(look.instances) - len(shown))]
-    if look.workers:
+        shown = instances[:instance_rows]
+        parts += [Text(), make_table(columns, map(_instance_row, shown)), *_more_rows(len(instances) - len(shown))]
+    if workers:
         columns = ["WORKER", "PID", "CLAIMS", "LONGEST", "HELD FOR"]
-        busy_first = sorted(look.workers, key=lambda worker: -worker.claims)[:for_workers]
-        more = "" if look.all_claims else " (there are more claims than were looked at)"
+        busy_first = sorted(workers, key=lambda worker: -worker.claims)[:worker_rows]
+        note = "" if snapshot.has_all_claims else f" (only the first {_claims_read(snapshot):,} claims were read)"
         parts += [Text(), make_table(columns, map(_worker_row, busy_first))]
-        parts += _rest(len(look.workers) - len(busy_first), more)
+        parts += _more_rows(len(workers) - len(busy_first), note)
     return Group(*parts)
 
 
-def _rest(number: int, more: str = "") -> list[RenderableType]:
-    return [Text(f"and {number} more{more}" if number else more.strip())] if number or more else []
+def _claims_read(snapshot: Snapshot) -> int:
+    return sum(worker.claims for worker in snapshot.workers)
+
+
+def _more_rows(number: int, note: str = "") -> list[RenderableType]:
+    return [Text(f"and {number} more{note}" if number else note.strip())] if number or note else []
 
 
 def _instance_row(instance: InstanceInfo) -> list[str]:
     counts = instance.counts
     total = sum(counts.values())
     ended = counts[TaskState.COMPLETED] + counts[TaskState.FAILED] + counts[TaskState.CANCELLED]
-    share = f"{ended * 100 // total} %" if total else ""
     return [
         clean(instance.instance_id, width=40),
         instance.state.value,
         *(str(counts[state] or "") for state in TaskState),
-        share,
+        f"{ended * 100 // total} %" if total else "",
     ]
 
 
 def _worker_row(worker: WorkerRow) -> list[str]:
-    """Claims that no living session of that worker id holds have no pid: their worker is dead, or has no session."""
+    """Return the cells. A worker without a process id is dead, or claims without a session."""
     row = [clean(worker.worker_id, width=40), " ".join(map(str, worker.pids[:3])), str(worker.claims or "")]
     if worker.oldest is None:
         return [*row, "", ""]

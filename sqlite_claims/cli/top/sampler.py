@@ -1,4 +1,4 @@
-"""One look at a store, whose cost is bounded whatever the store holds: it may be taken every second, beside workers."""
+"""Snapshots of a store. Each has a bounded cost, whatever the store holds, so that workers are not slowed down."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from ...errors import NotFoundError
 from ...model import InstanceInfo, InstanceState, StoreStats, TaskClaim, TaskState
 from ...store import Paged, SqliteClaimStore
 
-# Pages of claims that are read a look, each of some hundreds.
+# Pages of claims that a snapshot reads, each of several hundred.
 _CLAIM_PAGES = 2
-# Instances that are kept in view, and for how long a look may read them: the first, and those that follow.
 _INSTANCES_MAX = 200
-_FIRST_S, _NEXT_S = 0.5, 0.005
-# To look for those that are not in view takes at most this share of the time.
-_SHARE = 0.02
+# How long the first snapshot, and each later one, may read instances.
+_FIRST_READ_S, _NEXT_READ_S = 0.5, 0.005
+# Searching for further instances takes at most this share of the time.
+_SEARCH_SHARE = 0.02
 _OPEN = (InstanceState.IN_PROGRESS, InstanceState.PAUSED)
 
 
 @dataclass(slots=True)
 class WorkerRow:
-    """One worker id: its sessions that live, and its claims as far as they were read."""
+    """A worker id: the processes of its live sessions, and its claims among those that were read."""
 
     worker_id: str
     pids: list[int]
@@ -32,93 +32,105 @@ class WorkerRow:
     oldest: TaskClaim | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
-    """One reading of the store. ``at``: by the steady clock. ``all_claims``: whether all claims were read.
-    ``warnings``: on checkpoints that fail or fall behind."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """The state of a store at one time.
+
+    ``at``: time of the steady clock. ``has_all_claims``: whether all claims were read. ``warnings``: about
+    checkpoints that fail or are held up.
+    """
 
     at: float
     stats: StoreStats
     instances: list[InstanceInfo]
     workers: list[WorkerRow]
-    all_claims: bool
+    has_all_claims: bool
     warnings: list[str]
 
     @property
-    def expired(self) -> int:
-        """Claims whose time is over and that nobody has taken over or settled yet."""
+    def expired_claims(self) -> int:
+        """Claims that have expired and that no sweep or worker has ended yet."""
         return self.stats.counts[TaskState.CLAIMED] - self.stats.live_claims
 
-    def rate_since(self, earlier: Look | None, state: TaskState) -> float | None:
-        """Tasks that came to this state a second; ``None`` where nobody can tell, as after a prune."""
+    def rate_since(self, earlier: Snapshot | None, state: TaskState) -> float | None:
+        """Return how many tasks per second came to this state; ``None`` if unknown, for example after a prune."""
         if earlier is None or self.at <= earlier.at:
             return None
-        more = self.stats.counts[state] - earlier.stats.counts[state]
-        return more / (self.at - earlier.at) if more >= 0 else None
+        difference = self.stats.counts[state] - earlier.stats.counts[state]
+        return difference / (self.at - earlier.at) if difference >= 0 else None
 
 
-class Looker:
-    """Takes looks at one store, which may be open for reading only."""
+class Sampler:
+    """Takes snapshots of one store, which may be open for reading only."""
 
     def __init__(self, store: SqliteClaimStore) -> None:
         self._store = store
-        self._known: dict[str, InstanceInfo] = {}
+        self._instances: dict[str, InstanceInfo] = {}  # the one read longest ago first
         self._pages: Iterator[list[InstanceInfo]] | None = None
-        self._allowed = _FIRST_S
-        self._rests_until = 0.0
+        self._read_time_s = _FIRST_READ_S
+        self._next_search = 0.0
 
-    def look(self) -> Look:
-        """Look now."""
+    def take(self) -> Snapshot:
+        """Take a snapshot."""
         stats = self._store.stats()
-        workers, all_claims = self._workers()
+        workers, has_all_claims = self._read_workers()
         self._read_instances({row.oldest.instance_id for row in workers if row.oldest is not None})
-        busy_first = sorted(self._known.values(), key=lambda instance: instance.counts[TaskState.CLAIMED] == 0)
-        warnings = self._store._db.checkpoint_findings()
-        return Look(time.monotonic(), stats, busy_first, workers, all_claims, warnings)
+        busy_first = sorted(self._instances.values(), key=lambda instance: instance.counts[TaskState.CLAIMED] == 0)
+        return Snapshot(
+            at=time.monotonic(),
+            stats=stats,
+            instances=busy_first,
+            workers=workers,
+            has_all_claims=has_all_claims,
+            warnings=self._store._db.checkpoint_findings(),
+        )
 
-    def _workers(self) -> tuple[list[WorkerRow], bool]:
+    def _read_workers(self) -> tuple[list[WorkerRow], bool]:
+        """Return the workers, and whether all claims were read."""
         rows: dict[str, WorkerRow] = {}
         for worker in self._store.list_workers():
             if worker.alive:
                 row = rows.setdefault(worker.worker_id, WorkerRow(worker.worker_id, []))
                 row.pids = sorted({*row.pids, worker.pid})
-        listed = self._store.list_claims()
-        assert isinstance(listed, Paged)
-        for page in islice(listed.pages, _CLAIM_PAGES):
+        claims = self._store.list_claims()
+        assert isinstance(claims, Paged)
+        for page in islice(claims.pages, _CLAIM_PAGES):
             for claim in page:
                 row = rows.setdefault(claim.worker_id, WorkerRow(claim.worker_id, []))
                 row.claims += 1
                 if row.oldest is None or claim.claimed_at < row.oldest.claimed_at:
                     row.oldest = claim
-        return list(rows.values()), not next(listed.pages, None)
+        return list(rows.values()), not next(claims.pages, None)
 
-    def _read_instances(self, worked_on: set[str]) -> None:
-        """Those that are new and worked on, then those in view once more, then some of the others: where many have
-        ended it takes several looks until all that are open have come into view."""
-        now = time.monotonic()
-        until, self._allowed = now + self._allowed, _NEXT_S
-        for name in [*(worked_on - self._known.keys()), *self._known]:
-            if time.monotonic() >= until:
+    def _read_instances(self, busy: set[str]) -> None:
+        """Read new instances that are being worked on, then the known ones again, then search for others.
+
+        If many instances have ended, it takes several snapshots until all open ones are known.
+        """
+        began = time.monotonic()
+        deadline, self._read_time_s = began + self._read_time_s, _NEXT_READ_S
+        for name in [*(busy - self._instances.keys()), *self._instances]:
+            if time.monotonic() >= deadline:
                 return
-            self._known.pop(name, None)
+            self._instances.pop(name, None)
             with suppress(NotFoundError):
-                self._keep(self._store.get_instance(name))  # behind those that were read longer ago
-        if now >= self._rests_until:
-            self._find_instances(until)
-            self._rests_until = time.monotonic() + (time.monotonic() - now) / _SHARE
+                self._add(self._store.get_instance(name))  # at the end, because it was read last
+        if began >= self._next_search:
+            self._search_instances(deadline)
+            self._next_search = time.monotonic() + (time.monotonic() - began) / _SEARCH_SHARE
 
-    def _find_instances(self, until: float) -> None:
+    def _search_instances(self, deadline: float) -> None:
         if self._pages is None:
-            listed = self._store.list_instances(states=_OPEN)
-            assert isinstance(listed, Paged)
-            self._pages = listed.pages
+            instances = self._store.list_instances(states=_OPEN)
+            assert isinstance(instances, Paged)
+            self._pages = instances.pages
         for page in self._pages:
             for instance in page:
-                self._keep(instance)
-            if time.monotonic() >= until:
+                self._add(instance)
+            if time.monotonic() >= deadline:
                 return
         self._pages = None
 
-    def _keep(self, instance: InstanceInfo) -> None:
-        if instance.state in _OPEN and len(self._known) < _INSTANCES_MAX:
-            self._known.setdefault(instance.instance_id, instance)
+    def _add(self, instance: InstanceInfo) -> None:
+        if instance.state in _OPEN and len(self._instances) < _INSTANCES_MAX:
+            self._instances.setdefault(instance.instance_id, instance)
