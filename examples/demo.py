@@ -86,7 +86,7 @@ def standard_library() -> list[str]:
 
 
 def start_map(folder: Path) -> subprocess.Popen[bytes]:
-    options = ["--quiet", "-j", str(JOBS), "--name", NAME, str(folder / "files.txt")]
+    options = ["--quiet", "-j", str(JOBS), "--instance", NAME, str(folder / "files.txt")]
     # -S and -E: Python without site-packages starts sooner.
     command = [sys.executable, "-S", "-E", str(COMPRESS), "{}", str(folder / "compressed")]
     argv = [sys.executable, "-m", "sqlite_claims", "map", str(folder / "jobs.db"), *options, "--", *command]

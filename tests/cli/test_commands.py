@@ -65,7 +65,7 @@ def test_the_same_lines_again_add_nothing(cli: Cli) -> None:
 def test_lines_are_named_as_map_names_them(cli: Cli) -> None:
     given = cli.file("in", "a\nb\na\n")
     cli("add", "added", given)
-    cli("map", "--name", "mapped", given, "--", "true")
+    cli("map", "--instance", "mapped", given, "--", "true")
     with cli.store() as store:
         names = [{task.task_id for task in store.list_tasks(name)} for name in ("added", "mapped")]
     assert names[0] == names[1]
@@ -147,6 +147,17 @@ def test_what_ls_writes_can_be_added_elsewhere(cli: Cli) -> None:
         assert [task.input for task in store.list_tasks("two")] == [b"\0\xff", b"x"]
 
 
+def test_former_names_of_options_go_on_working(cli: Cli) -> None:
+    given = cli.file("in", "a\nb\n")
+    assert cli("map", "--name", "one", "-P", 1, given, "--", "true").status == 0
+    assert len(cli("ls", "--instance", "one", "--limit", "1", "--json").out.splitlines()) == 1
+    assert "there are more" in cli("ls", "one", "--limit", "1").out
+    assert cli("status", "-a", "--limit", "1", "--json").json["instances"][0]["instance_id"] == "one"
+    for command in ("ls", "map", "status", "work", "bench"):
+        shown = cli.raw(command, "--help").out
+        assert not any(name in shown for name in ("--name", "--limit", "--processes"))
+
+
 def test_status_counts_tasks_and_names_instances(cli: Cli) -> None:
     cli("add", "one", cli.file("in", "a\nb\n"))
     with cli.store() as store:
@@ -160,7 +171,7 @@ def test_status_counts_tasks_and_names_instances(cli: Cli) -> None:
 
 
 def test_status_leaves_out_what_has_ended_unless_asked(cli: Cli) -> None:
-    cli("map", "--name", "done", cli.file("in", "a\n"), "--", "true")
+    cli("map", "--instance", "done", cli.file("in", "a\n"), "--", "true")
     cli("add", "open", cli.file("in", "a\n"))
     assert [instance["instance_id"] for instance in cli("status", "--json").json["instances"]] == ["open"]
     assert [instance["instance_id"] for instance in cli("status", "-a", "--json").json["instances"]] == ["done", "open"]
@@ -183,7 +194,7 @@ def test_ls_lists_what_is_asked_for(cli: Cli) -> None:
 
 
 def test_show_tells_all_about_an_instance_or_a_task(cli: Cli) -> None:
-    cli("map", "--name", "one", cli.file("in", "a\n"), "--", "sh", "-c", "echo out; echo oh\x1b >&2; exit 3")
+    cli("map", "--instance", "one", cli.file("in", "a\n"), "--", "sh", "-c", "echo out; echo oh\x1b >&2; exit 3")
     assert "state:      failed" in cli("show", "one").out
     assert cli("show", "one", "--json").json["counts"]["failed"] == 1
     with cli.store() as store:
@@ -209,7 +220,7 @@ def test_instances_are_paused_resumed_and_cancelled(cli: Cli) -> None:
 
 
 def test_failed_tasks_are_retried_one_by_one_or_all(cli: Cli) -> None:
-    cli("map", "--name", "one", cli.file("in", "a\nb\nc\n"), "--", "false")
+    cli("map", "--instance", "one", cli.file("in", "a\nb\nc\n"), "--", "false")
     with cli.store() as store:
         first = next(iter(store.list_tasks("one"))).task_id
         assert cli("retry", "one", first).out == "1 task will be retried\n"

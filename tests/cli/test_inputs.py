@@ -21,7 +21,9 @@ from .conftest import Cli
 UNREADABLE = "/proc/self/mem"  # can be opened; reading its beginning is EIO
 
 
-@pytest.mark.parametrize("command", [["add", "jobs.db", "i"], ["map", "jobs.db", "-q", "--name", "i", "--", "true"]])
+@pytest.mark.parametrize(
+    "command", [["add", "jobs.db", "i"], ["map", "jobs.db", "-q", "--instance", "i", "--", "true"]]
+)
 def test_a_pipe_that_is_non_blocking_is_read_to_its_end(cli: Cli, command: list[str]) -> None:
     given, give = os.pipe()
     os.set_blocking(given, False)
@@ -79,7 +81,7 @@ def test_an_input_that_cannot_be_read_is_named(cli: Cli, command: list[str]) -> 
 def test_what_map_runs_may_finish_where_its_input_cannot_be_read_on(cli: Cli) -> None:
     lines = cli.file("lines", "a\n")
     command = ["sh", "-c", "sleep 0.3; echo ended", "sh"]
-    result = cli("map", lines, UNREADABLE, "-q", "-j", 1, "--name", "i", "--", *command)
+    result = cli("map", lines, UNREADABLE, "-q", "-j", 1, "--instance", "i", "--", *command)
     assert (result.status, result.out) == (2, "ended\n")
     assert result.err == f"sqlite-claims: cannot read '{UNREADABLE}': Input/output error\n"
 
@@ -94,9 +96,9 @@ def test_a_source_without_names_says_what_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "*", "x" * 257])
 def test_a_name_that_is_none_is_told_by_its_option(cli: Cli, name: str) -> None:
-    result = cli("map", cli.file("lines", "a\n"), "--name", name, "--", "true")
+    result = cli("map", cli.file("lines", "a\n"), "--instance", name, "--", "true")
     assert result.status == 2
-    assert result.err.startswith("sqlite-claims: --name ")
+    assert result.err.startswith("sqlite-claims: --instance ")
     assert not cli.db.exists()
 
 

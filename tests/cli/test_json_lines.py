@@ -150,7 +150,7 @@ def test_show_prints_an_error_once_and_its_times_with_their_zone(cli: Cli) -> No
 def test_a_command_in_one_word_is_told_how_to_be_given(cli: Cli, command: str) -> None:
     ended = cli("map", cli.file("in", "a\n"), "--", command)
     assert ended.status in (1, 127)
-    assert "give its arguments as words of their own, not within one pair of quotes" in ended.err
+    assert "give its arguments as separate words, not all in one pair of quotes" in ended.err
 
 
 def test_a_blocked_task_with_an_input_of_bytes_is_added_with_it(cli: Cli) -> None:

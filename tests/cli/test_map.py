@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from sqlite_claims.cli.map import command, feeder, job, loop
-from sqlite_claims.cli.map.command import CannotRunError, Template, describe_end, room_for
+from sqlite_claims.cli.map.command import CannotRunError, Template, describe_end, ensure_open_files_limit
 from sqlite_claims.cli.map.output import Relay
-from sqlite_claims.cli.map.progress import BarProgress, NoProgress, PlainProgress, Standing
+from sqlite_claims.cli.map.progress import BarDisplay, LineDisplay, ProgressState, QuietDisplay
 from sqlite_claims.errors import StoreBusyError, StoreFullError
 from sqlite_claims.model import TaskState
 from sqlite_claims.store import SqliteClaimStore
@@ -21,7 +21,7 @@ from .conftest import Cli
 
 
 def test_what_a_command_leaves_behind_may_still_print_for_a_moment(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job, "_DRAIN_S", 60)
+    monkeypatch.setattr(job, "_READ_AFTER_END_S", 60)
     gate = cli.folder / "gate"
     os.mkfifo(gate)
     # The shell ends once its child waits at the gate, which it opens itself by ending.
@@ -34,7 +34,7 @@ def test_where_the_kernel_cannot_tell_who_lives_claims_end_by_time_and_are_renew
 ) -> None:
     for module in (loop, job):
         monkeypatch.setattr(module, "TTL_S", 60.0)
-    monkeypatch.setattr(loop, "_RENEW_S", 0.0)
+    monkeypatch.setattr(loop, "_RENEWAL_INTERVAL_S", 0.0)
     renewed: list[Any] = []
     gate = cli.folder / "gate"
     os.mkfifo(gate)
@@ -70,7 +70,7 @@ def test_a_busy_store_is_tried_again(cli: Cli, monkeypatch: pytest.MonkeyPatch, 
     result = cli("map", "-j", "2", cli.file("in", "a\nb\nc\n"), "--", "echo")
     assert result.status == 0
     assert sorted(result.out.split()) == ["a", "b", "c"]
-    assert "somebody writes; trying again" in result.err
+    assert "somebody writes; retrying" in result.err
 
 
 @pytest.mark.parametrize("method", ["add_tasks", "claim_available_tasks", "complete_tasks", "open_session"])
@@ -102,7 +102,7 @@ def test_where_no_more_processes_are_allowed_it_goes_on_with_those_that_run(
     result = cli("map", "-j", "3", cli.file("in", "a\nb\nc\n"), "--", "echo")
     assert result.status == 0
     assert sorted(result.out.split()) == ["a", "b", "c"]
-    assert "going on with 1 commands at a time" in result.err
+    assert "continuing with 1 command at a time" in result.err
 
 
 def test_where_not_one_process_is_allowed_the_run_ends_and_no_line_has_failed(
@@ -207,23 +207,23 @@ def test_more_commands_than_open_files_are_refused(monkeypatch: pytest.MonkeyPat
     asked: list[tuple[int, int]] = []
     monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 1024))
     monkeypatch.setattr(resource, "setrlimit", lambda _, limits: asked.append(limits))
-    room_for(10)
+    ensure_open_files_limit(10)
     assert asked == []
-    room_for(100)
+    ensure_open_files_limit(100)
     assert asked == [(564, 1024)]
-    with pytest.raises(CannotRunError, match="this system allows 1024"):
-        room_for(1000)
+    with pytest.raises(CannotRunError, match="the limit is 1024"):
+        ensure_open_files_limit(1000)
 
 
-def _standing(**changes: Any) -> Standing:
+def _state(**changes: Any) -> ProgressState:
     values = {"total": 10, "completed": 4, "failed": 1, "running": 2, "ended_here": 3, "reading": False}
-    return Standing(**{**values, **changes})
+    return ProgressState(**{**values, **changes})
 
 
 def test_plain_progress_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
-    progress = PlainProgress()
-    progress.show(_standing(note="paused"))
-    progress.show(_standing(reading=True, note="paused"))
+    display = LineDisplay()
+    display.show(_state(note="paused"))
+    display.show(_state(reading=True, note="paused"))
     assert capfd.readouterr().err == (
         "sqlite-claims: 4 of 10 done, 1 failed, 2 running, paused\n"
         "sqlite-claims: 4 of 10+ done, 1 failed, 2 running, paused\n"
@@ -234,20 +234,20 @@ def test_a_bar_is_cleared_before_anything_else_is_printed(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "100")
-    progress = BarProgress()
-    progress.show(_standing())
-    progress.say("hello")
-    progress.hide()
+    display = BarDisplay()
+    display.show(_state())
+    display.print_line("hello")
+    display.hide()
     shown = capfd.readouterr().err
-    assert "4 of 10, 1 failed, 2 running" in shown
+    assert "4 of 10 done, 1 failed, 2 running" in shown
     assert shown.endswith("\x1b[K\r\x1b[Ksqlite-claims: hello\n")
     assert shown.count("\n") == 1
 
 
 def test_quiet_shows_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    progress = NoProgress()
-    progress.show(_standing())
-    progress.hide()
+    display = QuietDisplay()
+    display.show(_state())
+    display.hide()
     assert capfd.readouterr().err == ""
 
 

@@ -11,10 +11,9 @@ from typing import IO
 import pytest
 
 from sqlite_claims import NewTask, SqliteClaimStore
-from sqlite_claims.cli.map.command import Template
-from sqlite_claims.cli.map.main import _report
-from sqlite_claims.cli.map.plan import Outcome, Plan
-from sqlite_claims.cli.map.progress import NoProgress
+from sqlite_claims.cli.map.main import _report_problems
+from sqlite_claims.cli.map.plan import Outcome
+from sqlite_claims.cli.map.progress import QuietDisplay
 
 from ..tiers import first_is_fast
 
@@ -99,6 +98,16 @@ def test_a_number_that_is_too_large_is_status_2(folder: Path, command: str) -> N
 
 def test_what_ended_a_map_is_told_in_the_commands_terms(capfd: pytest.CaptureFixture[str]) -> None:
     problem = "jobs.db: file not found (create=True creates it)"
-    outcome = Outcome(2, problem, 0, 0, 0, 0, 0, False, ())
-    _report(outcome, Plan("n", Template(["true"]), 1), "jobs.db", NoProgress(), None)
+    outcome = Outcome(
+        status=2,
+        problem=problem,
+        completed=0,
+        failed=0,
+        lost=0,
+        unwritten=0,
+        done_before=0,
+        began_empty=False,
+        failures=(),
+    )
+    _report_problems(outcome, QuietDisplay())
     assert capfd.readouterr().err == "sqlite-claims: jobs.db: file not found (it is created by add and map)\n"

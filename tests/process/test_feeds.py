@@ -34,7 +34,7 @@ def end_all(store: SqliteClaimStore, instance_id: str) -> None:
 
 def test_the_instance_of_a_map_that_waits_for_input_is_not_pruned(runs: Runs) -> None:
     read, write = os.pipe()
-    process = runs.start("--name", "n", "-q", stdin=read)
+    process = runs.start("--instance", "n", "-q", stdin=read)
     os.close(read)
     os.write(write, b"a\n")
     with SqliteClaimStore(runs.db) as store:
@@ -49,7 +49,7 @@ def test_the_instance_of_a_map_that_waits_for_input_is_not_pruned(runs: Runs) ->
 
 def test_the_instance_of_a_killed_map_is_pruned(runs: Runs) -> None:
     read, write = os.pipe()
-    process = runs.start("--name", "n", "-q", stdin=read)
+    process = runs.start("--instance", "n", "-q", stdin=read)
     os.close(read)
     os.write(write, b"a\n")
     with SqliteClaimStore(runs.db) as store:

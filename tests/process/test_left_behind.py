@@ -82,13 +82,13 @@ def test_a_line_whose_command_has_ended_is_free_although_a_daemon_that_it_left_h
         killed.communicate()
         again = runs.start("-j", "1", lines=["a", "b"], command=command)
         runs.wait_for("end", "b")
-        told = f"waiting for 1 that others run: Task '{next(iter(_claimed(runs)))}' of instance "
+        told = f"waiting for 1 task of other processes: Task '{next(iter(_claimed(runs)))}' of instance "
         assert again.stderr is not None
         line = b""
         while told.encode() not in line:
             line = again.stderr.readline()
-        assert f"(its process has ended; processes {pid}, {runs.pid_of('a')} keep".encode() in line or (
-            f"(its process has ended; processes {runs.pid_of('a')}, {pid} keep".encode() in line
+        assert f"(whose process has ended; processes {pid}, {runs.pid_of('a')} still".encode() in line or (
+            f"(whose process has ended; processes {runs.pid_of('a')}, {pid} still".encode() in line
         )
         runs.let_go("a")
         assert runs.finish(again).status == 0
@@ -110,11 +110,11 @@ def test_a_session_lives_as_long_as_its_command_and_no_longer_whatever_that_leav
     left_behind, command = kill[:] = list(map(int, opener.says("started")))
     opener.kill()
     assert not look_for_two_seconds(store)
-    kept = f"(its process has ended; processes {', '.join(map(str, sorted(kill)))} keep the claim)"
+    kept = f"(whose process has ended; processes {', '.join(map(str, sorted(kill)))} still hold the claim)"
     assert kept in store.explain_task("i", "t")
     os.kill(command, signal.SIGKILL)
     wait_for(lambda: not is_running(command))
-    assert f"(it left process {left_behind} behind): it will be ready again" in store.explain_task("i", "t")
+    assert f"has ended and left process {left_behind} running: it becomes ready again" in store.explain_task("i", "t")
     wait_for(lambda: store.claim_available_tasks("other", 1, 60))
     assert store.get_task("i", "t").losses == 1
     assert list(store.list_workers()) == []
@@ -130,7 +130,7 @@ def test_a_session_lives_as_long_as_its_opener_when_its_command_has_ended(
     opener.tell()
     opener.says("reaped")
     assert not look_for_two_seconds(store)
-    assert "its process has ended" not in store.explain_task("i", "t")
+    assert "process has ended" not in store.explain_task("i", "t")
     opener.kill()
     wait_for(lambda: store.claim_available_tasks("other", 1, 60))
 
@@ -144,7 +144,7 @@ def test_a_session_whose_command_nobody_has_told_of_is_kept_by_all_that_hold_it_
     os.kill(command, signal.SIGKILL)
     wait_for(lambda: not is_running(command))
     assert not look_for_two_seconds(store)
-    assert f"(its process has ended; process {left_behind} keeps the claim)" in store.explain_task("i", "t")
+    assert f"(whose process has ended; process {left_behind} still holds the claim)" in store.explain_task("i", "t")
     os.kill(left_behind, signal.SIGKILL)
     wait_for(lambda: store.claim_available_tasks("other", 1, 60))
 

@@ -74,7 +74,7 @@ def test_interrupted_once_it_lets_the_running_commands_finish_and_starts_no_more
 
     ended = runs.finish(process)
     assert ended.status == 130
-    assert "goes on from here" in ended.err
+    assert "run the same command again to resume" in ended.err
     assert runs.count("start") == {"a": 1, "b": 1}
     assert sorted(ended.out.splitlines()) == [b"did a", b"did b"]
     assert runs.run("-j", "2", lines=["a", "b", "c", "d"]).status == 0
@@ -178,7 +178,7 @@ def test_a_progress_bar_on_a_terminal_leaves_the_output_whole(runs: Runs) -> Non
     runs.hold("line19")
     terminal = Terminal(runs, "-j", "2", lines=lines)
     runs.wait_for("start", "line19")
-    wait_for(lambda: b"19 of 20, 0 failed, 1 running" in terminal.screen, "the bar")
+    wait_for(lambda: b"19 of 20 done, 0 failed, 1 running" in terminal.screen, "the bar")
     runs.let_go("line19")
     assert terminal.wait() == 0
     # What stands on a line once everything before a clearing of the line is gone.

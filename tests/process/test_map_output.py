@@ -126,7 +126,7 @@ def test_the_last_line_of_all_counts_when_its_reader_has_gone(runs: Runs) -> Non
     runs.let_go("a")
     ended = runs.finish(process)
     assert ended.status == 128 + signal.SIGPIPE
-    assert "0 done and 0 failed in this run, 1 whose output could not be written" in ended.err
+    assert "0 done, 0 failed, 1 whose output could not be written in this run" in ended.err
 
 
 def test_a_failed_line_whose_reader_has_gone_does_not_hide_that(runs: Runs) -> None:
@@ -208,7 +208,9 @@ def test_output_is_on_the_disk_before_its_line_is_done(cli: Cli, monkeypatch: py
         ended = cli("map", "-j", "1", lines, "--", "echo")
         assert ended.status == 2
         assert "cannot write to standard output: No space left on device" in ended.err
-        assert cli("map", "-q", "-j", "1", "--durability", "process", "--name", "p", lines, "--", "echo").status == 0
+        assert (
+            cli("map", "-q", "-j", "1", "--durability", "process", "--instance", "p", lines, "--", "echo").status == 0
+        )
     with cli.store() as store:
         assert store.stats().counts[TaskState.READY] == 2
     assert sorted(cli("map", "-j", "1", lines, "--", "echo").out.split()) == ["a", "b"]
@@ -226,10 +228,10 @@ def test_a_line_that_a_kill_left_unfinished_is_not_continued_by_another(runs: Ru
 def test_a_run_says_how_many_lines_of_its_input_were_done_before(runs: Runs) -> None:
     runs.fail("c")
     assert "done before" not in runs.run("-j", "1", lines=["a", "b", "c"]).err
-    assert "0 done and 1 failed in this run; 2 were done before;" in runs.run("-j", "1", lines=["a", "b", "c"]).err
+    assert "0 done, 1 failed in this run; 2 done before;" in runs.run("-j", "1", lines=["a", "b", "c"]).err
     runs.mend("c")
-    assert "2 done and 0 failed in this run; 2 were done before;" in runs.run("-j", "1", lines=["b", "a", "c", "d"]).err
-    assert "0 done and 0 failed in this run; 1 were done before;" in runs.run("-j", "1", lines=["c"]).err
+    assert "2 done, 0 failed in this run; 2 done before;" in runs.run("-j", "1", lines=["b", "a", "c", "d"]).err
+    assert "0 done, 0 failed in this run; 1 done before;" in runs.run("-j", "1", lines=["c"]).err
 
 
 def test_a_run_after_a_kill_counts_what_that_had_done(runs: Runs) -> None:
@@ -243,7 +245,7 @@ def test_a_run_after_a_kill_counts_what_that_had_done(runs: Runs) -> None:
     done = sum(task.state is TaskState.COMPLETED for task in runs.tasks().values())
     (runs.folder / "hold-line7").unlink()
     err = runs.run("-j", "1", lines=lines).err
-    assert f"{20 - done} done and 0 failed in this run; {done} were done before;" in err
+    assert f"{20 - done} done, 0 failed in this run; {done} done before;" in err
 
 
 def test_a_file_that_was_emptied_is_told_to_lack_what_was_done_before(runs: Runs) -> None:
@@ -262,7 +264,7 @@ def test_a_temporary_file_that_takes_less_than_it_was_given_loses_nothing(monkey
         def write(self, data: Any) -> int:
             return super().write(data[: max(1, len(data) // 2)])
 
-    monkeypatch.setattr(output, "_HELD_BYTES_MAX", 100)
+    monkeypatch.setattr(output, "_BUFFER_BYTES_MAX", 100)
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: Small(os.memfd_create("held"), "w+"))
     read, write = os.pipe()
     written: list[bytes] = []

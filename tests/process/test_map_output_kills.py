@@ -73,7 +73,7 @@ def test_no_output_is_lost_when_commands_are_killed_with_their_map(tmp_path: Pat
 
 def _start(folder: Path, out: Path, lines: list[str], durability: str) -> subprocess.Popen[bytes]:
     (folder / "lines").write_text("".join(f"{line}\n" for line in lines))
-    options = ["-q", "-j", str(JOBS), "--name", "n", "--retries", "100", "--durability", durability]
+    options = ["-q", "-j", str(JOBS), "--instance", "n", "--retries", "100", "--durability", durability]
     command = ["--", sys.executable, "-S", "-E", "-c", PROGRAM, "{}"]
     with out.open("ab") as opened, (folder / "err").open("ab") as err:
         return subprocess.Popen(

@@ -1,1 +1,1 @@
-"""``sqlite-claims map``: one command per line of input, N at a time, in one process with one thread."""
+"""``sqlite-claims map``: one command for each line of input, N in parallel, run by one process with one thread."""

@@ -1,4 +1,4 @@
-"""The commands that ``map`` runs: made from the template and a line, started without a shell, one session each."""
+"""The commands that ``map`` runs: filled in from the template and a line, and started without a shell."""
 
 from __future__ import annotations
 
@@ -11,98 +11,117 @@ import shutil
 import signal
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from typing import Any
 
 from ...errors import BackendError
 from .lines import LINE_BYTES_MAX
 
-_PLACE = b"{}"
+_PLACEHOLDER = b"{}"
 _HASH_BYTES_MAX = 256
-_LOCK_AT = 231
+_LOCK_DESCRIPTOR_MIN = 231
+_SpawnAction = tuple[int, int, str, int, int] | tuple[int, int, int]
 
 
 class CannotRunError(BackendError):
-    """The command itself can't be run, whatever the line."""
+    """The command cannot be run, whatever the line is."""
 
 
-class LineUnfitError(BackendError):
-    """This line can't be made a command's argument."""
+class UnusableLineError(BackendError):
+    """This line cannot be an argument of the command."""
 
 
 class Template:
-    """A command with a place for the line: ``{}`` anywhere in its arguments, or after them where there is none."""
+    """A command with a placeholder for the line: ``{}`` anywhere in its arguments, or else at their end."""
 
     def __init__(self, argv: Sequence[str]) -> None:
-        """Raises ``CannotRunError`` where the program is not there or not executable."""
+        """Raises ``CannotRunError`` if the program does not exist or is not executable."""
         self._argv = [os.fsencode(argument) for argument in argv]
         self._digest = blake2b(b"\0".join(self._argv), digest_size=16).hexdigest()
-        self._shown = os.fsencode(shlex.join(argv)).decode("utf-8", "backslashreplace")
-        if not any(_PLACE in argument for argument in self._argv):
-            self._argv.append(_PLACE)
-        # Looked up once: commands start faster, and a wrong name shows before anything has been done.
-        self._program = None if _PLACE in self._argv[0] else _find(self._argv[0])
+        self._text = os.fsencode(shlex.join(argv)).decode("utf-8", "backslashreplace")
+        if not any(_PLACEHOLDER in argument for argument in self._argv):
+            self._argv.append(_PLACEHOLDER)
+        # Found once: commands start faster, and a wrong name is reported before anything is stored.
+        self._program = None if _PLACEHOLDER in self._argv[0] else _find(self._argv[0])
 
     def __str__(self) -> str:
-        return self._shown
+        return self._text
 
     @property
     def instance_id(self) -> str:
-        """The name of the instance that holds this command's tasks, where none is given."""
+        """The default name of the instance with this command's tasks."""
         return f"map-{self._digest}"
 
     @property
     def definition_hash(self) -> str:
-        """Tells commands apart; bears the command, as far as there is room, for people who look."""
-        text = f"{self._digest} {self._shown}".encode().replace(b"\0", b"")
+        """A hash of the command, followed by the beginning of the command for people to read."""
+        text = f"{self._digest} {self._text}".encode().replace(b"\0", b"")
         return text[:_HASH_BYTES_MAX].decode("utf-8", "ignore")
 
     def fill(self, line: bytes) -> tuple[bytes, list[bytes]]:
-        """The program's path and the arguments for this line. Raises ``LineUnfitError``."""
+        """Return the program's path and the arguments for this line. Raises ``UnusableLineError``."""
         if len(line) > LINE_BYTES_MAX:
-            raise LineUnfitError(f"the line is longer than an argument may be ({LINE_BYTES_MAX:,} bytes)")
+            raise UnusableLineError(f"the line is longer than an argument may be ({LINE_BYTES_MAX:,} bytes)")
         if b"\0" in line:
-            raise LineUnfitError("the line has a NUL byte, which no argument may have")
-        argv = [argument.replace(_PLACE, line) for argument in self._argv]
+            raise UnusableLineError("the line contains a NUL byte, which an argument cannot contain")
+        argv = [argument.replace(_PLACEHOLDER, line) for argument in self._argv]
         if self._program is not None:
             return self._program, argv
         try:
             return _find(argv[0]), argv
         except CannotRunError as error:
-            raise LineUnfitError(str(error)) from None
+            raise UnusableLineError(str(error)) from None
 
     def start(
-        self, line: bytes, *, stdout: int, stderr: int, keep: tuple[int, int], environment: Mapping[bytes, bytes]
+        self,
+        line: bytes,
+        *,
+        stdout: int,
+        stderr: int,
+        lock: int,
+        lock_number: int,
+        environment: Mapping[bytes, bytes],
     ) -> int:
-        """Start it in a session of its own (so that a terminal's Ctrl-C, and its end, are the caller's to handle), with
-        nothing on its standard input. ``keep``: a descriptor to hold open in it, and the number that it has there.
-        Returns the process id.
+        """Start the command for this line, and return its process id.
 
-        Raises ``LineUnfitError``, ``CannotRunError``, and other ``OSError``s: no more processes, no memory.
+        It gets its own process session, so that a terminal's Ctrl-C and hangup reach only ``map``, and an empty
+        standard input.
+
+        Args:
+            line: The line.
+            stdout: Descriptor for its standard output.
+            stderr: Descriptor for its standard error.
+            lock: Descriptor of the claim's session, which the command inherits.
+            lock_number: Number of that descriptor in the command.
+            environment: Its environment.
+
+        Raises:
+            UnusableLineError: No command can be started for this line.
+            CannotRunError: The program cannot be run.
+            OSError: There are not enough processes, memory or descriptors.
         """
         program, argv = self.fill(line)
-        actions = [
+        actions: list[_SpawnAction] = [
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_DUP2, stdout, 1),
             (os.POSIX_SPAWN_DUP2, stderr, 2),
-            (os.POSIX_SPAWN_DUP2, *keep),
+            (os.POSIX_SPAWN_DUP2, lock, lock_number),
         ]
         try:
             return _spawn(program, argv, environment, actions)
         except OSError as error:
             if error.errno == errno.E2BIG:
-                raise LineUnfitError("with this line the command is longer than the system allows") from None
+                raise UnusableLineError("with this line the command is longer than the system allows") from None
             if error.errno in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE):
                 raise
-            told = f"cannot run {os.fsdecode(argv[0])!r}: {error.strerror}"
+            message = f"cannot run {os.fsdecode(argv[0])!r}: {error.strerror}"
             if error.errno == errno.ENOEXEC:
-                told += " (a script needs a first line like #!/bin/sh)"
-            raise (LineUnfitError if self._program is None else CannotRunError)(told) from None
+                message += " (a script needs a first line such as #!/bin/sh)"
+            raise (UnusableLineError if self._program is None else CannotRunError)(message) from None
 
 
 def _spawn(
-    program: bytes, argv: list[bytes], environment: Mapping[bytes, bytes], actions: list[tuple[Any, ...]]
+    program: bytes, argv: list[bytes], environment: Mapping[bytes, bytes], actions: Sequence[_SpawnAction]
 ) -> int:
-    defaults = [signal.SIGPIPE, signal.SIGXFSZ]  # which Python ignores, and a program would inherit
+    defaults = [signal.SIGPIPE, signal.SIGXFSZ]  # Python ignores these, and the command would inherit that
     try:
         return os.posix_spawn(
             program, argv, environment, file_actions=actions, setsid=True, setsigmask=[], setsigdef=defaults
@@ -124,25 +143,27 @@ def _find(program: bytes) -> bytes:
         raise CannotRunError(f"cannot run {name!r}: it is not executable")
     hint = ""
     if len(words := name.split()) > 1 and shutil.which(words[0]):
-        hint = f"; to run {words[0]!r}, give its arguments as words of their own, not within one pair of quotes"
-    raise CannotRunError(f"cannot run {name!r}: there is no such program{hint}")
+        hint = f"; to run {words[0]!r}, give its arguments as separate words, not all in one pair of quotes"
+    raise CannotRunError(f"cannot run {name!r}: program not found{hint}")
 
 
 def reserve_descriptor() -> int:
-    """A descriptor of nothing whose number in our commands is the one of their task's lock. It is a high one, because
-    scripts open others over the low ones, and those that examples like: 9, 99, 100, 200."""
-    nothing = os.open(os.devnull, os.O_RDONLY)
+    """Reserve the descriptor number that every command's lock has, by opening /dev/null there.
+
+    The number is high and inconspicuous: scripts open files over low ones, and often over 99, 100 or 200.
+    """
+    null = os.open(os.devnull, os.O_RDONLY)
     try:
-        for lowest in (_LOCK_AT, 20):
-            with contextlib.suppress(OSError):  # more than the system allows
-                return fcntl.fcntl(nothing, fcntl.F_DUPFD_CLOEXEC, lowest)
-        return os.dup(nothing)
+        for lowest in (_LOCK_DESCRIPTOR_MIN, 20):
+            with contextlib.suppress(OSError):  # above the limit of open files
+                return fcntl.fcntl(null, fcntl.F_DUPFD_CLOEXEC, lowest)
+        return os.dup(null)
     finally:
-        os.close(nothing)
+        os.close(null)
 
 
 def describe_end(status: int) -> str:
-    """What a wait status says, for people."""
+    """Describe the wait status of a process that has ended."""
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         try:
@@ -153,14 +174,14 @@ def describe_end(status: int) -> str:
     return f"exit status {os.WEXITSTATUS(status)}"
 
 
-def room_for(jobs: int) -> None:
-    """See that this process may open what ``jobs`` commands need. Raises ``CannotRunError``."""
+def ensure_open_files_limit(jobs: int) -> None:
+    """Raise this process's limit of open files to what that many jobs need. Raises ``CannotRunError``."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = 5 * jobs + 64  # two pipes, both ends for a moment, and the session
+    needed = 5 * jobs + 64  # for each job both ends of two pipes while it is started, and its session
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return
     if hard != resource.RLIM_INFINITY and hard < needed:
-        raise CannotRunError(f"{jobs} commands at a time need {needed} open files; this system allows {hard}")
+        raise CannotRunError(f"{jobs} parallel commands need {needed} open files, but the limit is {hard} (ulimit -n)")
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

@@ -1,4 +1,4 @@
-"""A command that was started for a line: its claim and session, its outputs, and how it ended."""
+"""One command that was started for a line: its claim and session, its outputs, and its result."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from .command import describe_end
 from .output import Relay, Sink
 from .plan import Plan
 
-# Where the kernel can tell whether a command lives, its claim needs no end in time.
+# If the kernel reports the end of a command, its claim need not expire.
 TTL_S = None if SUPPORTED else 60.0
-# After a command has ended, something that it left behind may keep its output open: no reason to wait for long.
-_DRAIN_S = 0.5
+# A process that the command has left running may keep its output open; its output is read this long.
+_READ_AFTER_END_S = 0.5
 _ERROR_LINES = 10
 _ERROR_BYTES = 4096
-_ENVIRONMENT = dict(os.environb)  # once: reading it costs more than claiming a task
+_ENVIRONMENT = dict(os.environb)  # copied once: copying it takes longer than claiming a task
 
 
-class Running:
-    """From the claim to the settling. ``error`` is ``None`` where it ended well."""
+class Job:
+    """A claimed task and its command. ``error`` is ``None`` unless the command has failed."""
 
-    __slots__ = ("_err", "_out", "claim", "drain_until", "error", "line", "may_retry", "pid", "relays", "session")
+    __slots__ = ("_err", "_out", "claim", "error", "line", "may_retry", "pid", "read_until", "relays", "session")
 
     def __init__(
-        self, pid: int, task: ClaimedTask, session: WorkerSession, out: Relay | None, err: Relay | None
+        self, pid: int, task: ClaimedTask, session: WorkerSession, *, out: Relay | None, err: Relay | None
     ) -> None:
         self.pid = pid
         self.line = task.task.input
@@ -37,14 +37,16 @@ class Running:
         self.relays = [relay for relay in (out, err) if relay is not None]
         self.error: str | None = None
         self.may_retry = True
-        self.drain_until = 0.0
+        self.read_until = 0.0
 
     @classmethod
     def start(
-        cls, plan: Plan, task: ClaimedTask, session: WorkerSession, lock_at: int, stdout: Sink, stderr: Sink
-    ) -> Running:
-        """Start the plan's command for the task's line; it holds the session as its descriptor ``lock_at``.
-        Raises as ``Template.start``."""
+        cls, plan: Plan, task: ClaimedTask, session: WorkerSession, *, lock_number: int, stdout: Sink, stderr: Sink
+    ) -> Job:
+        """Start the plan's command for the task's line.
+
+        The command inherits the session as its descriptor ``lock_number``. Raises the errors of ``Template.start``.
+        """
         environment = {
             **_ENVIRONMENT,
             b"SQLITE_CLAIMS_INSTANCE": task.task.instance_id.encode(),
@@ -52,47 +54,48 @@ class Running:
             b"SQLITE_CLAIMS_ATTEMPT": b"%d" % task.task.attempt,
             b"SQLITE_CLAIMS_TOKEN": b"%d" % task.claim.token,
         }
-        ours: list[int] = []
-        theirs: list[int] = []
+        read_ends: list[int] = []
+        write_ends: list[int] = []
         try:
             for _ in range(2):
                 read, write = os.pipe()
-                ours.append(read)
-                theirs.append(write)
+                read_ends.append(read)
+                write_ends.append(write)
             pid = plan.template.start(
                 task.task.input,
-                stdout=theirs[0],
-                stderr=theirs[1],
-                keep=(session.fileno(), lock_at),
+                stdout=write_ends[0],
+                stderr=write_ends[1],
+                lock=session.fileno(),
+                lock_number=lock_number,
                 environment=environment,
             )
         except BaseException:
-            for descriptor in ours:
+            for descriptor in read_ends:
                 os.close(descriptor)
             raise
         finally:
-            for descriptor in theirs:
+            for descriptor in write_ends:
                 os.close(descriptor)
         session.lend(pid)
-        out = Relay(ours[0], stdout, keep_first=plan.keep_output)
-        return cls(pid, task, session, out, Relay(ours[1], stderr, keep_last=_ERROR_BYTES))
+        out = Relay(read_ends[0], stdout, keep_first=plan.keep_output)
+        return cls(pid, task, session, out=out, err=Relay(read_ends[1], stderr, keep_last=_ERROR_BYTES))
 
     @classmethod
-    def unfit(cls, task: ClaimedTask, session: WorkerSession, error: str) -> Running:
-        """For a line that no command can be started with: it has ended already, badly and for good."""
-        running = cls(0, task, session, None, None)
-        running.error = error
-        running.may_retry = False
-        return running
+    def unusable(cls, task: ClaimedTask, session: WorkerSession, error: str) -> Job:
+        """Return a job that has failed for good: no command can be started for its line."""
+        job = cls(0, task, session, out=None, err=None)
+        job.error = error
+        job.may_retry = False
+        return job
 
     def reap(self) -> bool:
-        """Whether it has ended; only then, and once."""
+        """Return whether the command has ended. To be called until it returns ``True``, and not again."""
         pid, status = os.waitpid(self.pid, os.WNOHANG)
         if not pid:
             return False
         if status:
             self.error = describe_end(status)
-        self.drain_until = time.monotonic() + _DRAIN_S
+        self.read_until = time.monotonic() + _READ_AFTER_END_S
         return True
 
     @property
@@ -106,19 +109,19 @@ class Running:
         return all(relay.is_written for relay in self.relays)
 
     @property
-    def failure(self) -> str:
-        """``error`` and the last lines of its standard error."""
+    def error_with_stderr(self) -> str:
+        """``error``, and the last lines of its standard error."""
         if self._err is None:
             return self.error or ""
-        last = bytes(self._err.kept[-_ERROR_BYTES:]).decode("utf-8", "backslashreplace")
+        last = bytes(self._err.excerpt[-_ERROR_BYTES:]).decode("utf-8", "backslashreplace")
         return "\n".join([self.error or "", *last.splitlines()[-_ERROR_LINES:]])
 
     @property
     def output(self) -> bytes:
         """The beginning of its standard output."""
-        return b"" if self._out is None else bytes(self._out.kept)
+        return b"" if self._out is None else bytes(self._out.excerpt)
 
     def abandon(self) -> None:
-        """Pass on no more of its output."""
+        """Stop passing on its output."""
         for relay in self.relays:
             relay.abandon()

@@ -1,7 +1,7 @@
-"""Lines of input: read as they come, named, and not kept.
+"""Lines of input: read as they arrive, turned into task names, and not kept in memory.
 
-A task is a line and its place among equal lines, so its name is the line's hash and that ordinal. What is remembered
-of a line is 12 bytes in a table that is at most two thirds full.
+Duplicate lines are separate tasks. So a task's name is the hash of its line, and a number that counts equal lines. The
+memory needed for a line is 12 bytes in a hash table that is at most two thirds full.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import NamedTuple
 
 from ...errors import InvalidArgumentError
 
-# What Linux lets one argument hold, its final NUL aside. Longer lines are kept to one byte more, which tells them.
+# The longest argument on Linux, without its final NUL. Of a longer line, one byte more is kept to recognize it.
 LINE_BYTES_MAX = 131_071
 _READ_BYTES = 65_536
 _DIGEST_BYTES = 16
@@ -24,48 +25,56 @@ _SHARDS = 256
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line without its ending, and its hash. ``data`` of a line over ``LINE_BYTES_MAX`` is its beginning only."""
+    """A line without its ending, and its hash. Of a line over ``LINE_BYTES_MAX``, ``data`` is only the beginning."""
 
     data: bytes
     digest: bytes
 
 
+class TaskNameParts(NamedTuple):
+    """The hash of a line, and which of the equal lines it is, counted from 1."""
+
+    digest: bytes
+    ordinal: int
+
+
 def line_digest(line: bytes) -> bytes:
-    """What a line is known by."""
+    """Return the hash that identifies a line."""
     return blake2b(line, digest_size=_DIGEST_BYTES).digest()
 
 
 def task_name(digest: bytes, ordinal: int) -> str:
-    """The task of the ``ordinal``-th (from 1) of the lines that have this hash."""
+    """Return the name of the task for the ``ordinal``-th (from 1) of the lines with this hash."""
     return f"{digest.hex()}-{ordinal}"
 
 
-def parse_task_name(task_id: str) -> tuple[bytes, int] | None:
-    """The reverse of ``task_name``; ``None`` for a name that it didn't make."""
+def parse_task_name(task_id: str) -> TaskNameParts | None:
+    """Reverse ``task_name``. Returns ``None`` for a name that ``task_name`` does not make."""
     digest, dash, ordinal = task_id.partition("-")
     try:
-        found = bytes.fromhex(digest), int(ordinal)
+        parts = TaskNameParts(bytes.fromhex(digest), int(ordinal))
     except ValueError:
         return None
-    return found if dash and task_name(*found) == task_id else None
+    return parts if dash and task_name(parts.digest, parts.ordinal) == task_id else None
 
 
 class Counts:
-    """How often each digest has been counted, by its first 64 bits.
+    """Counts how often each digest occurs, identified by its first 64 bits.
 
-    Open addressing in plain arrays, because a dictionary takes some 100 bytes an entry. In shards, so that growing
-    stops nobody for long. Two lines that share 64 bits count as equal here, which only makes an ordinal larger.
+    This is a hash table with open addressing in plain arrays, because a dictionary takes about 100 bytes per entry. It
+    is divided into shards, so that each growth is short. Two lines that share 64 bits count as equal here, which only
+    makes an ordinal larger.
     """
 
     def __init__(self) -> None:
         self._shards = [_Shard() for _ in range(_SHARDS)]
 
     def add(self, digest: bytes) -> int:
-        """Count it, and return how often it has been counted by now."""
+        """Count an occurrence, and return the number of occurrences so far."""
         return self._shards[digest[0]].add(int.from_bytes(digest[:8], "big") or 1)
 
     def get(self, digest: bytes) -> int:
-        """How often it has been counted."""
+        """Return the number of occurrences so far."""
         return self._shards[digest[0]].get(int.from_bytes(digest[:8], "big") or 1)
 
 
@@ -114,9 +123,9 @@ class _Shard:
 
 
 class Splitter:
-    """Cuts what is read into lines; holds no more than one line, and of a very long one only its beginning.
+    """Splits data into lines, and skips empty ones. Holds at most one line, and only the beginning of a very long one.
 
-    With ``delimiter`` newline, a carriage return before it belongs to the line's ending. Empty lines are no lines.
+    If the delimiter is a newline, a carriage return before it belongs to the line's ending.
     """
 
     def __init__(self, delimiter: bytes = b"\n") -> None:
@@ -127,7 +136,7 @@ class Splitter:
         self._hash = blake2b(digest_size=_DIGEST_BYTES)
 
     def feed(self, data: bytes) -> Iterator[Line]:
-        """The lines that end in ``data``."""
+        """Yield the lines that end in this data."""
         first, *rest = data.split(self._delimiter)
         self._append(first)
         for part in rest:
@@ -139,13 +148,13 @@ class Splitter:
             self._hash.update(part)
             return
         self._tail = self._tail + part if self._tail else part
-        if len(self._tail) > LINE_BYTES_MAX + 1:  # the one more may be a carriage return
+        if len(self._tail) > LINE_BYTES_MAX + 1:  # the extra byte may be a carriage return
             self._long = Line(self._tail[: LINE_BYTES_MAX + 1], b"")
             self._hash = blake2b(self._tail, digest_size=_DIGEST_BYTES)
             self._tail = b""
 
     def end(self) -> Iterator[Line]:
-        """The line that ends here, if it is one."""
+        """Yield the line that ends here, unless it is empty."""
         if self._long is not None:
             yield Line(self._long.data, self._hash.digest())
             self._long = None
@@ -158,7 +167,7 @@ class Splitter:
 
 
 class LineSource:
-    """The lines of some open descriptors, one after the other. Reads only what is there, when it is asked."""
+    """Reads the lines of several open descriptors, one after the other, and only what is available."""
 
     def __init__(self, descriptors: Sequence[int], delimiter: bytes = b"\n", names: Sequence[str] = ()) -> None:
         self._descriptors = descriptors
@@ -169,12 +178,12 @@ class LineSource:
         self._ahead: Line | None = None
 
     def fileno(self) -> int:
-        """What is being read now; -1 at the end. No descriptor is closed before ``close()``."""
+        """Return the descriptor that is being read; -1 at the end. ``close`` alone closes descriptors."""
         return self._descriptors[self._current] if self._current < len(self._descriptors) else -1
 
     @property
     def holds_lines(self) -> bool:
-        """Whether lines that have been read wait to be taken."""
+        """Whether there are lines that have been read and not taken."""
         return self._ahead is not None
 
     @property
@@ -183,8 +192,11 @@ class LineSource:
         return self._ahead is None and self.fileno() < 0
 
     def take(self, limit: int) -> list[Line]:
-        """Up to ``limit`` lines out of at most one read, which doesn't wait where the descriptor is ready. Raises
-        ``InvalidArgumentError`` where it can't be read."""
+        """Return up to ``limit`` lines, after at most one read, which does not block if the descriptor is readable.
+
+        Raises:
+            InvalidArgumentError: The descriptor cannot be read.
+        """
         if self._ahead is None and self.fileno() >= 0:
             self._read()
         taken: list[Line] = []
@@ -215,8 +227,14 @@ class LineSource:
 
 
 def open_inputs(paths: Sequence[str]) -> list[int]:
-    """Descriptors of all files (``-`` or none at all: standard input), opened now, so that a wrong name shows before
-    anything has been done. Raises ``InvalidArgumentError``."""
+    """Open all files now, so that a wrong name is reported before anything is stored; return their descriptors.
+
+    Args:
+        paths: Paths; ``-`` or none at all: standard input.
+
+    Raises:
+        InvalidArgumentError: A file cannot be opened.
+    """
     descriptors: list[int] = []
     for path in paths or ["-"]:
         try:

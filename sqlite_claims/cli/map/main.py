@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from typing import Literal
 
@@ -12,29 +13,30 @@ from ...errors import InvalidArgumentError
 from ...model import NewTask
 from ...store import SqliteClaimStore
 from ..app import for_the_shell
-from ..options import database
-from ..text import clean, clean_bytes, clean_lines, format_duration, note_terminal_input
-from .command import CannotRunError, Template, room_for
+from ..exit_status import ExitStatus
+from ..options import Option, database
+from ..text import clean, clean_bytes, clean_lines, format_duration, note_terminal_input, plural
+from .command import CannotRunError, Template, ensure_open_files_limit
 from .lines import LineSource, open_inputs
-from .loop import MapRun
+from .loop import MapLoop
 from .plan import Outcome, Plan
-from .progress import Progress, choose_progress
+from .progress import ProgressDisplay, choose_display
 
 
 class _MapCommand(click.Command):
-    """What comes after ``--`` is the command to run, never an option or a file of ours."""
+    """Takes everything after ``--`` as the command to run, never as an option or a file of ``map``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if "--" in args:
-            place = args.index("--")
-            args, ctx.meta["command"] = args[:place], args[place + 1 :]
+            index = args.index("--")
+            args, ctx.meta["command"] = args[:index], args[index + 1 :]
         return super().parse_args(ctx, args)
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         return [*super().collect_usage_pieces(ctx), "-- COMMAND [ARGUMENT]..."]
 
 
-def _cores() -> int:
+def _cpu_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -44,27 +46,51 @@ def _cores() -> int:
 @database
 @click.argument("files", nargs=-1, metavar="[FILE]...")
 @click.option(
-    "-j", "--jobs", type=click.IntRange(1, 100_000), help="Commands at a time; as many as cores, if not given."
+    "-j",
+    "-P",
+    "--jobs",
+    cls=Option,
+    metavar="N",
+    type=click.IntRange(1, 100_000),
+    show_default="number of CPU cores",
+    help="Commands to run in parallel.",
 )
-@click.option("--retries", type=click.IntRange(0), default=0, help="Times a failed command is tried again in this run.")
-@click.option("--name", help="The instance that holds the tasks; made from the command, if not given.")
-@click.option("-0", "--null", is_flag=True, help="Lines end with a NUL byte, as those of find -print0.")
+@click.option(
+    "--retries",
+    cls=Option,
+    metavar="N",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Retries per failed command in this run, after 1 s, 2 s, 4 s and so on.",
+)
+@click.option(
+    "--instance",
+    "name",
+    cls=Option,
+    aliases=["--name"],
+    metavar="NAME",
+    show_default="made from COMMAND",
+    help="Name of the instance with the tasks.",
+)
+@click.option("-0", "--null", is_flag=True, help="Lines end with a NUL byte, as from find -print0.")
 @click.option(
     "--keep-output",
+    cls=Option,
     type=click.IntRange(0),
     default=65_536,
     show_default=True,
     metavar="BYTES",
-    help="How much of each command's standard output is stored as its task's output.",
+    help="Store this much of each command's standard output as the output of its task.",
 )
 @click.option(
     "--durability",
     type=click.Choice(["full", "process"]),
     default="full",
     show_default=True,
-    help="What results survive: a loss of power, or only a killed process (faster).",
+    help="full: results survive a loss of power. process: only a killed process (faster).",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Show no progress and no summary, only what failed.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only failures: no progress and no summary.")
 @click.pass_context
 def map_command(
     ctx: click.Context,
@@ -79,34 +105,42 @@ def map_command(
     durability: Literal["full", "process"],
     quiet: bool,
 ) -> int:
-    """Run COMMAND once for each line of the FILEs, or of standard input, several at a time.
+    """Run COMMAND for each line of the FILEs, or of standard input, several in parallel. Run it again to resume.
 
-    {} in the command, also inside an argument, is replaced by the line; without any, the line becomes the last
-    argument. There is no shell in between, unless you name one: sh -c 'echo "$1" | tr a-z A-Z' sh {}.
+    \b
+        seq 10 | sqlite-claims map jobs.db -j 4 -- echo number {}
+        find . -name '*.wav' -print0 | sqlite-claims map jobs.db -0 --retries 2 -- flac {}
 
-    Each line is a task in DB, which is made where it isn't there. Killed, interrupted or out of power: the same
-    command again goes on where it was. Lines that are done are not run again, lines that failed are, and new ones are
-    added. Several may run on one DB, also with the same command and input: they share the work.
+    {} in COMMAND is replaced by the line, also inside an argument. Without {}, the line becomes the last argument.
+    COMMAND is run without a shell. For pipes, run a shell, and give it the line as an argument:
 
-    Empty lines are skipped. Equal lines are tasks of their own. A carriage return at the end of a line is dropped.
+    \b
+        sqlite-claims map jobs.db words.txt -- sh -c 'echo "$1" | tr a-z A-Z' sh {}
 
-    The output of commands is passed on line by line, not mixed. Interrupted (Ctrl-C) once, it lets the running ones
-    finish; twice, it kills them.
+    Each line is a task in DB; DB is created if it does not exist. After an interruption, a kill or a loss of power, run
+    the same command again to resume: completed lines are skipped, failed lines are retried, and new lines are added.
+    Commands that were running at that moment are run again. Several map processes may use one DB; with the same
+    COMMAND they share the work.
 
-    Exit status: 0 when every line's command ended well, 1 when any failed, 2 or 127 when it can't run, 130 when
-    interrupted, 141 when nobody reads its output any more.
+    Empty lines are skipped. Duplicate lines are separate tasks. A carriage return at the end of a line is removed.
+
+    The output of commands is printed in whole lines, so that lines of different commands do not mix. Ctrl-C lets
+    running commands finish; a second Ctrl-C kills them.
+
+    Exit status: 0 if every command succeeded, 1 if any failed or the instance was cancelled, 2 after an error, 127 if
+    COMMAND cannot be run, 130 when interrupted, 141 if the reader of the output has gone.
     """
     argv = ctx.meta.get("command")
     if not argv:
-        raise click.UsageError("Give the command to run after --, as in: sqlite-claims map DB -- echo {}", ctx)
-    jobs = jobs if jobs is not None else _cores()
-    progress = choose_progress(quiet)
+        raise click.UsageError("Give the command to run after --, for example: sqlite-claims map DB -- echo {}", ctx)
+    jobs = jobs if jobs is not None else _cpu_cores()
+    display = choose_display(quiet)
     try:
         template = Template(argv)
-        room_for(jobs)
+        ensure_open_files_limit(jobs)
     except CannotRunError as error:
-        progress.say(clean(str(error)))
-        return 127
+        display.print_line(clean(str(error)))
+        return ExitStatus.CANNOT_RUN
     if not files:
         note_terminal_input()
     files = files or ("-",)
@@ -114,42 +148,58 @@ def map_command(
     try:
         name = template.instance_id if name is None else name
         plan = Plan(name, template, jobs, retries, keep_output, durable=durability == "full")
-        try:
-            NewTask("any", kind=plan.kind)  # refuses a name that is none, before a file is made
-        except InvalidArgumentError as error:
-            raise InvalidArgumentError(str(error).replace("kind", "--name", 1)) from None
+        _check_instance_name(plan)
         began = time.monotonic()
         with SqliteClaimStore(database, durability=durability) as store:
-            outcome = MapRun(store, plan, source, progress).run()
+            outcome = MapLoop(store, plan, source, display).run()
     finally:
         source.close()
-    _report(outcome, plan, database, progress, None if quiet else time.monotonic() - began)
+    _report_failures(outcome, plan, database, display)
+    if not quiet:
+        display.print_line(_summary(outcome, time.monotonic() - began))
+    _report_problems(outcome, display)
     return outcome.status
 
 
-def _report(outcome: Outcome, plan: Plan, database: str, progress: Progress, took: float | None) -> None:
-    """What failed, then a line that says how it went; ``took`` is ``None`` where nobody wants to know."""
+def _check_instance_name(plan: Plan) -> None:
+    """Refuse an invalid name before the file is created."""
+    try:
+        NewTask("any", kind=plan.kind)
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(str(error).replace("kind", "--instance", 1)) from None
+
+
+def _report_failures(outcome: Outcome, plan: Plan, database: str, display: ProgressDisplay) -> None:
     for failure in outcome.failures:
-        progress.say(f"failed: {clean_bytes(failure.line, width=200)}: {clean_lines(failure.error)}")
+        display.print_line(f"failed: {clean_bytes(failure.line, width=200)}: {clean_lines(failure.error)}")
     if outcome.failed > len(outcome.failures):
-        progress.say(
-            f"and {outcome.failed - len(outcome.failures)} more failed: "
-            f"sqlite-claims ls {database} --instance {plan.instance_id} --state failed"
+        arguments = shlex.join([database, plan.instance_id])
+        display.print_line(
+            f"{outcome.failed - len(outcome.failures)} more failed; to list them: "
+            f"sqlite-claims ls {clean(arguments)} --state failed"
         )
     if outcome.lost:
-        progress.say(f"not stored, since their tasks had been given to others or cancelled: {outcome.lost} results")
-    if took is not None:
-        rate = (outcome.completed + outcome.failed) / max(took, 0.001)
-        told = f"{outcome.completed} done and {outcome.failed} failed in this run"
-        if outcome.unwritten:
-            told += f", {outcome.unwritten} whose output could not be written"
-        if outcome.done_before:
-            told += f"; {outcome.done_before} were done before"
-        progress.say(f"{told}; {format_duration(took)}, {rate:.1f}/s")
+        display.print_line(
+            f"{plural(outcome.lost, 'result')} not stored: the task was cancelled, or claimed by another process"
+        )
+
+
+def _summary(outcome: Outcome, took_s: float) -> str:
+    rate = (outcome.completed + outcome.failed) / max(took_s, 0.001)
+    text = f"{outcome.completed} done, {outcome.failed} failed"
+    if outcome.unwritten:
+        text += f", {outcome.unwritten} whose output could not be written"
+    text += " in this run"
+    if outcome.done_before:
+        text += f"; {outcome.done_before} done before"
+    return f"{text}; {format_duration(took_s)}, {rate:.1f}/s"
+
+
+def _report_problems(outcome: Outcome, display: ProgressDisplay) -> None:
     if outcome.done_before and outcome.began_empty:
-        progress.say(
+        display.print_line(
             f"standard output is a file that was empty: it lacks the output of the {outcome.done_before} lines that "
-            "were done before, which >> in place of > keeps"
+            "were done before; to keep the output of earlier runs, append with >> instead of >"
         )
     if outcome.problem is not None:
-        progress.say(clean(for_the_shell(outcome.problem)))
+        display.print_line(clean(for_the_shell(outcome.problem)))

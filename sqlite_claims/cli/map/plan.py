@@ -1,4 +1,4 @@
-"""What a run of ``map`` is to do, and how it ended."""
+"""The settings of a run of ``map``, and its outcome."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ FAILURES_SHOWN_MAX = 10
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``retries``: how often a failed command is started again. ``keep_output``: bytes of its standard output that are
-    stored as the task's. ``durable``: results, and output that goes to a file, survive a power cut."""
+    """Settings of a run.
+
+    ``retries``: how often a failed command is started again. ``keep_output``: bytes of a command's standard output
+    that are stored as the output of its task. ``durable``: results, and output that goes to a file, survive a loss of
+    power.
+    """
 
     instance_id: str
     template: Template
@@ -23,7 +27,7 @@ class Plan:
 
     @property
     def kind(self) -> str:
-        """Its tasks' kind: the instance's name, so that no other command claims them."""
+        """The kind of the tasks: the instance's name, so that no other command claims them."""
         return self.instance_id
 
 
@@ -35,12 +39,15 @@ class Failure:
     error: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """``status`` is the process's exit status; ``problem`` says why, where that isn't plain. ``completed``, ``failed``
-    and ``lost`` are this run's own, as is ``unwritten``: commands whose output could not be written, and whose lines
-    are not done therefore. ``done_before``: lines of the input that an earlier run has done. ``began_empty``: standard
-    output is a file that was empty. ``failures`` are the first of all that failed."""
+    """How a run ended.
+
+    ``status``: exit status of the process. ``problem``: the reason for the status, unless it is a failed line.
+    ``completed``, ``failed``, ``lost``: commands of this run. ``unwritten``: commands of this run whose output could
+    not be written; their lines are not done. ``done_before``: lines of the input that earlier runs have completed.
+    ``began_empty``: whether standard output is a file that was empty at the start. ``failures``: the first failures.
+    """
 
     status: int
     problem: str | None

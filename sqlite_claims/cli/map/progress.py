@@ -1,4 +1,4 @@
-"""How far ``map`` is, on standard error: a bar on a terminal, a plain line now and then elsewhere."""
+"""The progress display of ``map`` on standard error: a bar on a terminal, otherwise a line every few seconds."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ _BAR_INTERVAL_S = 0.2
 _LINE_INTERVAL_S = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """How far all tasks of the instance are; ``ended_here`` and ``running`` are this run's. ``reading``: more lines may
-    come. ``note``: what it waits for."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgressState:
+    """Counts of the instance's tasks; ``running`` and ``ended_here`` count jobs of this run only.
+
+    ``reading``: whether more lines may follow. ``note``: the reason if nothing is running.
+    """
 
     total: int
     completed: int
@@ -26,63 +28,66 @@ class Standing:
     note: str = ""
 
 
-class Progress(Protocol):
-    """What shows the standing."""
+class ProgressDisplay(Protocol):
+    """Shows the progress."""
 
-    interval: float
-    """Seconds between two of them."""
+    interval_s: float
+    """Seconds between two updates."""
 
-    def show(self, standing: Standing) -> None: ...
+    def show(self, state: ProgressState) -> None: ...
 
     def hide(self) -> None:
-        """Clear the way for other output on the same terminal."""
+        """Remove the display, so that other output can be written to the same terminal."""
 
-    def say(self, text: str) -> None:
-        """A line that stays."""
+    def print_line(self, text: str) -> None:
+        """Print a line that stays."""
 
 
 def write_error(text: str) -> None:
-    """Straight to descriptor 2; nobody reading it is no reason to stop."""
+    """Write to descriptor 2. If it has no reader, ``map`` goes on all the same."""
     data = memoryview(text.encode("utf-8", "backslashreplace"))
     with contextlib.suppress(OSError):
         while data:
             data = data[os.write(2, data) :]
 
 
-class NoProgress:
-    """Says what must be said, and shows nothing."""
+class QuietDisplay:
+    """Prints the lines that stay, and shows no progress."""
 
-    interval = 3600.0
+    interval_s = 3600.0
 
-    def show(self, standing: Standing) -> None:
+    def show(self, state: ProgressState) -> None:
         pass
 
     def hide(self) -> None:
         pass
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         write_error(f"sqlite-claims: {text}\n")
 
 
-class PlainProgress(NoProgress):
-    """A line every few seconds."""
+class LineDisplay(QuietDisplay):
+    """Prints a line at each update."""
 
-    interval = _LINE_INTERVAL_S
+    interval_s = _LINE_INTERVAL_S
 
     def __init__(self) -> None:
         self._began = time.monotonic()
 
-    def show(self, standing: Standing) -> None:
-        rate = standing.ended_here / max(time.monotonic() - self._began, 0.001)
-        of = f"{standing.total}+" if standing.reading else f"{standing.total}"
-        parts = [f"{standing.completed} of {of} done", f"{standing.failed} failed", f"{standing.running} running"]
-        self.say(", ".join([*parts, standing.note or f"{rate:.1f}/s"]))
+    def show(self, state: ProgressState) -> None:
+        rate = state.ended_here / max(time.monotonic() - self._began, 0.001)
+        total = f"{state.total}+" if state.reading else f"{state.total}"
+        parts = [f"{state.completed} of {total} done", f"{state.failed} failed", f"{state.running} running"]
+        self.print_line(", ".join([*parts, state.note or f"{rate:.1f}/s"]))
 
 
-class BarProgress(NoProgress):
-    """A bar on the terminal's last line, drawn by rich but written here, since the commands' bytes pass beside it."""
+class BarDisplay(QuietDisplay):
+    """Shows a bar on the terminal's last line.
 
-    interval = _BAR_INTERVAL_S
+    rich renders it, but it is written here, because the output of commands is written to the same terminal.
+    """
+
+    interval_s = _BAR_INTERVAL_S
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -97,43 +102,44 @@ class BarProgress(NoProgress):
             auto_refresh=False,
         )
         self._task = self._progress.add_task("", total=None)
-        self._first = True
-        self._shown = False
+        self._is_first = True
+        self._is_shown = False
 
-    def show(self, standing: Standing) -> None:
-        of = f"{standing.total}+" if standing.reading else f"{standing.total}"
-        told = f"{standing.completed} of {of}, {standing.failed} failed, {standing.running} running"
-        if standing.note:
-            told += f", {standing.note}"
-        if self._first:  # what was done before doesn't count for the rate
-            self._progress.reset(self._task, completed=standing.completed + standing.failed)
-            self._first = False
+    def show(self, state: ProgressState) -> None:
+        total = f"{state.total}+" if state.reading else f"{state.total}"
+        description = f"{state.completed} of {total} done, {state.failed} failed, {state.running} running"
+        if state.note:
+            description += f", {state.note}"
+        ended = state.completed + state.failed
+        if self._is_first:  # tasks that ended before this run do not count for the rate
+            self._progress.reset(self._task, completed=ended)
+            self._is_first = False
         self._progress.update(
             self._task,
-            completed=standing.completed + standing.failed,
-            total=None if standing.reading else standing.total,
-            description=told,
+            completed=ended,
+            total=None if state.reading else state.total,
+            description=description,
         )
         with self._console.capture() as captured:
             self._console.print(self._progress.get_renderable(), no_wrap=True, overflow="crop")
         write_error(f"\r{captured.get().partition(chr(10))[0].rstrip()}\x1b[K")
-        self._shown = True
+        self._is_shown = True
 
     def hide(self) -> None:
-        if self._shown:
+        if self._is_shown:
             write_error("\r\x1b[K")
-            self._shown = False
+            self._is_shown = False
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         self.hide()
-        super().say(text)
+        super().print_line(text)
 
 
-def choose_progress(quiet: bool) -> Progress:
-    """The one that suits standard error."""
+def choose_display(quiet: bool) -> ProgressDisplay:
+    """Return the display that suits standard error."""
     if quiet:
-        return NoProgress()
+        return QuietDisplay()
     with contextlib.suppress(OSError):
         if os.isatty(2) and os.environ.get("TERM", "dumb") != "dumb":
-            return BarProgress()
-    return PlainProgress()
+            return BarDisplay()
+    return LineDisplay()

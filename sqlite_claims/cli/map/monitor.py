@@ -1,0 +1,100 @@
+"""The state of ``map``'s instance, read at intervals, and the progress that is shown of it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+from ...errors import BackendError
+from ...model import InstanceInfo, InstanceState, TaskState
+from ...store import SqliteClaimStore
+from ..text import plural
+from .progress import ProgressDisplay, ProgressState
+
+POLL_S = 0.15
+# Reading the counts takes at most a twentieth of the time.
+_INTERVAL_PER_READ = 20
+_EXPLAIN_INTERVAL_S = 5.0
+_OPEN = (TaskState.BLOCKED, TaskState.SCHEDULED, TaskState.READY, TaskState.CLAIMED)
+
+
+class InstanceMonitor:
+    """Reads an instance, which other processes change too, and shows its progress."""
+
+    def __init__(self, store: SqliteClaimStore, instance_id: str, display: ProgressDisplay) -> None:
+        self._store = store
+        self._instance_id = instance_id
+        self._display = display
+        self._info: InstanceInfo | None = None
+        self._next_read = 0.0
+        self.next_show = time.monotonic() + display.interval_s
+        self._next_explanation = 0.0
+        self._explanation = ""
+
+    def read_soon(self) -> None:
+        """Read the instance at the next ``poll``, because its counts have changed."""
+        self._next_read = 0.0
+
+    def poll(self) -> InstanceInfo | None:
+        """Read the instance if it is time to, and return it if it was read."""
+        began = time.monotonic()
+        if began < self._next_read:
+            return None
+        self._info = self._store.get_instance(self._instance_id)
+        self._next_read = began + max(POLL_S, _INTERVAL_PER_READ * (time.monotonic() - began))
+        return self._info
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether no task was open when the instance was last read."""
+        return self._info is not None and not has_open_tasks(self._info)
+
+    def show(self, *, running: int, ended_here: int, reading: bool) -> None:
+        """Show the progress if it is time to.
+
+        Args:
+            running: Jobs of this run that are running.
+            ended_here: Jobs of this run that have ended.
+            reading: Whether more lines may follow.
+        """
+        now = time.monotonic()
+        if self._info is None or now < self.next_show:
+            return
+        self.next_show = now + self._display.interval_s
+        counts = self._info.counts
+        note = ""
+        if self._info.state is InstanceState.PAUSED:
+            note = "paused"
+        elif not running and counts[TaskState.CLAIMED]:
+            note = (
+                f"waiting for {plural(counts[TaskState.CLAIMED], 'task')} of other processes{self._explain_claimed()}"
+            )
+        elif not running and counts[TaskState.SCHEDULED]:
+            note = f"waiting to retry {plural(counts[TaskState.SCHEDULED], 'task')}"
+        self._display.show(
+            ProgressState(
+                total=sum(counts.values()),
+                completed=counts[TaskState.COMPLETED],
+                failed=counts[TaskState.FAILED],
+                running=running,
+                ended_here=ended_here,
+                reading=reading,
+                note=note,
+            )
+        )
+
+    def _explain_claimed(self) -> str:
+        """Explain why one of the tasks that other processes hold is not running here. Read every few seconds."""
+        now = time.monotonic()
+        if now >= self._next_explanation:
+            self._next_explanation = now + _EXPLAIN_INTERVAL_S
+            self._explanation = ""
+            with contextlib.suppress(BackendError):
+                for task in self._store.list_tasks(self._instance_id, states=[TaskState.CLAIMED], limit=1):
+                    self._explanation = f": {self._store.explain_task(task.instance_id, task.task_id)}"
+        return self._explanation
+
+
+def has_open_tasks(info: InstanceInfo) -> bool:
+    """Whether any of the instance's tasks has not ended."""
+    return any(info.counts[state] for state in _OPEN)
