@@ -1,6 +1,6 @@
-"""Many worker processes, one SQLite file: find a task, claim it atomically with a lease, do it, say so.
+"""A task queue in one SQLite file: workers claim tasks with leases and fencing tokens.
 
-What not every program needs (workers, asyncio, the store in memory) loads when it is first used.
+Workers, the asynchronous store and the in-memory store are imported when they are first used.
 """
 
 from __future__ import annotations

@@ -1,17 +1,34 @@
-"""The error tree. SQLite's own exceptions never reach a caller; these do.
+"""The errors that stores and workers raise. SQLite's own exceptions never reach a caller.
 
-An operation that raises one of these has changed nothing in the store.
+An operation that raises one of these has changed nothing in the store, unless its message says ``committed`` or
+``removed or replaced``.
+
+```text
+BackendError
+  InvalidArgumentError    an argument is wrong (also a ValueError)
+  NotFoundError           no such instance, task or claim
+  AlreadyExistsError      an instance, a task or a file of that name exists
+  InvalidStateError       not possible in the present state of the store, instance or task
+  ClaimLostError          the claim is no longer the task's
+  StoreBusyError          the writer was not free in time: try again
+  StoreUnavailableError   the file can't be opened or written
+  StoreFullError          the disk is full
+  StoreCorruptError       the file is damaged, or no store
+  SchemaVersionError      the file is of another version of this library
+  StoreClosedError        the store was closed, or its process forked
+  TaskFailedError         the result of a failed task was asked for
+```
 """
 
 from __future__ import annotations
 
 
 class BackendError(Exception):
-    """Base of every error that a claim store raises."""
+    """The base class of all errors of a claim store."""
 
 
 class InvalidArgumentError(BackendError, ValueError):
-    """An argument is not what the method takes; the message names it and what was given."""
+    """An argument is wrong. The message names it and the value that was given."""
 
 
 class NotFoundError(BackendError):
@@ -19,19 +36,23 @@ class NotFoundError(BackendError):
 
 
 class ClaimLostError(BackendError):
-    """The claim is no longer the caller's: released, settled, taken over, cancelled, or somebody else's."""
+    """The claim is no longer the task's.
+
+    It was released or settled, another worker has taken the task over, the instance was cancelled, or another worker
+    holds the claim.
+    """
 
 
 class AlreadyExistsError(BackendError):
-    """An instance or task of that name is stored already."""
+    """An instance, a task or a file of that name exists already."""
 
 
 class InvalidStateError(BackendError):
-    """The store, instance or task is not in a state that allows this."""
+    """The store, instance or task is in a state that does not allow this operation."""
 
 
 class StoreBusyError(BackendError):
-    """Another writer kept the file's write lock for longer than the caller would wait."""
+    """The file's writer was not free within the timeout. Nothing was changed; the call can be repeated."""
 
 
 class StoreFullError(BackendError):
@@ -39,7 +60,11 @@ class StoreFullError(BackendError):
 
 
 class StoreUnavailableError(BackendError):
-    """The file cannot be opened or written: missing, no permission, read-only or network file system."""
+    """The file can't be opened or written.
+
+    Common causes: it is missing, permissions, a read-only or network file system, or its files were removed or
+    replaced.
+    """
 
 
 class StoreCorruptError(BackendError):
@@ -47,7 +72,10 @@ class StoreCorruptError(BackendError):
 
 
 class SchemaVersionError(BackendError):
-    """The file holds our tables in a version newer than this library knows."""
+    """The store's tables are of another version of this library.
+
+    They are newer, or so old that the store must be opened for writing once before it can be read.
+    """
 
 
 class StoreClosedError(BackendError):
@@ -55,4 +83,4 @@ class StoreClosedError(BackendError):
 
 
 class TaskFailedError(BackendError):
-    """A task whose result was asked for has failed."""
+    """The result of a task was asked for, and the task has failed."""

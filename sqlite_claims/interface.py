@@ -1,9 +1,14 @@
-"""What every claim store does. The meaning of each method stands here, once; the stores inherit these docstrings.
+"""The Protocols of a claim store. The docstring of each method is here, once; all stores inherit it.
 
-All errors are ``sqlite_claims.errors.BackendError``s. Every method may also raise ``InvalidArgumentError`` (which
-names the argument), ``StoreClosedError``, ``StoreBusyError``, ``StoreFullError``, ``StoreUnavailableError`` and
-``StoreCorruptError``; a method that raises has changed nothing. Writing methods raise ``InvalidStateError`` on a
-store opened with ``read_only=True``.
+Every method may raise the following errors, in addition to those that it lists:
+
+* ``InvalidArgumentError``: an argument is wrong; the message names it.
+* ``StoreClosedError``: the store was closed.
+* ``StoreBusyError``: another process or thread held the writer for longer than ``busy_timeout``.
+* ``StoreFullError``, ``StoreUnavailableError``, ``StoreCorruptError``: the disk or the file.
+* ``InvalidStateError``: a writing method was called on a store opened with ``read_only=True``.
+
+A method that raises has changed nothing.
 """
 
 from __future__ import annotations
@@ -34,30 +39,62 @@ Settled = tuple[list[TaskClaim], list[TaskClaim]]
 
 
 class ClaimWriter(Protocol):
-    """The writing methods and two reads: what ``transaction()`` offers within one transaction, and a store alone."""
+    """The methods that stores and transactions share: all writing methods, ``get_task`` and ``get_instance``."""
 
     def claim_task(self, instance_id: str, task_id: str, worker_id: str, ttl: Duration | None) -> TaskClaim | None:
-        """Claim one task by name; ``None`` if it can't be claimed now.
+        """Claim one task by name.
 
-        It can be claimed when it is ready, or when its claim has expired: then the old claim is a loss. It can't
-        while anyone (the caller included) holds it live, while it is blocked, delayed or in back-off, once it has
-        ended, and while its instance is paused or cancelled. ``ttl``: how long until the claim expires; 0 gives one
-        that already has; ``None`` gives one without an end, which only its owner or a reboot ends.
-        Raises ``NotFoundError`` where there is no such task.
+        A task can be claimed if it is ready, or if the claim on it has expired; that claim is then a loss. A live
+        claim is never given twice, not even to the same worker. A claim without a session has its lease alone: if your
+        process dies, the task is free when the lease ends.
+
+        Args:
+            instance_id: Name of the instance.
+            task_id: Name of the task within the instance.
+            worker_id: Name of the claiming worker, at most 256 bytes.
+            ttl: Seconds (or a ``timedelta``) until the claim expires. 0 gives a claim that has already expired.
+                ``None`` gives a claim without an end; only a release, the end of its session or a reboot ends it.
+
+        Returns:
+            The claim. ``None`` if the task can't be claimed now: it is claimed, blocked or scheduled, it has ended, or
+            its instance is paused or cancelled.
+
+        Raises:
+            NotFoundError: There is no such task.
         """
 
     def release_task_claim(self, instance_id: str, task_id: str, worker_id: str) -> None:
-        """Give a task back, by the worker's name: it is available at once in its old place and the attempt does not
-        count. Works on an expired claim that nobody has taken over, too.
+        """Give a task back, by the worker's name. ``release_task`` does the same by the token.
 
-        Raises ``NotFoundError`` where nobody holds a claim on it, ``ClaimLostError`` where another worker does.
+        The task is ready at once, in its old position, and the attempt does not count. This also works on an expired
+        claim that nobody has taken over.
+
+        Args:
+            instance_id: Name of the instance.
+            task_id: Name of the task.
+            worker_id: Name of the worker that holds the claim.
+
+        Raises:
+            NotFoundError: Nobody holds a claim on the task, or there is no such task.
+            ClaimLostError: Another worker holds the claim.
         """
 
     def extend_task_claim(self, instance_id: str, task_id: str, worker_id: str, additional_duration: Duration) -> None:
-        """Add to the claim's expiry, also to one that has passed if nobody has taken the task over. Does nothing to a
-        claim without an end. It is additive: for heartbeats use ``renew_task_claim``, which can't run ahead.
+        """Add to a claim's expiry, by the worker's name.
 
-        Raises ``NotFoundError`` where nobody holds a claim on it, ``ClaimLostError`` where another worker does.
+        Extensions add up: three calls with 30 seconds within one second move the expiry by 90 seconds. Use
+        ``renew_task_claim`` for a heartbeat. This also works on an expired claim that nobody has taken over. It does
+        nothing to a claim without an end.
+
+        Args:
+            instance_id: Name of the instance.
+            task_id: Name of the task.
+            worker_id: Name of the worker that holds the claim.
+            additional_duration: Seconds (or a ``timedelta``) to add to the present expiry.
+
+        Raises:
+            NotFoundError: Nobody holds a claim on the task, or there is no such task.
+            ClaimLostError: Another worker holds the claim.
         """
 
     def claim_available_tasks(
@@ -69,46 +106,117 @@ class ClaimWriter(Protocol):
         tags: Collection[str] | None = None,
         kinds: Collection[str] | None = None,
     ) -> list[ClaimedTask]:
-        """Find and claim up to ``limit`` tasks in one transaction, in the order of ``find_available_tasks``."""
+        """Find tasks and claim them, in one transaction.
+
+        Args:
+            worker_id: Name of the claiming worker.
+            limit: Maximum number of tasks.
+            ttl: Seconds (or a ``timedelta``) until the claims expire. ``None``: no end.
+            tags: Claim only tasks whose tags are all among these. ``None`` or empty: any task.
+            kinds: Claim only tasks of these kinds; ``""`` is the kind of tasks without one. ``None``: every kind.
+                Empty: nothing.
+
+        Returns:
+            The tasks with their claims, in the order of ``find_available_tasks``; empty if there is nothing to claim.
+        """
 
     def renew_task_claim(self, claim: TaskClaim, ttl: Duration | None) -> TaskClaim:
-        """Set the claim's expiry to now + ``ttl`` (``None``: no end) and return the claim as it is now.
+        """Set a claim's expiry to now + ``ttl``. This is the heartbeat of a long task.
 
-        Raises ``ClaimLostError`` where the claim is no longer the task's: the heartbeat's signal to stop.
+        Args:
+            claim: The claim; its token must still be the task's.
+            ttl: Seconds (or a ``timedelta``) from now. ``None``: no end.
+
+        Returns:
+            The claim with its new expiry and the same token.
+
+        Raises:
+            ClaimLostError: The claim is no longer the task's. Stop working on the task.
         """
 
     def complete_task(self, claim: TaskClaim, output: bytes = b"") -> None:
-        """Store the result, end the claim, make ready what depended on it: all in one transaction.
+        """Store a result, end the claim, and make dependent tasks ready, in one transaction.
 
-        Raises ``ClaimLostError`` where the claim is no longer the task's; the output is not stored then.
+        An expired claim still counts, unless another worker has taken the task over.
+
+        Args:
+            claim: The claim; its token must still be the task's.
+            output: The result, as bytes.
+
+        Raises:
+            ClaimLostError: The claim is no longer the task's. The output is not stored.
         """
 
     def fail_task(self, claim: TaskClaim, error: str, *, retry: bool = True, retry_in: Duration | None = None) -> None:
-        """End the claim as a failure. The task is tried again after the delay of its retry policy (or ``retry_in``),
-        or is ``FAILED`` for good at its ``max_attempts``-th failure, or at once with ``retry=False``. A task that is
-        ``FAILED`` cancels all that depend on it.
+        """End a claim as a failure.
 
-        Raises ``ClaimLostError`` where the claim is no longer the task's.
+        The task is ``SCHEDULED`` for a retry. At its ``max_attempts``-th failure, or with ``retry=False``, it is
+        ``FAILED``, and all tasks that depend on it are ``CANCELLED``.
+
+        Args:
+            claim: The claim; its token must still be the task's.
+            error: Text that says what went wrong.
+            retry: Whether a retry is allowed.
+            retry_in: Seconds (or a ``timedelta``) before the retry. ``None``: the delay of the task's retry policy.
+
+        Raises:
+            ClaimLostError: The claim is no longer the task's.
         """
 
     def release_task(self, claim: TaskClaim, *, delay: Duration | None = None) -> None:
-        """Give the task back, by the claim's token: as ``release_task_claim``; with ``delay`` it is ``SCHEDULED`` for
-        that long first, and takes its place in the order when that has passed.
+        """Give a task back, by the claim's token. The attempt does not count.
 
-        Raises ``ClaimLostError`` where the claim is no longer the task's.
+        Args:
+            claim: The claim; its token must still be the task's.
+            delay: ``None``: the task is ready at once, in its old position. Otherwise it is ``SCHEDULED`` for that
+                many seconds, and gets its position when they have passed.
+
+        Raises:
+            ClaimLostError: The claim is no longer the task's.
         """
 
     def renew_task_claims(self, claims: Iterable[TaskClaim], ttl: Duration | None) -> Settled:
-        """``renew_task_claim`` for many in one transaction: the renewed claims, and the lost ones as given."""
+        """Renew many claims in one transaction, each as ``renew_task_claim`` does.
+
+        Args:
+            claims: The claims.
+            ttl: Seconds (or a ``timedelta``) from now. ``None``: no end.
+
+        Returns:
+            Two lists: the renewed claims, and the claims that were lost.
+        """
 
     def complete_tasks(self, results: Iterable[tuple[TaskClaim, bytes]]) -> Settled:
-        """``complete_task`` for many in one transaction: ``(done, lost)``."""
+        """Complete many tasks in one transaction, each as ``complete_task`` does.
+
+        A claim that is listed twice is completed once; the second is reported as lost.
+
+        Args:
+            results: Pairs of a claim and its output.
+
+        Returns:
+            Two lists: the claims that were completed, and the claims that were lost.
+        """
 
     def fail_tasks(self, failures: Iterable[tuple[TaskClaim, str]]) -> Settled:
-        """``fail_task`` by each task's policy for many in one transaction: ``(done, lost)``."""
+        """Fail many tasks in one transaction, each as ``fail_task`` does with its task's retry policy.
+
+        Args:
+            failures: Pairs of a claim and its error text.
+
+        Returns:
+            Two lists: the claims that were failed, and the claims that were lost.
+        """
 
     def release_tasks(self, claims: Iterable[TaskClaim]) -> Settled:
-        """``release_task`` for many in one transaction: ``(done, lost)``."""
+        """Release many tasks in one transaction, each as ``release_task`` does.
+
+        Args:
+            claims: The claims.
+
+        Returns:
+            Two lists: the claims that were released, and the claims that were lost.
+        """
 
     def add_instance(
         self,
@@ -118,57 +226,151 @@ class ClaimWriter(Protocol):
         definition_hash: str = "",
         if_exists: IfExists = "error",
     ) -> bool:
-        """Add an instance with its first tasks, all or nothing; at most 100,000 tasks a call. ``True`` if added;
-        with ``if_exists="skip"``, ``False`` where an instance of that name is stored already.
+        """Add an instance with its first tasks, all or nothing.
 
-        Raises ``AlreadyExistsError`` otherwise, and ``InvalidArgumentError`` for cycles, unknown or self
-        dependencies and duplicate ids.
+        Args:
+            instance_id: Name of the instance.
+            tasks: At most 100,000 tasks. They may depend on each other, in any order.
+            definition_hash: Free text that workers get with each task, for example the version of your workflow.
+            if_exists: If an instance of that name is stored: ``"error"`` raises, ``"skip"`` changes nothing.
+
+        Returns:
+            Whether the instance was added. ``False`` only with ``if_exists="skip"``.
+
+        Raises:
+            AlreadyExistsError: An instance of that name is stored.
+            InvalidArgumentError: Dependencies form a cycle or are unknown, or a task id appears twice.
         """
 
     def add_tasks(self, instance_id: str, tasks: Iterable[NewTask], *, if_exists: IfExists = "error") -> int:
-        """Add tasks to an instance, all or nothing; at most 100,000 a call. Returns how many were added. They may
-        depend on tasks that are stored already. With ``if_exists="skip"``, tasks whose name is stored already are
-        left as they are. An instance that had completed or failed is in progress again.
+        """Add tasks to a stored instance, all or nothing.
 
-        Raises ``NotFoundError`` where there is no such instance, ``InvalidStateError`` where it is cancelled or a
-        dependency has failed or was cancelled, ``AlreadyExistsError`` for a stored task's name, and
-        ``InvalidArgumentError`` as ``add_instance``.
+        They may depend on tasks that are stored already. An instance that was completed or failed is in progress
+        again.
+
+        Args:
+            instance_id: Name of the instance.
+            tasks: At most 100,000 tasks.
+            if_exists: If a task of that name is stored: ``"error"`` raises, ``"skip"`` leaves out this task.
+
+        Returns:
+            How many tasks were added.
+
+        Raises:
+            NotFoundError: There is no such instance.
+            AlreadyExistsError: A task of that name is stored.
+            InvalidStateError: The instance is cancelled, or a dependency has failed or was cancelled.
+            InvalidArgumentError: As in ``add_instance``.
         """
 
     def pause_instance(self, instance_id: str) -> None:
-        """Let no task of the instance be claimed until it is resumed. Holders may go on and settle their claims.
-        No-op on a paused one; ``InvalidStateError`` on one that has ended; ``NotFoundError``."""
+        """Stop handing out an instance's tasks until it is resumed.
+
+        Holders of claims may continue and settle them. Pausing a paused instance does nothing.
+
+        Args:
+            instance_id: Name of the instance.
+
+        Raises:
+            NotFoundError: There is no such instance.
+            InvalidStateError: The instance has ended.
+        """
 
     def resume_instance(self, instance_id: str) -> None:
-        """End a pause; every task is in its old place. No-op where there is none; ``InvalidStateError`` on a
-        cancelled one; ``NotFoundError``."""
+        """Resume a paused instance. Each task has its old position.
+
+        Resuming an instance that is not paused does nothing.
+
+        Args:
+            instance_id: Name of the instance.
+
+        Raises:
+            NotFoundError: There is no such instance.
+            InvalidStateError: The instance is cancelled.
+        """
 
     def cancel_instance(self, instance_id: str, reason: str | None = None) -> None:
-        """End the instance for good: all its tasks that have not ended are ``CANCELLED`` and its claims are lost.
-        No-op on a cancelled one; ``InvalidStateError`` on one that completed or failed; ``NotFoundError``."""
+        """Cancel an instance permanently.
+
+        Its tasks that have not ended are ``CANCELLED``, and their claims are lost. Cancelling a cancelled instance
+        does nothing.
+
+        Args:
+            instance_id: Name of the instance.
+            reason: Text that is stored with the instance.
+
+        Raises:
+            NotFoundError: There is no such instance.
+            InvalidStateError: The instance is completed or failed.
+        """
 
     def retry_task(self, instance_id: str, task_id: str) -> None:
-        """Start a ``FAILED`` task over, with no attempt, failure or loss used. Tasks that were cancelled because of
-        it return, where nothing else that they need has failed. ``InvalidStateError`` on a task that is not
-        ``FAILED`` or whose instance is cancelled; ``NotFoundError``."""
+        """Retry a ``FAILED`` task from the start: its attempts, failures and losses are 0 again.
+
+        Tasks that were cancelled because of it return, unless something else that they depend on has failed.
+
+        Args:
+            instance_id: Name of the instance.
+            task_id: Name of the task.
+
+        Raises:
+            NotFoundError: There is no such task.
+            InvalidStateError: The task is not ``FAILED``, or its instance is cancelled.
+        """
 
     def set_aging_interval(self, interval: Duration | None) -> None:
-        """Set how many seconds of waiting are worth one priority level, for every process that uses the file; more
-        than 0, or ``None``: no aging."""
+        """Set how much waiting counts as one priority level, for all processes that use the file.
+
+        Example: with 60 seconds, a task of priority 3 that has waited a minute ranks with a new task of priority 2.
+
+        Args:
+            interval: Seconds (or a ``timedelta``), more than 0. ``None``: no aging.
+        """
 
     def get_task(self, instance_id: str, task_id: str) -> TaskInfo:
-        """All about one task. Raises ``NotFoundError``."""
+        """Return everything about one task.
+
+        Args:
+            instance_id: Name of the instance.
+            task_id: Name of the task.
+
+        Raises:
+            NotFoundError: There is no such task.
+        """
 
     def get_instance(self, instance_id: str) -> InstanceInfo:
-        """All about one instance. Raises ``NotFoundError``."""
+        """Return everything about one instance, with its number of tasks in each state.
+
+        Args:
+            instance_id: Name of the instance.
+
+        Raises:
+            NotFoundError: There is no such instance.
+        """
 
 
 class Transaction(ClaimWriter, Protocol):
-    """What ``transaction()`` gives: belongs to the thread that opened it, and ends with the ``with`` block."""
+    """An open transaction, from ``store.transaction()``.
+
+    It belongs to the thread that opened it, and ends with the ``with`` block.
+    """
 
     def execute(self, sql: str, params: Sequence[Any] | dict[str, Any] = ()) -> list[tuple[Any, ...]]:
-        """Run the caller's own SQL on the caller's own tables in the same file; rows as tuples. SQLite's exceptions
-        for it pass through; transaction control in any form is ``InvalidArgumentError``."""
+        """Run your own SQL on your own tables in the same file.
+
+        SQLite's exceptions for this SQL are raised as they are.
+
+        Args:
+            sql: One or more statements, without transaction control.
+            params: Values for the placeholders: a sequence for ``?``, a dictionary for ``:name``.
+
+        Returns:
+            All rows, as tuples.
+
+        Raises:
+            InvalidArgumentError: The SQL contains transaction control, or would change the store's tables or the
+                connection.
+        """
 
 
 class TaskClaimStore(ClaimWriter, Protocol):
@@ -182,26 +384,56 @@ class TaskClaimStore(ClaimWriter, Protocol):
         tags: Collection[str] | None = None,
         kinds: Collection[str] | None = None,
     ) -> list[AvailableTask]:
-        """The first ``limit`` tasks that this worker could claim now. Does NOT claim them.
+        """Return the tasks that a worker could claim now, in order. Does NOT claim them.
 
-        ``tags``: a task is offered if its tags are a subset of these; without tags, everything is. ``kinds``: only
-        tasks of one of these kinds (``""``: those without one); ``None`` is all, an empty collection none.
-        Order, exact over the whole store: by priority, then by when the task became available, then by the order of
-        adding; with an aging interval, by ``priority - waited / aging_interval``. Within the result, tasks whose
-        last attempt failed on this worker come last.
+        The order is exact over the whole store: by priority, then by when the task became available, then by the order
+        of adding. With an aging interval, waiting raises the priority. Within the result, tasks whose last attempt
+        failed on this worker come last.
+
+        Args:
+            worker_id: Name of the worker.
+            limit: Maximum number of tasks; 0 gives an empty list.
+            tags: Return only tasks whose tags are all among these. ``None`` or empty: any task.
+            kinds: Return only tasks of these kinds; ``""`` is the kind of tasks without one. ``None``: every kind.
+                Empty: nothing.
         """
 
     def explain_task(self, instance_id: str, task_id: str) -> str:
-        """One sentence on why the task is not running. Raises ``NotFoundError``."""
+        """Explain in one sentence why a task is not running.
+
+        Args:
+            instance_id: Name of the instance.
+            task_id: Name of the task.
+
+        Raises:
+            NotFoundError: There is no such task.
+        """
 
     def wait_for_instance(self, instance_id: str, timeout: Duration) -> InstanceInfo | None:
-        """The instance once it is neither in progress nor paused, or ``None`` at the timeout. Raises
-        ``NotFoundError``."""
+        """Wait until an instance has ended: completed, failed or cancelled.
+
+        Args:
+            instance_id: Name of the instance.
+            timeout: Seconds (or a ``timedelta``) to wait at most.
+
+        Returns:
+            The ended instance. ``None`` at the timeout.
+
+        Raises:
+            NotFoundError: There is no such instance.
+        """
 
     def list_instances(
         self, *, states: Collection[InstanceState] | None = None, limit: int | None = None
     ) -> Iterator[InstanceInfo]:
-        """Instances in the order of adding, read in pages; no read transaction is held between them."""
+        """Iterate over the instances in the order of adding.
+
+        They are read in pages, and no read transaction is held between pages.
+
+        Args:
+            states: Only instances in these states. ``None``: all.
+            limit: Maximum number of instances. ``None``: all.
+        """
 
     def list_tasks(
         self,
@@ -211,52 +443,99 @@ class TaskClaimStore(ClaimWriter, Protocol):
         kinds: Collection[str] | None = None,
         limit: int | None = None,
     ) -> Iterator[TaskInfo]:
-        """Tasks of one instance by name, or of all in the order of adding; read in pages, with no read transaction
-        held between them. ``NotFoundError`` for an ``instance_id`` that is not stored."""
+        """Iterate over the tasks of one instance by name, or over all tasks in the order of adding.
+
+        They are read in pages, and no read transaction is held between pages.
+
+        Args:
+            instance_id: Name of the instance. ``None``: tasks of all instances.
+            states: Only tasks in these states. ``None``: all.
+            kinds: Only tasks of these kinds; ``""`` is the kind of tasks without one. ``None``: every kind.
+            limit: Maximum number of tasks. ``None``: all.
+
+        Raises:
+            NotFoundError: There is no such instance.
+        """
 
     def list_claims(self, worker_id: str | None = None) -> Iterator[TaskClaim]:
-        """The claims there are, also those that have expired and that nobody has taken over."""
+        """Iterate over all claims, including expired ones that nobody has taken over.
+
+        Args:
+            worker_id: Only claims of this worker. ``None``: all.
+        """
 
     def list_workers(self) -> Iterator[WorkerInfo]:
-        """The worker sessions that are known."""
+        """Iterate over the worker sessions, with the number of claims of each and whether its process is alive."""
 
     def stats(self) -> StoreStats:
-        """Counts and ages, cheap at any size."""
+        """Return counts and ages of the whole store. Cheap at any size."""
 
     def wait_for_tasks(
         self, timeout: Duration, *, tags: Collection[str] | None = None, kinds: Collection[str] | None = None
     ) -> bool:
-        """Block until a task that these admit can be claimed: ``True``, at once where one already can. ``False`` at
-        the timeout. Another may claim it first."""
+        """Wait until a task can be claimed. Another worker may claim it first.
+
+        Args:
+            timeout: Seconds (or a ``timedelta``) to wait at most.
+            tags: As in ``find_available_tasks``.
+            kinds: As in ``find_available_tasks``.
+
+        Returns:
+            ``True`` as soon as there is one, ``False`` at the timeout.
+        """
 
     def transaction(self, timeout: Duration = 5.0) -> AbstractContextManager[Transaction]:
-        """Several writes, and the caller's own SQL in the same file, all or nothing. ``timeout`` bounds waiting for
-        the writer and holding it: past it the next call, or the end, rolls back and raises ``StoreBusyError``. A
-        call that raises undoes only itself."""
+        """Open a transaction for several writes and your own SQL in the same file, all or nothing.
+
+        A method of the transaction that raises undoes only itself; an exception that leaves the block rolls everything
+        back.
+
+        Args:
+            timeout: Seconds (or a ``timedelta``) to wait for the writer, and to hold it. Past it, the next call or the
+                end of the block rolls back and raises ``StoreBusyError``.
+        """
 
     @property
     def aging_interval(self) -> float | None:
-        """Seconds of waiting that are worth one priority level; ``None``: no aging. A property of the file."""
+        """Seconds of waiting that count as one priority level; ``None``: no aging. A property of the file."""
 
     def prune(self, older_than: Duration | timedelta, *, limit: int = 1000) -> int:
-        """Remove instances that ended longer ago than this by the wall clock, with their tasks, at most ``limit``.
-        Instances to which a running ``sqlite-claims map`` or ``add``, or a ``durable_map``, still adds tasks are
-        skipped. Returns how many were removed."""
+        """Remove instances that ended long enough ago, with their tasks.
+
+        Instances to which a running ``map``, ``add`` or ``durable_map`` still adds tasks are skipped.
+
+        Args:
+            older_than: Seconds (or a ``timedelta``) since the end of the instance, by the wall clock.
+            limit: Maximum number of instances.
+
+        Returns:
+            How many instances were removed.
+        """
 
     def backup(self, path: str) -> None:
-        """Write a consistent copy to a new file while workers run."""
+        """Write a consistent copy to a new file, while workers run.
+
+        Args:
+            path: The new file; it must not exist.
+
+        Raises:
+            AlreadyExistsError: There is a file at ``path``.
+        """
 
     def check(self) -> list[str]:
-        """Look for damage: what SQLite finds, and every object, value and count in the file that no store writes. Each
-        finding is a sentence that names table, row and value; none means all is well, and after 1,000 it says that
-        there are more. It reads what is committed, by pages and a connection of its own, so other calls go on
-        meanwhile."""
+        """Check the whole file for damage, while other calls continue.
+
+        It runs SQLite's integrity check, and looks for objects, values and counts that no store writes.
+
+        Returns:
+            One sentence per finding, which names table, row and value; at most 1,000. Empty: the file is sound.
+        """
 
     def close(self) -> None:
-        """End the use of the store. May be called twice."""
+        """Close the store. May be called twice."""
 
     def __enter__(self) -> Self:
-        """The store itself; leaving the block closes it."""
+        """Return the store. Leaving the block closes it."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

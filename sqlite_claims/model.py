@@ -1,4 +1,4 @@
-"""The records that a store takes and gives, and their states. Frozen; no record knows a database."""
+"""The records that a store takes and returns, and their states. All are frozen, and none knows a database."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ Duration = timedelta | int | float
 
 
 class TaskState(StrEnum):
-    """Where a task stands. A claim that has expired still shows as ``CLAIMED`` until it is taken over or settled."""
+    """The state of a task.
+
+    A claim that has expired still shows as ``CLAIMED`` until it is taken over or settled.
+    """
 
     BLOCKED = "blocked"
     SCHEDULED = "scheduled"
@@ -29,7 +32,7 @@ class TaskState(StrEnum):
 
 
 class InstanceState(StrEnum):
-    """Where an instance stands."""
+    """The state of an instance."""
 
     IN_PROGRESS = "in_progress"
     PAUSED = "paused"
@@ -40,11 +43,16 @@ class InstanceState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TaskClaim:
-    """The right of one worker to one task until ``expires_at``, proven by ``token``.
+    """The right of one worker to one task for a limited time, proven by its token.
 
-    ``claimed_at`` and ``expires_at`` (``None``: no end) are Unix seconds by the wall clock, for people. ``token``
-    is larger than that of every earlier claim of the task: hand it to whatever the task changes outside the store,
-    so that a stale worker can be refused there too.
+    Attributes:
+        instance_id: Name of the instance.
+        task_id: Name of the task.
+        worker_id: Name of the worker that claimed the task.
+        claimed_at: Unix time of the claim by the wall clock, for people.
+        expires_at: Unix time of the expiry by the wall clock, for people. ``None``: no end.
+        token: Fencing token, larger than that of every earlier claim of the task. Pass it to systems that the task
+            changes, so that they can refuse a stale worker.
     """
 
     instance_id: str
@@ -65,15 +73,18 @@ class TaskClaim:
             object.__setattr__(self, "_ends_us", self._clock.awake_us() + left)
 
     def is_owned_by(self, worker_id: str) -> bool:
-        """Whether the claim was made under this worker id."""
+        """Return whether the claim was made under this worker id."""
         return self.worker_id == worker_id
 
     def is_expired(self) -> bool:
-        """Whether its time is over by this machine's lease clock. The store's word is final."""
+        """Return whether the lease has ended, by this machine's clock.
+
+        Only the store knows whether the claim still counts.
+        """
         return self._ends_us is not None and self._clock.awake_us() >= self._ends_us
 
     def remaining(self) -> float | None:
-        """Seconds left by the lease clock, 0 if expired, ``None`` for a claim without an end."""
+        """Return the seconds until the lease ends: 0 if it has expired, ``None`` for a claim without an end."""
         if self._ends_us is None:
             return None
         return max(0, self._ends_us - self._clock.awake_us()) / 1e6
@@ -81,7 +92,18 @@ class TaskClaim:
 
 @dataclass(frozen=True, slots=True)
 class AvailableTask:
-    """A task that could be claimed. ``attempt`` counts from 1; ``kind`` is ``""`` where none was given."""
+    """A task that could be claimed.
+
+    Attributes:
+        instance_id: Name of the instance.
+        task_id: Name of the task.
+        input: The task's own input; without one, the output of its only dependency, or ``b""``.
+        workflow_definition_hash: The ``definition_hash`` of the instance.
+        kind: Name that selects the handler; ``""`` if none was given.
+        priority: 1 (first) to 5 (last).
+        tags: Sorted, each once.
+        attempt: Number of the attempt that a claim would be, from 1.
+    """
 
     instance_id: str
     task_id: str
@@ -123,8 +145,17 @@ make_claimed = _maker(ClaimedTask)
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How long to wait before retry n: ``initial_delay * multiplier**(n-1)`` seconds, at most ``max_delay``,
-    plus or minus the share ``jitter`` of it (0 to 1), drawn evenly."""
+    """How long to wait before a retry.
+
+    Before retry n, it is ``initial_delay * multiplier ** (n - 1)`` seconds, at most ``max_delay``. The defaults give
+    about 1, 2 and 4 seconds.
+
+    Attributes:
+        initial_delay: Seconds before the first retry.
+        multiplier: Factor between one delay and the next.
+        max_delay: Upper limit, in seconds.
+        jitter: Share of the delay, from 0 to 1, by which it varies at random in both directions.
+    """
 
     initial_delay: float = 1.0
     multiplier: float = 2.0
@@ -139,9 +170,11 @@ class RetryPolicy:
         put(self, "jitter", validate.number("RetryPolicy.jitter", self.jitter, 0.0, 1.0))
 
     def delay_us(self, failures: int, spread: float) -> int:
-        """Microseconds before the retry that follows the ``failures``-th failure.
+        """Return the microseconds before the retry that follows the ``failures``-th failure.
 
-        ``spread`` is the draw for the jitter, from -1 to 1.
+        Args:
+            failures: Failures so far, from 1.
+            spread: Random number for the jitter, from -1 to 1.
         """
         try:
             delay = self.initial_delay * self.multiplier ** (failures - 1)
@@ -155,12 +188,22 @@ DEFAULT_RETRY = RetryPolicy()
 
 @dataclass(frozen=True, slots=True)
 class NewTask:
-    """A task to add. Checked when made: bad input is ``InvalidArgumentError``.
+    """A task to add. The arguments are checked here: a wrong one raises ``InvalidArgumentError``.
 
-    ``priority``: 1 (first) to 5 (last). ``delay``: counted from when its dependencies are met (from the adding,
-    where it has none). ``available_at``: an aware ``datetime`` by the wall clock; not both. ``max_attempts`` bounds
-    failures, ``max_lost`` lost claims. ``kind`` names the handler. ``tags``: a worker that has tags needs all of
-    these. ``input=None``: the output of its one dependency, if it has just one.
+    Attributes:
+        task_id: Name within the instance, at most 256 bytes.
+        input: Bytes for the handler. ``None``: the output of its only dependency, or ``b""``.
+        kind: Name that selects the handler. ``None``: only handlers for all kinds (``"*"``) get the task.
+        depends_on: Names of tasks of the same instance that must be completed first.
+        priority: 1 (first) to 5 (last).
+        tags: A worker that has tags gets the task only if it has all of these.
+        delay: Seconds (or a ``timedelta``) to wait after the dependencies are completed, or after adding if there are
+            none.
+        available_at: Aware ``datetime`` by the wall clock, before which the task is not ready. Not together with
+            ``delay``.
+        max_attempts: The task is ``FAILED`` at this many failures.
+        max_lost: The task is ``FAILED`` at this many lost claims.
+        retry: The delay before each retry.
     """
 
     task_id: str
@@ -211,12 +254,34 @@ class NewTask:
 
 @dataclass(frozen=True, slots=True)
 class TaskInfo:
-    """All that the store knows of one task.
+    """Everything that a store knows about one task. Times are aware, in UTC, by the wall clock.
 
-    ``attempts``: claims so far that were not given back, the current one included. ``output``: ``None`` until it is
-    completed. ``error``: of the last failure, ``None`` once completed. ``worker_id``: who holds it or held it last
-    (``None`` where that claim was given back). ``claim``: ``None`` unless claimed. ``started_at``: when the last
-    attempt was claimed. Times are aware, in UTC, by the wall clock.
+    Attributes:
+        instance_id: Name of the instance.
+        task_id: Name of the task.
+        input: The effective input: the task's own, or the output of its only dependency, or ``b""``.
+        workflow_definition_hash: The ``definition_hash`` of the instance.
+        kind: ``""`` if none was given.
+        priority: 1 (first) to 5 (last).
+        tags: Sorted, each once.
+        depends_on: Names of its dependencies.
+        delay: Seconds, as given. ``None``: none.
+        available_at: As given. ``None``: none.
+        max_attempts: Limit of ``failures``.
+        max_lost: Limit of ``losses``.
+        retry: The retry policy.
+        state: The state now.
+        attempts: Claims that were not released, including the present one.
+        failures: Attempts that failed.
+        losses: Claims that were lost.
+        output: The result; ``None`` until the task is completed.
+        error: Text of the last failure; ``None`` once completed.
+        worker_id: The worker that holds the task or held it last; ``None`` if never claimed, or if that claim was
+            released.
+        claim: The present claim; ``None`` unless claimed.
+        added_at: Time of adding.
+        started_at: Time of the latest claim; ``None`` if there was none.
+        finished_at: Time at which it was completed, failed or cancelled; ``None`` before that.
     """
 
     instance_id: str
@@ -247,7 +312,17 @@ class TaskInfo:
 
 @dataclass(frozen=True, slots=True)
 class InstanceInfo:
-    """All that the store knows of one instance. ``counts`` has every ``TaskState``, also those with none."""
+    """Everything that a store knows about one instance. Times are aware, in UTC, by the wall clock.
+
+    Attributes:
+        instance_id: Name of the instance.
+        state: The state now.
+        counts: Number of tasks in each ``TaskState``, including those with none.
+        definition_hash: As given to ``add_instance``.
+        reason: As given to ``cancel_instance``; ``None`` if not cancelled, or without a reason.
+        added_at: Time of adding.
+        finished_at: Time at which it ended; ``None`` before that.
+    """
 
     instance_id: str
     state: InstanceState
@@ -260,7 +335,15 @@ class InstanceInfo:
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """A worker session: ``alive`` is the kernel's word; ``claims`` are those bound to it."""
+    """One worker session.
+
+    Attributes:
+        worker_id: Name of the worker.
+        pid: Process id, as the process itself sees it.
+        started_at: Time at which the session was opened, in UTC.
+        alive: Whether the process still holds the session's lock.
+        claims: Number of claims that belong to the session.
+    """
 
     worker_id: str
     pid: int
@@ -271,8 +354,14 @@ class WorkerInfo:
 
 @dataclass(frozen=True, slots=True)
 class StoreStats:
-    """The store at a glance. ``counts`` has every ``TaskState``. ``live_claims``: claims that have not expired.
-    ``oldest_ready_age``: seconds that the longest waiting task which could be claimed now has waited, or ``None``."""
+    """Counts and ages of a whole store.
+
+    Attributes:
+        counts: Number of tasks in each ``TaskState``, including those with none.
+        live_claims: Number of claims that have not expired.
+        oldest_ready_age: Seconds for which the oldest task that could be claimed now has waited; ``None`` if there is
+            none.
+    """
 
     counts: Mapping[TaskState, int]
     live_claims: int

@@ -1,7 +1,7 @@
-"""For tests of programs that use a claim store: a clock that the test moves.
+"""A clock for tests of programs that use a claim store.
 
-``InMemoryClaimStore(clock=ManualClock())`` and ``SqliteClaimStore(path, clock=ManualClock())`` see time pass only
-when the test says so.
+``InMemoryClaimStore(clock=ManualClock())`` and ``SqliteClaimStore(path, clock=ManualClock())`` see time pass only when
+the test says so.
 """
 
 from __future__ import annotations
@@ -10,13 +10,19 @@ from datetime import timedelta
 
 
 class ManualClock:
-    """A clock that stands still until it is moved. Satisfies ``sqlite_claims.clock.Clock``.
+    """A clock that stands still until the test moves it.
 
-    Share one between all stores of a test. Not for stores that several processes open.
+    Share one clock between all stores of a test. It is not for stores that several processes open.
+
+    Example: ``clock.advance(30)`` ends a claim that was made with ``ttl=30``.
     """
 
     def __init__(self, *, wall: float = 1_700_000_000.0) -> None:
-        """``wall``: the wall clock's first reading, in Unix seconds."""
+        """Create a clock.
+
+        Args:
+            wall: First reading of the wall clock, in Unix seconds.
+        """
         self._boot = 1_000_000_000
         self._awake = 1_000_000_000
         self._wall = round(wall * 1e6)
@@ -35,24 +41,36 @@ class ManualClock:
         return f"boot-{self._boots}"
 
     def advance(self, seconds: float | timedelta) -> None:
-        """Time passes while the machine is awake."""
+        """Let time pass while the machine is awake.
+
+        Args:
+            seconds: Seconds, or a ``timedelta``.
+        """
         us = _us(seconds)
         self._boot += us
         self._awake += us
         self._wall += us
 
     def sleep(self, seconds: float | timedelta) -> None:
-        """The machine is suspended for this long: leases do not run meanwhile, delays do."""
+        """Suspend the machine: leases stop meanwhile, delays continue.
+
+        Args:
+            seconds: Seconds, or a ``timedelta``.
+        """
         us = _us(seconds)
         self._boot += us
         self._wall += us
 
     def step_wall(self, seconds: float | timedelta) -> None:
-        """Somebody sets the wall clock, forwards or (negative) backwards."""
+        """Change the wall clock alone, as an administrator or NTP does.
+
+        Args:
+            seconds: Seconds (or a ``timedelta``) forwards; negative: backwards.
+        """
         self._wall += _us(seconds)
 
     def reboot(self) -> None:
-        """The machine restarts. Stores opened before must be closed first, as a reboot would do."""
+        """Restart the machine. Close all stores before this call, as a reboot would."""
         self._boots += 1
         self._boot = 5_000_000
         self._awake = 5_000_000
