@@ -18,7 +18,7 @@ _CHECKPOINT_FRAMES = 4000
 _STATEMENTS = [
     sql.begin_write,
     sql.commit,
-    sql.look,
+    sql.sweep_state,
     sql.scan_head,
     sql.task_found,
     sql.claim_one,

@@ -18,8 +18,8 @@ from typing import Any
 
 import apsw
 
+from sqlite_claims.sqlite.codes import CLAIMED_SIDE
 from sqlite_claims.sqlite.connection import PAGE_SIZE
-from sqlite_claims.sqlite.lanes import CLAIMED_SIDE
 from sqlite_claims.sqlite.scan import ScanStatements, open_scanner
 from sqlite_claims.sqlite.statements import migrations, sql
 
@@ -190,7 +190,9 @@ class Trial:
         connection.pragma("synchronous", "NORMAL")
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         self._bound_wal()
-        self._texts = {name: layout.text(name) for name in ("look", "task_found", "claim_one", *self._completion())}
+        self._texts = {
+            name: layout.text(name) for name in ("sweep_state", "task_found", "claim_one", *self._completion())
+        }
         first, *later = [script for _, script in migrations()]
         connection.execute(edited(first, layout.schema))
         for script in later:
@@ -235,8 +237,8 @@ class Trial:
         execute, texts = self._connection.execute, self._texts
         execute("BEGIN IMMEDIATE")
         now = _now_us()
-        look: Any = execute(texts["look"], (now, now)).fetchall()[0]
-        (row,) = self._scanner.ready_ids(self._lanes, now, look[0], 1, bool(look[2]))
+        state: Any = execute(texts["sweep_state"], (now, now)).fetchall()[0]
+        (row,) = self._scanner.ready_ids(self._lanes, now, state[0], 1, bool(state[2]))
         found: Any = execute(texts["task_found"], (row,)).fetchall()[0]
         values = self._values(row, found[9] + 1, found[2], now)
         execute(texts["claim_one"], [values[name] for name in _BINDINGS["claim_one"]])

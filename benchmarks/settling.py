@@ -32,9 +32,9 @@ def figures(bench: Bench) -> Iterator[Figure]:
     nothing = _made(bench, "nothing", lambda _: None)
     for name, ahead, step in (
         (f"{number:,} expired claims", partial(_claimed, number, 5), 0),
-        (f"{number:,} exhausted claims being settled", partial(_claimed, number, 1), sweep.STEP),
-        (f"{number:,} being paused", partial(_moving, number, control.pause), control.STEP),
-        (f"{number:,} being cancelled", partial(_moving, number, _cancel), control.STEP),
+        (f"{number:,} exhausted claims being settled", partial(_claimed, number, 1), sweep.TASKS_PER_SWEEP),
+        (f"{number:,} being paused", partial(_moving, number, control.pause), control.ROWS_PER_MOVE),
+        (f"{number:,} being cancelled", partial(_moving, number, _cancel), control.ROWS_PER_MOVE),
     ):
         path = _made(bench, name, ahead)
         # Where a look settles some, so few that half of all are left.
@@ -84,7 +84,7 @@ def _round(bench: Bench, path: Path, nothing: Path, looks: int, *, settles: bool
         enough = time.monotonic() + _ROUND_S_MAX
         while len(taken) < looks and (len(taken) < _LOOKS_MIN or time.monotonic() < enough):
             taken.append((_look(both[0]), _look(both[1])))
-        if settles and not any(both[0]._read(sweep.look)[2:]):
+        if settles and not any(both[0]._read(sweep.sweep_state)[2:]):
             raise RuntimeError(f"{path.name}: all was settled before the end")
     copy.unlink()
     behind, base = zip(*taken, strict=True)

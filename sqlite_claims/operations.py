@@ -13,6 +13,7 @@ from .model import ClaimedTask, Duration, InstanceInfo, NewTask, TaskClaim, Task
 from .sqlite.database import Database
 from .sqlite.lanes import Kinds, Tags
 from .sqlite.operations import adding, claiming, control, pruning, reading, settling
+from .sqlite.rows import HeldTask
 from .sqlite.sessions.session_file import WorkerSession
 
 P = ParamSpec("P")
@@ -227,61 +228,65 @@ def nothing(_: Database) -> list[Any]:
 
 
 def _renew(db: Database, claim: TaskClaim, ttl: int | None) -> TaskClaim:
-    return claiming.renew(db, claim, ttl, claiming.held_row(db, claim))
+    return claiming.renew(db, claim, ttl, claiming.require_held(db, claim))
 
 
 def _complete(db: Database, claim: TaskClaim, output: bytes) -> None:
     if not (claim._row and settling.complete_plain(db, claim, output)):
-        settling.complete(db, [claiming.held_row(db, claim)], [output])
+        settling.complete(db, [claiming.require_held(db, claim)], [output])
 
 
 def _fail(db: Database, claim: TaskClaim, error: str, retry: bool, retry_in: int | None) -> None:
-    settling.fail(db, claiming.held_row(db, claim), error, retry, retry_in)
+    settling.fail(db, claiming.require_held(db, claim), error, retry, retry_in)
 
 
 def _release(db: Database, claim: TaskClaim, delay: int | None) -> None:
-    claiming.release(db, claiming.held_row(db, claim)[0], delay)
+    claiming.release(db, claiming.require_held(db, claim).id, delay)
 
 
 def _renew_many(db: Database, claims: list[TaskClaim], ttl: int | None) -> Settled:
-    rows = claiming.held_rows(db, claims)
-    done = [claiming.renew(db, claim, ttl, row) for claim, row in zip(claims, rows, strict=True) if row]
-    return done, [claim for claim, row in zip(claims, rows, strict=True) if not row]
+    tasks = claiming.held_tasks(db, claims)
+    done = [claiming.renew(db, claim, ttl, task) for claim, task in zip(claims, tasks, strict=True) if task]
+    return done, [claim for claim, task in zip(claims, tasks, strict=True) if not task]
 
 
-def _held_once(
+def _split_held(
     db: Database, claims: list[TaskClaim]
-) -> tuple[list[tuple[int, tuple[Any, ...]]], list[TaskClaim], list[TaskClaim]]:
-    """The claims that are still held, as (place, row), each task once; the same as claims; and the lost ones."""
-    held, done, lost, seen = [], [], [], set()
-    for place, (claim, row) in enumerate(zip(claims, claiming.held_rows(db, claims), strict=True)):
-        if row is None or row[0] in seen:
+) -> tuple[list[tuple[int, HeldTask]], list[TaskClaim], list[TaskClaim]]:
+    """Return the held tasks with the indices of their claims, the held claims, and the lost ones.
+
+    A claim that is there again counts as lost.
+    """
+    held: list[tuple[int, HeldTask]] = []
+    done, lost, ids = [], [], set()
+    for index, (claim, task) in enumerate(zip(claims, claiming.held_tasks(db, claims), strict=True)):
+        if task is None or task.id in ids:
             lost.append(claim)
         else:
-            seen.add(row[0])
-            held.append((place, row))
+            ids.add(task.id)
+            held.append((index, task))
             done.append(claim)
     return held, done, lost
 
 
 def _complete_many(db: Database, pairs: list[tuple[TaskClaim, bytes]]) -> Settled:
-    held, done, lost = _held_once(db, [claim for claim, _ in pairs])
+    held, done, lost = _split_held(db, [claim for claim, _ in pairs])
     if held:
-        settling.complete(db, [row for _, row in held], [pairs[place][1] for place, _ in held])
+        settling.complete(db, [task for _, task in held], [pairs[index][1] for index, _ in held])
     return done, lost
 
 
 def _fail_many(db: Database, pairs: list[tuple[TaskClaim, str]]) -> Settled:
-    held, done, lost = _held_once(db, [claim for claim, _ in pairs])
-    for place, row in held:
-        settling.fail(db, row, pairs[place][1], True, None)
+    held, done, lost = _split_held(db, [claim for claim, _ in pairs])
+    for index, task in held:
+        settling.fail(db, task, pairs[index][1], True, None)
     return done, lost
 
 
 def _release_many(db: Database, claims: list[TaskClaim]) -> Settled:
-    held, done, lost = _held_once(db, claims)
-    for _, row in held:
-        claiming.release(db, row[0], None)
+    held, done, lost = _split_held(db, claims)
+    for _, task in held:
+        claiming.release(db, task.id, None)
     return done, lost
 
 

@@ -134,14 +134,14 @@ class SqliteClaimStore(Operations, TaskClaimStore):
         handled = validate.kinds(kinds)
         if limit == 0 or (handled is not None and not handled):
             return self._read(nothing)
-        return self._settled(claiming.find_available, worker_id, limit, wanted, handled)
+        return self._swept(claiming.find_available, worker_id, limit, wanted, handled)
 
-    def _settled(self, look: Callable[..., T | None], *args: Any) -> T:
-        """A look for work, after what the passing of time has left to settle."""
-        may_settle = not self._db.read_only and not self._db.has_transaction()
-        found = self._read(look, *args, may_settle)
+    def _swept(self, look: Callable[..., T | None], *args: Any) -> T:
+        """Run a search for work, and before it the sweep until none is needed."""
+        may_sweep = not self._db.read_only and not self._db.has_transaction()
+        found = self._read(look, *args, may_sweep)
         if found is None:
-            while self._run(sweep.settle):
+            while self._run(sweep.sweep):
                 pass
             found = self._read(look, *args, False)
         assert found is not None
@@ -171,12 +171,12 @@ class SqliteClaimStore(Operations, TaskClaimStore):
         deadline = time.monotonic() + validate.duration_us("timeout", timeout) / 1e6
         while True:
             seen = self._db.bell.read(READY)
-            if self._settled(claiming.any_available, wanted, handled):
+            if self._swept(claiming.any_available, wanted, handled):
                 return True
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
-            up = self._read(claiming.next_up, wanted, handled)
+            up = self._read(claiming.seconds_until_next, wanted, handled)
             self._db.bell.wait(READY, seen, min(left, up, claiming.SHORT_US / 1e6))
 
     # -- sessions
@@ -207,7 +207,7 @@ class SqliteClaimStore(Operations, TaskClaimStore):
 
     def _signal(self, operation: Callable[Concatenate[Database, P], bool], *args: P.args, **kwargs: P.kwargs) -> None:
         self._freeing(lambda: self._run_durably(operation, *args, **kwargs))
-        self._in_steps(control.step)
+        self._in_steps(control.move_step)
 
     def _freeing(self, run: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run what frees room; on a full disk in the room that is kept for it."""

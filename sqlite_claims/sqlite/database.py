@@ -41,7 +41,7 @@ from .maintenance import bad_values
 from .maintenance.long_read import LongRead
 from .scan import Scanner, ScanStatements, open_scanner
 from .sessions.session_file import InstanceFeed, SessionFile, WorkerSession, any_connected
-from .statements import sql
+from .statements import Row, Statement, sql
 from .store_time import Timeline
 from .wal.checkpoints import BEHIND_FRAMES, RESTART_WAIT_S, Checkpointer
 from .wal.durability import WalSync, make_good
@@ -338,7 +338,7 @@ class Database:
             checkpointer.abandon()
 
     def _data_version(self) -> int:
-        return int(self.read(lambda db: db.rows(sql.data_version)[0][0]))
+        return self.read(lambda db: db.value(sql.data_version))
 
     def ring(self) -> None:
         """Let sleepers know, once this is committed, that tasks may be claimed, or sooner than they could know."""
@@ -642,7 +642,7 @@ class Database:
         """On a full disk: give up the room that is kept for this, and let the -wal start over, so that what it takes up
         is there to be written to. Returns whether that may have helped."""
         given = reserve.give_up(self.path)
-        size = self.read(lambda db: db.rows(sql.page_count)[0][0]) * self._page_size
+        size = self.read(lambda db: db.value(sql.page_count)) * self._page_size
         # A checkpoint that doesn't find room enough takes up all there is.
         if self._sync.is_marked() or not reserve.has_room(self.path, size):
             return given
@@ -964,9 +964,17 @@ class Database:
             raise StoreClosedError(f"{self.path}: the store is closed")
         return self._connection
 
-    def rows(self, statement: str, *bindings: Any) -> Rows:
-        """All rows of a statement, which is finished when this returns."""
-        return self.execute(statement, bindings).fetchall()
+    def rows(self, statement: Statement[Row], *bindings: Any) -> list[Row]:
+        """Return all rows of a statement, which is finished then."""
+        rows: list[Any] = self.execute(statement, bindings).fetchall()
+        make = statement.make
+        return rows if make is None else [make(row) for row in rows]
+
+    def value(self, statement: Statement[tuple[T]], *bindings: Any) -> T:
+        """Return the first column of the first row."""
+        rows: list[Any] = self.execute(statement, bindings).fetchall()
+        value: T = rows[0][0]
+        return value
 
     def scan(self, lanes: array[int], limit: int, aging: int | None, moving: bool) -> array[int]:
         """Ids of the tasks in these lanes that may be claimed now, in order."""

@@ -1,45 +1,321 @@
-"""The named SQL statements of ``sql/*.sql``. No SQL text stands anywhere else in Python, but in ``baseline.py``, whose
-file is no store.
+"""The named SQL statements of ``sql/*.sql``.
 
-A block starts with ``-- name: some_name``; comment lines in it are for readers and are dropped, so that the text which
-SQLite's statement cache hashes on every call is short.
+No other Python file contains SQL, except ``maintenance/baseline.py``, whose file is no store.
+
+A block that starts with ``-- name: some_name`` is a statement; a block that starts with ``-- part: some_name`` is a
+piece of text for statements. ``{some_name}`` in a statement stands for that part, or for a number of
+``codes.NUMBERS``. Comments are dropped: SQLite's statement cache hashes the text on every call, so it is kept short.
 """
 
-from __future__ import annotations
-
 import re
+from collections.abc import Callable
+from functools import partial
 from importlib.resources import files
+from typing import Any, Generic, TypeVar, get_args
 
+from .codes import NUMBERS
+from .rows import (
+    ClaimRow,
+    ControlledInstance,
+    DueTask,
+    EndedInstance,
+    FoundTask,
+    HeldTask,
+    InstanceHead,
+    InstanceRow,
+    LaneRow,
+    ListedTask,
+    LosingTask,
+    MovingInstance,
+    NamedTask,
+    StoredTask,
+    StrayTask,
+    SweepState,
+    TaskPosition,
+    TaskRow,
+    TaskToRetry,
+    Totals,
+    WorkerRow,
+)
+
+Row = TypeVar("Row", bound=tuple[Any, ...])
 _FOLDER = files(__package__) / "sql"
-_NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
+_HEADING = re.compile(r"^-- (name|part): (\w+)\n", re.MULTILINE)
+_PLACEHOLDER = re.compile(r"\{([\w.]+)\}")
+_COMMENT = re.compile(r"\s*--( .*)?$")
+
+
+class Statement(str, Generic[Row]):
+    """The text of a statement that returns rows, with the type of its rows."""
+
+    __slots__ = ("make",)
+
+    make: Callable[[tuple[Any, ...]], Row] | None
+    """Makes a row's class of a tuple; ``None``: rows are plain tuples."""
 
 
 class Statements:
-    """Attribute access to the statements by name."""
+    """The statements, each by its name. A ``str`` is a statement that returns no rows."""
+
+    # add.sql
+    instance_by_name: Statement[InstanceHead]
+    add_instance: Statement[tuple[int]]
+    newest_task: Statement[tuple[int | None]]
+    stored_names: Statement[tuple[str]]
+    stored_dependency: Statement[StoredTask]
+    add_policy: Statement[tuple[int]]
+    policy_id: Statement[tuple[int]]
+    add_task: str
+    add_input: str
+    add_dependency: str
+    count_added: str
+
+    # check.sql
+    page_of_meta: Statement[tuple[int]]
+    check_meta: Statement[tuple[int, bytes, bytes | None]]
+    page_of_session: Statement[tuple[int]]
+    check_session: Statement[tuple[int, bytes, bytes | None]]
+    page_of_lane: Statement[tuple[int]]
+    check_lane: Statement[tuple[int, bytes, bytes, bytes]]
+    page_of_policy: Statement[tuple[int]]
+    check_policy: Statement[tuple[int, bytes]]
+    page_of_pruned: Statement[tuple[int]]
+    check_pruned: Statement[tuple[int, bytes]]
+    page_of_instance: Statement[tuple[int]]
+    check_instance: Statement[tuple[int, bytes, bytes | None, bytes | None, bytes | None, bytes | None]]
+    check_counters: Statement[tuple[int, bytes]]
+    page_of_task: Statement[tuple[int]]
+    check_task: Statement[tuple[int, bytes, bytes | None, bytes | None, bytes | None]]
+    page_of_input: Statement[tuple[int]]
+    check_input: Statement[tuple[int, bytes]]
+    page_of_output: Statement[tuple[int]]
+    check_output: Statement[tuple[int, bytes]]
+    page_of_error: Statement[tuple[int]]
+    check_error: Statement[tuple[int, bytes, bytes]]
+    page_of_dependency: Statement[tuple[int]]
+    check_dependency: Statement[tuple[int, bytes]]
+    cycle_candidates: Statement[tuple[int]]
+    blocked_edges: Statement[tuple[int, int]]
+    check_sequence: Statement[tuple[str, bytes]]
+    objects: Statement[tuple[str, str, str, str]]
+    tables_that_refer: Statement[tuple[str, str]]
+
+    # claim.sql
+    lanes: Statement[LaneRow]
+    lanes_with_rows: Statement[tuple[int]]
+    add_lane: Statement[tuple[int]]
+    drop_lanes: str
+    drop_own_lanes: str
+    task_by_name: Statement[NamedTask]
+    tasks_found: Statement[FoundTask]
+    task_found: Statement[FoundTask]
+    next_position: Statement[tuple[int | None]]
+    next_due: Statement[tuple[int | None]]
+    claim_one: str
+    claim_many: str
+    release: str
+    set_expiry: str
+    claims_by_row: Statement[HeldTask]
+    claim_by_row: Statement[HeldTask]
+    claim_by_name: Statement[HeldTask]
+
+    # control.sql
+    instance_to_control: Statement[ControlledInstance]
+    set_instance_state: str
+    cancel_instance: str
+    instance_in_motion: Statement[MovingInstance]
+    resumed_in_motion: Statement[tuple[int, int]]
+    strays: Statement[StrayTask]
+    positions: Statement[TaskPosition]
+    end_of_step: Statement[tuple[str]]
+    move_in: str
+    move_out: str
+    move_to_cancelled: str
+    moved_to: str
+
+    # meta.sql
+    synchronous_normal: str
+    synchronous_full: str
+    locking_mode_exclusive: str
+    begin_exclusive: str
+    begin_read: str
+    begin_write: str
+    commit: str
+    rollback: str
+    savepoint: str
+    savepoint_release: str
+    savepoint_rollback: str
+    data_version: Statement[tuple[int]]
+    named_like_ours: Statement[tuple[str, str]]
+    triggers: Statement[tuple[str, str]]
+    temporary_of_our_names: Statement[tuple[str]]
+    lowered_sequences: Statement[tuple[str]]
+    schema_version: Statement[tuple[int]]
+    statistics_tables: Statement[tuple[str]]
+    statistics: Statement[tuple[int]]
+    drop_statistics: str
+    drop_samples: str
+    set_schema_version: str
+    create_meta: str
+    meta_timeline: Statement[tuple[str, int, int, int, int, int]]
+    lanes_version: Statement[tuple[int]]
+    meta_token_floor: Statement[tuple[int]]
+    set_seen: str
+    set_sleep: str
+    set_timeline: str
+    set_aging: str
+    raise_token_floor: str
+    mark_copy: str
+    lanes_changed: str
+    own_lanes_changed: str
+    count_moving: str
+    due_offset: Statement[tuple[int]]
+    set_due_offset: str
+    prolong_leases: str
+    end_all_claims: str
+    end_all_sessions: str
+
+    # prune.sql
+    ended_before: Statement[EndedInstance]
+    newest_token: Statement[tuple[int]]
+    still_ended: Statement[tuple[int]]
+    drop_instance: str
+    add_pruned: str
+    pruned: Statement[tuple[int]]
+    drop_pruned: str
+    pruned_tasks: Statement[tuple[int]]
+    drop_tasks: str
+    drop_inputs: str
+    drop_outputs: str
+    drop_errors: str
+    drop_dependencies: str
+    shared_lanes: Statement[tuple[int]]
+    policies: Statement[tuple[int]]
+    newest_task_and_instance: Statement[tuple[int, int]]
+    instance_of: Statement[tuple[int]]
+    references: Statement[tuple[int, int, int]]
+    drop_policies: str
+    has_anything: Statement[tuple[int]]
+    page_count: Statement[tuple[int]]
+    freelist_count: Statement[tuple[int]]
+    incremental_vacuum: str
+    integrity_check: Statement[tuple[str]]
+
+    # read.sql
+    task: Statement[TaskRow]
+    task_by_row: Statement[TaskRow]
+    dependencies: Statement[tuple[str, int]]
+    instance: Statement[InstanceRow]
+    instances_page: Statement[InstanceRow]
+    instance_claims: Statement[tuple[int]]
+    scheduled_among_own: Statement[tuple[int]]
+    scheduled_of_instance: Statement[tuple[int]]
+    waiting: Statement[tuple[int, int | None]]
+    waiting_in_motion: Statement[tuple[int, int | None]]
+    longest_due: Statement[tuple[int | None]]
+    totals: Statement[Totals]
+    totals_of_instance: Statement[Totals]
+    claim_counts: Statement[tuple[int, int]]
+    claims: Statement[tuple[int]]
+    claims_page: Statement[ClaimRow]
+    task_rows_page: Statement[ListedTask]
+    task_rows: Statement[ListedTask]
+    task_rows_of_instance_page: Statement[ListedTask]
+    scheduled_rows: Statement[tuple[int]]
+    rows_with_error: Statement[tuple[int]]
+    cancelled_in_motion: Statement[tuple[int]]
+    workers: Statement[WorkerRow]
+
+    # scan.sql
+    scan_head: Statement[tuple[int, int, int]]
+    scan_range: Statement[tuple[int, int, int]]
+    scan_instance_state: Statement[tuple[int]]
+
+    # settle.sql
+    complete_plain: str
+    count_completed: str
+    complete_many: str
+    store_output: str
+    store_error: str
+    drop_error: str
+    policy: Statement[tuple[float, float, float, float]]
+    retry_later: str
+    fail: str
+    record_loss: str
+    count_ended: str
+    open_tasks: Statement[tuple[int, int]]
+    end_instance: str
+    count_unblocked: Statement[tuple[int]]
+    unblock: str
+    cancel_dependents: str
+    task_to_retry: Statement[TaskToRetry]
+    retry: str
+    restorable: Statement[tuple[int]]
+    restore_dependent: str
+    reopen_instance: str
+
+    # sweep.sql
+    sweep_state: Statement[SweepState]
+    expired_last_claims: Statement[tuple[int]]
+    expired_last_claims_in_motion: Statement[tuple[int]]
+    due_tasks: Statement[DueTask]
+    set_position: str
+    task_of_loss: Statement[LosingTask]
+    sessions: Statement[tuple[int, int]]
+    newest_session: Statement[tuple[int]]
+    session_pid: Statement[tuple[int]]
+    session_claims: Statement[tuple[int]]
+    session_of: Statement[tuple[int | None]]
+    add_session: Statement[tuple[int]]
+    drop_session: str
 
     def __init__(self) -> None:
-        for entry in sorted(_FOLDER.iterdir(), key=lambda entry: entry.name):
-            if not entry.name.endswith(".sql") or entry.name[0].isdigit():
-                continue
-            parts = _NAME.split(entry.read_text("utf-8"))
-            for name, body in zip(parts[1::2], parts[2::2], strict=True):
-                if name in self.__dict__:
-                    raise ValueError(f"statement {name} stands twice")
-                lines = (line.split("-- ")[0].strip() for line in body.splitlines())
-                self.__dict__[name] = " ".join(line for line in lines if line).rstrip(";")
+        texts, parts = _blocks()
 
-    def __getattr__(self, name: str) -> str:
-        raise AttributeError(f"no statement is named {name!r}")
+        def replacement(placeholder: re.Match[str]) -> str:
+            name = placeholder[1]
+            return str(NUMBERS[name]) if name in NUMBERS else _PLACEHOLDER.sub(replacement, parts[name])
+
+        for name, text in texts.items():
+            statement: Statement[Any] = Statement(_PLACEHOLDER.sub(replacement, text))
+            statement.make = _maker(self.__annotations__[name])
+            setattr(self, name, statement)
 
     def all(self) -> dict[str, str]:
-        """Every statement by its name."""
+        """Return every statement by its name."""
         return dict(self.__dict__)
+
+
+def row_type(name: str) -> Any:
+    """Return the type of a statement's rows; ``None`` if it returns none."""
+    declared = Statements.__annotations__[name]
+    return None if declared is str else get_args(declared)[0]
+
+
+def _maker(declared: Any) -> Callable[[tuple[Any, ...]], Any] | None:
+    row: Any = None if declared is str else get_args(declared)[0]
+    return partial(tuple.__new__, row) if hasattr(row, "_fields") else None
+
+
+def _blocks() -> tuple[dict[str, str], dict[str, str]]:
+    """Return the texts of the statements and of the parts, by name."""
+    blocks: dict[str, dict[str, str]] = {"name": {}, "part": {}}
+    for entry in sorted(_FOLDER.iterdir(), key=lambda entry: entry.name):
+        if not entry.name.endswith(".sql") or entry.name[0].isdigit():
+            continue
+        pieces = _HEADING.split(entry.read_text("utf-8"))
+        for kind, name, body in zip(pieces[1::3], pieces[2::3], pieces[3::3], strict=True):
+            if name in blocks[kind]:
+                raise ValueError(f"{entry.name}: the {kind} {name} is there twice")
+            lines = (_COMMENT.sub("", line).strip() for line in body.splitlines())
+            blocks[kind][name] = " ".join(line for line in lines if line).rstrip(";")
+    return blocks["name"], blocks["part"]
 
 
 sql = Statements()
 
 
 def migrations() -> list[tuple[int, str]]:
-    """Schema versions and their scripts, in order."""
+    """Return the schema versions and their scripts, in order."""
     scripts = [entry for entry in _FOLDER.iterdir() if entry.name[0].isdigit()]
     return sorted((int(entry.name.split("_")[0]), entry.read_text("utf-8")) for entry in scripts)

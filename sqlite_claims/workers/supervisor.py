@@ -55,7 +55,7 @@ class _Watcher(SqliteClaimStore):
     def lose_claims(self, claims: list[TaskClaim], why: str) -> list[TaskClaim]:
         """Count these claims of a dead process as lost, before another worker that looks for work does so without the
         cause, ``why``."""
-        return self._run(sessions.lose_claims, claims, why)
+        return self._run(sessions.record_losses, claims, why)
 
 
 @dataclass(slots=True)

@@ -91,7 +91,7 @@ def test_the_order_is_exact_at_each_step_on_the_way(
     lanes: str,
     aging: int | None,
 ) -> None:
-    monkeypatch.setattr(control, "STEP", 1)
+    monkeypatch.setattr(control, "ROWS_PER_MOVE", 1)
     monkeypatch.setattr(control, "STRAYS_MAX", strays_max)
     monkeypatch.setattr(adding, "OWN_LANES_FROM", LANES[lanes])
     monkeypatch.setattr(sweep, "REST_US", 0)
@@ -130,7 +130,7 @@ def test_the_order_is_exact_at_each_step_on_the_way(
     same(lambda one: [work.task for work in one.claim_available_tasks("w", 6, ttl=10)])
     for name in ("large", "paused"):
         same(lambda one: one.pause_instance(name))  # noqa: B023
-        while store._run(control.step):
+        while store._run(control.move_step):
             pass
     clock.advance(20)
     same(lambda one: one.resume_instance("large"))
@@ -139,7 +139,7 @@ def test_the_order_is_exact_at_each_step_on_the_way(
         same(lambda one: [work.task for work in one.claim_available_tasks("w", 1, ttl=15)])
         looks()
         clock.advance(4)
-    while store._run(control.step):
+    while store._run(control.move_step):
         looks()
     looks()
     assert store.check() == []

@@ -13,7 +13,6 @@ from typing import Any
 import apsw
 
 from sqlite_claims import BackendError, NewTask, RetryPolicy, SqliteClaimStore
-from sqlite_claims.sqlite.database import Database
 from sqlite_claims.sqlite.operations import reading
 from sqlite_claims.sqlite.statements import sql
 
@@ -54,8 +53,8 @@ def sound(path: Path) -> None:
         store.cancel_instance("i4", "because")
         # As a prune leaves it that was killed before its tasks were gone.
         row = store._db.read(reading.instance_row, "pruned")
-        store._db.write(Database.rows, False, sql.drop_instance, row)
-        store._db.write(Database.rows, False, sql.add_pruned, row)
+        store._db.write(lambda db: db.execute(sql.drop_instance, (row,)), False)
+        store._db.write(lambda db: db.execute(sql.add_pruned, (row,)), False)
         assert store.check() == []
 
 

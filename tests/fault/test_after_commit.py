@@ -156,13 +156,13 @@ def test_a_control_whose_steps_meet_an_error_has_taken_effect_and_is_followed_up
     error: BaseException,
     action: str,
 ) -> None:
-    monkeypatch.setattr(control, "STEP", 1)
+    monkeypatch.setattr(control, "ROWS_PER_MOVE", 1)
     with SqliteClaimStore(tmp_path / "jobs.db", busy_timeout=1) as store:
         store.add_instance("order", [NewTask("a"), NewTask("b")])
         store.add_instance("other", [NewTask("c")])
         if action == "resume":
             store.pause_instance("order")
-        monkeypatch.setattr(control, "step", raise_once(error, control.step, lambda _: True))
+        monkeypatch.setattr(control, "move_step", raise_once(error, control.move_step, lambda _: True))
         if isinstance(error, Exception):
             getattr(store, f"{action}_instance")("order")
             # A full disk is met with the room that is kept for it, and the step succeeds at once.

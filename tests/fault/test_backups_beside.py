@@ -22,6 +22,7 @@ from sqlite_claims import (
 )
 from sqlite_claims.sqlite.maintenance.long_read import LongRead
 from sqlite_claims.sqlite.operations import pruning
+from sqlite_claims.sqlite.statements import sql
 
 from ..process.children import Start
 
@@ -88,7 +89,7 @@ class InAThread:
 def test_other_threads_use_the_store_during_a_backup_which_keeps_to_its_moment(
     store: SqliteClaimStore, tmp_path: Path, pause: Pause
 ) -> None:
-    pages_before = store._db.read(lambda db: db.rows("PRAGMA page_count"))[0][0]
+    pages_before = store._db.read(lambda db: db.value(sql.page_count))
     backup = InAThread(lambda: store.backup(tmp_path / "copy.db"))
     assert pause.begun.wait(60)
     [work] = store.claim_available_tasks("w", ttl=30)

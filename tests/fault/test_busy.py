@@ -143,7 +143,7 @@ def test_a_signal_that_has_taken_effect_does_not_fail_for_the_steps_that_follow(
         raise error("not now")
 
     with monkeypatch.context() as patch:
-        patch.setattr(control, "step", no_step)
+        patch.setattr(control, "move_step", no_step)
         getattr(store, f"{signal}_instance")("i")
     assert store.get_instance("i").state is state
     assert store.find_available_tasks("w", 5) == []

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from sqlite_claims import NewTask, RetryPolicy, SqliteClaimStore, StoreCorruptError
-from sqlite_claims.sqlite.database import Database
 from sqlite_claims.sqlite.scan import core_available
 
 from ..process.children import Start
@@ -168,7 +167,7 @@ def test_check_names_what_does_not_fit_together(sound: Path) -> None:
         path = sound.with_name("broken.db")
         shutil.copy(sound, path)
         with SqliteClaimStore(path, durability="process") as store:
-            store._db.write(Database.rows, False, statement)
+            store._db.write(lambda db: db.execute(statement), False)  # noqa: B023 - used at once
             assert any(finding in found for found in store.check()), statement
 
 

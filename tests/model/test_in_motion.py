@@ -18,7 +18,7 @@ from .machine import explore
 @pytest.fixture(autouse=True)
 def _killed_after_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SqliteClaimStore, "_signal", Operations._signal)
-    monkeypatch.setattr(control, "STEP", 1)
+    monkeypatch.setattr(control, "ROWS_PER_MOVE", 1)
     monkeypatch.setattr(sweep, "REST_US", 0)  # expired last claims are settled by the next look
 
 

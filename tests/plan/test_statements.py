@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from array import array
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import apsw
+import apsw.ext
 import pytest
 
 import sqlite_claims
 from sqlite_claims import SqliteClaimStore
-from sqlite_claims.sqlite.statements import sql
+from sqlite_claims.sqlite.statements import Statements, row_type, sql
 
 STATEMENTS = sql.all()
 _NO_PLAN = re.compile(r"(BEGIN|COMMIT|ROLLBACK|SAVEPOINT|RELEASE|PRAGMA)\b")
@@ -100,13 +101,15 @@ def test_what_is_allowed_is_still_needed(connection: Any) -> None:
         assert set(steps) <= set(plan), f"{name} no longer does {set(steps) - set(plan)}: allow no more than it needs"
 
 
-@pytest.mark.parametrize("name", ["scan_head", "scan_range", "claim_one", "complete_plain", "task_found", "look"])
+@pytest.mark.parametrize(
+    "name", ["scan_head", "scan_range", "claim_one", "complete_plain", "task_found", "sweep_state"]
+)
 def test_the_claim_path_uses_the_index_of_what_can_be_claimed_or_the_row_itself(connection: Any, name: str) -> None:
     for step in plan_of(connection, STATEMENTS[name]):
         assert "claims_task" not in step or "USING" in step, step
 
 
-def test_every_statement_is_used_and_every_one_used_is_there() -> None:
+def test_every_statement_is_used_and_declared() -> None:
     folder = Path(sqlite_claims.__file__).parent
     used = {
         name
@@ -114,4 +117,35 @@ def test_every_statement_is_used_and_every_one_used_is_there() -> None:
         for name in re.findall(r"\bsql\.([a-z_]+)\b(?!\()", path.read_text("utf-8"))
     }
     assert set(STATEMENTS) - used == set(), "statements that nothing uses: delete them"
-    assert used - set(STATEMENTS) == set(), "names that no statement has"
+    assert set(STATEMENTS) == set(Statements.__annotations__), "declared names and those of sql/*.sql differ"
+
+
+def columns_of(connection: apsw.Connection, name: str) -> list[str]:
+    """The names of a statement's result columns. The statement is prepared and not run."""
+    statement = STATEMENTS[name]
+    bindings = [None] * max([int(number) for number in re.findall(r"\?(\d+)", statement)] or [statement.count("?")])
+    return [column[0] for column in apsw.ext.query_info(connection, statement, bindings).description]
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(STATEMENTS) if name not in _OF_ANALYZE])
+def test_the_declared_row_has_the_columns_of_the_statement(connection: Any, name: str) -> None:
+    row = row_type(name)
+    columns = columns_of(connection, name)
+    if hasattr(row, "_fields"):
+        assert columns == list(row._fields)
+    elif re.match("PRAGMA", STATEMENTS[name]) and row is None:
+        pass  # settings return the value that was set, which nothing reads
+    else:
+        assert len(columns) == (0 if row is None else len(get_args(row)))
+
+
+def test_no_statement_contains_the_number_of_a_state_or_a_side() -> None:
+    folder = Path(sqlite_claims.__file__).parent / "sqlite" / "sql"
+    bare = re.compile(r"\bstate (?:=|!=|<|>=?|IN \(|BETWEEN) ?\d|(?<![\w.])\d{8,}")
+    found = {
+        f"{path.name}: {line.strip()}"
+        for path in folder.glob("[a-z]*.sql")
+        for line in path.read_text("utf-8").splitlines()
+        if bare.search(line)
+    }
+    assert found == set(), "write the names of codes.py, such as {task.claimed} and {never}"

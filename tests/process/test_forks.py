@@ -298,7 +298,7 @@ def operation(db):
     db.execute("UPDATE claims_meta SET aging = 7")
     os.kill(os.getpid(), signal.SIGUSR1)
     db.execute("UPDATE claims_meta SET aging = aging + 1")
-    return db.rows("SELECT aging FROM claims_meta")
+    return db.execute("SELECT aging FROM claims_meta").fetchall()
 
 say("parent", store._db.write(operation, True)[0][0])
 """,

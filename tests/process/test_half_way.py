@@ -14,7 +14,7 @@ from sqlite_claims.sqlite.operations import control, pruning
 
 from .children import Start
 
-TASKS = max(10 * control.STEP, 3 * pruning.STEP)
+TASKS = max(10 * control.ROWS_PER_MOVE, 3 * pruning.TASKS_PER_STEP)
 AT_ONCE = 100_000
 
 # Says so, and waits to be killed, amid the statement that changes the n-th row, or between the n-th step and the next.
@@ -41,7 +41,7 @@ else:
     getattr(store, f"{what}_instance")("large")
 say("done")
 """
-MOMENTS = [("row", 2), ("row", 100), ("row", 3 * control.STEP + 100), ("step", 1), ("step", 3)]
+MOMENTS = [("row", 2), ("row", 100), ("row", 3 * control.ROWS_PER_MOVE + 100), ("step", 1), ("step", 3)]
 
 
 def fill(path: Path, tasks: int) -> None:
@@ -67,7 +67,7 @@ def killed(start: Start, path: Path, what: str, where: str, n: int) -> None:
 def look_until_all_rows_follow(path: Path, tasks: int) -> None:
     """Looks for work, each of which does a step, as if the last were some time ago."""
     with SqliteClaimStore(path) as store:
-        for _ in range(tasks // control.STEP + 2):
+        for _ in range(tasks // control.ROWS_PER_MOVE + 2):
             store._db.rest_until = 0
             store.find_available_tasks("w", 1)
     assert one(path, "SELECT moving FROM claims_meta") == 0
@@ -162,7 +162,7 @@ def test_who_picks_it_up_may_be_killed_too(start: Start, tmp_path: Path) -> None
     choose = random.Random(5)
     moved = 0
     for _ in range(6):
-        killed(start, path, "look", "row", control.STEP + choose.randrange(5, control.STEP))
+        killed(start, path, "look", "row", control.ROWS_PER_MOVE + choose.randrange(5, control.ROWS_PER_MOVE))
         before, moved = moved, one(path, "SELECT count(*) FROM claims_task WHERE state = 5")
         assert before < moved < TASKS
     look_until_all_rows_follow(path, TASKS)

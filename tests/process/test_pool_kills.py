@@ -113,7 +113,7 @@ def verify(pools: Pools) -> None:
     last_tokens = store._db.read(
         lambda db: {
             (i, t): token
-            for i, t, token in db.rows(
+            for i, t, token in db.execute(
                 "SELECT i.name, t.name, t.token FROM claims_task t JOIN claims_instance i ON i.id = t.instance"
             )
         }

@@ -50,7 +50,7 @@ def test_the_twin_serves_where_the_core_is_forbidden(
     connection: apsw.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
     with closing(open_scanner(connection, False, STATEMENTS)) as scanner:
-        assert type(scanner).__name__ == "TwinScanner"
+        assert type(scanner).__name__ == "PyScanner"
     assert not caplog.records
 
 

@@ -18,10 +18,10 @@ def small_constants(random: Random) -> Iterator[None]:
     drawn = [
         (adding, "OWN_LANES_FROM", random.choice([2, 4, 6, 5000])),
         (lanes, "OWN_MAX", random.choice([1, 2, 6, 32])),
-        (sweep, "STEP", random.choice([1, 2, 1000])),
+        (sweep, "TASKS_PER_SWEEP", random.choice([1, 2, 1000])),
         (sweep, "REST_US", 0),  # else what hides nothing is swept at another moment than in the oracle
-        (control, "STEP", random.choice([1, 2, 3, 300])),
-        (pruning, "STEP", random.choice([1, 3, 1000])),
+        (control, "ROWS_PER_MOVE", random.choice([1, 2, 3, 300])),
+        (pruning, "TASKS_PER_STEP", random.choice([1, 3, 1000])),
         (reading, "PAGE", page),
         (listing, "PAGE", page),
         (reading, "_COUNT_OWN_MAX", random.choice([0, 10_000])),

@@ -19,12 +19,13 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 
 def tokens_are_not_compared(patch: pytest.MonkeyPatch) -> None:
     """A holder whose claim was taken over may still settle the task."""
-    checked = claiming._checked
+    verify = claiming.verify
 
-    def careless(db: Any, claim: Any, row: Any) -> Any:
-        return row if row is not None and row[1:3] == (claim.instance_id, claim.task_id) else checked(db, claim, row)
+    def careless(db: Any, claim: Any, task: Any) -> Any:
+        same = task is not None and (task.instance_id, task.task_id) == (claim.instance_id, claim.task_id)
+        return task if same else verify(db, claim, task)
 
-    patch.setattr(claiming, "_checked", careless)
+    patch.setattr(claiming, "verify", careless)
 
 
 def sleep_is_not_granted(patch: pytest.MonkeyPatch) -> None:

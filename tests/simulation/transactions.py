@@ -113,7 +113,8 @@ def transact(world: World, random: Random, process: Process) -> None:
     answers = world.ask(
         process, script.run, ([pair[0] for pair in held], [pair[1] for pair in held]), takes_effect_first=False
     )
-    rows: dict[int, bytes] = dict(process.store._db.read(lambda db: db.rows("SELECT id, data FROM own")))
+    own: Any = process.store._db.read(lambda db: db.execute("SELECT id, data FROM own").fetchall())
+    rows: dict[int, bytes] = dict(own)
     if answers is None:  # killed: all or nothing
         if rows not in (script.rows, world.rows):
             raise Difference(f"half of the rows were stored: {sorted(rows)}")

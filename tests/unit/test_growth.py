@@ -75,7 +75,7 @@ def test_lanes_without_a_row_in_the_order_cost_a_look_nothing(tmp_path: Path, us
         while found := store.claim_available_tasks("w", 500, kinds=[f"kind-{number}" for number in range(2000)]):
             store.complete_tasks([(work.claim, b"") for work in found])
         assert rows(store)["lane"] == 2020  # their tasks are still there
-        for _ in range(2 * lanes.CROWDED_LOOKS):
+        for _ in range(2 * lanes.CROWDED_SEARCHES):
             store.find_available_tasks("w", 1)
         after = {name: steps(store, look) for name, look in looks.items()}
         assert {name for name in looks if after[name] > before[name] * 1.5 + 200} == set()
@@ -123,8 +123,8 @@ def test_other_stores_learn_of_lanes_that_are_added_one_by_one(tmp_path: Path, m
         read = []
         rows_of = Database.rows
 
-        def noting(db: Database, statement: str, *bindings: Any) -> Any:
-            found = rows_of(db, statement, *bindings)
+        def noting(db: Database, statement: Any, *bindings: Any) -> Any:
+            found: list[Any] = rows_of(db, statement, *bindings)
             if "FROM claims_lane WHERE id >" in statement:
                 read.append(len(found))
             return found
@@ -143,7 +143,7 @@ def finished(store: SqliteClaimStore, instance: str) -> None:
 
 def test_prune_removes_lanes_and_policies_that_no_task_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unused_lanes, "KEPT", 4)
-    monkeypatch.setattr(unused_lanes, "STEP", 7)
+    monkeypatch.setattr(unused_lanes, "TASKS_PER_STEP", 7)
     monkeypatch.setattr(unused_lanes, "REMOVED_PER_STEP", 3)
     with SqliteClaimStore(tmp_path / "jobs.db", durability="process") as store:
         store.add_instance(
@@ -236,7 +236,7 @@ def test_tasks_that_are_added_while_unused_lanes_are_looked_for_keep_theirs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[SqliteClaimStore], Any]
 ) -> None:
     monkeypatch.setattr(unused_lanes, "KEPT", 0)
-    monkeypatch.setattr(unused_lanes, "STEP", 5)
+    monkeypatch.setattr(unused_lanes, "TASKS_PER_STEP", 5)
     path = tmp_path / "jobs.db"
     with SqliteClaimStore(path, durability="process") as store, SqliteClaimStore(path, durability="process") as other:
         store.add_instance("goes", [task(number) for number in range(8)])
@@ -268,7 +268,7 @@ def test_tasks_that_are_added_while_unused_lanes_are_looked_for_keep_theirs(
         store.add_instance("again", [task(4)])  # whose lane is gone, perhaps
         assert [task.task_id for task in other.find_available_tasks("w", 10, kinds=["kind-4"])] == ["t4"]
         assert store.check() == []
-        monkeypatch.setattr(unused_lanes, "STEP", 5000)
+        monkeypatch.setattr(unused_lanes, "TASKS_PER_STEP", 5000)
         store.add_instance("more")
         store.cancel_instance("more")
         assert store.prune(0) == 1
@@ -322,7 +322,7 @@ def measured(store: SqliteClaimStore) -> dict[str, int]:
         "bytes of -sessions": os.path.getsize(f"{store.path}-sessions"),
         "bytes of -bell": os.path.getsize(f"{store.path}-bell") if os.path.exists(f"{store.path}-bell") else 0,
         "descriptors": len(os.listdir("/proc/self/fd")),
-        "lanes known": len(store._db.lanes._by_id) + len(store._db.lanes._of) + len(store._db.lanes._ids),
+        "lanes known": len(store._db.lanes._by_id) + len(store._db.lanes._by_column) + len(store._db.lanes._ids),
         "selections": len(store._db.lanes._selected),
     }
 

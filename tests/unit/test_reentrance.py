@@ -36,7 +36,7 @@ def test_what_comes_amid_a_call_is_refused_and_the_call_goes_on(store: SqliteCla
     refused = []
 
     def outer(db: Database) -> None:
-        db.rows("SELECT 1")
+        db.execute("SELECT 1")
         try:
             INNER[what](store)
         except InvalidStateError as error:

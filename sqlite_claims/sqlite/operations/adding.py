@@ -1,4 +1,4 @@
-"""Adding instances and tasks: checked as a whole first, then written, so that all are added or none."""
+"""Adding instances and tasks. All is checked before the first task is written, so all are added or none."""
 
 from __future__ import annotations
 
@@ -12,38 +12,40 @@ import apsw
 from ...errors import AlreadyExistsError, InvalidArgumentError, InvalidStateError, NotFoundError
 from ...model import DEFAULT_RETRY, NewTask, RetryPolicy
 from ...validate import duration_us
-from ..codes import BLOCKED, BROKEN, CALLED_OFF, COMPLETED, DONE, FAILED, PAUSED, WAITING
+from ..codes import InstanceCode, TaskCode
 from ..database import Database
+from ..rows import StoredTask
 from ..statements import sql
 
-# claims_policy has it from the start.
+# The id of the default retry policy, which every file has.
 _DEFAULT_POLICY = 1
-# An instance that gets as many tasks has lanes of its own from then on. Those of fewer leave the shared ones quickly
-# when it is paused or cancelled: who looks for work meanwhile steps over them, which takes a few milliseconds.
+# An instance that reaches this number of tasks gets own lanes for the tasks added from then on. Fewer tasks leave the
+# shared lanes quickly when their instance is paused or cancelled: until then a search for work skips them one by one,
+# which takes a few milliseconds.
 OWN_LANES_FROM = 5_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
 def add_instance(db: Database, instance_id: str, tasks: Sequence[NewTask], definition_hash: str, skip: bool) -> bool:
-    """Add an instance and its tasks; ``False`` where ``skip`` and it is there."""
+    """Add an instance and its tasks. If it exists, raise ``AlreadyExistsError``, or return ``False`` with ``skip``."""
     check_graph(tasks)
     if db.rows(sql.instance_by_name, instance_id):
         if skip:
             return False
         raise AlreadyExistsError(f"there is an instance {instance_id!r} already")
-    id = db.rows(sql.add_instance, instance_id, definition_hash, db.time.wall)[0][0]
+    id = db.value(sql.add_instance, instance_id, definition_hash, db.time.wall)
     _add(db, id, tasks, {}, 0, paused=False)
     return True
 
 
 def add_tasks(db: Database, instance_id: str, tasks: Sequence[NewTask], skip: bool) -> int:
-    """Add tasks to a stored instance; returns how many."""
+    """Add tasks to a stored instance; return how many were added. ``skip``: leave out tasks that exist already."""
     rows = db.rows(sql.instance_by_name, instance_id)
     if not rows:
         raise NotFoundError(f"there is no instance {instance_id!r}")
     id, state, total = rows[0]
-    if state == CALLED_OFF:
+    if state == InstanceCode.CANCELLED:
         raise InvalidStateError(f"instance {instance_id!r} is cancelled")
     if not tasks:
         return 0
@@ -52,12 +54,12 @@ def add_tasks(db: Database, instance_id: str, tasks: Sequence[NewTask], skip: bo
         raise AlreadyExistsError(f"instance {instance_id!r} has a task {min(stored)!r} already")
     new = [task for task in tasks if task.task_id not in stored] if stored else tasks
     own = {task.task_id for task in new}
-    known: dict[str, tuple[int, int]] = {}
+    known: dict[str, StoredTask] = {}
     for task in new:
         for name in task.depends_on:
             if name not in own and name not in known:
                 found = db.rows(sql.stored_dependency, id, name)
-                if found and found[0][1] in (FAILED, 5):
+                if found and found[0].state in (TaskCode.FAILED, TaskCode.CANCELLED):
                     raise InvalidStateError(
                         f"task {task.task_id!r} depends on {name!r}, which has failed or was cancelled"
                     )
@@ -65,14 +67,17 @@ def add_tasks(db: Database, instance_id: str, tasks: Sequence[NewTask], skip: bo
                     known[name] = found[0]
     check_graph(new, known)
     if new:
-        _add(db, id, new, known, total, paused=state == PAUSED)
-        if state in (DONE, BROKEN):
+        _add(db, id, new, known, total, paused=state == InstanceCode.PAUSED)
+        if state in (InstanceCode.COMPLETED, InstanceCode.FAILED):
             db.lanes.opened_or_closed(db, id)
     return len(new)
 
 
 def check_graph(tasks: Sequence[NewTask], known: dict[str, Any] | None = None) -> None:
-    """Refuse duplicate ids, dependencies on nothing, and cycles; the message has the names."""
+    """Raise ``InvalidArgumentError`` for a duplicate id, an unknown dependency or a cycle; the message names the tasks.
+
+    ``known``: stored tasks that the new ones may depend on, by name.
+    """
     waits: dict[str, int] = {}
     for task in tasks:
         if task.task_id in waits:
@@ -89,45 +94,45 @@ def check_graph(tasks: Sequence[NewTask], known: dict[str, Any] | None = None) -
     if not dependents:
         return
     free = deque(name for name, number in waits.items() if number == 0)
-    done = 0
+    ordered = 0
     while free:
-        done += 1
+        ordered += 1
         for name in dependents.get(free.popleft(), ()):
             waits[name] -= 1
             if waits[name] == 0:
                 free.append(name)
-    if done < len(waits):
+    if ordered < len(waits):
         raise InvalidArgumentError(f"depends_on makes a cycle: {' -> '.join(_cycle(tasks, waits))}")
 
 
 def _cycle(tasks: Sequence[NewTask], waits: dict[str, int]) -> list[str]:
-    """One cycle among the tasks that never became free, from a task back to itself."""
+    """Return one cycle among the tasks with ``waits`` above 0, as names from one task back to itself."""
     needs = {
         task.task_id: next(name for name in task.depends_on if waits.get(name)) for task in tasks if waits[task.task_id]
     }
-    place: dict[str, int] = {}
+    index: dict[str, int] = {}
     path: list[str] = []
     name = next(iter(needs))
-    while name not in place:
-        place[name] = len(path)
+    while name not in index:
+        index[name] = len(path)
         path.append(name)
         name = needs[name]
-    return [*path[place[name] :], name]
+    return [*path[index[name] :], name]
 
 
 def _add(
     db: Database,
     instance: int,
     tasks: Sequence[NewTask],
-    known: dict[str, tuple[int, int]],
+    known: dict[str, StoredTask],
     total: int,
     *,
     paused: bool,
 ) -> None:
     now, wall = db.time.now, db.time.wall
-    owner = instance if total + len(tasks) >= OWN_LANES_FROM else 0
-    token = db.rows(sql.meta_token_floor)[0][0]
-    first = (db.rows(sql.newest_task)[0][0] or 0) + 1
+    own_lanes_of = instance if total + len(tasks) >= OWN_LANES_FROM else 0
+    token = db.value(sql.meta_token_floor)
+    first = (db.value(sql.newest_task) or 0) + 1
     ids = {task.task_id: id for id, task in enumerate(tasks, first)}
     policies: dict[RetryPolicy, int] = {DEFAULT_RETRY: _DEFAULT_POLICY}
     lanes: dict[tuple[Any, Any], int] = {}
@@ -139,7 +144,7 @@ def _add(
         key = task.kind, task.tags
         lane = lanes.get(key)
         if lane is None:
-            lane = db.lanes.intern(db, task.kind or "", tuple(task.tags), owner) * (-1 if paused else 1)
+            lane = db.lanes.intern(db, task.kind or "", tuple(task.tags), own_lanes_of) * (-1 if paused else 1)
             lanes[key] = lane
         policy = policies.get(task.retry)
         if policy is None:
@@ -149,21 +154,23 @@ def _add(
         open_deps = 0
         source = None
         if task.depends_on:
-            needs = [(ids[name], 0) if name in ids else known[name] for name in task.depends_on]
-            open_deps = sum(state != COMPLETED for _, state in needs)
-            edges.extend((id, needed) for needed, _ in needs)
+            needs = [
+                StoredTask(ids[name], TaskCode.BLOCKED) if name in ids else known[name] for name in task.depends_on
+            ]
+            open_deps = sum(needed.state != TaskCode.COMPLETED for needed in needs)
+            edges.extend((id, needed.id) for needed in needs)
             if len(needs) == 1 and task.input is None:
-                source = needs[0][0]
+                source = needs[0].id
         delay = None if task.delay is None else duration_us("delay", task.delay)
         due = None if task.available_at is None else _wall_us(task.available_at)
-        place = now + (delay or 0)
+        position = now + (delay or 0)
         if open_deps:
-            state, next_at = BLOCKED, None
+            state, next_at = TaskCode.BLOCKED, None
             blocked += 1
         else:
-            state, next_at = WAITING, None if due is not None and due > wall else place
+            state, next_at = TaskCode.WAITING, None if due is not None and due > wall else position
         rows.append(
-            (id, instance, task.task_id, lane, task.priority, state, place, next_at, token, task.max_attempts,
+            (id, instance, task.task_id, lane, task.priority, state, position, next_at, token, task.max_attempts,
              task.max_lost, policy, open_deps, wall, delay, due, source)
         )  # fmt: skip
     if not rows:
@@ -177,7 +184,7 @@ def _add(
     db.execute(sql.count_added, (instance, len(rows), blocked))
 
 
-def _policy(db: Database, retry: RetryPolicy) -> Any:
+def _policy(db: Database, retry: RetryPolicy) -> int:
     values = (retry.initial_delay, retry.multiplier, retry.max_delay, retry.jitter)
     rows = db.rows(sql.policy_id, *values) or db.rows(sql.add_policy, *values)
     return rows[0][0]

@@ -1,98 +1,99 @@
-"""Finding, claiming, giving back and prolonging: operations of one transaction, called with checked arguments."""
+"""Finding, claiming, releasing and renewing: operations of one transaction, called with checked arguments."""
 
 from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 import apsw
 
 from ...errors import ClaimLostError, NotFoundError
 from ...model import AvailableTask, ClaimedTask, TaskClaim, make_available, make_claim, make_claimed
 from ...validate import name
-from ..codes import CALLED_OFF, CLAIMED, PAUSED, RUNNING, WAITING
+from ..codes import InstanceCode, TaskCode
 from ..database import Database
 from ..lanes import Kinds, Tags
+from ..rows import FoundTask, HeldTask, NamedTask, SweepState
 from ..statements import sql
 from . import control, sweep
 
-# Who sleeps for work looks again after this at the latest, which is also how soon the dead are noticed.
+# A worker that waits for work checks again at least this often. So it is also the longest time for which a dead worker
+# goes unnoticed.
 SHORT_US = 500_000
 
 
-def find(
-    db: Database, worker_id: str, limit: int, tags: Tags, kinds: Kinds, look: tuple[Any, ...]
-) -> list[tuple[Any, ...]]:
-    """Rows of ``tasks_found``: what may be claimed, in order; what last failed on this worker stands at the end."""
-    aging, lanes, moving, *_ = look
-    db.lanes.refresh(db, lanes)
-    if moving or db.lanes.are_many:
-        ids = _many_ready_ids(db, tags, kinds, limit, aging, moving)
+def find(db: Database, worker_id: str, limit: int, tags: Tags, kinds: Kinds, state: SweepState) -> Sequence[FoundTask]:
+    """Return the tasks that can be claimed, in order. Those whose last attempt failed on this worker come last."""
+    db.lanes.refresh(db, state.lanes_version)
+    if state.moving or db.lanes.are_many:
+        ids = _ready_ids(db, tags, kinds, limit, state)
     else:
-        ids = db.scan(db.lanes.select(tags, kinds), limit, aging, False)
+        ids = db.scan(db.lanes.select(tags, kinds), limit, state.aging, False)
     if not ids:
         return []
     if len(ids) == 1:
         return db.rows(sql.task_found, ids[0])
-    rows = db.rows(sql.tasks_found, apsw.carray(ids))
-    if any(row[8] == worker_id for row in rows):
-        rows.sort(key=lambda row: row[8] == worker_id)
-    return rows
+    tasks = db.rows(sql.tasks_found, apsw.carray(ids))
+    if any(task.failed_worker == worker_id for task in tasks):
+        tasks.sort(key=lambda task: task.failed_worker == worker_id)
+    return tasks
 
 
-def _many_ready_ids(db: Database, tags: Tags, kinds: Kinds, limit: int, aging: int | None, moving: int) -> array[int]:
-    """Ids of what may be claimed, in order; also where there are many lanes, or rows of instances in motion."""
-    if moving:
-        return control.ready_ids(db, tags, kinds, limit, aging)
-    return db.scan(db.lanes.to_visit(db, tags, kinds, paused=False), limit, aging, False)
+def _ready_ids(db: Database, tags: Tags, kinds: Kinds, limit: int, state: SweepState) -> array[int]:
+    """Return the ids of the tasks that can be claimed, in order, also among many lanes or with instances in motion."""
+    if state.moving:
+        return control.ready_ids(db, tags, kinds, limit, state.aging)
+    return db.scan(db.lanes.to_visit(db, tags, kinds, paused=False), limit, state.aging, False)
 
 
-def available(db: Database, row: tuple[Any, ...]) -> AvailableTask:
-    """What a worker gets to see of a row of ``tasks_found``."""
-    _, instance_id, task_id, data, definition_hash, lane, priority, attempts, _, _ = row
-    kind, tags = db.lanes.of(db, lane)
+def available(db: Database, task: FoundTask) -> AvailableTask:
+    """Return the public record of a found task."""
+    _, instance_id, task_id, data, definition_hash, lane, priority, attempts, _, _ = task
+    kind, tags = db.lanes.kind_and_tags(db, lane)
     return make_available(instance_id, task_id, data or b"", definition_hash, kind, priority, tags, attempts + 1)
 
 
 def find_available(
-    db: Database, worker_id: str, limit: int, tags: Tags, kinds: Kinds, settle: bool
+    db: Database, worker_id: str, limit: int, tags: Tags, kinds: Kinds, may_sweep: bool
 ) -> list[AvailableTask] | None:
-    """A page of what this worker could claim, or ``None`` where something has to be settled (and may be) first."""
-    look = sweep.look(db)
-    if settle and sweep.pending(db, look):
+    """Return a page of tasks that this worker could claim. ``None``: the sweep has to run first, and may."""
+    state = sweep.sweep_state(db)
+    if may_sweep and sweep.is_needed(db, state):
         return None
-    rows = find(db, worker_id, limit, tags, kinds, look)
-    if not rows and settle and sweep.hiding_nothing(look):
+    tasks = find(db, worker_id, limit, tags, kinds, state)
+    if not tasks and may_sweep and sweep.has_deferrable_work(state):
         return None
-    return [available(db, row) for row in rows]
+    return [available(db, task) for task in tasks]
 
 
-def any_available(db: Database, tags: Tags, kinds: Kinds, settle: bool) -> bool | None:
-    """Whether there is anything that these admit, or ``None`` where something has to be settled (and may be) first."""
-    look = sweep.look(db)
-    if settle and sweep.pending(db, look):
+def any_available(db: Database, tags: Tags, kinds: Kinds, may_sweep: bool) -> bool | None:
+    """Return whether a worker with these tags and kinds could claim a task. ``None``: the sweep has to run first."""
+    state = sweep.sweep_state(db)
+    if may_sweep and sweep.is_needed(db, state):
         return None
-    db.lanes.refresh(db, look[1])
-    found = bool(_many_ready_ids(db, tags, kinds, 1, look[0], look[2]))
-    return None if not found and settle and sweep.hiding_nothing(look) else found
+    db.lanes.refresh(db, state.lanes_version)
+    is_any = bool(_ready_ids(db, tags, kinds, 1, state))
+    return None if not is_any and may_sweep and sweep.has_deferrable_work(state) else is_any
 
 
-def next_up(db: Database, tags: Tags, kinds: Kinds) -> float:
-    """Seconds until a task that these admit comes up by time alone, as far as is known now; ``inf``: none."""
-    db.lanes.refresh(db, db.rows(sql.lanes_version)[0][0])
+def seconds_until_next(db: Database, tags: Tags, kinds: Kinds) -> float:
+    """Return the seconds until time alone makes a task claimable for these tags and kinds; ``inf`` if none is known."""
+    db.lanes.refresh(db, db.value(sql.lanes_version))
     lanes = db.lanes.to_visit(db, tags, kinds, paused=False)
     if not lanes:
         return math.inf
-    up = db.rows(sql.next_up, apsw.carray(lanes), db.time.now)[0][0]
-    due = db.rows(sql.next_due)[0][0]
-    spans = [math.inf if up is None else up - db.time.now, math.inf if due is None else due - db.time.wall]
-    return max(0, min(spans)) / 1e6
+    position = db.value(sql.next_position, apsw.carray(lanes), db.time.now)
+    due_wall = db.value(sql.next_due)
+    spans_us = [
+        math.inf if position is None else position - db.time.now,
+        math.inf if due_wall is None else due_wall - db.time.wall,
+    ]
+    return max(0, min(spans_us)) / 1e6
 
 
-def _tell_of_short(db: Database, ttl: int | None) -> None:
-    """A claim that ends before a sleeper would look again by itself is something to know about."""
+def _ring_for_short_lease(db: Database, ttl: int | None) -> None:
+    """Wake waiting workers if a claim will expire before their next check, so that they can wait for its expiry."""
     if ttl is not None and ttl < SHORT_US:
         db.ring()
 
@@ -100,35 +101,34 @@ def _tell_of_short(db: Database, ttl: int | None) -> None:
 def claim_available(
     db: Database, worker_id: str, limit: int, ttl: int | None, tags: Tags, kinds: Kinds, session: int | None
 ) -> list[ClaimedTask] | None:
-    """Find and claim. ``None``: something was settled, and there is more to settle first."""
-    look = sweep.look(db)
-    rows = None if sweep.pending(db, look) else find(db, worker_id, limit, tags, kinds, look)
-    if rows is None or (not rows and sweep.hiding_nothing(look)):
-        if sweep.settle(db):
+    """Find tasks and claim them. ``None``: the sweep ran, and has to run again first."""
+    state = sweep.sweep_state(db)
+    tasks = None if sweep.is_needed(db, state) else find(db, worker_id, limit, tags, kinds, state)
+    if tasks is None or (not tasks and sweep.has_deferrable_work(state)):
+        if sweep.sweep(db):
             return None
-        rows = find(db, worker_id, limit, tags, kinds, sweep.look(db))
-    if not rows:
+        tasks = find(db, worker_id, limit, tags, kinds, sweep.sweep_state(db))
+    if not tasks:
         return []
     now, wall, floor = db.time.now, db.time.wall, db.time.token_floor
     lease = None if ttl is None else now + ttl
     expires = None if ttl is None else wall + ttl
-    if ttl is not None and ttl < SHORT_US:
-        db.ring()
-    if len(rows) == 1:
-        db.execute(sql.claim_one, (rows[0][0], floor, lease, worker_id, session, wall, expires))
+    _ring_for_short_lease(db, ttl)
+    if len(tasks) == 1:
+        db.execute(sql.claim_one, (tasks[0].id, floor, lease, worker_id, session, wall, expires))
     else:
-        ids = apsw.carray(array("q", [row[0] for row in rows]))
+        ids = apsw.carray(array("q", [task.id for task in tasks]))
         db.execute(sql.claim_many, (ids, floor, lease, worker_id, session, wall, expires))
     make = claim_maker(db, worker_id, wall, ttl)
     claimed = []
-    for row in rows:
-        token = row[9] + 1 if row[9] > floor else floor + 1
-        claimed.append(make_claimed(available(db, row), make(row[1], row[2], token, row[0])))
+    for task in tasks:
+        token = task.token + 1 if task.token > floor else floor + 1
+        claimed.append(make_claimed(available(db, task), make(task.instance_id, task.task_id, token, task.id)))
     return claimed
 
 
 def claim_maker(db: Database, worker_id: str, wall: int, ttl: int | None) -> Callable[[str, str, int, int], TaskClaim]:
-    """For claims made at one moment: gives them for instance id, task id, token and row."""
+    """Return a function that makes claims of one worker and one moment, of instance id, task id, token and row."""
     claimed_at = wall / 1e6
     clock = db.time.clock
     expires_at = None if ttl is None else (wall + ttl) / 1e6
@@ -138,120 +138,131 @@ def claim_maker(db: Database, worker_id: str, wall: int, ttl: int | None) -> Cal
     )
 
 
-def _by_name(db: Database, instance_id: str, task_id: str) -> tuple[Any, ...]:
-    rows = db.rows(sql.task_by_name, instance_id, task_id)
-    if not rows:
+def _by_name(db: Database, instance_id: str, task_id: str) -> NamedTask:
+    tasks = db.rows(sql.task_by_name, instance_id, task_id)
+    if not tasks:
         raise NotFoundError(f"there is no task {task_id!r} in an instance {instance_id!r}")
-    return rows[0]
+    return tasks[0]
 
 
 def claim_task(
     db: Database, instance_id: str, task_id: str, worker_id: str, ttl: int | None, session: int | None
 ) -> TaskClaim | None:
-    """Claim one task by name."""
-    row = _by_name(db, instance_id, task_id)
-    if row[2] in (RUNNING, PAUSED) and sweep.settle_task(db, row):
-        row = _by_name(db, instance_id, task_id)
-    id, _, instance_state, state, next_at, _, lease_expires, token, _, losses, max_lost, *_ = row
+    """Claim one task by name; return ``None`` if it can't be claimed now."""
+    task = _by_name(db, instance_id, task_id)
+    if task.instance_state in (InstanceCode.IN_PROGRESS, InstanceCode.PAUSED) and sweep.sweep_task(db, task):
+        task = _by_name(db, instance_id, task_id)
     now, wall = db.time.now, db.time.wall
-    if instance_state != RUNNING:
+    if task.instance_state != InstanceCode.IN_PROGRESS:
         return None
-    if state == CLAIMED:
-        if lease_expires is None or lease_expires > now:
+    if task.state == TaskCode.CLAIMED:
+        if task.lease_expires is None or task.lease_expires > now:
             return None
-        if losses + 1 >= max_lost:
-            sweep.lose(db, id)
+        if task.losses + 1 >= task.max_lost:
+            sweep.record_loss(db, task.id)
             return None
-    elif state != WAITING or next_at is None or next_at > now:
+    elif task.state != TaskCode.WAITING or task.next_at is None or task.next_at > now:
         return None
     lease = None if ttl is None else now + ttl
     expires = None if ttl is None else wall + ttl
     floor = db.time.token_floor
-    db.execute(sql.claim_one, (id, floor, lease, worker_id, session, wall, expires))
-    _tell_of_short(db, ttl)
-    return claim_maker(db, worker_id, wall, ttl)(instance_id, task_id, max(token, floor) + 1, id)
+    db.execute(sql.claim_one, (task.id, floor, lease, worker_id, session, wall, expires))
+    _ring_for_short_lease(db, ttl)
+    return claim_maker(db, worker_id, wall, ttl)(instance_id, task_id, max(task.token, floor) + 1, task.id)
 
 
-def _held_by(db: Database, instance_id: str, task_id: str, worker_id: str) -> tuple[Any, ...]:
-    rows = db.rows(sql.task_by_name, instance_id, task_id)
-    if not rows or rows[0][3] != CLAIMED or rows[0][2] == CALLED_OFF:
+def require_held_by_worker(db: Database, instance_id: str, task_id: str, worker_id: str) -> NamedTask:
+    """Return a task that this worker holds; raise if nobody or somebody else does."""
+    tasks = db.rows(sql.task_by_name, instance_id, task_id)
+    if not tasks or tasks[0].state != TaskCode.CLAIMED or tasks[0].instance_state == InstanceCode.CANCELLED:
         raise NotFoundError(f"nobody holds a claim on task {task_id!r} of instance {instance_id!r}")
-    if rows[0][11] != worker_id:
+    task = tasks[0]
+    if task.worker != worker_id:
         raise ClaimLostError(
-            f"task {task_id!r} of instance {instance_id!r} is held by {rows[0][11]!r}, not by {worker_id!r}"
+            f"task {task_id!r} of instance {instance_id!r} is held by {task.worker!r}, not by {worker_id!r}"
         )
-    return rows[0]
+    return task
 
 
 def release_by_worker(db: Database, instance_id: str, task_id: str, worker_id: str) -> None:
-    """Give a task back, by the worker's name."""
-    db.ring()
-    db.execute(sql.release, (_held_by(db, instance_id, task_id, worker_id)[0], None))
+    """Release a task that this worker holds."""
+    release(db, require_held_by_worker(db, instance_id, task_id, worker_id).id, None)
 
 
 def extend_by_worker(
     db: Database, instance_id: str, task_id: str, worker_id: str, additional: int, wall_max: int
 ) -> bool:
-    """Add to the expiry. ``False`` where that would be no date any more."""
-    row = _held_by(db, instance_id, task_id, worker_id)
-    id, lease_expires, expires = row[0], row[6], row[15]
-    if lease_expires is None:
+    """Add to the expiry of a claim; return ``False`` if the new expiry would be later than ``wall_max``."""
+    task = require_held_by_worker(db, instance_id, task_id, worker_id)
+    if task.lease_expires is None:
         return True
-    if expires + additional > wall_max:
+    if task.expires_wall + additional > wall_max:
         return False
-    db.execute(sql.set_expiry, (id, lease_expires + additional, expires + additional))
+    db.execute(sql.set_expiry, (task.id, task.lease_expires + additional, task.expires_wall + additional))
     return True
 
 
-def held_rows(db: Database, claims: Iterable[TaskClaim]) -> list[tuple[Any, ...] | None]:
-    """For each claim its row of ``claim_by_row``, or ``None`` where it is no longer the task's.
+def held_tasks(db: Database, claims: Iterable[TaskClaim]) -> list[HeldTask | None]:
+    """Return the task of each claim, or ``None`` where the claim is not the task's any more.
 
-    The claim's hint saves a look-up by name; whatever it says, the names and the token decide.
+    A claim's row number only saves a search by name. The names and the token decide.
     """
     claims = list(claims)
-    by_id: dict[int, tuple[Any, ...]] = {}
+    by_id: dict[int, HeldTask] = {}
     if claims:
         hints = apsw.carray(array("q", [claim._row for claim in claims]))
-        by_id = {row[0]: row for row in db.rows(sql.claims_by_row, hints)}
-    return [_checked(db, claim, by_id.get(claim._row)) for claim in claims]
+        by_id = {task.id: task for task in db.rows(sql.claims_by_row, hints)}
+    return [verify(db, claim, by_id.get(claim._row)) for claim in claims]
 
 
-def _checked(db: Database, claim: TaskClaim, row: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
-    if row is None or row[1] != claim.instance_id or row[2] != claim.task_id:
-        # Made by hand, or of another file: nothing about it has been checked yet.
+def verify(db: Database, claim: TaskClaim, task: HeldTask | None) -> HeldTask | None:
+    """Return the task that a claim names, if the claim is still the task's. ``task``: the one in the claim's row."""
+    if task is None or task.instance_id != claim.instance_id or task.task_id != claim.task_id:
+        # The claim was made by hand or belongs to another file: nothing about it has been checked yet.
         names = name("claim.instance_id", claim.instance_id), name("claim.task_id", claim.task_id)
-        found = db.rows(sql.claim_by_name, *names)
-        row = found[0] if found else None
-    if row is None or row[3] != claim.token or row[4] != CLAIMED or row[5] == CALLED_OFF:
+        tasks = db.rows(sql.claim_by_name, *names)
+        task = tasks[0] if tasks else None
+    if (
+        task is None
+        or task.token != claim.token
+        or task.state != TaskCode.CLAIMED
+        or task.instance_state == InstanceCode.CANCELLED
+    ):
         return None
-    return row
+    return task
 
 
-def held_row(db: Database, claim: TaskClaim) -> tuple[Any, ...]:
-    """The claim's row of ``claim_by_row``; ``ClaimLostError`` where it is no longer the task's."""
-    found = db.rows(sql.claim_by_row, claim._row)
-    row = _checked(db, claim, found[0] if found else None)
-    if row is None:
+def require_held(db: Database, claim: TaskClaim) -> HeldTask:
+    """Return the claim's task; raise ``ClaimLostError`` if the claim is not the task's any more."""
+    tasks = db.rows(sql.claim_by_row, claim._row)
+    task = verify(db, claim, tasks[0] if tasks else None)
+    if task is None:
         raise ClaimLostError(
             f"the claim of {claim.worker_id!r} on task {claim.task_id!r} of instance {claim.instance_id!r} "
             f"(token {claim.token}) was settled, taken over or cancelled"
         )
-    return row
+    return task
 
 
-def renew(db: Database, claim: TaskClaim, ttl: int | None, row: tuple[Any, ...]) -> TaskClaim:
-    """Set the expiry to now + ``ttl``."""
-    _tell_of_short(db, ttl)
+def renew(db: Database, claim: TaskClaim, ttl: int | None, task: HeldTask) -> TaskClaim:
+    """Set the expiry to ``ttl`` from now; return the renewed claim."""
+    _ring_for_short_lease(db, ttl)
     now, wall = db.time.now, db.time.wall
-    db.execute(sql.set_expiry, (row[0], None if ttl is None else now + ttl, None if ttl is None else wall + ttl))
-    ends = None if ttl is None else db.time.awake(now + ttl)
-    expires_at = None if ttl is None else (wall + ttl) / 1e6
+    db.execute(sql.set_expiry, (task.id, None if ttl is None else now + ttl, None if ttl is None else wall + ttl))
     return TaskClaim(
-        claim.instance_id, claim.task_id, row[11], row[12] / 1e6, expires_at, claim.token, ends, db.time.clock, row[0]
+        claim.instance_id,
+        claim.task_id,
+        task.worker,
+        task.started_wall / 1e6,
+        None if ttl is None else (wall + ttl) / 1e6,
+        claim.token,
+        None if ttl is None else db.time.awake(now + ttl),
+        db.time.clock,
+        task.id,
     )
 
 
 def release(db: Database, id: int, delay: int | None) -> None:
-    """Give a task back: to its old place, or to one ``delay`` from now."""
+    """Release a task: it returns to its old position, or to the position ``delay`` from now."""
     db.ring()
     db.execute(sql.release, (id, None if delay is None else db.time.now + delay))

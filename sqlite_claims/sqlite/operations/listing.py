@@ -1,4 +1,4 @@
-"""Lists of tasks, page by page. What is left out is not read where an index or a counter tells of what is sought."""
+"""Lists of tasks, page by page. An index or a counter is used where it saves reading tasks that are not in the list."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any
 import apsw
 
 from ...model import TaskInfo, TaskState
-from ..codes import BLOCKED, CALLED_OFF, CLAIMED, RUNNING, TASK_STATES, WAITING
+from ..codes import TASK_STATES, InstanceCode, TaskCode
 from ..database import Database
-from ..statements import sql
+from ..rows import ListedTask
+from ..statements import Statement, sql
 from .reading import PAGE, counts_of, instance_row, task_info, task_state
 
-# States whose tasks an index or a table has: of what has failed, or is to be tried again, the errors.
-_FOUND_BY = {
+# States whose tasks can be found by an index or a table. A task that has failed is found by its error.
+_FOUND_BY: dict[TaskState, Statement[tuple[int]]] = {
     TaskState.SCHEDULED: sql.scheduled_rows,
     TaskState.CLAIMED: sql.claims,
     TaskState.FAILED: sql.rows_with_error,
@@ -29,68 +30,69 @@ def tasks_page(
     states: Collection[TaskState] | None,
     kinds: Collection[str] | None,
 ) -> tuple[list[TaskInfo], Any]:
-    """A page of tasks, and where the next one starts (``None``: nowhere)."""
+    """Return a page of tasks, and where the next page starts; ``None``: there is none."""
     instance = 0 if instance_id is None else instance_row(db, instance_id)
-    if after is None and _is_nowhere(db, instance, states, kinds):
+    if after is None and _is_empty(db, instance, states, kinds):
         return [], None
-    left: Any = None
+    next_page: Any = None
     if instance:
         rows = db.rows(sql.task_rows_of_instance_page, after or "", PAGE, instance)
     elif states is not None and set(states) <= _FOUND_BY.keys():
-        # All are looked up once: what becomes so meanwhile may be left out.
-        ids = _found(db, states) if after is None else after
-        rows, left = db.rows(sql.task_rows, apsw.carray(ids[:PAGE])) if ids else [], ids[PAGE:]
+        # The ids are read once, for the first page: tasks that get into one of the states later may be missing.
+        ids = _ids_of(db, states) if after is None else after
+        rows, next_page = db.rows(sql.task_rows, apsw.carray(ids[:PAGE])) if ids else [], ids[PAGE:]
     else:
         rows = db.rows(sql.task_rows_page, after or 0, PAGE)
-    if left is None and len(rows) == PAGE:
-        left = rows[-1][1]
+    if next_page is None and len(rows) == PAGE:
+        next_page = rows[-1].page_end
     chosen = _chosen(db, rows, states, kinds)
     infos = [task_info(db, row) for row in db.rows(sql.task_by_row, apsw.carray(chosen))] if chosen else []
-    return infos, left or None
+    return infos, next_page or None
 
 
-def _is_nowhere(
-    db: Database, instance: int, states: Collection[TaskState] | None, kinds: Collection[str] | None
-) -> bool:
-    """Whether no task, of one instance or at all, can be of these, as far as that is known without reading tasks."""
+def _is_empty(db: Database, instance: int, states: Collection[TaskState] | None, kinds: Collection[str] | None) -> bool:
+    """Return whether lanes and counters alone show that no task, of this instance or of all, is in the list."""
     if kinds is not None:
-        db.lanes.refresh(db, db.rows(sql.lanes_version)[0][0])
+        db.lanes.refresh(db, db.value(sql.lanes_version))
         if not db.lanes.select((), frozenset(kinds)):
             return True
     if states is None:
         return False
     rows = db.rows(sql.totals_of_instance, instance) if instance else db.rows(sql.totals)
-    total, blocked, completed, failed, cancelled = rows[0]
-    counts = counts_of(total, blocked, 0, 0, completed, failed, cancelled)
+    counts = counts_of(rows[0], scheduled=0, claimed=0)
     counts[TaskState.SCHEDULED] = counts[TaskState.CLAIMED] = counts[TaskState.READY]  # all three together
     return not any(counts[state] for state in states)
 
 
-def _found(db: Database, states: Collection[TaskState]) -> array[int]:
-    """The rows that these states' indices have, in the order of adding; some are of other states."""
+def _ids_of(db: Database, states: Collection[TaskState]) -> array[int]:
+    """Return the ids that the indices have for these states, in the order of adding. Some tasks are in other states."""
     bindings = {TaskState.SCHEDULED: (db.time.now, db.time.wall)}
     return array("q", sorted({id for state in states for (id,) in db.rows(_FOUND_BY[state], *bindings.get(state, ()))}))
 
 
 def _chosen(
-    db: Database, rows: list[tuple[Any, ...]], states: Collection[TaskState] | None, kinds: Collection[str] | None
+    db: Database, rows: list[ListedTask], states: Collection[TaskState] | None, kinds: Collection[str] | None
 ) -> array[int]:
-    """The ids of those rows that are of these states and kinds."""
+    """Return the ids of the tasks that have one of these states and one of these kinds."""
     if kinds is not None:
-        rows = [row for row in rows if db.lanes.of(db, row[4])[0] in kinds]
+        rows = [row for row in rows if db.lanes.kind_and_tags(db, row.lane)[0] in kinds]
     if states is not None:
         codes = {code for code, state in TASK_STATES.items() if state in states}
         if TaskState.READY in states or TaskState.SCHEDULED in states:
-            codes.add(WAITING)
-        called_off = {id for (id,) in db.rows(sql.called_off_in_motion, CALLED_OFF)}
-        if called_off and TaskState.CANCELLED in states:
-            codes |= {BLOCKED, WAITING, CLAIMED}
-        rows = [row for row in rows if row[3] in codes and _shown(db, row, called_off) in states]
-    return array("q", [row[0] for row in rows])
+            codes.add(TaskCode.WAITING)
+        cancelled = {id for (id,) in db.rows(sql.cancelled_in_motion)}
+        if cancelled and TaskState.CANCELLED in states:
+            codes |= {TaskCode.BLOCKED, TaskCode.WAITING, TaskCode.CLAIMED}
+        rows = [row for row in rows if row.state in codes and _state_of(db, row, cancelled) in states]
+    return array("q", [row.id for row in rows])
 
 
-def _shown(db: Database, row: tuple[Any, ...], called_off: set[int]) -> TaskState:
-    _, _, instance, state, _, next_at, due_wall = row
+def _state_of(db: Database, task: ListedTask, cancelled: set[int]) -> TaskState:
+    """Return a task's public state. ``cancelled``: instances that are, whose tasks don't all show it yet."""
     return task_state(
-        db, state, CALLED_OFF if instance in called_off else RUNNING, next_at, due_wall if next_at is None else None
+        db,
+        task.state,
+        InstanceCode.CANCELLED if task.instance in cancelled else InstanceCode.IN_PROGRESS,
+        position=task.next_at,
+        due_wall=task.due_wall if task.next_at is None else None,
     )

@@ -1,4 +1,4 @@
-"""Keeping a file in shape: pruning, backing up, checking."""
+"""Pruning and backing up a store, and the part of check() that is about files."""
 
 from __future__ import annotations
 
@@ -24,38 +24,43 @@ from ..database import Database
 from ..error_translation import translate
 from ..files.paths import SUFFIXES
 from ..maintenance.long_read import LongRead
+from ..rows import EndedInstance
 from ..statements import sql
 
-# Pages that a backup copies before it looks whether it has to stop: a few milliseconds.
+# Pages that a backup copies before it checks whether it has to stop: a few milliseconds.
 PAGES_PER_STEP = 1000
-# Tasks removed in one transaction: a few milliseconds of the write lock.
-STEP = 1000
+# Tasks that are deleted in one transaction: a few milliseconds of the write lock.
+TASKS_PER_STEP = 1000
 
 
-def candidates(db: Database, before_wall: int, limit: int) -> list[tuple[int, int]]:
-    """Instances that ended before this and that nobody feeds: row and end."""
+def candidates(db: Database, before_wall: int, limit: int) -> list[EndedInstance]:
+    """Return instances that ended before ``before_wall`` and that no process feeds."""
     assert db.sessions is not None
     fed = 0
     while True:
-        rows = db.rows(sql.ended_before, before_wall, limit + fed)
-        found = [(id, finished) for id, finished, _ in rows if not db.is_fed(id)]
-        if len(found) >= limit or len(rows) < limit + fed:
-            return found[:limit]
-        fed = len(rows) - len(found)
+        ended = db.rows(sql.ended_before, before_wall, limit + fed)
+        unfed = [instance for instance in ended if not db.is_fed(instance.id)]
+        if len(unfed) >= limit or len(ended) < limit + fed:
+            return unfed[:limit]
+        fed = len(ended) - len(unfed)
 
 
 def newest_token(db: Database, id: int) -> int:
-    """The newest of an instance's tasks. It reads them all, so each instance has a snapshot of its own: one that stayed
-    open over many would keep the -wal from starting over."""
-    token: int = db.rows(sql.newest_token, id)[0][0]
-    return token
+    """Return the newest token of an instance's tasks. This reads them all.
+
+    So call it in a transaction for each instance: one transaction over many would keep the -wal from being reset.
+    """
+    return db.value(sql.newest_token, id)
 
 
 def prune_instance(db: Database, id: int, finished: int, token: int) -> bool:
-    """Let an instance disappear at once, if it is as it was seen and nobody feeds it; its tasks are removed in steps
-    after that. Tasks that are added under the same names must not be given tokens that were in use."""
+    """Delete the row of an instance if it is unchanged since it was selected and no process feeds it.
+
+    Its tasks are deleted in later steps. ``token``: the instance's newest. All later tokens are above it, so tasks that
+    are added under the same names get none that was in use.
+    """
     assert db.sessions is not None
-    if not db.rows(sql.still_ended, id, finished)[0][0] or db.is_fed(id):
+    if not db.value(sql.still_ended, id, finished) or db.is_fed(id):
         return False
     db.execute(sql.raise_token_floor, (token,))
     db.execute(sql.drop_instance, (id,))
@@ -64,32 +69,33 @@ def prune_instance(db: Database, id: int, finished: int, token: int) -> bool:
 
 
 def remove_step(db: Database) -> bool:
-    """Remove some tasks of a pruned instance. ``False`` where there is none left."""
+    """Delete some tasks of a pruned instance; return ``False`` if no pruned instance is left."""
     rows = db.rows(sql.pruned)
     if not rows:
         return False
-    ids = array("q", [id for (id,) in db.rows(sql.pruned_tasks, rows[0][0], STEP)])
+    ((instance,),) = rows
+    ids = array("q", [id for (id,) in db.rows(sql.pruned_tasks, instance, TASKS_PER_STEP)])
     if ids:
         bound = apsw.carray(ids)
         statements = (sql.drop_inputs, sql.drop_outputs, sql.drop_errors, sql.drop_dependencies, sql.drop_tasks)
         for statement in statements:
             db.execute(statement, (bound,))
-    if len(ids) < STEP:
-        db.lanes.drop_own(db, rows[0][0])
-        db.execute(sql.drop_pruned, (rows[0][0],))
+    if len(ids) < TASKS_PER_STEP:
+        db.lanes.drop_own(db, instance)
+        db.execute(sql.drop_pruned, (instance,))
     return True
 
 
 def shrink_step(db: Database) -> bool:
-    """Give some unused pages back to the file system. ``False`` where there is none (or the file isn't ours)."""
-    free = db.rows(sql.freelist_count)[0][0]
+    """Return some unused pages to the file system; return ``False`` if that freed none."""
+    free = db.value(sql.freelist_count)
     if free:
-        db.rows(sql.incremental_vacuum)
-    return bool(db.rows(sql.freelist_count)[0][0] < free)
+        db.execute(sql.incremental_vacuum).fetchall()
+    return db.value(sql.freelist_count) < free
 
 
 def set_aging(db: Database, aging: int | None) -> None:
-    """Waiting, in microseconds, that is worth one priority level. Nothing stored depends on it."""
+    """Set the aging interval in microseconds. No other stored value depends on it."""
     db.execute(sql.set_aging, (aging,))
 
 

@@ -1,4 +1,4 @@
-"""Reading for people and programs: from rows to records."""
+"""Reading for people and programs: making public records of rows."""
 
 from __future__ import annotations
 
@@ -11,163 +11,195 @@ import apsw
 
 from ...errors import NotFoundError
 from ...model import InstanceInfo, InstanceState, StoreStats, TaskClaim, TaskInfo, TaskState, WorkerInfo
-from ..codes import BLOCKED, CALLED_OFF, CANCELLED, CLAIMED, COMPLETED, FAILED, INSTANCE_STATES, TASK_STATES, WAITING
+from ..codes import INSTANCE_STATES, TASK_STATES, InstanceCode, TaskCode
 from ..database import Database
+from ..rows import ClaimRow, InstanceRow, TaskRow, Totals
 from ..statements import sql
 from .settling import stored_policy
 from .sweep import is_over
 
 # Records a page; between pages no read transaction is open.
 PAGE = 500
-# Up to this many tasks an instance's own rows are counted, beyond it what the whole index holds for later.
+# Up to this many tasks, an instance's scheduled tasks are counted among its own, beyond it among all scheduled tasks.
 _COUNT_OWN_MAX = 10_000
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def moment(wall_us: int) -> datetime:
-    """An aware ``datetime`` in UTC, exact to the microsecond."""
-    return _EPOCH + timedelta(microseconds=wall_us)
+    """Return a wall-clock time as an aware ``datetime`` in UTC, exact to the microsecond."""
+    return EPOCH + timedelta(microseconds=wall_us)
 
 
 def _moment(wall_us: int | None) -> datetime | None:
     return None if wall_us is None else moment(wall_us)
 
 
-def task_state(db: Database, state: int, instance_state: int, ready_at: int | None, due_wall: int | None) -> TaskState:
-    """``ready_at``: the row's own place; ``due_wall`` only where the calendar hasn't let it join the order yet."""
-    if instance_state == CALLED_OFF and state < COMPLETED:
+def task_state(
+    db: Database, state: int, instance_state: int, *, position: int | None, due_wall: int | None
+) -> TaskState:
+    """Return a task's public state.
+
+    ``position``: the task's position in the order of claims. ``due_wall``: only of a task that waits for a time of day
+    and has no position yet.
+    """
+    if instance_state == InstanceCode.CANCELLED and state < TaskCode.COMPLETED:
         return TaskState.CANCELLED
-    if state != WAITING:
+    if state != TaskCode.WAITING:
         return TASK_STATES[state]
     if due_wall is not None:
         return TaskState.SCHEDULED if due_wall > db.time.wall else TaskState.READY
-    return TaskState.SCHEDULED if ready_at is not None and ready_at > db.time.now else TaskState.READY
+    return TaskState.SCHEDULED if position is not None and position > db.time.now else TaskState.READY
 
 
-def get_task(db: Database, instance_id: str, task_id: str) -> TaskInfo:
+def _task_row(db: Database, instance_id: str, task_id: str) -> TaskRow:
     rows = db.rows(sql.task, instance_id, task_id)
     if not rows:
         raise NotFoundError(f"there is no task {task_id!r} in an instance {instance_id!r}")
-    return task_info(db, rows[0])
+    return rows[0]
 
 
-def task_info(db: Database, row: tuple[Any, ...]) -> TaskInfo:
-    (id, instance_id, task_id, data, definition_hash, lane, priority, delay, due_wall, max_attempts, max_lost, policy,
-     code, instance_code, available_at, next_at, attempts, failures, losses, output, error, worker, token,
-     lease_expires, started, expires, added, finished, instance_finished) = row  # fmt: skip
-    waits_for_day = due_wall if code == WAITING and next_at is None else None
-    state = task_state(db, code, instance_code, available_at, waits_for_day)
+def get_task(db: Database, instance_id: str, task_id: str) -> TaskInfo:
+    """Return the record of a task."""
+    return task_info(db, _task_row(db, instance_id, task_id))
+
+
+def task_info(db: Database, row: TaskRow) -> TaskInfo:
+    """Return the record of a task's row."""
+    waits_for_day = row.state == TaskCode.WAITING and row.next_at is None
+    state = task_state(
+        db, row.state, row.instance_state, position=row.position, due_wall=row.due_wall if waits_for_day else None
+    )
     claim = None
     if state is TaskState.CLAIMED:
-        claim = _claim(db, (id, instance_id, task_id, worker, started, expires, token, lease_expires))
+        claim = _claim(db, ClaimRow._make(getattr(row, field) for field in ClaimRow._fields))
+    finished = row.finished_wall
     if state is TaskState.CANCELLED and finished is None:
-        finished = instance_finished
-    kind, tags = db.lanes.of(db, lane)
+        finished = row.instance_finished_wall
+    kind, tags = db.lanes.kind_and_tags(db, row.lane)
     return TaskInfo(
-        instance_id=instance_id,
-        task_id=task_id,
-        input=data or b"",
-        workflow_definition_hash=definition_hash,
+        instance_id=row.instance_id,
+        task_id=row.task_id,
+        input=row.input or b"",
+        workflow_definition_hash=row.definition_hash,
         kind=kind,
-        priority=priority,
+        priority=row.priority,
         tags=tags,
-        depends_on=tuple(name for name, _ in db.rows(sql.dependencies, id)),
-        delay=None if delay is None else delay / 1e6,
-        available_at=_moment(due_wall),
-        max_attempts=max_attempts,
-        max_lost=max_lost,
-        retry=stored_policy(db, policy),
+        depends_on=tuple(name for name, _ in db.rows(sql.dependencies, row.id)),
+        delay=None if row.delay is None else row.delay / 1e6,
+        available_at=_moment(row.due_wall),
+        max_attempts=row.max_attempts,
+        max_lost=row.max_lost,
+        retry=stored_policy(db, row.policy),
         state=state,
-        attempts=attempts,
-        failures=failures,
-        losses=losses,
-        output=(output or b"") if code == COMPLETED else None,
-        error=error,
-        worker_id=worker,
+        attempts=row.attempts,
+        failures=row.failures,
+        losses=row.losses,
+        output=(row.output or b"") if row.state == TaskCode.COMPLETED else None,
+        error=row.error,
+        worker_id=row.worker,
         claim=claim,
-        added_at=moment(added),
-        started_at=_moment(started),
+        added_at=moment(row.added_wall),
+        started_at=_moment(row.started_wall),
         finished_at=_moment(finished),
     )
 
 
-def _claim(db: Database, row: tuple[Any, ...]) -> TaskClaim:
-    id, instance_id, task_id, worker, started, expires, token, lease_expires = row
-    ends = None if lease_expires is None else db.time.lease_ends(lease_expires)
-    for wall in (started, expires):
-        _moment(wall)  # which refuses what is no date
-    expires_at = None if expires is None else expires / 1e6
-    return TaskClaim(instance_id, task_id, worker, started / 1e6, expires_at, token, ends, db.time.clock, id)
+def _claim(db: Database, row: ClaimRow) -> TaskClaim:
+    ends = None if row.lease_expires is None else db.time.lease_ends(row.lease_expires)
+    for wall in (row.started_wall, row.expires_wall):
+        _moment(wall)  # raises for a number that is no date
+    expires_at = None if row.expires_wall is None else row.expires_wall / 1e6
+    return TaskClaim(
+        row.instance_id,
+        row.task_id,
+        row.worker,
+        row.started_wall / 1e6,
+        expires_at,
+        row.token,
+        ends,
+        db.time.clock,
+        row.id,
+    )
 
 
 def claims_page(db: Database, after: array[int] | None, worker_id: str | None) -> tuple[list[TaskClaim], Any]:
-    """A page of the claims there are, and the rows of those to come (``None``: none). The rows are looked up once, all
-    of them; a claim that ends meanwhile is left out, one that is made meanwhile may be."""
-    rows = array("q", (id for (id,) in db.rows(sql.claims))) if after is None else after
-    if not rows:
+    """Return a page of the claims, and the ids of the tasks on the pages to come (``None``: there are none).
+
+    All ids are read once, for the first page. A claim that ends later is left out; a later claim can be missing.
+    """
+    ids = array("q", (id for (id,) in db.rows(sql.claims))) if after is None else after
+    if not ids:
         return [], None
-    page = db.rows(sql.claims_page, apsw.carray(rows[:PAGE]))
-    return [_claim(db, row) for row in page if worker_id is None or row[3] == worker_id], rows[PAGE:] or None
+    page = db.rows(sql.claims_page, apsw.carray(ids[:PAGE]))
+    return [_claim(db, row) for row in page if worker_id is None or row.worker == worker_id], ids[PAGE:] or None
 
 
 def instance_row(db: Database, instance_id: str) -> int:
-    """The id that an instance has in the file."""
+    """Return the id that an instance has in the file."""
     rows = db.rows(sql.instance_by_name, instance_id)
     if not rows:
         raise NotFoundError(f"there is no instance {instance_id!r}")
-    id: int = rows[0][0]
-    return id
+    return rows[0].id
 
 
 def get_instance(db: Database, instance_id: str) -> InstanceInfo:
+    """Return the record of an instance."""
     rows = db.rows(sql.instance, instance_id)
     if not rows:
         raise NotFoundError(f"there is no instance {instance_id!r}")
     return _instance_info(db, rows[0])
 
 
-def _instance_info(db: Database, row: tuple[Any, ...]) -> InstanceInfo:
-    id, name, state, definition_hash, reason, total, blocked, completed, failed, cancelled, added, finished = row
+def _instance_info(db: Database, row: InstanceRow) -> InstanceInfo:
+    totals = Totals(row.total, row.blocked, row.completed, row.failed, row.cancelled)
     claimed = scheduled = 0
-    if total > completed + failed + cancelled:
-        claimed = db.rows(sql.instance_claims, id)[0][0]
-        if total - blocked - completed - failed - cancelled - claimed:
-            statement = sql.scheduled_among_own if total <= _COUNT_OWN_MAX else sql.scheduled_of_instance
-            scheduled = db.rows(statement, id, db.time.now, db.time.wall)[0][0]
-    counts = counts_of(total, blocked, scheduled, claimed, completed, failed, cancelled)
-    return InstanceInfo(name, INSTANCE_STATES[state], counts, definition_hash, reason, moment(added), _moment(finished))
+    still_open = row.total - row.completed - row.failed - row.cancelled
+    if still_open > 0:
+        claimed = db.value(sql.instance_claims, row.id)
+        if still_open - row.blocked - claimed:
+            statement = sql.scheduled_among_own if row.total <= _COUNT_OWN_MAX else sql.scheduled_of_instance
+            scheduled = db.value(statement, row.id, db.time.now, db.time.wall)
+    return InstanceInfo(
+        row.name,
+        INSTANCE_STATES[row.state],
+        counts_of(totals, scheduled=scheduled, claimed=claimed),
+        row.definition_hash,
+        row.reason,
+        moment(row.added_wall),
+        _moment(row.finished_wall),
+    )
 
 
-def counts_of(
-    total: int, blocked: int, scheduled: int, claimed: int, completed: int, failed: int, cancelled: int
-) -> dict[TaskState, int]:
+def counts_of(totals: Totals, *, scheduled: int, claimed: int) -> dict[TaskState, int]:
+    """Return the number of tasks in each public state."""
+    total, blocked, completed, failed, cancelled = totals
     ready = total - blocked - scheduled - claimed - completed - failed - cancelled
     return dict(zip(TaskState, (blocked, scheduled, ready, claimed, completed, failed, cancelled), strict=True))
 
 
 def stats(db: Database) -> StoreStats:
-    total, blocked, completed, failed, cancelled = db.rows(sql.totals)[0]
-    moving = db.rows(sql.look, db.time.now, db.time.wall)[0][2]
-    statement = sql.waiting_in_motion if moving else sql.waiting
-    scheduled, *places = db.rows(statement, db.time.now, db.time.wall)[0]
-    ages = [db.time.now - place for place in places if place is not None]
-    if (due := db.rows(sql.longest_due, db.time.wall)[0][0]) is not None:
-        ages.append(db.time.wall - due)
-    claimed, live = db.rows(sql.held, db.time.now)[0]
-    age = max(ages) / 1e6 if ages else None
-    return StoreStats(counts_of(total, blocked, scheduled, claimed, completed, failed, cancelled), live, age)
+    """Return the counts over all instances, and how long the oldest ready task has waited."""
+    is_moving = db.rows(sql.sweep_state, db.time.now, db.time.wall)[0].moving
+    scheduled, position = db.rows(sql.waiting_in_motion if is_moving else sql.waiting, db.time.now, db.time.wall)[0]
+    ages_us = [] if position is None else [db.time.now - position]
+    if (due_wall := db.value(sql.longest_due, db.time.wall)) is not None:
+        ages_us.append(db.time.wall - due_wall)
+    claimed, live = db.rows(sql.claim_counts, db.time.now)[0]
+    counts = counts_of(db.rows(sql.totals)[0], scheduled=scheduled, claimed=claimed)
+    return StoreStats(counts, live, max(ages_us) / 1e6 if ages_us else None)
 
 
 def instances_page(
     db: Database, after: Any, states: Collection[InstanceState] | None
 ) -> tuple[list[InstanceInfo], Any]:
-    """A page of instances, and where the next one starts (``None``: nowhere)."""
+    """Return a page of instances, and where the next page starts; ``None``: there is none."""
     rows = db.rows(sql.instances_page, after or 0, PAGE)
-    found = [_instance_info(db, row) for row in rows if states is None or INSTANCE_STATES[row[2]] in states]
-    return found, rows[-1][0] if len(rows) == PAGE else None
+    infos = [_instance_info(db, row) for row in rows if states is None or INSTANCE_STATES[row.state] in states]
+    return infos, rows[-1].id if len(rows) == PAGE else None
 
 
 def workers(db: Database) -> list[WorkerInfo]:
+    """Return the records of all sessions."""
     return [
         WorkerInfo(worker, pid, moment(started), db.sessions is not None and not is_over(db, id), claims)
         for id, worker, pid, started, claims in db.rows(sql.workers)
@@ -175,36 +207,36 @@ def workers(db: Database) -> list[WorkerInfo]:
 
 
 def aging(db: Database) -> int | None:
-    value: int | None = db.rows(sql.look, db.time.now, db.time.wall)[0][0]
-    return value
+    """Return the aging interval in microseconds; ``None``: no aging."""
+    return db.rows(sql.sweep_state, db.time.now, db.time.wall)[0].aging
 
 
 def explain_task(db: Database, instance_id: str, task_id: str, explain: Callable[..., str]) -> str:
-    """``explain`` gets what it wants to know about one task."""
-    rows = db.rows(sql.task, instance_id, task_id)
-    if not rows:
-        raise NotFoundError(f"there is no task {task_id!r} in an instance {instance_id!r}")
-    row = rows[0]
+    """Call ``explain`` with all that it needs to know about one task, and return its text."""
+    row = _task_row(db, instance_id, task_id)
     task = task_info(db, row)
     instance = get_instance(db, instance_id)
-    unwanted: tuple[int, ...] = (BLOCKED, WAITING, CLAIMED, FAILED, CANCELLED)
+    unmet_states = {TaskCode.BLOCKED, TaskCode.WAITING, TaskCode.CLAIMED, TaskCode.FAILED, TaskCode.CANCELLED}
     if task.state is TaskState.CANCELLED and instance.state is not InstanceState.CANCELLED:
-        unwanted = (FAILED, CANCELLED)
-    by_day = row[15] is None and row[8] is not None
-    due_in = (row[8] - db.time.wall if by_day else row[14] - db.time.now) / 1e6
-    session = db.rows(sql.task_by_name, instance_id, task_id)[0][12]
+        unmet_states = {TaskCode.FAILED, TaskCode.CANCELLED}
+    if row.next_at is None and row.due_wall is not None:
+        due_in_s = (row.due_wall - db.time.wall) / 1e6
+    else:
+        due_in_s = (row.position - db.time.now) / 1e6
+    session = db.rows(sql.task_by_name, instance_id, task_id)[0].session
     is_gone = session is not None and is_over(db, session)
     kept_by: list[int] = []
     for (opener,) in db.rows(sql.session_pid, session):
         assert db.sessions is not None
+        assert session is not None
         is_gone = is_gone or db.sessions.is_left_behind(session, opener)
         kept_by = db.sessions.keepers(session, opener)
     return explain(
         task,
         instance,
-        unmet=[name for name, state in db.rows(sql.dependencies, row[0]) if state in unwanted],
-        due_in=max(0.0, due_in),
-        waited=max(0.0, -due_in),
+        unmet=[name for name, state in db.rows(sql.dependencies, row.id) if state in unmet_states],
+        due_in=max(0.0, due_in_s),
+        waited=max(0.0, -due_in_s),
         last_claim=task.losses + 1 >= task.max_lost,
         holder_is_gone=is_gone,
         kept_by=kept_by,

@@ -1,4 +1,7 @@
-"""Worker sessions in the file. Their lives are locks, see ``sqlite.sessions.session_file``; the rows only list them."""
+"""Worker sessions in the file.
+
+A session lives as long as its lock, see ``sqlite.sessions.session_file``. The rows only list the sessions.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,9 @@ from .reading import instance_row
 
 
 def open_session(db: Database, worker_id: str, forget: Callable[[WorkerSession], None]) -> WorkerSession:
-    """Take the lock, then let others see the row: both under the write lock, so nobody finds one without the other.
+    """Take a session's lock and add its row, both under the write lock, so that no process finds one without the other.
 
-    No operation of a transaction but one itself: where it can't be committed, the lock is let go of.
+    This runs a transaction of its own. If it can't be committed, the lock is released.
     """
     made: list[WorkerSession] = []
     try:
@@ -36,11 +39,11 @@ def _open_session(
 ) -> None:
     assert db.sessions is not None
     while not made:
-        id = db.rows(sql.add_session, worker_id, os.getpid(), db.time.wall)[0][0]
+        id = db.value(sql.add_session, worker_id, os.getpid(), db.time.wall)
         if id >= SESSIONS_MAX:
             raise StoreCorruptError(f"{db.path}: claims_session row {id}: session ids are used up")
         descriptor = db.sessions.lock(id)
-        if descriptor is None:  # held by somebody of a file that was here before this one: not a number of ours
+        if descriptor is None:  # a process that had an earlier file open here holds this number
             db.execute(sql.drop_session, (id,))
             continue
         made.append(WorkerSession(id, worker_id, descriptor, forget))
@@ -48,7 +51,7 @@ def _open_session(
 
 
 def close_session(db: Database, id: int) -> None:
-    """Forget a session that holds nothing. What it still holds is lost, unless a child command lives on with it."""
+    """Delete a session that has no claims. Record its claims as lost, unless a child command keeps it alive."""
     assert db.sessions is not None
     if not db.rows(sql.session_claims, id, 1):
         db.execute(sql.drop_session, (id,))
@@ -56,19 +59,21 @@ def close_session(db: Database, id: int) -> None:
         sweep.end_session(db, id)
 
 
-def lose_claims(db: Database, claims: Sequence[TaskClaim], why: str) -> list[TaskClaim]:
-    """Count claims whose session is over as lost; those that were. ``why``: how its process died."""
+def record_losses(db: Database, claims: Sequence[TaskClaim], why: str) -> list[TaskClaim]:
+    """Record the claims whose session is over as lost, and return those. ``why``: how the session's process died."""
     dead = sweep.dead_sessions(db)
     lost = []
-    for claim, row in zip(claims, claiming.held_rows(db, claims), strict=True):
-        if row is not None and db.rows(sql.session_of, row[0])[0][0] in dead and sweep.lose(db, row[0], why):
+    for claim, task in zip(claims, claiming.held_tasks(db, claims), strict=True):
+        if task is not None and db.value(sql.session_of, task.id) in dead and sweep.record_loss(db, task.id, why):
             lost.append(claim)
     return lost
 
 
 def feed_instance(db: Database, instance_id: str) -> InstanceFeed:
-    """Mark an instance as one that this process feeds; ``NotFoundError`` where there is none. Under the write lock, so
-    that it comes before a prune or after it."""
+    """Mark an instance as one that this process feeds; raise ``NotFoundError`` if it doesn't exist.
+
+    This happens under the write lock, so that it comes either before a prune or after it.
+    """
     made: list[InstanceFeed] = []
     try:
         db.write(_feed_instance, False, instance_id, made)

@@ -1,44 +1,48 @@
-"""What the passing of time and the death of workers leave to settle. There is no sweeper: whoever looks for work does
-it, a bounded number in a transaction, and as many of these as it takes to see all that could be claimed."""
+"""The lazy sweep: expired last claims, claims of dead workers, due tasks, and tasks of instances in motion.
+
+There is no background sweeper. Every search for work first runs the sweep, in transactions of bounded size, as many as
+it takes until nothing claimable can be hidden.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import islice
-from typing import Any
 
-from ..codes import CALLED_OFF, CLAIMED, WAITING
+from ..codes import InstanceCode, TaskCode
 from ..database import Database
+from ..rows import DueTask, NamedTask, SweepState
 from ..sessions.lock_holders import runs
 from ..statements import sql
 from . import control, settling
 
-# Of each sort, settled in one transaction: a few milliseconds of the write lock.
-STEP = 1000
-# The wall clock drifts against store time; what is due at one instant must get one place all the same.
+# Tasks or sessions of each sort that are swept in one transaction: a few milliseconds of the write lock.
+TASKS_PER_SWEEP = 1000
+# Tasks that are due at the same instant must get the same position, although the wall clock drifts against store time.
 _DRIFT_US_MAX = 10_000
-# Last claims that have expired and rows of instances in motion hide nothing. Where there are many of them not every
-# look for work need settle some (2 to 3 ms): a process takes a step as often as this, and when it has found nothing.
-EXHAUSTED_STEP = 200
+# Expired last claims and tasks of instances in motion never hide a claimable task, so they can be deferred. Where there
+# are many of them, a process runs a step of 2 to 3 ms once in this time, and whenever it has found no work.
+EXPIRED_PER_SWEEP = 200
 REST_US = 10_000
-# How often a process looks for sessions whose command has ended and left processes behind.
+# How often a process checks for sessions whose command has ended and left processes behind.
 LEFT_BEHIND_EVERY_US = 1_000_000
 
 
-def look(db: Database) -> tuple[Any, ...]:
-    """``(aging, lanes, moving, exhausted, due)``: what a scan needs, and what time has left to settle."""
-    return db.rows(sql.look, db.time.now, db.time.wall)[0]
+def sweep_state(db: Database) -> SweepState:
+    """Return what a search for work needs to know, and whether there is anything to sweep."""
+    return db.rows(sql.sweep_state, db.time.now, db.time.wall)[0]
 
 
-def pending(db: Database, look: tuple[Any, ...]) -> bool:
-    """Whether anything has to be settled before looking for work."""
-    if look[4] or db.time.slept() or (hiding_nothing(look) and db.time.now >= db.rest_until):
+def is_needed(db: Database, state: SweepState) -> bool:
+    """Return whether the sweep has to run before a search for work."""
+    if state.has_due_tasks or db.time.slept() or (has_deferrable_work(state) and db.time.now >= db.rest_until):
         return True
     return _probe_is_due(db) and bool(dead_sessions(db))
 
 
-def hiding_nothing(look: tuple[Any, ...]) -> bool:
-    """Whether there is something to settle that can wait."""
-    return bool(look[2] or look[3])
+def has_deferrable_work(state: SweepState) -> bool:
+    """Return whether there is anything to sweep that can be deferred."""
+    return bool(state.moving or state.has_expired_last_claims)
 
 
 def _probe_is_due(db: Database) -> bool:
@@ -46,21 +50,24 @@ def _probe_is_due(db: Database) -> bool:
 
 
 def dead_sessions(db: Database) -> list[int]:
-    """Sessions whose worker is gone, a bounded number: the kernel has dropped their lock. Notes that it looked."""
+    """Return a bounded number of sessions whose worker is dead: the kernel has released their locks.
+
+    If there is none, the time of this probe is recorded.
+    """
     if db.sessions is None:
         return []
-    rows = db.rows(sql.sessions)
+    sessions = db.rows(sql.sessions)
     if db.time.now - db.left_behind_us >= LEFT_BEHIND_EVERY_US:
         db.left_behind_us = db.time.now
-        db.left_behind = {id for id, pid in rows if db.sessions.is_left_behind(id, pid)}
-    dead = list(islice((id for id, _ in rows if is_over(db, id)), STEP))
+        db.left_behind = {id for id, pid in sessions if db.sessions.is_left_behind(id, pid)}
+    dead = list(islice((id for id, _ in sessions if is_over(db, id)), TASKS_PER_SWEEP))
     if not dead:
         db.probed_us = db.time.now
     return dead
 
 
 def is_over(db: Database, session: int) -> bool:
-    """Whether nobody works in a session any more, as far as is known without reading ``/proc``."""
+    """Return whether a session is known to be over. Reads ``/proc`` only where the lock file can't tell."""
     sessions = db.sessions
     if sessions is None or session in db.left_behind:
         return sessions is not None
@@ -72,76 +79,85 @@ def is_over(db: Database, session: int) -> bool:
     elsewhere = sessions.may_be_elsewhere(session, db.time.now)
     if elsewhere is not None:
         return not elsewhere
-    rows = db.rows(sql.session_pid, session)
-    return not (rows and runs(rows[0][0]))
+    pids = db.rows(sql.session_pid, session)
+    return not any(runs(pid) for (pid,) in pids)
 
 
-def settle(db: Database) -> bool:
-    """Settle a bounded number of whatever is pending, and say whether there is more of what could be claimed once it is
-    settled. (Sleep was settled when the write lock was taken.)"""
-    exhausted = db.rows(sql.exhausted, db.time.now, EXHAUSTED_STEP)
-    exhausted += db.rows(sql.exhausted_in_motion, db.time.now, EXHAUSTED_STEP - len(exhausted))
-    for (id,) in exhausted:
-        lose(db, id)
-    left = STEP
+def sweep(db: Database) -> bool:
+    """Sweep a bounded number of tasks; return whether more are left that could be claimed afterwards.
+
+    Leases that a sleep of the machine prolongs are no part of this: that happened when the write lock was taken.
+    """
+    expired = db.rows(sql.expired_last_claims, db.time.now, EXPIRED_PER_SWEEP)
+    expired += db.rows(sql.expired_last_claims_in_motion, db.time.now, EXPIRED_PER_SWEEP - len(expired))
+    for (id,) in expired:
+        record_loss(db, id)
+    remaining = TASKS_PER_SWEEP
     for priority in range(1, 6):
-        rows = db.rows(sql.due, priority, db.time.wall, left)
-        make_due(db, rows)
-        left -= len(rows)
+        due = db.rows(sql.due_tasks, priority, db.time.wall, remaining)
+        make_due(db, due)
+        remaining -= len(due)
     dead = dead_sessions(db)
-    more = [left == 0, len(dead) == STEP, *(end_session(db, session) for session in dead)]
-    if control.step(db) or len(exhausted) == EXHAUSTED_STEP:
+    more = [remaining == 0, len(dead) == TASKS_PER_SWEEP, *(end_session(db, session) for session in dead)]
+    if control.move_step(db) or len(expired) == EXPIRED_PER_SWEEP:
         db.rest_until = db.time.now + REST_US
     return any(more)
 
 
 def end_session(db: Database, session: int) -> bool:
-    """Count a bounded number of a dead worker's claims as lost; forget the session once it has none. Returns whether
-    there are more to count. (Those of a cancelled instance are none: they follow it in their own time.)"""
-    lost = sum(lose(db, id) for (id,) in db.rows(sql.session_claims, session, STEP))
+    """Record a bounded number of a dead worker's claims as lost, and delete the session once it has none.
+
+    Returns whether more of its claims are left. Claims of a cancelled instance don't count as such: control.move_step
+    ends them.
+    """
+    lost = sum(record_loss(db, id) for (id,) in db.rows(sql.session_claims, session, TASKS_PER_SWEEP))
     if db.rows(sql.session_claims, session, 1):
         return lost > 0
     db.execute(sql.drop_session, (session,))
     return False
 
 
-def make_due(db: Database, rows: list[tuple[Any, ...]]) -> None:
-    """Give tasks whose time of day has come their place, by how long ago that was."""
-    if not rows:
+def make_due(db: Database, tasks: Sequence[DueTask]) -> None:
+    """Put tasks whose ``available_at`` has passed into the order of claims, at the position of that moment."""
+    if not tasks:
         return
     offset = db.time.now - db.time.wall
-    stored = db.rows(sql.due_offset)[0][0]
+    stored = db.value(sql.due_offset)
     if abs(offset - stored) <= _DRIFT_US_MAX:
         offset = stored
     else:
         db.execute(sql.set_due_offset, (offset,))
     now = db.time.now
-    db.executemany(sql.make_due, [(id, min(now, due_wall + offset)) for id, due_wall in rows])
+    db.executemany(sql.set_position, [(task.id, min(now, task.due_wall + offset)) for task in tasks])
 
 
-def lose(db: Database, id: int, why: str = "") -> bool:
-    """Record a claim as lost for good: the task is ready again with its place now, or fails at ``max_lost``.
-    ``False``: there was no claim to lose. ``why``: the cause of the last loss, if known, for the task's error."""
-    instance, instance_state, losses, max_lost, state = db.rows(sql.task_to_lose, id)[0]
-    if state != CLAIMED or instance_state == CALLED_OFF:  # a cancelled instance's rows follow it by steps of their own
+def record_loss(db: Database, id: int, why: str = "") -> bool:
+    """Record the claim of a task as lost: the task is ready again, at the position of now, or fails at ``max_lost``.
+
+    Returns ``False`` if there is no claim. ``why``: the cause of the loss, if known, for the task's error.
+    """
+    task = db.rows(sql.task_of_loss, id)[0]
+    # The tasks of a cancelled instance are cancelled by control.move_step.
+    if task.state != TaskCode.CLAIMED or task.instance_state == InstanceCode.CANCELLED:
         return False
-    if losses + 1 < max_lost:
+    losses = task.losses + 1
+    if losses < task.max_lost:
         db.ring()
-        db.execute(sql.lose, (id, db.time.now))
+        db.execute(sql.record_loss, (id, db.time.now))
         return True
-    message = f"lost {losses + 1} claims; max_lost is {max_lost}{why and f'; {why}'}"
-    settling.fail_for_good(db, id, instance, message, failures=0, losses=1)
+    message = f"lost {losses} claims; max_lost is {task.max_lost}{why and f'; {why}'}"
+    settling.fail_for_good(db, id, task.instance, message, failures=0, losses=1)
     return True
 
 
-def settle_task(db: Database, row: tuple[Any, ...]) -> bool:
-    """For ``claim_task``: settle what concerns this one task. Returns whether anything was."""
-    id, session, due_wall = row[0], row[12], row[13]
-    if row[3] == WAITING and row[4] is None and due_wall is not None and due_wall <= db.time.wall:
-        make_due(db, [(id, due_wall)])
-        return True
-    if row[3] == CLAIMED and session is not None and is_over(db, session):
-        lose(db, id)
-        end_session(db, session)
+def sweep_task(db: Database, task: NamedTask) -> bool:
+    """Sweep one task that is to be claimed by name; return whether that changed anything."""
+    if task.state == TaskCode.WAITING and task.next_at is None:
+        if task.due_wall is not None and task.due_wall <= db.time.wall:
+            make_due(db, [DueTask(task.id, task.due_wall)])
+            return True
+    elif task.state == TaskCode.CLAIMED and task.session is not None and is_over(db, task.session):
+        record_loss(db, task.id)
+        end_session(db, task.session)
         return True
     return False

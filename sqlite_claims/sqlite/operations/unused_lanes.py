@@ -1,9 +1,9 @@
-"""Removing shared lanes and retry policies that no task has any more.
+"""Removing shared lanes and retry policies that no task uses any more.
 
-A task names its lane and its policy by number, and no index leads back from them: only a pass over all tasks tells
-which are in use. It is made by short reads, after a prune, where there are many of either. Tasks that are added
-meanwhile get larger numbers than the newest one had, as long as that one is there; so who removes looks at those once
-more, under the write lock.
+A task names its lane and its policy by number, and no index leads back from them: only reading all tasks shows which
+are in use. That is done in short reads, after a prune, if there are many lanes and policies. Tasks that are added
+meanwhile have larger ids than the newest task had, as long as that one exists; before anything is removed, those are
+read too, under the write lock.
 """
 
 from __future__ import annotations
@@ -16,19 +16,22 @@ import apsw
 from ..database import Database
 from ..statements import sql
 
-# As many lanes and policies are not worth a pass over all tasks.
+# Up to this many lanes and policies, reading all tasks is not worth its cost.
 KEPT = 64
 # Tasks that are read in one step: a millisecond or two.
-STEP = 5000
+TASKS_PER_STEP = 5000
 # Lanes and policies that are removed in one transaction.
 REMOVED_PER_STEP = 5000
-# No store writes a larger number of a task.
+# Above the id of every task.
 _LAST = (1 << 63) - 1
 
 
 @dataclass(slots=True)
 class Unused:
-    """Lanes and policies that no task has so far. ``newest``: the task that was the newest, and its instance."""
+    """Lanes and policies that no task read so far uses.
+
+    ``newest``: the newest task when the reading began. ``instance``: that task's. ``passed``: the last task read.
+    """
 
     lanes: set[int]
     policies: set[int]
@@ -38,7 +41,7 @@ class Unused:
 
 
 def begin(db: Database) -> Unused | None:
-    """Begin a pass; ``None``: there is nothing worth one."""
+    """Begin to search for unused lanes and policies; ``None``: there are too few of them."""
     lanes = {id for (id,) in db.rows(sql.shared_lanes)}
     policies = {id for (id,) in db.rows(sql.policies)}
     if len(lanes) + len(policies) <= KEPT:
@@ -48,12 +51,14 @@ def begin(db: Database) -> Unused | None:
 
 
 def pass_step(db: Database, unused: Unused) -> bool:
-    """Look at some tasks more. ``False`` where all that were there have been looked at, or everything is in use."""
-    return _look(db, unused, unused.passed, unused.newest) == STEP and bool(unused.lanes or unused.policies)
+    """Read some more tasks. Returns ``False`` once all have been read, or no lane and no policy is unused."""
+    return _read_tasks(db, unused, unused.passed, unused.newest) == TASKS_PER_STEP and bool(
+        unused.lanes or unused.policies
+    )
 
 
-def _look(db: Database, unused: Unused, after: int, up_to: int) -> int:
-    rows = db.rows(sql.references, after, up_to, STEP)
+def _read_tasks(db: Database, unused: Unused, after: int, up_to: int) -> int:
+    rows = db.rows(sql.references, after, up_to, TASKS_PER_STEP)
     for id, lane, policy in rows:
         unused.lanes.discard(lane)
         unused.policies.discard(policy)
@@ -62,11 +67,13 @@ def _look(db: Database, unused: Unused, after: int, up_to: int) -> int:
 
 
 def remove_step(db: Database, unused: Unused) -> bool:
-    """Remove some of what is unused. ``False`` where nothing is left to remove, or it can't be told any more what is
-    unused: then the next prune tries again."""
+    """Remove some unused lanes and policies. Returns ``False`` once none is left.
+
+    Also ``False`` if it is not known any more what is unused: then the next prune tries again.
+    """
     if unused.newest and db.rows(sql.instance_of, unused.newest) != [(unused.instance,)]:
         return False
-    if _look(db, unused, unused.newest, _LAST) == STEP:
+    if _read_tasks(db, unused, unused.newest, _LAST) == TASKS_PER_STEP:
         return False
     lanes = array("q", sorted(unused.lanes)[:REMOVED_PER_STEP])
     policies = array("q", sorted(unused.policies)[:REMOVED_PER_STEP])

@@ -12,7 +12,7 @@ import apsw
 from ...errors import StoreUnavailableError
 from .. import c_core
 from .core_scanner import CoreScanner
-from .py_scanner import TwinScanner
+from .py_scanner import PyScanner
 from .scanner import AGING_US_MAX, Scanner, ScanStatements
 
 __all__ = ["AGING_US_MAX", "ScanStatements", "Scanner", "core_available", "open_scanner"]
@@ -54,4 +54,4 @@ def open_scanner(connection: apsw.Connection, use_c_core: bool | None, statement
             c_core.why_missing(),
             _HOW_TO_GET_IT,
         )
-    return TwinScanner(connection, statements)
+    return PyScanner(connection, statements)

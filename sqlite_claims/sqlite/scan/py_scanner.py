@@ -24,7 +24,7 @@ Block = tuple[list[Row], bool]  # rows of one priority, and whether it may have 
 Place = tuple[int, int]  # place in the order, id
 
 
-class TwinScanner:
+class PyScanner:
     """A ``Scanner`` that needs nothing but apsw."""
 
     __slots__ = ("_cursor", "_statements")

@@ -6,15 +6,17 @@ SELECT id, state, total FROM claims_instance WHERE name = ?;
 -- name: add_instance
 INSERT INTO claims_instance
     (name, state, moving, definition_hash, reason, total, blocked, completed, failed, cancelled, added_wall, finished_wall)
-VALUES (?, 0, NULL, ?, NULL, 0, 0, 0, 0, 0, ?, NULL)
+VALUES (?, {instance.in_progress}, NULL, ?, NULL, 0, 0, 0, 0, 0, ?, NULL)
 RETURNING id;
 
 -- name: newest_task
 SELECT max(id) FROM claims_task;
 
+-- Which of the given names the instance has tasks of.
 -- name: stored_names
 SELECT c.value FROM carray(?2) c CROSS JOIN claims_task t ON t.instance = ?1 AND t.name = c.value;
 
+-- A task that a new task depends on.
 -- name: stored_dependency
 SELECT t.id, t.state FROM claims_task t WHERE t.instance = ?1 AND t.name = ?2;
 
@@ -36,7 +38,8 @@ INSERT INTO claims_input (task, data) VALUES (?, ?);
 -- name: add_dependency
 INSERT INTO claims_dependency (task, depends_on) VALUES (?, ?);
 
+-- Count the tasks that were added. An instance that had ended is in progress again.
 -- name: count_added
 UPDATE claims_instance
-SET total = total + ?2, blocked = blocked + ?3, state = iif(state = 1, 1, 0), finished_wall = NULL
+SET total = total + ?2, blocked = blocked + ?3, {reopened}, finished_wall = NULL
 WHERE id = ?1;

@@ -1,9 +1,7 @@
--- Values that no store writes, for check(). Each page_ statement tells where the page that begins at ?1 ends; the check_
--- statement of the same name gives those rows from ?1 to ?2 in which something is wrong, as its key, the findings, a line
--- each, and the texts that have to be looked at closely: those of anything but printable ASCII. All are read as bytes,
--- since they may be no UTF-8. Each reads its table by its key, and others by theirs.
--- 4611686018427387904 is 2^62, which no id and no token reaches; 1152921504606846976 is 2^60: no store time is as far
--- from 0. The wall clock goes from the year 1 to the year 9999.
+-- Values that no store writes, for check(). A page_of_ statement gives the key at which the page that begins at ?1 ends.
+-- The check_ statement of the same name gives the rows from ?1 to ?2 that have something wrong: their key, the findings,
+-- one on a line, and the texts that have to be checked in Python, as they are not printable ASCII alone. All texts are read
+-- as bytes, since they may be no valid UTF-8. Each statement reads its table, and others, by key.
 
 -- name: page_of_meta
 SELECT id FROM claims_meta WHERE id >= ?1 ORDER BY id LIMIT 1 OFFSET ?2;
@@ -11,16 +9,16 @@ SELECT id FROM claims_meta WHERE id >= ?1 ORDER BY id LIMIT 1 OFFSET ?2;
 -- name: check_meta
 SELECT m.id, CAST(concat_ws(char(10),
     iif(octet_length(boot_id) <= 256, NULL, format('boot_id is %Q', substr(boot_id, 1, 80))),
-    iif(anchor BETWEEN -1152921504606846976 AND 1152921504606846976, NULL, format('anchor is %Q', anchor)),
-    iif(seen BETWEEN -1152921504606846976 AND 1152921504606846976, NULL, format('seen is %Q', seen)),
-    iif(sleep BETWEEN -1000000 AND 1152921504606846976, NULL, format('sleep is %Q', sleep)),
-    iif(token_floor BETWEEN 0 AND 4611686018427387903, NULL, format('token_floor is %Q', token_floor)),
-    iif(aging IS NULL OR aging BETWEEN 1 AND 253402300799999999, NULL, format('aging is %Q', aging)),
-    iif(lanes BETWEEN (SELECT count(*) FROM claims_lane) AND 4611686018427387903, NULL,
+    iif(anchor BETWEEN -{store_time_max} AND {store_time_max}, NULL, format('anchor is %Q', anchor)),
+    iif(seen BETWEEN -{store_time_max} AND {store_time_max}, NULL, format('seen is %Q', seen)),
+    iif(sleep BETWEEN -1000000 AND {store_time_max}, NULL, format('sleep is %Q', sleep)),
+    iif(token_floor BETWEEN 0 AND {number_max}, NULL, format('token_floor is %Q', token_floor)),
+    iif(aging IS NULL OR aging BETWEEN 1 AND {wall_max}, NULL, format('aging is %Q', aging)),
+    iif(lanes BETWEEN (SELECT count(*) FROM claims_lane) AND {number_max}, NULL,
         format('lanes is %Q, less than there are, or absurd', lanes)),
     iif(moving = (SELECT count(*) FROM claims_instance WHERE moving IS NOT NULL), NULL,
         format('moving is %Q, which is not the number of instances in motion', moving)),
-    iif(due_offset BETWEEN -1152921504606846976 AND 1152921504606846976, NULL, format('due_offset is %Q', due_offset)),
+    iif(due_offset BETWEEN -{store_time_max} AND {store_time_max}, NULL, format('due_offset is %Q', due_offset)),
     iif(is_copy IN (0, 1), NULL, format('is_copy is %Q', is_copy))
 ) AS BLOB) AS found,
     CAST(boot_id AS BLOB) AS "boot_id: text"
@@ -32,10 +30,10 @@ SELECT id FROM claims_session WHERE id >= ?1 ORDER BY id LIMIT 1 OFFSET ?2;
 
 -- name: check_session
 SELECT * FROM (SELECT id, CAST(concat_ws(char(10),
-    iif(id BETWEEN 1 AND 4611686018427387903, NULL, 'id is out of bounds'),
+    iif(id BETWEEN 1 AND {number_max}, NULL, 'id is out of bounds'),
     iif(octet_length(worker) BETWEEN 1 AND 256, NULL, format('worker is %Q', substr(worker, 1, 80))),
-    iif(pid BETWEEN 1 AND 2147483647, NULL, format('pid is %Q', pid)),
-    iif(started_wall BETWEEN -62135596800000000 AND 253402300799999999, NULL, format('started_wall is %Q', started_wall))
+    iif(pid BETWEEN 1 AND {int_max}, NULL, format('pid is %Q', pid)),
+    iif(started_wall BETWEEN {wall_min} AND {wall_max}, NULL, format('started_wall is %Q', started_wall))
 ) AS BLOB) AS found,
     iif(length(worker) = octet_length(worker) AND worker NOT GLOB '*[^ -~]*', NULL, CAST(worker AS BLOB)) AS "worker: name"
 FROM claims_session WHERE id BETWEEN ?1 AND ?2) WHERE found != x'' OR "worker: name" IS NOT NULL;
@@ -43,10 +41,10 @@ FROM claims_session WHERE id BETWEEN ?1 AND ?2) WHERE found != x'' OR "worker: n
 -- name: page_of_lane
 SELECT id FROM claims_lane WHERE id >= ?1 ORDER BY id LIMIT 1 OFFSET ?2;
 
--- Read whole, since there are few.
+-- Every lane is listed, since there are few.
 -- name: check_lane
 SELECT id, CAST(concat_ws(char(10),
-    iif(id BETWEEN 1 AND 4294967295, NULL, 'id is out of bounds'),
+    iif(id BETWEEN 1 AND {lane_max}, NULL, 'id is out of bounds'),
     iif(octet_length(kind) <= 256, NULL, format('kind is %Q', substr(kind, 1, 80))),
     iif(instance = 0 OR EXISTS (SELECT 1 FROM claims_instance i WHERE i.id = instance)
         OR EXISTS (SELECT 1 FROM claims_pruned p WHERE p.instance = l.instance), NULL,
@@ -58,12 +56,12 @@ FROM claims_lane l WHERE id BETWEEN ?1 AND ?2;
 -- name: page_of_policy
 SELECT id FROM claims_policy WHERE id >= ?1 ORDER BY id LIMIT 1 OFFSET ?2;
 
--- The bounds of RetryPolicy.
+-- The bounds are those of RetryPolicy.
 -- name: check_policy
 SELECT * FROM (SELECT id, CAST(concat_ws(char(10),
-    iif(initial_delay BETWEEN 0 AND 253402300799, NULL, format('initial_delay is %Q', initial_delay)),
+    iif(initial_delay BETWEEN 0 AND {delay_s_max}, NULL, format('initial_delay is %Q', initial_delay)),
     iif(multiplier BETWEEN 0 AND 1e9, NULL, format('multiplier is %Q', multiplier)),
-    iif(max_delay BETWEEN 0 AND 253402300799, NULL, format('max_delay is %Q', max_delay)),
+    iif(max_delay BETWEEN 0 AND {delay_s_max}, NULL, format('max_delay is %Q', max_delay)),
     iif(jitter BETWEEN 0 AND 1, NULL, format('jitter is %Q', jitter))
 ) AS BLOB) AS found
 FROM claims_policy WHERE id BETWEEN ?1 AND ?2) WHERE found != x'';
@@ -73,7 +71,7 @@ SELECT instance FROM claims_pruned WHERE instance >= ?1 ORDER BY instance LIMIT 
 
 -- name: check_pruned
 SELECT * FROM (SELECT instance, CAST(concat_ws(char(10),
-    iif(instance BETWEEN 1 AND 4611686018427387903, NULL, 'instance is out of bounds'),
+    iif(instance BETWEEN 1 AND {number_max}, NULL, 'instance is out of bounds'),
     iif(EXISTS (SELECT 1 FROM claims_instance i WHERE i.id = p.instance), 'the instance was not pruned', NULL)
 ) AS BLOB) AS found
 FROM claims_pruned p WHERE instance BETWEEN ?1 AND ?2) WHERE found != x'';
@@ -84,21 +82,21 @@ SELECT id FROM claims_instance WHERE id >= ?1 ORDER BY id LIMIT 1 OFFSET ?2;
 -- An instance has ended when none of its tasks is open; one without tasks is in progress.
 -- name: check_instance
 SELECT * FROM (SELECT id, CAST(concat_ws(char(10),
-    iif(id BETWEEN 1 AND 4611686018427387903, NULL, 'id is out of bounds'),
+    iif(id BETWEEN 1 AND {number_max}, NULL, 'id is out of bounds'),
     iif(octet_length(name) BETWEEN 1 AND 256, NULL, format('name is %Q', substr(name, 1, 80))),
-    iif(state BETWEEN 0 AND 4, NULL, format('state is %Q', state)),
+    iif(state BETWEEN {instance.in_progress} AND {instance.cancelled}, NULL, format('state is %Q', state)),
     iif(moving IS NULL OR octet_length(moving) <= 260, NULL, format('moving is %Q', substr(moving, 1, 80))),
     iif(octet_length(definition_hash) <= 256, NULL, format('definition_hash is %Q', substr(definition_hash, 1, 80))),
-    iif(reason IS NULL OR state = 4, NULL, format('reason is %Q, but the instance is not cancelled', substr(reason, 1, 80))),
-    iif(min(total, blocked, completed, failed, cancelled) >= 0 AND max(total, blocked, completed, failed, cancelled) < 4611686018427387904
+    iif(reason IS NULL OR state = {instance.cancelled}, NULL, format('reason is %Q, but the instance is not cancelled', substr(reason, 1, 80))),
+    iif(min(total, blocked, completed, failed, cancelled) >= 0 AND max(total, blocked, completed, failed, cancelled) <= {number_max}
         AND blocked + completed + failed + cancelled <= total, NULL,
         format('its counters are absurd: total is %Q, blocked %Q, completed %Q, failed %Q, cancelled %Q', total, blocked, completed, failed, cancelled)),
-    iif((state IN (2, 3)) = (state != 4 AND total > 0 AND completed + failed + cancelled = total), NULL,
+    iif((state IN ({instance.completed}, {instance.failed})) = (state != {instance.cancelled} AND total > 0 AND completed + failed + cancelled = total), NULL,
         format('state is %Q, which does not fit its counters', state)),
-    iif(state NOT IN (2, 3) OR (state = 2) = (completed = total), NULL, format('state is %Q, which does not fit its counters', state)),
-    iif(state != 4 OR completed + failed + cancelled = total, NULL, 'state is 4, which does not fit its counters'),
-    iif(added_wall BETWEEN -62135596800000000 AND 253402300799999999, NULL, format('added_wall is %Q', added_wall)),
-    iif((finished_wall IS NOT NULL) = (state >= 2) AND coalesce(finished_wall BETWEEN -62135596800000000 AND 253402300799999999, TRUE), NULL,
+    iif(state NOT IN ({instance.completed}, {instance.failed}) OR (state = {instance.completed}) = (completed = total), NULL, format('state is %Q, which does not fit its counters', state)),
+    iif(state != {instance.cancelled} OR completed + failed + cancelled = total, NULL, 'state is 4, which does not fit its counters'),
+    iif(added_wall BETWEEN {wall_min} AND {wall_max}, NULL, format('added_wall is %Q', added_wall)),
+    iif((finished_wall IS NOT NULL) = (state >= {instance.completed}) AND coalesce(finished_wall BETWEEN {wall_min} AND {wall_max}, TRUE), NULL,
         format('finished_wall is %Q', finished_wall))
 ) AS BLOB) AS found,
     iif(length(name) = octet_length(name) AND name NOT GLOB '*[^ -~]*', NULL, CAST(name AS BLOB)) AS "name: name",
@@ -108,13 +106,13 @@ SELECT * FROM (SELECT id, CAST(concat_ws(char(10),
 FROM claims_instance WHERE id BETWEEN ?1 AND ?2)
 WHERE found != x'' OR "name: name" IS NOT NULL OR "definition_hash: name" IS NOT NULL OR "moving: moving" IS NOT NULL OR "reason: text" IS NOT NULL;
 
--- Those of an instance whose rows are on their way are right again when all have arrived.
+-- Counters that do not match the tasks, except of an instance in motion: its tasks do not all follow its state yet.
 -- name: check_counters
 SELECT i.id, CAST(format('its counters (total is %Q, blocked %Q, completed %Q, failed %Q, cancelled %Q) do not match its tasks', i.total, i.blocked, i.completed, i.failed, i.cancelled) AS BLOB) AS found
 FROM claims_instance i
 WHERE i.id BETWEEN ?1 AND ?2 AND i.moving IS NULL AND (i.total, i.blocked, i.completed, i.failed, i.cancelled) IS NOT (
-    SELECT count(*), count(*) FILTER (WHERE t.state = 0), count(*) FILTER (WHERE t.state = 3),
-        count(*) FILTER (WHERE t.state = 4), count(*) FILTER (WHERE t.state = 5)
+    SELECT count(*), count(*) FILTER (WHERE t.state = {task.blocked}), count(*) FILTER (WHERE t.state = {task.completed}),
+        count(*) FILTER (WHERE t.state = {task.failed}), count(*) FILTER (WHERE t.state = {task.cancelled})
     FROM claims_task t WHERE t.instance = i.id);
 
 -- name: page_of_task
@@ -122,61 +120,61 @@ SELECT id FROM claims_task WHERE id >= ?1 ORDER BY id LIMIT 1 OFFSET ?2;
 
 -- name: check_task
 SELECT * FROM (SELECT t.id, CAST(concat_ws(char(10),
-    iif(t.id BETWEEN 1 AND 4611686018427387903, NULL, 'id is out of bounds'),
+    iif(t.id BETWEEN 1 AND {number_max}, NULL, 'id is out of bounds'),
     iif(i.id IS NOT NULL OR EXISTS (SELECT 1 FROM claims_pruned p WHERE p.instance = t.instance), NULL,
         format('instance is %Q: the task belongs to no instance', t.instance)),
     iif(octet_length(t.name) BETWEEN 1 AND 256, NULL, format('name is %Q', substr(t.name, 1, 80))),
-    iif(l.id IS NOT NULL AND (t.lane BETWEEN -8589934591 AND 8589934591), NULL, format('lane is %Q: there is none such', t.lane)),
-    iif((t.state = 2) = (t.lane NOT BETWEEN -4294967295 AND 4294967295), NULL,
+    iif(l.id IS NOT NULL AND (t.lane BETWEEN -{claimed_lane_max} AND {claimed_lane_max}), NULL, format('lane is %Q: there is none such', t.lane)),
+    iif((t.state = {task.claimed}) = (t.lane NOT BETWEEN -{lane_max} AND {lane_max}), NULL,
         format('lane is %Q: its place in the index does not fit its state', t.lane)),
     iif(coalesce(l.instance IN (0, t.instance), TRUE), NULL, format('lane is %Q, which is another instance''s own', t.lane)),
-    iif(i.id IS NULL OR i.moving IS NOT NULL OR t.state >= 3 OR (t.lane < 0) = (i.state = 1), NULL,
+    iif(i.id IS NULL OR i.moving IS NOT NULL OR t.state >= {task.completed} OR (t.lane < 0) = (i.state = {instance.paused}), NULL,
         format('lane is %Q: its lane does not fit the state of its instance', t.lane)),
     iif(t.priority BETWEEN 1 AND 5, NULL, format('priority is %Q', t.priority)),
-    iif(t.state BETWEEN 0 AND 5, NULL, format('state is %Q', t.state)),
-    iif(t.available_at BETWEEN -1152921504606846976 AND 1152921504606846976, NULL, format('available_at is %Q', t.available_at)),
+    iif(t.state BETWEEN {task.blocked} AND {task.cancelled}, NULL, format('state is %Q', t.state)),
+    iif(t.available_at BETWEEN -{store_time_max} AND {store_time_max}, NULL, format('available_at is %Q', t.available_at)),
     iif(t.next_at IS CASE t.state
-            WHEN 1 THEN iif(t.next_at IS NULL AND t.due_wall IS NOT NULL, NULL, t.available_at)
-            WHEN 2 THEN iif(t.lease_expires IS NULL OR t.losses + 1 >= t.max_lost, 4611686018427387904, t.lease_expires)
+            WHEN {task.waiting} THEN iif(t.next_at IS NULL AND t.due_wall IS NOT NULL, NULL, t.available_at)
+            WHEN {task.claimed} THEN iif(t.lease_expires IS NULL OR t.losses + 1 >= t.max_lost, {never}, t.lease_expires)
         END, NULL, format('next_at is %Q: its place in the index does not fit its state', t.next_at)),
-    iif(t.token BETWEEN (t.attempts > 0) AND 4611686018427387903, NULL, format('token is %Q', t.token)),
+    iif(t.token BETWEEN (t.attempts > 0) AND {number_max}, NULL, format('token is %Q', t.token)),
     iif(t.failures BETWEEN 0 AND t.max_attempts, NULL, format('failures is %Q', t.failures)),
     iif(t.losses BETWEEN 0 AND t.max_lost, NULL, format('losses is %Q', t.losses)),
-    iif(t.attempts BETWEEN t.failures + t.losses + (t.state IN (2, 3)) AND iif(t.state = 0, 0, 4611686018427387903), NULL,
+    iif(t.attempts BETWEEN t.failures + t.losses + (t.state IN ({task.claimed}, {task.completed})) AND iif(t.state = {task.blocked}, 0, {number_max}), NULL,
         format('attempts is %Q', t.attempts)),
-    iif(t.max_attempts BETWEEN 1 AND 2147483647, NULL, format('max_attempts is %Q', t.max_attempts)),
-    iif(t.max_lost BETWEEN 1 AND 2147483647, NULL, format('max_lost is %Q', t.max_lost)),
+    iif(t.max_attempts BETWEEN 1 AND {int_max}, NULL, format('max_attempts is %Q', t.max_attempts)),
+    iif(t.max_lost BETWEEN 1 AND {int_max}, NULL, format('max_lost is %Q', t.max_lost)),
     iif(EXISTS (SELECT 1 FROM claims_policy p WHERE p.id = t.policy), NULL, format('policy is %Q: there is none such', t.policy)),
     iif(i.id IS NULL OR t.open_deps = (
-        SELECT count(*) FROM claims_dependency d CROSS JOIN claims_task p ON p.id = d.depends_on WHERE d.task = t.id AND p.state != 3),
+        SELECT count(*) FROM claims_dependency d CROSS JOIN claims_task p ON p.id = d.depends_on WHERE d.task = t.id AND p.state != {task.completed}),
         NULL, format('open_deps is %Q: its count of open dependencies is wrong', t.open_deps)),
-    iif(CASE t.state WHEN 0 THEN t.open_deps > 0 WHEN 5 THEN TRUE ELSE t.open_deps = 0 END, NULL,
+    iif(CASE t.state WHEN {task.blocked} THEN t.open_deps > 0 WHEN {task.cancelled} THEN TRUE ELSE t.open_deps = 0 END, NULL,
         format('open_deps is %Q, which does not fit its state', t.open_deps)),
-    iif(coalesce(octet_length(t.worker) BETWEEN 1 AND 256, t.state != 2), NULL, format('worker is %Q', substr(t.worker, 1, 80))),
-    iif(t.session IS NULL OR t.state = 2 AND EXISTS (SELECT 1 FROM claims_session s WHERE s.id = t.session), NULL,
+    iif(coalesce(octet_length(t.worker) BETWEEN 1 AND 256, t.state != {task.claimed}), NULL, format('worker is %Q', substr(t.worker, 1, 80))),
+    iif(t.session IS NULL OR t.state = {task.claimed} AND EXISTS (SELECT 1 FROM claims_session s WHERE s.id = t.session), NULL,
         format('session is %Q: there is none such, or no claim', t.session)),
-    iif(t.lease_expires IS NULL OR t.state = 2 AND t.lease_expires BETWEEN -1152921504606846976 AND 1152921504606846976, NULL,
+    iif(t.lease_expires IS NULL OR t.state = {task.claimed} AND t.lease_expires BETWEEN -{store_time_max} AND {store_time_max}, NULL,
         format('lease_expires is %Q', t.lease_expires)),
-    iif((t.started_wall IS NULL) = (t.attempts = 0) AND coalesce(t.started_wall BETWEEN -62135596800000000 AND 253402300799999999, TRUE), NULL,
+    iif((t.started_wall IS NULL) = (t.attempts = 0) AND coalesce(t.started_wall BETWEEN {wall_min} AND {wall_max}, TRUE), NULL,
         format('started_wall is %Q', t.started_wall)),
     iif((t.expires_wall IS NULL) = (t.lease_expires IS NULL)
-        AND coalesce(t.expires_wall BETWEEN -62135596800000000 AND 253402300799999999, TRUE), NULL, format('expires_wall is %Q', t.expires_wall)),
+        AND coalesce(t.expires_wall BETWEEN {wall_min} AND {wall_max}, TRUE), NULL, format('expires_wall is %Q', t.expires_wall)),
     iif(coalesce(octet_length(t.failed_worker) BETWEEN 1 AND 256, TRUE), NULL, format('failed_worker is %Q', substr(t.failed_worker, 1, 80))),
-    iif(t.added_wall BETWEEN -62135596800000000 AND 253402300799999999, NULL, format('added_wall is %Q', t.added_wall)),
-    iif((t.finished_wall IS NULL) = (t.state < 3)
-        AND coalesce(t.finished_wall BETWEEN -62135596800000000 AND 253402300799999999, TRUE), NULL, format('finished_wall is %Q', t.finished_wall)),
-    iif(t.delay IS NULL OR t.due_wall IS NULL AND t.delay BETWEEN 0 AND 253402300799999999, NULL, format('delay is %Q', t.delay)),
-    iif(t.due_wall IS NULL OR t.due_wall BETWEEN -62135596800000000 AND 253402300799999999, NULL, format('due_wall is %Q', t.due_wall)),
+    iif(t.added_wall BETWEEN {wall_min} AND {wall_max}, NULL, format('added_wall is %Q', t.added_wall)),
+    iif((t.finished_wall IS NULL) = (t.state < {task.completed})
+        AND coalesce(t.finished_wall BETWEEN {wall_min} AND {wall_max}, TRUE), NULL, format('finished_wall is %Q', t.finished_wall)),
+    iif(t.delay IS NULL OR t.due_wall IS NULL AND t.delay BETWEEN 0 AND {wall_max}, NULL, format('delay is %Q', t.delay)),
+    iif(t.due_wall IS NULL OR t.due_wall BETWEEN {wall_min} AND {wall_max}, NULL, format('due_wall is %Q', t.due_wall)),
     iif(t.input_from IS NULL OR EXISTS (SELECT 1 FROM claims_dependency d WHERE d.task = t.id AND d.depends_on = t.input_from), NULL,
         format('input_from is %Q, on which it does not depend', t.input_from)),
-    iif(t.state = 4 AND NOT EXISTS (SELECT 1 FROM claims_error e WHERE e.task = t.id), 'state is 4 (failed), but it has no error', NULL)
+    iif(t.state = {task.failed} AND NOT EXISTS (SELECT 1 FROM claims_error e WHERE e.task = t.id), 'state is 4 (failed), but it has no error', NULL)
 ) AS BLOB) AS found,
     iif(length(t.name) = octet_length(t.name) AND t.name NOT GLOB '*[^ -~]*', NULL, CAST(t.name AS BLOB)) AS "name: name",
     iif(t.worker IS NULL OR length(t.worker) = octet_length(t.worker) AND t.worker NOT GLOB '*[^ -~]*', NULL, CAST(t.worker AS BLOB)) AS "worker: name",
     iif(t.failed_worker IS NULL OR length(t.failed_worker) = octet_length(t.failed_worker) AND t.failed_worker NOT GLOB '*[^ -~]*', NULL,
         CAST(t.failed_worker AS BLOB)) AS "failed_worker: name"
 FROM claims_task t LEFT JOIN claims_instance i ON i.id = t.instance
-    LEFT JOIN claims_lane l ON l.id = iif(t.lane BETWEEN -8589934591 AND 8589934591, abs(t.lane) & 4294967295, -1)
+    LEFT JOIN claims_lane l ON l.id = iif(t.lane BETWEEN -{claimed_lane_max} AND {claimed_lane_max}, abs(t.lane) & {lane_max}, -1)
 WHERE t.id BETWEEN ?1 AND ?2)
 WHERE found != x'' OR "name: name" IS NOT NULL OR "worker: name" IS NOT NULL OR "failed_worker: name" IS NOT NULL;
 
@@ -193,21 +191,21 @@ SELECT task FROM claims_output WHERE task >= ?1 ORDER BY task LIMIT 1 OFFSET ?2;
 -- name: check_output
 SELECT task, CAST(iif(t.id IS NULL, 'belongs to no task', 'its task is not completed, or it is empty') AS BLOB) AS found
 FROM claims_output o LEFT JOIN claims_task t ON t.id = o.task
-WHERE task BETWEEN ?1 AND ?2 AND (t.id IS NULL OR t.state != 3 OR octet_length(o.data) = 0);
+WHERE task BETWEEN ?1 AND ?2 AND (t.id IS NULL OR t.state != {task.completed} OR octet_length(o.data) = 0);
 
 -- name: page_of_error
 SELECT task FROM claims_error WHERE task >= ?1 ORDER BY task LIMIT 1 OFFSET ?2;
 
 -- name: check_error
 SELECT task, CAST(CASE WHEN t.id IS NULL THEN 'belongs to no task'
-    WHEN t.state = 3 OR t.failures = 0 AND t.losses = 0 THEN 'its task has not failed' ELSE '' END AS BLOB) AS found,
+    WHEN t.state = {task.completed} OR t.failures = 0 AND t.losses = 0 THEN 'its task has not failed' ELSE '' END AS BLOB) AS found,
     CAST(e.message AS BLOB) AS "message: text"
 FROM claims_error e LEFT JOIN claims_task t ON t.id = e.task WHERE task BETWEEN ?1 AND ?2;
 
 -- name: page_of_dependency
 SELECT task FROM claims_dependency WHERE task >= ?1 ORDER BY task LIMIT 1 OFFSET ?2;
 
--- Of tasks of a pruned instance some may be gone.
+-- Some of the tasks of a pruned instance may have been deleted already.
 -- name: check_dependency
 SELECT * FROM (SELECT d.task, CAST(CASE
     WHEN d.task = d.depends_on THEN format('depends_on is %Q, the task itself', d.depends_on)
@@ -218,21 +216,23 @@ SELECT * FROM (SELECT d.task, CAST(CASE
 FROM claims_dependency d LEFT JOIN claims_task t ON t.id = d.task LEFT JOIN claims_task p ON p.id = d.depends_on
 WHERE d.task BETWEEN ?1 AND ?2) WHERE found != x'';
 
--- Instances that a cycle may be in: it has a task that waits for one added after it.
+-- Instances that may contain a cycle. Every cycle has a task that depends on one that was added later.
 -- name: cycle_candidates
 SELECT DISTINCT t.instance FROM claims_dependency d CROSS JOIN claims_task t ON t.id = d.task
-WHERE d.task BETWEEN ?1 AND ?2 AND d.depends_on > d.task AND t.state = 0;
+WHERE d.task BETWEEN ?1 AND ?2 AND d.depends_on > d.task AND t.state = {task.blocked};
 
+-- The dependencies of an instance's blocked tasks.
 -- name: blocked_edges
 SELECT d.task, d.depends_on FROM claims_task t CROSS JOIN claims_dependency d ON d.task = t.id
-WHERE t.instance = ?1 AND t.state = 0 LIMIT ?2;
+WHERE t.instance = ?1 AND t.state = {task.blocked} LIMIT ?2;
 
+-- Sequences that are too low or missing: an id could be given twice.
 -- name: check_sequence
 SELECT name, CAST(format('seq is %Q, below an id that is stored, or absurd', seq) AS BLOB) AS found
 FROM sqlite_sequence WHERE CASE name
-    WHEN 'claims_instance' THEN seq NOT BETWEEN max((SELECT coalesce(max(id), 0) FROM claims_instance), (SELECT coalesce(max(instance), 0) FROM claims_pruned)) AND 4611686018427387903
-    WHEN 'claims_lane' THEN seq NOT BETWEEN (SELECT coalesce(max(id), 0) FROM claims_lane) AND 4294967295
-    WHEN 'claims_session' THEN seq NOT BETWEEN (SELECT coalesce(max(id), 0) FROM claims_session) AND 4611686018427387903
+    WHEN 'claims_instance' THEN seq NOT BETWEEN max((SELECT coalesce(max(id), 0) FROM claims_instance), (SELECT coalesce(max(instance), 0) FROM claims_pruned)) AND {number_max}
+    WHEN 'claims_lane' THEN seq NOT BETWEEN (SELECT coalesce(max(id), 0) FROM claims_lane) AND {lane_max}
+    WHEN 'claims_session' THEN seq NOT BETWEEN (SELECT coalesce(max(id), 0) FROM claims_session) AND {number_max}
 END
 UNION ALL
 SELECT column1, CAST('has no row, though ids were given' AS BLOB)
@@ -240,11 +240,12 @@ FROM (VALUES ('claims_instance', (SELECT max(id) FROM claims_instance)), ('claim
     ('claims_session', (SELECT max(id) FROM claims_session)))
 WHERE column2 IS NOT NULL AND column1 NOT IN (SELECT name FROM sqlite_sequence);
 
--- All that stands in the file under our names, or on our tables.
+-- The objects in the file that have names of the store's, or belong to its tables.
 -- name: objects
 SELECT type, lower(name), lower(tbl_name), sql FROM sqlite_schema
 WHERE lower(name) GLOB 'claims_*' OR lower(tbl_name) GLOB 'claims_*';
 
+-- Foreign keys that refer to the store's tables.
 -- name: tables_that_refer
 SELECT m.name, lower(f."table") FROM sqlite_schema m CROSS JOIN pragma_foreign_key_list(m.name) f
 WHERE m.type = 'table' AND m.sql LIKE '%references%' AND lower(f."table") IN (SELECT value FROM carray(?1));

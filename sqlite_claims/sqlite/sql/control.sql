@@ -1,46 +1,57 @@
--- Pausing, resuming, cancelling: the state at once, the rows in short steps.
+-- Pausing, resuming and cancelling: the instance's state changes at once, its tasks follow in short steps.
 
--- name: instance_to_signal
-SELECT id, state, moving, total - completed - failed FROM claims_instance WHERE name = ?;
+-- name: instance_to_control
+SELECT id, state, moving FROM claims_instance WHERE name = ?;
 
 -- name: set_instance_state
 UPDATE claims_instance SET state = ?2, moving = '' WHERE id = ?1;
 
--- name: call_off
+-- name: cancel_instance
 UPDATE claims_instance
-SET state = 4, moving = '', reason = ?2, finished_wall = ?3, cancelled = total - completed - failed, blocked = 0
+SET state = {instance.cancelled}, moving = '', reason = ?2, finished_wall = ?3, cancelled = total - completed - failed,
+    blocked = 0
 WHERE id = ?1;
 
+-- An instance whose tasks do not all follow its state yet.
 -- name: instance_in_motion
 SELECT id, state, moving, finished_wall FROM claims_instance INDEXED BY claims_instance_moving
 WHERE moving IS NOT NULL LIMIT 1;
 
--- Resumed instances whose rows have not all come back to the side where a look for work finds them.
+-- Resumed instances with tasks that are on the paused sides of their lanes yet.
 -- name: resumed_in_motion
-SELECT id, total FROM claims_instance INDEXED BY claims_instance_moving WHERE moving IS NOT NULL AND state = 0;
+SELECT id, total FROM claims_instance INDEXED BY claims_instance_moving
+WHERE moving IS NOT NULL AND state = {instance.in_progress};
 
--- The rows of one that have not, and may be claimed.
+-- Those tasks of one instance that can be claimed at ?2.
 -- name: strays
-SELECT t.id, t.priority, t.next_at, t.lane FROM claims_instance i CROSS JOIN claims_task t ON t.instance = i.id AND t.name > i.moving
+SELECT t.id, t.priority, t.next_at, t.lane
+FROM claims_instance i CROSS JOIN claims_task t ON t.instance = i.id AND t.name > i.moving
 WHERE i.id = ?1 AND t.lane < 0 AND t.next_at <= ?2;
 
--- name: places
-SELECT t.id, t.priority, t.next_at, t.lane FROM carray(?1) c CROSS JOIN claims_task t ON t.id = c.value;
+-- name: positions
+SELECT t.id, t.priority, t.next_at FROM carray(?1) c CROSS JOIN claims_task t ON t.id = c.value;
 
+-- The name of the last task of a step, counted from the name ?2. No row: fewer tasks than a step are left.
 -- name: end_of_step
 SELECT name FROM claims_task WHERE instance = ?1 AND name > ?2 ORDER BY name LIMIT 1 OFFSET ?3;
 
+-- Let tasks follow a resumed instance.
 -- name: move_in
-UPDATE claims_task SET lane = -lane WHERE instance = ?1 AND name > ?2 AND name <= ?3 AND lane < 0 AND state < 3;
+UPDATE claims_task SET lane = -lane
+WHERE instance = ?1 AND name > ?2 AND name <= ?3 AND lane < 0 AND state < {task.completed};
 
+-- Let tasks follow a paused instance.
 -- name: move_out
-UPDATE claims_task SET lane = -lane WHERE instance = ?1 AND name > ?2 AND name <= ?3 AND lane > 0 AND state < 3;
+UPDATE claims_task SET lane = -lane
+WHERE instance = ?1 AND name > ?2 AND name <= ?3 AND lane > 0 AND state < {task.completed};
 
+-- Let tasks follow a cancelled instance.
 -- name: move_to_cancelled
 UPDATE claims_task
-SET state = 5, next_at = NULL, session = NULL, lease_expires = NULL, expires_wall = NULL, finished_wall = ?4,
-    lane = iif(state != 2, lane, iif(lane > 0, lane - 4294967296, lane + 4294967296))
-WHERE instance = ?1 AND name > ?2 AND name <= ?3 AND state < 3;
+SET state = {task.cancelled}, next_at = NULL, session = NULL, lease_expires = NULL, expires_wall = NULL, finished_wall = ?4,
+    lane = iif(state != {task.claimed}, lane, {from_claimed_side})
+WHERE instance = ?1 AND name > ?2 AND name <= ?3 AND state < {task.completed};
 
+-- Record the task name up to which all follow. NULL: all do.
 -- name: moved_to
 UPDATE claims_instance SET moving = ?2 WHERE id = ?1;

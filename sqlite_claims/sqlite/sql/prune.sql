@@ -1,12 +1,13 @@
--- Pruning.
+-- Pruning, backup and check.
 
 -- name: ended_before
-SELECT id, finished_wall, name FROM claims_instance INDEXED BY claims_instance_finished
+SELECT id, finished_wall FROM claims_instance INDEXED BY claims_instance_finished
 WHERE finished_wall IS NOT NULL AND finished_wall < ?1 ORDER BY finished_wall LIMIT ?2;
 
 -- name: newest_token
 SELECT coalesce(max(token), 0) FROM claims_task WHERE instance = ?;
 
+-- 1 if the instance is as it was when it was selected for pruning, else 0.
 -- name: still_ended
 SELECT count(*) FROM claims_instance WHERE id = ?1 AND finished_wall = ?2;
 
@@ -16,6 +17,7 @@ DELETE FROM claims_instance WHERE id = ?;
 -- name: add_pruned
 INSERT INTO claims_pruned (instance) VALUES (?);
 
+-- A pruned instance that may have tasks yet.
 -- name: pruned
 SELECT instance FROM claims_pruned LIMIT 1;
 
@@ -40,12 +42,12 @@ DELETE FROM claims_error WHERE task IN (SELECT value FROM carray(?1));
 -- name: drop_dependencies
 DELETE FROM claims_dependency WHERE task IN (SELECT value FROM carray(?1));
 
--- Lanes and policies that no task has.
+-- Removing the lanes and policies that no task uses.
 
 -- name: shared_lanes
 SELECT id FROM claims_lane WHERE instance = 0;
 
--- The first is the default one, which stays.
+-- All retry policies but the default one, which stays.
 -- name: policies
 SELECT id FROM claims_policy WHERE id > 1;
 
@@ -55,8 +57,9 @@ SELECT id, instance FROM claims_task WHERE id = (SELECT max(id) FROM claims_task
 -- name: instance_of
 SELECT instance FROM claims_task WHERE id = ?;
 
+-- The lane and the policy that each task uses.
 -- name: references
-SELECT id, abs(lane) & 4294967295, policy FROM claims_task WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3;
+SELECT id, abs(lane) & {lane_max} AS lane, policy FROM claims_task WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3;
 
 -- name: drop_policies
 DELETE FROM claims_policy WHERE id IN (SELECT value FROM carray(?1));

@@ -1,8 +1,8 @@
--- Which tasks may be claimed. The first two walk claims_task_next and nothing else; INDEXED BY makes an error of a plan
--- that would do otherwise. No row-value comparison stands here: SQLite would scan for what it seeks by single columns.
+-- The scan for claimable tasks. The first two statements read the index claims_task_next alone; INDEXED BY turns any
+-- other plan into an error. They avoid row-value comparisons, for which SQLite would scan instead of seeking.
 
--- The first rows of a lane beyond a priority. In each priority all that is due comes before what is not, so a first
--- row that is not due yet means that its priority has none.
+-- The first rows of a lane with a higher priority number than ?2. Within a priority all due rows come before the others,
+-- so if a priority's first row is not due, none of it is.
 -- name: scan_head
 SELECT priority, next_at, id
 FROM claims_task INDEXED BY claims_task_next
@@ -10,8 +10,8 @@ WHERE lane = ?1 AND priority > ?2 AND next_at IS NOT NULL
 ORDER BY priority, next_at, id
 LIMIT ?3;
 
--- What follows the row (next_at, id) = (?3, ?4) in its lane and priority: those of the same time, then the later ones
--- up to now. SQLite merges the two seeks without sorting.
+-- The rows after the row (next_at, id) = (?3, ?4) in its lane and priority: those with the same next_at, then the later
+-- ones up to now (?5). SQLite merges the two seeks without sorting.
 -- name: scan_range
 SELECT priority, next_at, id
 FROM claims_task INDEXED BY claims_task_next
@@ -23,6 +23,6 @@ WHERE lane = ?1 AND priority = ?2 AND next_at > ?3 AND next_at <= ?5
 ORDER BY next_at, id
 LIMIT ?6;
 
--- Asked only while some instance's rows are still entering or leaving the index.
+-- The state of a task's instance. Only needed while an instance is in motion.
 -- name: scan_instance_state
 SELECT state FROM claims_instance WHERE id = (SELECT instance FROM claims_task WHERE id = ?1);

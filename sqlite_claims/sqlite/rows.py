@@ -1,0 +1,258 @@
+"""The rows that statements return, one class for each shape.
+
+``statements.py`` declares which statement returns which. The fields have the names and the order of its columns. ``id``
+and ``instance`` are numbers of the file; ``instance_id`` and ``task_id`` are the public names.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class SweepState(NamedTuple):
+    """What a search for work needs to know, and whether there is anything to sweep."""
+
+    aging: int | None
+    lanes_version: int
+    moving: int
+    has_expired_last_claims: int
+    has_due_tasks: int
+
+
+class LaneRow(NamedTuple):
+    """A lane. ``instance``: the one whose own it is, 0 for a shared lane."""
+
+    id: int
+    kind: str
+    tags: str
+    instance: int
+    instance_state: int | None
+
+
+class FoundTask(NamedTuple):
+    """A task that a search for work has found. ``failed_worker``: the worker on which its last attempt failed."""
+
+    id: int
+    instance_id: str
+    task_id: str
+    input: bytes | None
+    definition_hash: str
+    lane: int
+    priority: int
+    attempts: int
+    failed_worker: str | None
+    token: int
+
+
+class NamedTask(NamedTuple):
+    """A task that is to be claimed, released or extended by name."""
+
+    id: int
+    instance_state: int
+    state: int
+    next_at: int | None
+    lease_expires: int | None
+    token: int
+    losses: int
+    max_lost: int
+    worker: str | None
+    session: int | None
+    due_wall: int | None
+    expires_wall: int  # NULL in the file if and only if lease_expires is
+
+
+class HeldTask(NamedTuple):
+    """The task that a claim refers to."""
+
+    id: int
+    instance_id: str
+    task_id: str
+    token: int
+    state: int
+    instance_state: int
+    instance: int
+    failures: int
+    max_attempts: int
+    policy: int
+    losses: int
+    worker: str
+    started_wall: int
+    has_dependents: int
+
+
+class LosingTask(NamedTuple):
+    """A task whose claim is to be recorded as lost."""
+
+    instance: int
+    instance_state: int
+    losses: int
+    max_lost: int
+    state: int
+
+
+class DueTask(NamedTuple):
+    """A task whose time of day has come."""
+
+    id: int
+    due_wall: int
+
+
+class StrayTask(NamedTuple):
+    """A claimable task that is on the paused side of its lane although its instance was resumed."""
+
+    id: int
+    priority: int
+    next_at: int
+    lane: int
+
+
+class TaskPosition(NamedTuple):
+    """A task, and what its position among others depends on."""
+
+    id: int
+    priority: int
+    next_at: int
+
+
+class StoredTask(NamedTuple):
+    """A task that a new task depends on."""
+
+    id: int
+    state: int
+
+
+class TaskToRetry(NamedTuple):
+    """A task that a caller wants to retry."""
+
+    id: int
+    instance: int
+    state: int
+    instance_state: int
+
+
+class ListedTask(NamedTuple):
+    """A task of which a list needs to know whether to show it. ``page_end``: where a page after this row starts."""
+
+    id: int
+    page_end: int | str
+    instance: int
+    state: int
+    lane: int
+    next_at: int | None
+    due_wall: int | None
+
+
+class TaskRow(NamedTuple):
+    """All of a task."""
+
+    id: int
+    instance_id: str
+    task_id: str
+    input: bytes | None
+    definition_hash: str
+    lane: int
+    priority: int
+    delay: int | None
+    due_wall: int | None
+    max_attempts: int
+    max_lost: int
+    policy: int
+    state: int
+    instance_state: int
+    position: int
+    next_at: int | None
+    attempts: int
+    failures: int
+    losses: int
+    output: bytes | None
+    error: str | None
+    worker: str | None
+    token: int
+    lease_expires: int | None
+    started_wall: int | None
+    expires_wall: int | None
+    added_wall: int
+    finished_wall: int | None
+    instance_finished_wall: int | None
+
+
+class ClaimRow(NamedTuple):
+    """A claim."""
+
+    id: int
+    instance_id: str
+    task_id: str
+    worker: str
+    started_wall: int
+    expires_wall: int | None
+    token: int
+    lease_expires: int | None
+
+
+class InstanceHead(NamedTuple):
+    """An instance that tasks are to be added to."""
+
+    id: int
+    state: int
+    total: int
+
+
+class ControlledInstance(NamedTuple):
+    """An instance that is to be paused, resumed or cancelled. ``moving``: as in the file, ``None`` if not in motion."""
+
+    id: int
+    state: int
+    moving: str | None
+
+
+class MovingInstance(NamedTuple):
+    """An instance whose tasks follow its state up to the name ``moving``."""
+
+    id: int
+    state: int
+    moving: str
+    finished_wall: int | None
+
+
+class InstanceRow(NamedTuple):
+    """All of an instance."""
+
+    id: int
+    name: str
+    state: int
+    definition_hash: str
+    reason: str | None
+    total: int
+    blocked: int
+    completed: int
+    failed: int
+    cancelled: int
+    added_wall: int
+    finished_wall: int | None
+
+
+class Totals(NamedTuple):
+    """Counts of tasks: all of them, and those in the states that are counted."""
+
+    total: int
+    blocked: int
+    completed: int
+    failed: int
+    cancelled: int
+
+
+class EndedInstance(NamedTuple):
+    """An instance that has ended, and when."""
+
+    id: int
+    finished_wall: int
+
+
+class WorkerRow(NamedTuple):
+    """A session, and the number of its claims."""
+
+    id: int
+    worker: str
+    pid: int
+    started_wall: int
+    claims: int
