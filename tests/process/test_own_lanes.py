@@ -38,9 +38,8 @@ def offered(store: SqliteClaimStore, limit: int = 5, **wanted: Any) -> list[tupl
 
 
 def lane_count(store: SqliteClaimStore) -> int:
-    return int(
-        store._read(lambda db: db.execute("SELECT count(*) FROM claims_lane WHERE instance != 0").fetchall()[0][0])
-    )
+    count: Any = store._read(lambda db: db.execute("SELECT count(*) FROM claims_lane WHERE instance != 0").fetchall())
+    return int(count[0][0])
 
 
 def steps(store: SqliteClaimStore, call: Callable[[], Any]) -> int:

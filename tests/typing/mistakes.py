@@ -1,4 +1,4 @@
-"""For mypy --strict alone (`make lint`), never run: mistakes in calls from a store to an operation are type errors.
+"""For mypy --strict alone (`make lint`), never run: mistakes in calls of operations and statements are type errors.
 
 Each mistake is marked with the error that it has to cause. Without that error mypy reports the mark as unused.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sqlite_claims.sqlite.database import Database
 from sqlite_claims.sqlite.operations import adding, claiming, reading
+from sqlite_claims.sqlite.statements import sql
 from sqlite_claims.store import SqliteClaimStore
 
 
@@ -29,3 +30,18 @@ def calls(store: SqliteClaimStore, db: Database) -> None:
     db.read(reading.get_task, "i")  # type: ignore[call-arg]
     db.nested(reading.get_task, "i")  # type: ignore[call-arg]
     db.write(adding.add_tasks, "i", [], True)  # type: ignore[call-arg]
+
+
+def statements(db: Database) -> None:
+    # As they should be.
+    token: int = db.rows(sql.task_by_name, "i", "t")[0].token
+    version: int = db.value(sql.lanes_version)
+
+    # A misspelt statement or column, and too many columns.
+    db.rows(sql.task_by_nane, "i", "t")  # type: ignore[attr-defined]
+    token = db.rows(sql.task_by_name, "i", "t")[0].tokens  # type: ignore[attr-defined]
+    version, token = db.rows(sql.lanes_version)[0]  # type: ignore[misc]
+
+    # A column as another type, and rows of a statement that returns none.
+    worker: str = db.rows(sql.task_by_name, "i", "t")[0].token  # type: ignore[assignment]
+    db.rows(sql.claim_one, worker, version, token)  # type: ignore[arg-type]
