@@ -9,6 +9,10 @@ import pytest
 
 
 def first_is_fast(cases: Iterable[Any]) -> list[Any]:
-    """Mark all cases but the first as slow."""
+    """Mark all cases but the first as slow. A tuple has the values of several arguments."""
     first, *others = cases
-    return [first, *(pytest.param(case, marks=pytest.mark.slow) for case in others)]
+    return [first, *(pytest.param(*_values(case), marks=pytest.mark.slow) for case in others)]
+
+
+def _values(case: Any) -> tuple[Any, ...]:
+    return case if isinstance(case, tuple) else (case,)

@@ -881,9 +881,9 @@ class Database:
         once ``time_is_up``."""
         forks.guard(self.path)
         connection = self.connection
-        self._enter()
         guard = Guard()
-        try:
+        self._enter()
+        try:  # with no call in between, at which the exception of a signal handler could come
             self.execute(sql.savepoint)
             try:
                 rows = self._run_foreign(connection, guard, statement, params, time_is_up)

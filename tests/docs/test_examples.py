@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from .pages import ROOT
 
 
@@ -37,6 +39,7 @@ def test_modules_that_import_each_other_are_one_task_that_comes_after_what_it_im
     assert said[-1] == "all 4 results verified"
 
 
+@pytest.mark.slow
 def test_this_package_is_built_in_the_order_of_its_imports() -> None:
     said = imports_built(ROOT / "sqlite_claims")
     assert "WRONG" not in "".join(said)

@@ -200,6 +200,7 @@ def test_after_a_power_cut_at_any_of_many_moments_all_that_was_acknowledged_is_t
         assert cut_at(records, moment, number, folder / str(number)) == [], f"cut at {moment}, {number=}"
 
 
+@pytest.mark.slow
 def test_without_the_sync_that_full_durability_adds_a_power_cut_does_lose_something(
     recorder: Path, folder: Path
 ) -> None:

@@ -10,13 +10,14 @@ import pytest
 from sqlite_claims import NewTask, TaskState
 from sqlite_claims.workers import WorkerPool, WorkerStartError
 
+from ..tiers import first_is_fast
 from .children import Start
 from .pool_runs import Pools, pools
 
 __all__ = ["pools"]
 
 
-@pytest.mark.parametrize("what", ["", "jobs.db"])
+@pytest.mark.parametrize("what", first_is_fast(["", "jobs.db"]))
 def test_a_result_whose_handler_has_closed_the_stores_descriptors_is_stored_by_a_process_that_ends_then(
     pools: Pools, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, what: str
 ) -> None:
@@ -31,12 +32,14 @@ def test_a_result_whose_handler_has_closed_the_stores_descriptors_is_stored_by_a
     assert ("can't tell its supervisor why it ends" in said) == (what == "")
 
 
+@pytest.mark.slow
 def test_a_pool_ends_when_idle_although_a_handler_has_closed_what_wakes_its_process(pools: Pools) -> None:
     pools.store.add_instance("i", [NewTask("0", b"pipe:", kind="close descriptors")])
     summary = WorkerPool(pools.path, "pool_handlers:registry", processes=1).run(until_idle=True)
     assert (summary.reason, summary.completed, summary.lost) == ("idle", 1, 0)
 
 
+@pytest.mark.slow
 def test_processes_that_exit_between_tasks_without_a_word_end_the_pool(
     pools: Pools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -47,6 +50,7 @@ def test_processes_that_exit_between_tasks_without_a_word_end_the_pool(
         WorkerPool(pools.path, "leaving_handlers:handlers", processes=1).spawn().join(60)
 
 
+@pytest.mark.slow
 def test_a_result_that_went_into_a_file_opened_in_the_place_of_a_closed_descriptor_is_not_acknowledged(
     start: Start, tmp_path: Path
 ) -> None:

@@ -35,21 +35,27 @@ while claimed := store.claim_available_tasks(args[1], 3):
         say("did", claim.task_id)
 say("end")
 """
-# Bound to a session, so that a killed one's claims come back whatever their lease.
+# Claims and completes a number of times, or until all is done, and is then killed at the latest. Its claims are bound
+# to its session, so that they come back whatever their lease.
 MORTAL = """
 store = SqliteClaimStore(args[0], durability="process")
 session = store.open_session(args[1])
 say("ready")
-while store.get_instance("i").finished_at is None:
+rounds = int(args[2])
+while rounds and store.get_instance("i").finished_at is None:
     for each in store.claim_available_tasks(args[1], 2, 300, session=session):
         store.complete_task(each.claim, args[1].encode())
         say("did", each.task.task_id)
+    rounds -= 1
     store.wait_for_tasks(0.2)
+if not rounds:
+    hear()
 say("end")
 """
 
 
 @pytest.mark.parametrize("program", [BY_NAME, AT_ONCE], ids=["by name", "at once"])
+@pytest.mark.slow
 def test_each_task_is_done_once_by_one_of_eight_processes(start: Start, tmp_path: Path, program: str) -> None:
     path = tmp_path / "jobs.db"
     with SqliteClaimStore(path, durability="process") as store:
@@ -73,6 +79,7 @@ def test_each_task_is_done_once_by_one_of_eight_processes(start: Start, tmp_path
         assert store.check() == []
 
 
+@pytest.mark.slow
 def test_killed_workers_lose_nothing_that_was_acknowledged_and_nothing_is_left_undone(
     start: Start, tmp_path: Path
 ) -> None:
@@ -82,11 +89,13 @@ def test_killed_workers_lose_nothing_that_was_acknowledged_and_nothing_is_left_u
         store.add_instance("i", [NewTask(f"t{number}", max_lost=1000) for number in range(TASKS)])
     acknowledged: list[tuple[str, str]] = []
     for generation in range(12):
-        child = start(MORTAL, path, f"w{generation}")
+        # Of its tasks, two a round, some are not waited for, so that the kill comes while it claims and completes them.
+        rounds = chance.randrange(2, 12)
+        child = start(MORTAL, path, f"w{generation}", rounds)
         child.says("ready")
-        acknowledged += [(child.says("did")[0], f"w{generation}") for _ in range(chance.randrange(1, 20))]
-        child.kill()  # somewhere in its next claims and completions
-    heir = start(MORTAL, path, "heir")
+        acknowledged += [(child.says("did")[0], f"w{generation}") for _ in range(2 * rounds - 3)]
+        child.kill()
+    heir = start(MORTAL, path, "heir", TASKS)
     heir.says("ready")
     while (words := heir.next_line().split())[0] == "did":
         acknowledged.append((words[1], "heir"))

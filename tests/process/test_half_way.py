@@ -12,6 +12,7 @@ import pytest
 from sqlite_claims import InstanceState, InvalidStateError, NewTask, NotFoundError, SqliteClaimStore, TaskState
 from sqlite_claims.sqlite.operations import control, pruning
 
+from ..tiers import first_is_fast
 from .children import Start
 
 TASKS = max(10 * control.ROWS_PER_MOVE, 3 * pruning.TASKS_PER_STEP)
@@ -77,7 +78,7 @@ def names(store: SqliteClaimStore, limit: int) -> list[str]:
     return [task.task_id for task in store.find_available_tasks("w", limit)]
 
 
-@pytest.mark.parametrize(("where", "n"), MOMENTS)
+@pytest.mark.parametrize(("where", "n"), first_is_fast(MOMENTS))
 def test_a_pause_holds_and_is_followed_through(start: Start, tmp_path: Path, where: str, n: int) -> None:
     path = tmp_path / "jobs.db"
     fill(path, TASKS)
@@ -102,7 +103,7 @@ def test_a_pause_holds_and_is_followed_through(start: Start, tmp_path: Path, whe
         assert store.check() == []
 
 
-@pytest.mark.parametrize(("where", "n"), MOMENTS[1:])
+@pytest.mark.parametrize(("where", "n"), first_is_fast(MOMENTS[1:]))
 def test_a_resumed_instance_runs_and_is_followed_through(start: Start, tmp_path: Path, where: str, n: int) -> None:
     path = tmp_path / "jobs.db"
     fill(path, TASKS)
@@ -119,7 +120,7 @@ def test_a_resumed_instance_runs_and_is_followed_through(start: Start, tmp_path:
         assert store.check() == []
 
 
-@pytest.mark.parametrize(("where", "n"), MOMENTS[1:])
+@pytest.mark.parametrize(("where", "n"), first_is_fast(MOMENTS[1:]))
 def test_a_cancellation_stands_and_is_followed_through(start: Start, tmp_path: Path, where: str, n: int) -> None:
     path = tmp_path / "jobs.db"
     fill(path, TASKS)
@@ -155,6 +156,7 @@ def test_a_pruned_instance_is_gone_and_the_next_to_prune_removes_what_is_left(
     assert one(path, "SELECT count(*) FROM claims_task") == 2
 
 
+@pytest.mark.slow
 def test_who_picks_it_up_may_be_killed_too(start: Start, tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     fill(path, TASKS)

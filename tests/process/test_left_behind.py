@@ -68,6 +68,7 @@ def look_for_two_seconds(store: SqliteClaimStore) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_a_line_whose_command_has_ended_is_free_although_a_daemon_that_it_left_holds_its_lock(runs: Runs) -> None:
     daemon = runs.folder / "daemon"
     script = f'[ -e {daemon} ] || {{ setsid sh -c "echo \\$\\$ > {daemon}; exec sleep 1000" >/dev/null 2>&1 & }}; '

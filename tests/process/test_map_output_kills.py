@@ -57,6 +57,7 @@ def test_no_output_is_lost_however_often_map_is_killed(tmp_path: Path, kills: in
         assert store.check() == []
 
 
+@pytest.mark.slow
 def test_no_output_is_lost_when_commands_are_killed_with_their_map(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.touch()

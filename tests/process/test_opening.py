@@ -9,10 +9,11 @@ import pytest
 
 from sqlite_claims import SqliteClaimStore
 
+from ..tiers import first_is_fast
 from .children import Start
 
 
-@pytest.mark.parametrize("there", ["nothing", "an empty file", "a database"])
+@pytest.mark.parametrize("there", first_is_fast(["nothing", "an empty file", "a database"]))
 def test_processes_that_make_the_same_store_at_once_share_one(start: Start, tmp_path: Path, there: str) -> None:
     children = [
         start(
@@ -48,6 +49,7 @@ while path := hear():
             assert store.check() == []
 
 
+@pytest.mark.slow
 def test_stores_that_are_opened_and_closed_all_the_time_lose_nothing(start: Start, tmp_path: Path) -> None:
     """The last one to close copies the -wal into the file and removes it, while the next one opens it."""
     path = tmp_path / "jobs.db"

@@ -15,6 +15,7 @@ import pytest
 from sqlite_claims import InvalidArgumentError, WorkerPool, durable_map
 from sqlite_claims.workers import WorkerStartError
 
+from ..tiers import first_is_fast
 from .pool_runs import ENVIRONMENT, PATIENCE
 
 GUARDED = """
@@ -85,7 +86,9 @@ def program(folder: Path, text: str, name: str = "program.py") -> str:
 
 @pytest.mark.parametrize(
     "options",
-    [[], ["-O"], ["-OO"], ["-I"], ["-P"], ["-s"], ["-bb"], ["-X", "dev"], ["-W", "error"], ["-B", "-u"], ["-i"]],
+    first_is_fast(
+        [[], ["-O"], ["-OO"], ["-I"], ["-P"], ["-s"], ["-bb"], ["-X", "dev"], ["-W", "error"], ["-B", "-u"], ["-i"]]
+    ),
 )
 def test_functions_of_the_main_file_are_found_with_whatever_flags_python_runs(
     tmp_path: Path, options: list[str]
@@ -101,7 +104,7 @@ def test_a_function_of_the_main_file_may_run_a_map_of_another_one(tmp_path: Path
     assert ended.stdout == "[3, 5]\n", ended.stderr
 
 
-@pytest.mark.parametrize("text", [GUARDED, NESTED])
+@pytest.mark.parametrize("text", first_is_fast([GUARDED, NESTED]))
 def test_the_main_module_of_a_package_has_functions_too(tmp_path: Path, text: str) -> None:
     program(tmp_path, "", "package/__init__.py")
     program(tmp_path, text, "package/__main__.py")
@@ -113,7 +116,7 @@ def test_the_main_module_of_a_package_has_functions_too(tmp_path: Path, text: st
         assert ended.stdout == expected, ended.stderr
 
 
-@pytest.mark.parametrize("text", [GUARDED, NESTED])
+@pytest.mark.parametrize("text", first_is_fast([GUARDED, NESTED]))
 def test_a_program_in_an_archive_or_a_folder_has_functions_too(tmp_path: Path, text: str) -> None:
     with zipfile.ZipFile(tmp_path / "program.pyz", "w") as archive:
         archive.writestr("__main__.py", text)

@@ -15,6 +15,7 @@ import pytest
 
 from sqlite_claims import NewTask, TaskState
 
+from ..tiers import first_is_fast
 from .pool_runs import Pools, children_of, eventually, pools
 
 __all__ = ["pools"]
@@ -125,7 +126,7 @@ def verify(pools: Pools) -> None:
         assert task.attempts == task.losses + 1, name
 
 
-@pytest.mark.parametrize("lease", [SHORT_LEASE, LONG_LEASE])
+@pytest.mark.parametrize("lease", first_is_fast([SHORT_LEASE, LONG_LEASE]))
 def test_pools_killed_at_any_point_lose_nothing_and_store_no_stale_result(pools: Pools, lease: float) -> None:
     wreak(pools, 10, lease, seed=1)
 

@@ -238,6 +238,7 @@ def test_a_process_that_sees_another_boot_is_refused_while_someone_is_there(star
     start(BOOT, path, "boot-2").says("opened")
 
 
+@pytest.mark.slow
 def test_processes_that_open_the_store_at_once_after_a_reboot_all_get_it(start: Start, path: Path) -> None:
     for boot in range(3):
         with SqliteClaimStore(path, clock=Boot(f"before-{boot}")) as store:

@@ -46,7 +46,10 @@ store.close()
 
 @pytest.mark.parametrize(
     "tasks",
-    [pytest.param(40_000, id="a few"), pytest.param(10_000_000, id="ten million", marks=pytest.mark.soak)],
+    [
+        pytest.param(40_000, id="a few", marks=pytest.mark.slow),
+        pytest.param(10_000_000, id="ten million", marks=pytest.mark.soak),
+    ],
 )
 def test_half_of_all_tasks_can_be_removed_while_others_work_and_the_file_shrinks(
     start: Start, tmp_path: Path, tasks: int

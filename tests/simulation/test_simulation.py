@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from ..tiers import first_is_fast
 from . import history
 from .history import STEPS
 
@@ -27,7 +28,7 @@ def _play(seeds: range) -> history.Outcome:
     return total
 
 
-@pytest.mark.parametrize("nth", range(_TESTS))
+@pytest.mark.parametrize("nth", first_is_fast(range(_TESTS)))
 def test_many_processes_on_one_file_say_what_the_oracle_says(nth: int) -> None:
     total = _play(range(nth * _SEEDS_PER_TEST, (nth + 1) * _SEEDS_PER_TEST))
     # Fewer would mean that the histories have come to nothing.

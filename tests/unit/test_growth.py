@@ -335,6 +335,7 @@ def come_and_go(store: SqliteClaimStore, turns: int) -> tuple[dict[str, int], di
     return before, measured(store)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use_c_core", CORES)
 def test_changing_names_leave_a_store_as_it_was(tmp_path: Path, use_c_core: bool) -> None:
     with SqliteClaimStore(tmp_path / "jobs.db", durability="process", use_c_core=use_c_core) as store:
