@@ -19,7 +19,7 @@ from ..store import SqliteClaimStore
 from .app import open_store
 from .json_format import TaskDefaults, new_task
 from .map.lines import Counts, line_digest, task_name
-from .options import DurationType, Option, database
+from .options import DurationType, Number, Option, database
 from .text import clean, note_terminal_input, plural
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class _InputLine(NamedTuple):
     "--priority",
     cls=Option,
     metavar="N",
-    type=click.IntRange(1, 5),
+    type=Number(1, 5),
     default=3,
     show_default=True,
     help="1 (first) to 5 (last).",
@@ -58,7 +58,7 @@ class _InputLine(NamedTuple):
     "--max-attempts",
     cls=Option,
     metavar="N",
-    type=click.IntRange(1),
+    type=Number(1),
     default=3,
     show_default=True,
     help="Give up after this many failures.",
@@ -67,7 +67,7 @@ class _InputLine(NamedTuple):
     "--max-lost",
     cls=Option,
     metavar="N",
-    type=click.IntRange(1),
+    type=Number(1),
     default=5,
     show_default=True,
     help="Give up after this many lost claims (a worker died or was too slow).",

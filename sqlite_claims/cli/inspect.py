@@ -13,12 +13,23 @@ from ..store import SqliteClaimStore
 from .app import open_store
 from .json_format import counts_entry, instance_entry, task_entry, worker_entry
 from .options import ROW_COUNT, Option, database, json_option
-from .text import clean, clean_bytes, format_counts, format_duration, format_time, print_table
+from .text import STATE_COLUMNS, Column, clean, clean_bytes, format_counts, format_duration, format_time, print_table
 
 _OPEN = (InstanceState.IN_PROGRESS, InstanceState.PAUSED)
 _PREVIEW_CHARACTERS = 60
 _TABLE_ROWS = 100
 _DETAIL_CHARACTERS = 2000
+_TASK_COLUMNS = [
+    Column("INSTANCE", "cut"),
+    Column("TASK", "cut"),
+    Column("STATE"),
+    Column("KIND", "cut"),
+    Column("PRIORITY"),
+    Column("ATTEMPTS"),
+    Column("WORKER", "cut"),
+    Column("INPUT", "cut"),
+    Column("ERROR", "cut"),
+]
 _MORE_ROWS = "there are more; --max 0 shows all"
 
 
@@ -60,14 +71,14 @@ def status_command(database: str, as_json: bool, include_ended: bool, max_rows: 
     click.echo(f"live claims: {stats.live_claims}; longest waiting: {oldest}")
     if instances:
         click.echo()
-        columns = ["INSTANCE", "STATE", *(state.value.upper() for state in TaskState)]
+        columns = [Column("INSTANCE", "cut"), Column("STATE"), *STATE_COLUMNS]
         print_table(columns, [_instance_row(instance) for instance in instances])
         if has_more:
             click.echo(_MORE_ROWS)
     if workers:
         click.echo()
         rows = [[clean(w.worker_id), str(w.pid), format_time(w.started_at), str(w.claims)] for w in workers]
-        print_table(["WORKER", "PID", "STARTED", "CLAIMS"], rows)
+        print_table([Column("WORKER", "cut"), Column("PID"), Column("STARTED"), Column("CLAIMS")], rows)
 
 
 def _instance_row(instance: InstanceInfo) -> list[str]:
@@ -133,8 +144,7 @@ def ls_command(
             for task in shown:
                 click.echo(json.dumps(task_entry(task)))
             return
-        columns = ["INSTANCE", "TASK", "STATE", "KIND", "PRIORITY", "ATTEMPTS", "WORKER", "INPUT", "ERROR"]
-        print_table(columns, (_task_row(task) for task in shown))
+        print_table(_TASK_COLUMNS, map(_task_row, shown))
         if next(tasks, None) is not None:
             click.echo(_MORE_ROWS)
 

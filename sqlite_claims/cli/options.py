@@ -11,7 +11,20 @@ import click
 _SECONDS_PER_UNIT = {"": 1, "ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?) *(ms|[smhdw]?)")
 
-ROW_COUNT = click.IntRange(0, 2**31 - 1)
+
+class Number(click.IntRange):
+    """The type of an option that is a whole number within limits."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        number: int = click.INT.convert(value, param, ctx)
+        if self.min is not None and number < self.min:
+            self.fail(f"{number} is less than {self.min}.", param, ctx)
+        if self.max is not None and number > self.max:
+            self.fail(f"{number} is more than {self.max}.", param, ctx)
+        return number
+
+
+ROW_COUNT = Number(0, 2**31 - 1)
 """The type of an option that limits the number of rows; 0 means no limit."""
 
 

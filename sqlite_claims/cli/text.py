@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import click
 
@@ -16,6 +16,9 @@ from ..model import TaskState
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+
+# A column that is cut or wrapped keeps this width.
+_NARROW_CHARACTERS = 6
 
 
 def clean(text: str, *, width: int | None = None) -> str:
@@ -72,8 +75,8 @@ def note_terminal_input() -> None:
 
 
 def format_counts(counts: Mapping[TaskState, int]) -> str:
-    """Show counts by task state on one line."""
-    return "  ".join(f"{state.value}: {counts[state]}" for state in TaskState)
+    """Show the counts by task state that are not zero, on one line."""
+    return "  ".join(f"{state.value}: {counts[state]}" for state in TaskState if counts[state]) or "no tasks"
 
 
 def plain_console() -> Console:
@@ -88,19 +91,34 @@ def plain_console() -> Console:
     return console if console.is_terminal else OurConsole(highlight=False, width=10_000)
 
 
-def make_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """Make a table of cells that are escaped already."""
+class Column(NamedTuple):
+    """A column of a table. ``narrow``: how its cells are shown on a terminal that is too narrow for the table."""
+
+    title: str
+    narrow: Literal["whole", "cut", "wrap"] = "whole"
+
+
+STATE_COLUMNS = [Column(state.value.upper()) for state in TaskState]
+
+
+def make_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, is_terminal: bool) -> Table:
+    """Make a table of cells that are escaped already. On a terminal, columns without any values are left out."""
     from rich.table import Table
     from rich.text import Text
 
+    rows = list(rows)
+    indices = [index for index in range(len(columns)) if not is_terminal or any(row[index] for row in rows)]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, no_wrap=True, overflow="ellipsis")
+    for column in (columns[index] for index in indices):
+        is_whole = column.narrow == "whole"
+        table.add_column(column.title, no_wrap=is_whole, min_width=None if is_whole else _NARROW_CHARACTERS)
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        cells = (Text(row[index], no_wrap=columns[index].narrow != "wrap", overflow="ellipsis") for index in indices)
+        table.add_row(*cells)
     return table
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
     """Print a table on standard output."""
-    plain_console().print(make_table(columns, rows))
+    console = plain_console()
+    console.print(make_table(columns, rows, is_terminal=console.is_terminal))

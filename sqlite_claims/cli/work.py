@@ -11,7 +11,7 @@ import click
 
 from .app import open_store
 from .exit_status import ExitStatus
-from .options import DurationType, Option, database
+from .options import DurationType, Number, Option, database
 from .text import clean, print_error
 
 
@@ -35,7 +35,7 @@ class _LogFormatter(logging.Formatter):
     cls=Option,
     aliases=["--processes"],
     metavar="N",
-    type=click.IntRange(1),
+    type=Number(1),
     show_default="number of CPU cores",
     help="Worker processes.",
 )

@@ -102,7 +102,7 @@ def test_one_frame_tells_what_is_in_progress_and_who_holds_what(busy: Cli) -> No
     lines = [line.split() for line in shown.out.splitlines()]
     assert "ready: 1  claimed: 3  completed: 1" in shown.out
     assert "claims: 2 live, 1 expired" in shown.out
-    assert ["order-42", "in_progress", "1", "3", "0", "%"] in lines
+    assert ["order-42", "in_progress", "1", "3", "0%"] in lines
     assert "ended" not in [line[0] for line in lines if line]
     held = {line[0]: line[1:] for line in lines if line and line[0].startswith("worker-")}
     assert held["worker-1"][:4] == ["1", "a", "of", "order-42"]

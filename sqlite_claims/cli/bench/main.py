@@ -19,13 +19,20 @@ from ...sqlite.files.paths import check_place, file_system
 from ...sqlite.maintenance.baseline import SQLITE_VERSION
 from ...sqlite.scan import core_available
 from ..json_format import JsonObject
-from ..options import Option, json_option
+from ..options import Number, Option, json_option
 from ..signals_as_exceptions import signals_as_exceptions
-from ..text import print_table
+from ..text import Column, print_table
 from . import concurrent, single
 from .figures import Figure
 
 _PREFIX = "sqlite-claims-bench-"
+_COLUMNS = [
+    Column("WHAT", "wrap"),
+    Column("MEDIAN"),
+    Column("MIDDLE HALF"),
+    Column("BASELINE", "wrap"),
+    Column("RATIO"),
+]
 
 
 @click.command("bench")
@@ -53,7 +60,7 @@ _PREFIX = "sqlite-claims-bench-"
     cls=Option,
     aliases=["--processes"],
     metavar="N",
-    type=click.IntRange(2, 100),
+    type=Number(2, 100),
     default=8,
     show_default=True,
     help="Processes in the contention test.",
@@ -84,7 +91,7 @@ def bench_command(folder: str, seconds: float, processes: int, as_json: bool) ->
     if as_json:
         click.echo(json.dumps({"facts": facts, "figures": [_figure_entry(figure) for figure in figures]}, indent=1))
         return
-    print_table(["WHAT", "MEDIAN", "MIDDLE HALF", "BASELINE", "RATIO"], map(_row, figures))
+    print_table(_COLUMNS, map(_row, figures))
     for sentence in _sentences({figure.key: figure for figure in figures}, processes):
         click.echo(f"\n{sentence}")
     click.echo("\n" + ", ".join(f"{value}" for value in facts.values() if value != ""))

@@ -14,7 +14,7 @@ from ...model import NewTask
 from ...store import SqliteClaimStore
 from ..app import for_the_shell
 from ..exit_status import ExitStatus
-from ..options import Option, database
+from ..options import Number, Option, database
 from ..text import clean, clean_bytes, clean_lines, format_duration, note_terminal_input, plural
 from .command import CannotRunError, Template, ensure_open_files_limit
 from .lines import LineSource, open_inputs
@@ -51,7 +51,7 @@ def _cpu_cores() -> int:
     "--jobs",
     cls=Option,
     metavar="N",
-    type=click.IntRange(1, 100_000),
+    type=Number(1, 100_000),
     show_default="number of CPU cores",
     help="Commands to run in parallel.",
 )
@@ -59,7 +59,7 @@ def _cpu_cores() -> int:
     "--retries",
     cls=Option,
     metavar="N",
-    type=click.IntRange(0),
+    type=Number(0),
     default=0,
     show_default=True,
     help="Retries per failed command in this run, after 1 s, 2 s, 4 s and so on.",
@@ -77,7 +77,7 @@ def _cpu_cores() -> int:
 @click.option(
     "--keep-output",
     cls=Option,
-    type=click.IntRange(0),
+    type=Number(0),
     default=65_536,
     show_default=True,
     metavar="BYTES",

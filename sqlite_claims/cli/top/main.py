@@ -18,7 +18,7 @@ from ...model import InstanceInfo, TaskState
 from ..app import open_store
 from ..options import DurationType, Option, database
 from ..signals_as_exceptions import signals_as_exceptions
-from ..text import clean, format_counts, format_duration, make_table, plain_console
+from ..text import STATE_COLUMNS, Column, clean, format_counts, format_duration, make_table, plain_console
 from .sampler import Sampler, Snapshot, WorkerRow
 
 _INTERVAL_S_MIN = 0.1
@@ -67,7 +67,7 @@ def top_command(database: str, interval: float, once: bool) -> None:
                 while True:
                     began = time.monotonic()
                     snapshot = sampler.take()
-                    live.update(_frame(title, snapshot, earlier, console.height), refresh=True)
+                    live.update(_frame(title, snapshot, earlier, console=console, height=console.height), refresh=True)
                     earlier = snapshot
                     if wait(max(interval, (snapshot.at - began) / _SAMPLING_SHARE)):
                         return
@@ -81,7 +81,8 @@ def _print_frames(database: str, sampler: Sampler, interval: float | None) -> No
     while True:
         began = time.monotonic()
         snapshot = sampler.take()
-        console.print(_frame(clean(os.path.basename(database)), snapshot, earlier, None))
+        title = clean(os.path.basename(database))
+        console.print(_frame(title, snapshot, earlier, console=console, height=None))
         sys.stdout.flush()
         if interval is None:
             return
@@ -129,8 +130,10 @@ def _quit_key() -> Iterator[Callable[[float], bool]]:
             termios.tcsetattr(descriptor, termios.TCSADRAIN, settings)
 
 
-def _frame(title: str, snapshot: Snapshot, earlier: Snapshot | None, height: int | None) -> RenderableType:
-    """Render a snapshot in ``height`` lines; ``None``: any number of lines."""
+def _frame(
+    title: str, snapshot: Snapshot, earlier: Snapshot | None, *, console: Console, height: int | None
+) -> RenderableType:
+    """Render a snapshot for the console, in ``height`` lines; ``None``: any number of lines."""
     rates = [
         f"{name}: " + ("-" if (rate := snapshot.rate_since(earlier, state)) is None else f"{rate:,.1f}/s")
         for name, state in (("completed", TaskState.COMPLETED), ("failed", TaskState.FAILED))
@@ -151,14 +154,24 @@ def _frame(title: str, snapshot: Snapshot, earlier: Snapshot | None, height: int
     worker_rows = min(len(workers), max(room // 2, room - len(instances)))
     instance_rows = room - worker_rows
     if instances:
-        columns = ["INSTANCE", "STATE", *(state.value.upper() for state in TaskState), "ENDED"]
+        columns = [Column("INSTANCE", "cut"), Column("STATE"), *STATE_COLUMNS, Column("ENDED")]
         shown = instances[:instance_rows]
-        parts += [Text(), make_table(columns, map(_instance_row, shown)), *_more_rows(len(instances) - len(shown))]
+        parts += [
+            Text(),
+            make_table(columns, map(_instance_row, shown), is_terminal=console.is_terminal),
+            *_more_rows(len(instances) - len(shown)),
+        ]
     if workers:
-        columns = ["WORKER", "PID", "CLAIMS", "LONGEST", "HELD FOR"]
+        columns = [
+            Column("WORKER", "cut"),
+            Column("PID"),
+            Column("CLAIMS"),
+            Column("LONGEST", "cut"),
+            Column("HELD FOR"),
+        ]
         busy_first = sorted(workers, key=lambda worker: -worker.claims)[:worker_rows]
         note = "" if snapshot.has_all_claims else f" (only the first {_claims_read(snapshot):,} claims were read)"
-        parts += [Text(), make_table(columns, map(_worker_row, busy_first))]
+        parts += [Text(), make_table(columns, map(_worker_row, busy_first), is_terminal=console.is_terminal)]
         parts += _more_rows(len(workers) - len(busy_first), note)
     return Group(*parts)
 
@@ -179,7 +192,7 @@ def _instance_row(instance: InstanceInfo) -> list[str]:
         clean(instance.instance_id, width=40),
         instance.state.value,
         *(str(counts[state] or "") for state in TaskState),
-        f"{ended * 100 // total} %" if total else "",
+        f"{ended * 100 // total}%" if total else "",
     ]
 
 
