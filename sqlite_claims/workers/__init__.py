@@ -1,7 +1,9 @@
-"""What runs tasks: ``PooledWorker`` in this process, ``WorkerPool`` in processes of their own, ``CheckpointingRunner``
-for one instance from start to end, ``durable_map`` for the simplest use.
+"""Workers that claim and run tasks.
 
-Names load when they are first used, so that a program which only adds tasks pays for none of this.
+``PooledWorker`` runs them in this process, and ``WorkerPool`` in worker processes. ``CheckpointingRunner`` runs one
+instance from start to end. ``durable_map`` applies a function to many items.
+
+A module is imported when one of its names is first used, so a program that only adds tasks imports none of them.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from .pooled import PooledWorker
     from .registry import TaskRegistry
 
-_HOMES = {
+_MODULES = {
     "CheckpointingRunner": "checkpointing",
     "FailTask": "context",
     "PooledWorker": "pooled",
@@ -50,6 +52,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)

@@ -1,40 +1,49 @@
-"""``CheckpointingRunner``: one instance from start to end, in this process and on the caller's thread."""
+"""``CheckpointingRunner``: runs one instance from start to end, in this process and on the caller's thread."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Awaitable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Self
+from typing import Self
 
 from ..errors import BackendError, InvalidStateError
 from ..model import AvailableTask, ClaimedTask, Duration, InstanceInfo, InstanceState, TaskClaim, TaskState
 from . import task_log
+from .attempts import EndedAttempt, claim_key
 from .context import TaskContext, WorkerStartError
-from .execute import Abort, Outcome, Quit, execute
+from .execute import Abort, Quit, execute
 from .forked import HomeProcess
 from .idle import OPEN
+from .lazy_coroutines import LazyCoroutines
 from .options import WorkerOptions, WorkerStore, worker_options
 from .registry import Handlers, HandlerTable
 from .result_writer import TRANSIENT, ResultWriter
-from .slot import key
 from .task_log import log
 
-if TYPE_CHECKING:
-    from .coroutines import Coroutines
-
-_PAUSE_S = 0.01
-_PAUSE_S_MAX = 0.5
+_POLL_S = 0.01
+_POLL_S_MAX = 0.5
+_COROUTINES_STOP_S = 1.0
+# For this long, further Ctrl-C don't keep a claim from being given back.
+_RELEASE_S_MAX = 5.0
 
 
 class CheckpointingRunner:
-    """Runs one instance, for programs without a pool; its caller handles no claims.
+    """Runs all tasks of one instance, for programs without a pool. The caller handles no claims.
 
-    Each result is saved before the next task starts, so that a second call, after a crash too, goes on where the first
-    stopped. Handlers are those of ``PooledWorker``; they run on the caller's thread, coroutines on an event loop beside
-    it. Errors follow each task's retry policy, waiting here. ``StopWorker`` and ``KeyboardInterrupt`` pass through,
-    after the task was given back. Safe beside workers: it never runs what one of them holds.
+    The result of each task is saved before the next task starts. So a second call resumes where the first one stopped,
+    also after a crash. Handlers run on the caller's thread, and coroutines on an event loop on another thread. A task
+    whose handler raises is tried again by its retry policy; the runner waits for that. Other workers may use the store:
+    the runner never runs a task that one of them holds.
+
+    A handler's ``StopWorker`` or ``KeyboardInterrupt`` gives its task back, at no cost, and is raised to the caller.
+
+    Args:
+        store: the store with the instance.
+        handlers: as for ``PooledWorker``.
+        worker_id: the name under which tasks are claimed. Default: a new name.
+        claim_ttl: the lease of a claim, in seconds or as a ``timedelta``; ``None``: without an end. Default: 600 s.
+        heartbeat_interval: the time between two renewals of a claim. Default: a third of ``claim_ttl``.
     """
 
     def __init__(
@@ -51,80 +60,89 @@ class CheckpointingRunner:
         self._options = worker_options(worker_id=worker_id, claim_ttl=claim_ttl, heartbeat_interval=heartbeat_interval)
 
     def run(self, instance_id: str) -> InstanceInfo:
-        """Run its tasks as they become ready, by priority, until it has ended; the instance as it is then.
+        """Run the instance's tasks as they become ready, in order of priority, until the instance has ended.
 
-        Waits for retries, for tasks that others hold, and for the end of a pause. An instance without tasks comes back
-        at once. Raises ``NotFoundError``, and ``InvalidStateError`` where a task has no handler here and no worker is
-        there that could run it.
+        The call waits for retries, for tasks that other workers hold, and for the end of a pause. It returns at once if
+        the instance has no tasks.
+
+        Args:
+            instance_id: the instance to run.
+
+        Returns:
+            The instance as it is at its end.
+
+        Raises:
+            NotFoundError: there is no such instance.
+            InvalidStateError: a task's kind has no handler here, and no other worker is alive that could run it.
         """
         self._store.get_instance(instance_id)
-        with _Attempts(self._store, self._handlers, self._options) as attempts:
-            pause = _PAUSE_S
+        with _AttemptRunner(self._store, self._handlers, self._options) as attempts:
+            pause_s = _POLL_S
             while True:
-                if sum(attempts.make(instance_id, task_id) for task_id in self._candidates(instance_id)):
-                    pause = _PAUSE_S
+                if sum(attempts.attempt(instance_id, task_id) for task_id in self._candidates(instance_id)):
+                    pause_s = _POLL_S
                     continue
                 info = self._store.get_instance(instance_id)
-                going_on = info.state in (InstanceState.IN_PROGRESS, InstanceState.PAUSED)
-                if not going_on or not any(info.counts[state] for state in OPEN):
+                can_go_on = info.state in (InstanceState.IN_PROGRESS, InstanceState.PAUSED)
+                if not can_go_on or not any(info.counts[state] for state in OPEN):
                     return info
                 self._refuse_if_stuck(info)
-                time.sleep(pause)
-                pause = min(2 * pause, _PAUSE_S_MAX)
+                time.sleep(pause_s)
+                pause_s = min(2 * pause_s, _POLL_S_MAX)
 
     def _candidates(self, instance_id: str) -> list[str]:
-        # A claimed one, too: its holder may be dead, as claim_task finds out.
+        # Claimed tasks are tried too: claim_task succeeds if the holder is dead.
         tasks = self._store.list_tasks(
             instance_id, states=(TaskState.READY, TaskState.CLAIMED), kinds=self._handlers.kinds
         )
-        return [name for _, name in sorted(((task.priority, task.task_id) for task in tasks), key=lambda task: task[0])]
+        return [task.task_id for task in sorted(tasks, key=lambda task: task.priority)]
 
     def _refuse_if_stuck(self, info: InstanceInfo) -> None:
         if info.state is InstanceState.PAUSED or info.counts[TaskState.CLAIMED] or info.counts[TaskState.SCHEDULED]:
             return
         ready = self._store.list_tasks(info.instance_id, states=(TaskState.READY,))
-        orphan = next((task for task in ready if self._handlers.find(task.kind) is None), None)
-        mine = self._options.worker_id
-        if orphan is not None and not any(w.alive and w.worker_id != mine for w in self._store.list_workers()):
+        unhandled = next((task for task in ready if self._handlers.find(task.kind) is None), None)
+        own_id = self._options.worker_id
+        if unhandled is not None and not any(w.alive and w.worker_id != own_id for w in self._store.list_workers()):
             raise InvalidStateError(
-                f"task {orphan.task_id!r} of instance {info.instance_id!r} is of kind {orphan.kind!r}, "
-                "which has no handler here, and no worker is there to run it"
+                f"task {unhandled.task_id!r} of instance {info.instance_id!r} is of kind {unhandled.kind!r}, "
+                "which has no handler here, and no other worker is alive to run it"
             )
 
 
-class _Attempts:
-    """Makes attempts, one at a time, and keeps the claim of the one under way from a thread."""
+class _AttemptRunner:
+    """Claims and runs one task at a time, while a thread keeps the claim of the current one."""
 
     def __init__(self, store: WorkerStore, handlers: HandlerTable, options: WorkerOptions) -> None:
         self._store = store
         self._handlers = handlers
         self._options = options
-        self._result_writer = ResultWriter(store, lambda: False)
+        self._results = ResultWriter(store, gives_up=lambda: False)
         self._lock = threading.Lock()
-        self._task: TaskContext | None = None
+        self._current: TaskContext | None = None
+        self._started_at = 0.0
         self._over = threading.Event()
         self._home = HomeProcess()
-        self._coroutines: Coroutines | None = None
+        self._coroutines = LazyCoroutines(self._home)
 
     def __enter__(self) -> Self:
         self._session = self._store.open_session(self._options.worker_id)
-        self._keeper = threading.Thread(target=self._keep, name="claims-runner", daemon=True)
+        self._keeper = threading.Thread(target=self._keep_claim, name="claims-runner", daemon=True)
         try:
             self._keeper.start()
         except RuntimeError as error:
             self._session.close()
-            raise WorkerStartError(f"the thread that renews claims can't be started: {error}") from error
+            raise WorkerStartError(f"cannot start the thread that renews claims: {error}") from error
         return self
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._keeper.join()
-        if self._coroutines is not None:
-            self._coroutines.stop(1.0)
+        self._coroutines.stop(_COROUTINES_STOP_S)
         self._session.close()
 
-    def make(self, instance_id: str, task_id: str) -> bool:
-        """Run the task and store what came of it; ``False`` where it could not be claimed."""
+    def attempt(self, instance_id: str, task_id: str) -> bool:
+        """Run the task and store its result; ``False`` if the task could not be claimed."""
         options = self._options
         claim = self._store.claim_task(
             instance_id, task_id, options.worker_id, options.claim_ttl, session=self._session
@@ -134,16 +152,28 @@ class _Attempts:
         try:
             self._run(claim)
         except BaseException:
-            with suppress(BackendError):
-                self._store.release_tasks([claim])  # already settled: then that changes nothing
+            self._release(claim)
             raise
         return True
+
+    def _release(self, claim: TaskClaim) -> None:
+        """Give the claim back, unless it is settled already. A second Ctrl-C doesn't prevent it: that would cost the
+        task a loss."""
+        until = time.monotonic() + _RELEASE_S_MAX
+        while True:
+            try:
+                with suppress(BackendError):
+                    self._store.release_tasks([claim])
+                return
+            except KeyboardInterrupt:
+                if time.monotonic() >= until:
+                    raise
 
     def _run(self, claim: TaskClaim) -> None:
         info = self._store.get_task(claim.instance_id, claim.task_id)
         handler = self._handlers.find(info.kind)
         assert handler is not None
-        found = AvailableTask(
+        available = AvailableTask(
             info.instance_id,
             info.task_id,
             info.input,
@@ -153,53 +183,53 @@ class _Attempts:
             info.tags,
             info.attempts,
         )
-        task = TaskContext(self._store, ClaimedTask(found, claim))
+        task = TaskContext(self._store, ClaimedTask(available, claim))
         with self._lock:
-            self._task = task
-            self._started = started = time.monotonic()
+            self._current = task
+            self._started_at = started_at = time.monotonic()
         task_log.started(task)
         try:
-            result = execute(handler, task, self._wait_for, self._home)
+            result = execute(handler, task, self._coroutines.wait_for, self._home)
         finally:
             with self._lock:
-                self._task = None
+                self._current = None
         if not task._dropped:
-            self._result_writer.settle([(task._claimed, result, time.monotonic() - started)])
+            self._results.settle([EndedAttempt(task._claimed, result, time.monotonic() - started_at)])
         if isinstance(result, (Quit, Abort)):
             raise result.cause
 
-    def _wait_for(self, awaitable: Awaitable[Any], task: TaskContext) -> Outcome:
-        if self._coroutines is None:
-            from .coroutines import Coroutines
+    # -- on the keeper's thread
 
-            self._coroutines = Coroutines(self._home)
-        return self._coroutines.wait_for(awaitable, task)
-
-    def _keep(self) -> None:
+    def _keep_claim(self) -> None:
         options = self._options
-        interval = options.heartbeat_interval
-        renew_at = time.monotonic() + (interval or 0.0)
-        while not self._over.wait(min(options.poll_interval, interval or options.poll_interval)):
+        interval_s = options.heartbeat_interval
+        renew_at = time.monotonic() + (interval_s or 0.0)
+        while not self._over.wait(min(options.poll_interval, interval_s or options.poll_interval)):
             with self._lock:
-                task = self._task
+                task = self._current
             if task is None:
                 continue
             try:
-                held = key(task.claim) in {key(claim) for claim in self._store.list_claims(options.worker_id)}
-                if held and interval is not None and time.monotonic() >= renew_at:
+                held_keys = {claim_key(claim) for claim in self._store.list_claims(options.worker_id)}
+                is_held = claim_key(task.claim) in held_keys
+                if is_held and interval_s is not None and time.monotonic() >= renew_at:
                     renewed, _ = self._store.renew_task_claims([task.claim], options.claim_ttl)
-                    renew_at = time.monotonic() + interval
+                    renew_at = time.monotonic() + interval_s
                     for claim in renewed:
                         task.claim = claim
             except TRANSIENT as error:
-                log.warning("renewing a claim failed, trying again: %s", error)
+                log.warning("could not renew a claim, will retry: %s", error)
                 continue
             except BackendError as error:
-                log.error("the claim on task %r can't be kept: %s", task.task_id, error)
+                log.error("stopped renewing the claim on task %r: %s", task.task_id, error)
                 return
-            with self._lock:
-                lost = not held and self._task is task
-                task._dropped = task._dropped or lost
-            if lost:
-                task_log.lost(task, time.monotonic() - self._started)
-                task._drop()
+            if not is_held:
+                self._drop(task)
+
+    def _drop(self, task: TaskContext) -> None:
+        with self._lock:
+            if self._current is not task:
+                return
+            task._dropped = True
+        task_log.lost(task, time.monotonic() - self._started_at)
+        task._drop()

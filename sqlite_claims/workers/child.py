@@ -1,12 +1,13 @@
-"""A worker process of a pool: what runs in it, around the user's handlers.
+"""The main program of a worker process of a pool.
 
-It talks with its supervisor over a socket (``control``): it sends ``ready``, ``failed`` (with the error's text) and
-``end``; it is told ``stop``. When the socket closes, the supervisor is gone: it stops. Log records go over another
-socket (``log_lines``), so that they keep nothing waiting.
+The process exchanges messages with its supervisor over one socket (``control_channel``), and sends log records over
+another one (``log_lines``), so that many records delay no message. When the control socket is closed, the supervisor is
+dead, and the process stops.
 """
 
 from __future__ import annotations
 
+import atexit
 import faulthandler
 import logging
 import os
@@ -15,135 +16,143 @@ import selectors
 import socket
 import sys
 import threading
-from typing import Any
 
 from ..store import SqliteClaimStore
-from . import importing
-from .control_channel import ControlChannel
+from . import child_config, importing
+from .child_config import ChildConfig
+from .control_channel import ControlChannel, Ended, Failed, Ready, Stage, Stop
 from .execute import describe
 from .handle import WorkerHandle
 from .log_lines import LogSender
-from .options import WorkerOptions
 from .registry import HandlerTable
 from .scoreboard import Scoreboard
 from .signals import Signals
 from .task_log import log
 from .worker_loop import WorkerLoop
 
-# How long after the last moment for its tasks a process without a supervisor may take to end.
-_LEAVE_AFTER_S = 5.0
-# How long it takes at most to find out that a handler has closed the descriptors by which the main thread is woken.
-_LOOK_S = 5.0
+# A process without a supervisor exits this long after the deadline of its tasks.
+_EXIT_AFTER_S = 5.0
+# If a handler has closed the descriptors that wake the main thread, the main thread notices it within this time.
+_POLL_S = 5.0
 
 
-def main(config: dict[str, Any]) -> None:
-    """The process, from its start to its end. Exits 1 where it could not work."""
-    control = ControlChannel(_socket(config["control"]))
-    logging.getLogger().addHandler(LogSender(_socket(config["log"])))
-    logging.disable(config["log_disabled"])
-    for name, level in config["log_levels"].items():
-        logging.getLogger(name or None).setLevel(level)
-    sys.argv[:] = config["sys_argv"]
+def main(fields: object) -> None:
+    """Run the process with a configuration as ``json.loads`` returns it. Exits with status 1 if it cannot work."""
+    config = child_config.decode(fields)
+    control = ControlChannel(_socket(config.control_fd))
+    _set_up_logging(config)
+    sys.argv[:] = config.sys_argv
     if sys.stderr is not None:
         faulthandler.enable()
     with Signals() as signals:
-        stage = "handlers"
+        stage: Stage = "handlers"
         try:
-            handlers = _handlers(config)
+            handlers = _import_handlers(config)
             stage = "store"
-            with SqliteClaimStore(config["path"], **config["store_options"]) as store:
+            with SqliteClaimStore(config.pool.path, **config.pool.store_options) as store:
                 stage = "run"
                 _work(config, control, store, handlers, signals)
         except importing.UnguardedError as error:
-            control.send(failed=str(error), stage="main file")
+            control.send(Failed(stage="main file", text=str(error)))
             sys.exit(1)
         except BaseException as error:  # noqa: BLE001 - the supervisor shows it
             text = describe(error)
-            if not control.send(failed=text, stage=stage):
-                head = text.partition("\n")[0]
-                sys.exit(f"sqlite_claims: worker process {os.getpid()} can't tell its supervisor why it ends: {head}")
+            if not control.send(Failed(stage=stage, text=text)):
+                error_line = text.partition("\n")[0]
+                sys.exit(f"sqlite_claims: worker process {os.getpid()} cannot report its error: {error_line}")
             sys.exit(1)
 
 
 def _socket(descriptor: int) -> socket.socket:
-    """One that commands of a handler don't inherit."""
+    """Return the socket behind an inherited descriptor. Commands that a handler starts do not inherit it.
+
+    It is closed at exit: after the exit functions of the handlers' modules, which may still log.
+    """
     end = socket.socket(fileno=descriptor)
     end.set_inheritable(False)
+    atexit.register(end.close)
     return end
 
 
-def _handlers(config: dict[str, Any]) -> HandlerTable:
-    with importing.for_handlers(config["main"]):
-        paths = config["handlers"]
-        found = importing.load(paths) if isinstance(paths, str) else {k: importing.load(p) for k, p in paths.items()}
-        return HandlerTable(importing.load(config["adapter"])(found) if config["adapter"] else found)
+def _set_up_logging(config: ChildConfig) -> None:
+    logging.getLogger().addHandler(LogSender(_socket(config.log_fd)))
+    logging.disable(config.pool.log_disabled_level)
+    for name, level in config.pool.log_levels.items():
+        logging.getLogger(name or None).setLevel(level)
+
+
+def _import_handlers(config: ChildConfig) -> HandlerTable:
+    paths, adapter = config.pool.handlers, config.pool.adapter
+    with importing.for_handlers(config.pool.main_file):
+        if isinstance(paths, str):
+            imported = importing.load(paths)
+        else:
+            imported = {kind: importing.load(path) for kind, path in paths.items()}
+        return HandlerTable(importing.load(adapter)(imported) if adapter else imported)
 
 
 def _work(
-    config: dict[str, Any],
-    control: ControlChannel,
-    store: SqliteClaimStore,
-    handlers: HandlerTable,
-    signals: Signals,
+    config: ChildConfig, control: ControlChannel, store: SqliteClaimStore, handlers: HandlerTable, signals: Signals
 ) -> None:
-    options = WorkerOptions(**config["options"])
-    scoreboard = Scoreboard(config["scoreboard"], options.concurrency)
-    os.close(config["scoreboard"])
-    memory_max = config["max_memory_per_child"]
-    run = WorkerLoop(
+    options = config.options()
+    scoreboard = Scoreboard(config.scoreboard_fd, options.concurrency)
+    os.close(config.scoreboard_fd)
+    max_bytes = config.pool.max_memory_bytes
+    loop = WorkerLoop(
         store,
         handlers,
         options,
-        until_idle=config["until_idle"],
+        until_idle=config.pool.until_idle,
         scoreboard=scoreboard,
-        max_tasks=config["max_tasks_per_child"],
-        worn_out=lambda: memory_max is not None and memory_used() > memory_max,
+        max_tasks=config.pool.max_tasks,
+        exceeds_memory=None if max_bytes is None else lambda: memory_used() > max_bytes,
     )
-    handle = WorkerHandle(run, "claims-worker", options.shutdown_timeout)
-    control.send(ready=True)
+    handle = WorkerHandle(loop, "claims-worker", options.shutdown_timeout)
+    control.send(Ready())
     try:
-        _attend(handle, run, control, signals, options.shutdown_timeout)
-    except OSError as error:  # a handler has closed our descriptors, so that nothing can be heard any more
-        run.stop("stopped", options.shutdown_timeout)
-        log.warning("a handler has closed descriptors of worker %s, which ends: %s", options.worker_id, error)
+        _wait_for_end(handle, loop, control, signals, options.shutdown_timeout)
+    except OSError as error:  # no message or signal can be received any more
+        loop.stop("stopped", options.shutdown_timeout)
+        log.warning("worker %s stops, since a handler has closed its descriptors: %s", options.worker_id, error)
     summary = handle.join()
-    control.send(end=summary.reason, by_handler=run.by_handler, left_behind=run.left_behind)
+    control.send(
+        Ended(
+            reason=summary.reason,
+            by_handler=loop.stopped_by_handler,
+            abandoned_handlers=loop.abandoned_handlers,
+        )
+    )
 
 
-def _attend(
-    handle: WorkerHandle, run: WorkerLoop, control: ControlChannel, signals: Signals, shutdown_timeout: float
+def _wait_for_end(
+    handle: WorkerHandle, loop: WorkerLoop, control: ControlChannel, signals: Signals, shutdown_timeout_s: float
 ) -> None:
-    """Heed signals and the supervisor until the run is over."""
+    """Wait until the worker has ended, and stop it at signals and messages."""
     with handle.announced_on(signals), selectors.DefaultSelector() as selector:
         selector.register(signals, selectors.EVENT_READ)
         selector.register(control, selectors.EVENT_READ)
         while not handle.done:
-            ready = {event.fileobj for event, _ in selector.select(_LOOK_S)}
+            ready = {event.fileobj for event, _ in selector.select(_POLL_S)}
             if signals in ready and signals.came():
-                run.stop("interrupted", shutdown_timeout)
+                loop.stop("interrupted", shutdown_timeout_s)
             if control in ready:
                 for message in control.receive() or ():
-                    _heed(message, run)
+                    if isinstance(message, Stop):
+                        loop.stop("stopped", message.timeout_s)
                 if control.ended:
                     selector.unregister(control)
-                    run.stop("stopped", shutdown_timeout)
-                    _die_in(shutdown_timeout + _LEAVE_AFTER_S)
+                    loop.stop("stopped", shutdown_timeout_s)
+                    _exit_after(shutdown_timeout_s + _EXIT_AFTER_S)
 
 
-def _heed(message: dict[str, Any], run: WorkerLoop) -> None:
-    match message:
-        case {"stop": float() | int() | None as timeout}:
-            run.stop("stopped", timeout)
-
-
-def _die_in(seconds: float) -> None:
-    timer = threading.Timer(seconds, os._exit, (1,))
+def _exit_after(delay_s: float) -> None:
+    timer = threading.Timer(delay_s, os._exit, (1,))
     timer.daemon = True
     timer.start()
 
 
 def memory_used() -> int:
-    """Bytes of memory that this process holds now; where that can't be told, the most that it ever held."""
+    """Return the bytes of memory that this process uses now; without ``/proc``, the most that it ever used."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             return int(file.read().split()[1]) * resource.getpagesize()

@@ -1,4 +1,4 @@
-"""What a handler is given, what it may raise, and what a run reports."""
+"""The objects that a handler is given, the exceptions that it may raise, and the summary of a run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ Reason = Literal["idle", "stopped", "interrupted"]
 
 
 class FailTask(Exception):
-    """Raised by a handler: the task is ``FAILED`` now, whatever attempts it had left."""
+    """Raised by a handler to fail its task permanently, whatever attempts the task has left.
+
+    Args:
+        error: the text to store as the task's error.
+    """
 
     def __init__(self, error: str) -> None:
         super().__init__(error)
@@ -27,7 +31,11 @@ class FailTask(Exception):
 
 
 class SnoozeTask(Exception):
-    """Raised by a handler: give the task back and offer it again after ``delay`` (a duration). Costs no attempt."""
+    """Raised by a handler to give its task back, at no cost, and to have it offered again later.
+
+    Args:
+        delay: the time until the task can be claimed again, in seconds or as a ``timedelta``.
+    """
 
     def __init__(self, delay: Duration) -> None:
         super().__init__(delay)
@@ -35,26 +43,32 @@ class SnoozeTask(Exception):
 
 
 class StopWorker(BaseException):
-    """Raised by a handler to end the run, in a pool the whole pool's; its task is given back at no cost.
+    """Raised by a handler to end the run; its task is given back at no cost.
 
-    ``CheckpointingRunner.run`` raises it to its caller. It is a ``BaseException``, so that ``except Exception`` lets it
-    pass.
+    In a pool it ends the run of the whole pool. ``CheckpointingRunner.run`` raises it to its caller. It is a
+    ``BaseException``, so that ``except Exception`` in a handler does not catch it.
     """
 
 
 class WorkerStartError(BackendError):
-    """A worker lacks what it needs: its processes die before they can work, or the system gives it no threads or
-    descriptors. The message bears the cause."""
+    """A worker lacks something that it needs to run. The message contains the cause.
+
+    Examples: the processes of a pool crash on start-up, or the system has no more threads or file descriptors.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """How a run ended and what it did.
+    """Why a run ended, and how many attempts it made.
 
-    ``reason``: ``"idle"`` (nothing was left, with ``until_idle``), ``"stopped"`` (by ``shutdown`` or a handler's
-    ``StopWorker``) or ``"interrupted"`` (SIGTERM, SIGINT, a handler's ``KeyboardInterrupt``). ``completed`` and
-    ``failed`` count attempts, so that a task which failed twice and then completed is in both. ``lost`` counts
-    attempts whose result had to be dropped because the claim was gone: the instance cancelled, the lease lost, or the
+    ``reason`` is one of
+
+    * ``"idle"``: no open task was left, with ``until_idle``;
+    * ``"stopped"``: by ``shutdown`` or by a handler's ``StopWorker``;
+    * ``"interrupted"``: by SIGTERM, SIGINT or a handler's ``KeyboardInterrupt``.
+
+    ``completed`` and ``failed`` count attempts: a task that failed twice and then completed is in both. ``lost`` counts
+    attempts whose result was dropped because their claim was gone: the instance was cancelled, the lease lost, or the
     process dead.
     """
 
@@ -65,11 +79,14 @@ class RunSummary:
 
 
 class TaskContext:
-    """One attempt at one task, as its handler sees it.
+    """One attempt at a task, as its handler sees it.
 
-    ``cancelled`` is set when the attempt no longer counts: the claim is lost, the instance was cancelled, the task
-    timed out, or the worker had to stop before the handler was done. What the handler returns is then dropped;
-    return soon. ``claim`` is the latest state of the claim; its ``token`` stays the same through the attempt.
+    * ``instance_id``, ``task_id``, ``kind``, ``input``: those of the task.
+    * ``attempt``: the number of this attempt, counted from 1.
+    * ``claim``: the latest state of the claim. Its ``token`` stays the same through the attempt.
+    * ``cancelled``: an event that is set when the attempt no longer counts. That is so when the claim is lost, the
+      instance was cancelled, the task has timed out, or the worker had to stop before the handler returned. The result
+      is dropped then, so the handler should return soon.
     """
 
     __slots__ = (
@@ -110,13 +127,21 @@ class TaskContext:
 
     @property
     def worker_id(self) -> str:
-        """The name under which the task is claimed."""
+        """The worker that has claimed the task."""
         return self.claim.worker_id
 
     def result_of(self, task_id: str) -> bytes:
-        """The output of another task of the same instance: what this one was waiting for, say.
+        """Return the output of another task of the same instance, for example of one that this task depends on.
 
-        Raises ``NotFoundError``, and ``InvalidStateError`` where that task is not completed.
+        Args:
+            task_id: the other task.
+
+        Returns:
+            The output as its handler returned it.
+
+        Raises:
+            NotFoundError: the instance has no such task.
+            InvalidStateError: that task is not completed.
         """
         info = self._store.get_task(self.instance_id, task_id)
         if info.state is not TaskState.COMPLETED or info.output is None:
@@ -127,9 +152,9 @@ class TaskContext:
         return f"<TaskContext {self.instance_id!r} {self.task_id!r} attempt {self.attempt}>"
 
     def _drop(self) -> None:
-        """The attempt no longer counts; its owner has marked it so under its lock."""
+        """Tell the handler that the attempt no longer counts. The caller has set ``_dropped`` under its own lock."""
         self._dropped = True
         self.cancelled.set()
-        stop = self._on_drop
-        if stop is not None:
-            stop()
+        on_drop = self._on_drop
+        if on_drop is not None:
+            on_drop()

@@ -1,42 +1,110 @@
-"""The socket between a supervisor and a process of its pool: one JSON object a line, both ways."""
+"""The socket between a supervisor and a process of its pool, and the messages on it: a JSON object per line.
+
+The process sends ``Ready``, then ``Ended``; or ``Failed`` if it cannot work. The supervisor sends ``Stop``.
+"""
 
 from __future__ import annotations
 
 import json
 import socket
-from contextlib import suppress
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Literal
 
-# Neither side keeps more than this of a line that has no end.
+from . import typed_json
+from .context import Reason
+
+# Neither side keeps more than this of a line.
 LINE_BYTES_MAX = 65_536
 _READ_BYTES = 65_536
 
+Stage = Literal["main file", "handlers", "store", "run"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The process has its handlers and its store, and claims tasks from now on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """The process ends because of an error, described by ``text``. ``stage``: where the error came from."""
+
+    stage: Stage
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """The worker in the process has ended, and the process is about to exit.
+
+    ``by_handler``: a handler wants to end the pool's run. ``abandoned_handlers``: handlers that have not returned.
+    """
+
+    reason: Reason
+    by_handler: bool
+    abandoned_handlers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The process must claim no more tasks, and end within ``timeout_s`` seconds (``None``: when its tasks end)."""
+
+    timeout_s: float | None
+
+
+Message = Ready | Failed | Ended | Stop
+
+_TYPES: dict[str, type[Message]] = {"ready": Ready, "failed": Failed, "ended": Ended, "stop": Stop}
+_NAMES = {kind: name for name, kind in _TYPES.items()}
+
+
+def encode(message: Message) -> bytes:
+    """Return the line for a message."""
+    return json.dumps({"type": _NAMES[type(message)], **asdict(message)}).encode() + b"\n"
+
+
+def decode(line: bytes) -> Message:
+    """Return the message in an untrusted line. Raises ``ValueError`` if it contains none."""
+    if len(line) > LINE_BYTES_MAX:
+        raise ValueError("too long")
+    try:
+        fields = json.loads(line)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    name = fields.pop("type", None) if isinstance(fields, dict) else None
+    if not isinstance(name, str) or name not in _TYPES:
+        raise ValueError("not a message")
+    return typed_json.build(_TYPES[name], fields)
+
 
 class ControlChannel:
-    """One end of the socket. The peer is not trusted: ``receive`` drops messages that aren't JSON objects of an
-    acceptable length, and counts them in ``unreadable``. ``ended``: no message will come any more."""
+    """One end of the socket.
+
+    ``receive`` drops the lines that contain no message and counts them in ``unreadable``, since a handler may write to
+    the socket. ``ended``: the other end is closed, so no message will come any more.
+    """
 
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
-        self._rest = bytearray()
-        self._skips = False  # up to the next line end, since this line is too long
+        self._partial = bytearray()
+        self._skips_line = False  # the current line is too long
         self.unreadable = 0
         self.ended = False
 
     def fileno(self) -> int:
-        """For selectors."""
+        """Return the socket's descriptor, for selectors."""
         return self._socket.fileno()
 
-    def send(self, **message: Any) -> bool:
-        """Send one message. ``False`` if either side is closed, or the other one has not read for a long time."""
+    def send(self, message: Message) -> bool:
+        """Send a message. ``False`` if either end is closed, or the other side has not read for a long time."""
         try:
-            self._socket.sendall(json.dumps(message).encode() + b"\n")
+            self._socket.sendall(encode(message))
         except OSError:
             return False
         return True
 
-    def receive(self) -> list[dict[str, Any]] | None:
-        """The messages from one read; ``None`` if there was nothing to read."""
+    def receive(self) -> list[Message] | None:
+        """Return the messages from one read; ``None`` if there was nothing to read."""
         try:
             data = self._socket.recv(_READ_BYTES)
         except BlockingIOError:
@@ -44,29 +112,31 @@ class ControlChannel:
         except OSError:
             data = b""
         self.ended = not data
-        found = []
-        first, *others = data.split(b"\n")
-        for piece in others:
-            found += self._line(first)
-            first = piece
-        if not self._skips:
-            self._rest += first
-        if len(self._rest) > LINE_BYTES_MAX:
-            self._rest.clear()
-            self._skips = True
-        return found
+        messages = []
+        *line_ends, rest = data.split(b"\n")
+        for line_end in line_ends:
+            message = self._message(line_end)
+            if message is not None:
+                messages.append(message)
+        if not self._skips_line:
+            self._partial += rest
+        if len(self._partial) > LINE_BYTES_MAX:
+            self._partial.clear()
+            self._skips_line = True
+        return messages
 
-    def _line(self, end: bytes) -> list[dict[str, Any]]:
-        line, skips = bytes(self._rest) + end, self._skips
-        self._rest.clear()
-        self._skips = False
-        if not skips and len(line) <= LINE_BYTES_MAX:
-            with suppress(ValueError, RecursionError):
-                message = json.loads(line)
-                if isinstance(message, dict):
-                    return [message]
+    def _message(self, line_end: bytes) -> Message | None:
+        """Return the message in the line that ends with these bytes."""
+        line, skips = bytes(self._partial) + line_end, self._skips_line
+        self._partial.clear()
+        self._skips_line = False
+        if not skips:
+            try:
+                return decode(line)
+            except ValueError:
+                pass
         self.unreadable += 1
-        return []
+        return None
 
     def close(self) -> None:
         """Close this end."""

@@ -1,8 +1,8 @@
-"""Coroutines of all slots on one event loop. Loaded by the first of them, since asyncio takes a while to import.
+"""Runs the coroutines of all slots on one event loop. Imported for the first coroutine, since asyncio loads slowly.
 
-The loop belongs to all coroutines, and each can end it for the others: by ``sys.exit`` in a task that it has started,
-by stopping or breaking the loop, by shutting down its executor, by cancelling every task. The loop goes on where it
-can, or another takes its place; the tasks of coroutines that lose their loop are given back at no cost.
+The coroutines share the loop, and each of them can end it for the others: by ``sys.exit`` in a task that it has
+started, by stopping or breaking the loop, by shutting down its executor, by cancelling every task. Then the loop
+continues if it can, or a new loop replaces it. The tasks of coroutines that lose their loop are given back at no cost.
 """
 
 from __future__ import annotations
@@ -11,23 +11,25 @@ import asyncio
 import os
 import threading
 import weakref
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
-from typing import Any
+from typing import Any, TypeVarTuple
 
 from .context import TaskContext, WorkerStartError
-from .execute import Outcome, Released
+from .execute import CoroutineOutcome, EventLoopLost
 from .forked import HomeProcess, leave
 from .task_log import log
 
-# Event loops in a row that broke before a coroutine had ended on them.
+Arguments = TypeVarTuple("Arguments")
+
+# After this many event loops in a row that broke before a coroutine had ended on them, the worker stops.
 _BROKEN_MAX = 5
 
 
 class Coroutines:
-    """Runs the coroutines of one run: on one event loop, as long as that works."""
+    """Runs the coroutines of one worker on an event loop, and replaces a loop that no longer works."""
 
     def __init__(self, home: HomeProcess) -> None:
         self._home = home
@@ -35,22 +37,22 @@ class Coroutines:
         self._loops: list[LoopThread] = []
         self._broken = 0
 
-    def wait_for(self, awaitable: Awaitable[Any], task: TaskContext) -> Outcome:
-        """Block until the coroutine is done: its error or its value. It is cancelled when the attempt is dropped.
+    def wait_for(self, awaitable: Awaitable[object], task: TaskContext) -> CoroutineOutcome:
+        """Block until the coroutine has ended, and return its error or its value. Cancel it if the attempt is dropped.
 
-        The error is ``Released`` if the loop ended under it. An exception raised by this method itself is not the
-        coroutine's error.
+        The error is ``EventLoopLost`` if the loop ended under the coroutine. An exception that this method itself
+        raises is not the coroutine's error.
         """
         return self._loop().wait_for(awaitable, task)
 
-    def leave_behind(self) -> None:
-        """Run later coroutines on another loop: one that was cancelled has not ended, and may block this one."""
+    def abandon_loop(self) -> None:
+        """Run later coroutines on a new loop: one that was cancelled has not ended, and may block this loop."""
         with self._lock:
             if self._loops:
-                self._loops[-1].is_left = True
+                self._loops[-1].is_abandoned = True
 
     def stop(self, timeout: float) -> None:
-        """Cancel what still runs and end the threads; one that doesn't end is left behind (it is a daemon)."""
+        """Cancel the coroutines that still run, and end the threads. A thread that doesn't end is a daemon thread."""
         for loop in self._loops:
             loop.stop()
         for loop in self._loops:
@@ -61,11 +63,11 @@ class Coroutines:
             last = self._loops[-1] if self._loops else None
             if last is not None and last.is_whole():
                 return last
-            if last is not None and not last.is_left:
+            if last is not None and not last.is_abandoned:
                 self._broken = 0 if last.completed else self._broken + 1
-                log.warning("the event loop of the coroutines was broken by one of them; a new one takes its place")
+                log.warning("a coroutine broke the event loop of the worker, starting a new one")
                 if self._broken >= _BROKEN_MAX:
-                    raise WorkerStartError(f"{self._broken} event loops in a row were broken by the coroutines on them")
+                    raise WorkerStartError(f"coroutines broke {self._broken} event loops in a row")
             loop = LoopThread(self._home)
             if last is not None:
                 last.stop_when_empty()
@@ -74,47 +76,51 @@ class Coroutines:
             return loop
 
 
-class _HandlerTask(asyncio.Task[Outcome]):
-    """The asyncio task of a handler, which knows whether another handler has cancelled it."""
+class _HandlerTask(asyncio.Task[CoroutineOutcome]):
+    """The asyncio task of a handler. It records whether another handler has cancelled it."""
 
     call: _Call
-    by_another = False
+    cancelled_by_another = False
 
     def cancel(self, msg: Any | None = None) -> bool:
         canceller = _current_call.get(None)
         if canceller is not None and canceller is not self.call:
-            self.by_another = True
+            self.cancelled_by_another = True
         return super().cancel(msg)
 
 
 class _Call:
-    """One coroutine of a handler, and the slot that waits for its end."""
+    """A coroutine of a handler. A slot waits for its outcome."""
 
-    def __init__(self, awaitable: Awaitable[Any]) -> None:
+    def __init__(self, awaitable: Awaitable[object]) -> None:
         self.awaitable = awaitable
-        self.future: Future[Outcome] = Future()
+        self.future: Future[CoroutineOutcome] = Future()
         self.task: _HandlerTask | None = None
         self.is_cancelled = False
 
-    def end(self, error: BaseException | None, value: Any = None) -> None:
-        """The first end counts."""
+    def end(self, outcome: CoroutineOutcome) -> None:
+        """Set the outcome, unless it is set already."""
         if not self.future.done():
-            self.future.set_result((error, value))
+            self.future.set_result(outcome)
 
     def abandon(self) -> None:
-        """Handle the loss of its loop: end the coroutine where it waits, and have its task given back."""
+        """Close the coroutine, since its loop is lost, and have its task given back."""
         if self.task is not None:
             self.task._log_destroy_pending = False  # type: ignore[attr-defined] # as asyncio.gather does it
             with suppress(Exception):  # of the user's code
                 self.task.get_coro().close()
-        self.end(Released())
+        self.end(_loop_lost())
+
+
+def _loop_lost() -> CoroutineOutcome:
+    return CoroutineOutcome(EventLoopLost())
 
 
 _current_call: ContextVar[_Call | None] = ContextVar("current_call")
 
 
 class LoopThread:
-    """One event loop on a thread of its own."""
+    """An event loop and its thread."""
 
     def __init__(self, home: HomeProcess) -> None:
         self._home = home
@@ -122,7 +128,7 @@ class LoopThread:
         self._calls: set[_Call] = set()
         self._ending = False
         self._over = False
-        self.is_left = False
+        self.is_abandoned = False
         self.completed = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._work, name="claims-coroutines", daemon=True)
@@ -134,11 +140,11 @@ class LoopThread:
         _loops.add(self)
 
     def is_whole(self) -> bool:
-        """Whether the loop is still fully usable for coroutines."""
-        return not (self._over or self.is_left or self._loop.is_closed() or self._has_lost_executor())
+        """Return whether the loop can still run any coroutine."""
+        return not (self._over or self.is_abandoned or self._loop.is_closed() or self._has_lost_executor())
 
     def is_alive(self) -> bool:
-        """Whether the loop's thread runs."""
+        """Return whether the thread still runs."""
         return self._thread.is_alive()
 
     def _has_lost_executor(self) -> bool:
@@ -146,54 +152,54 @@ class LoopThread:
             return True
         return bool(getattr(getattr(self._loop, "_default_executor", None), "_shutdown", False))
 
-    def wait_for(self, awaitable: Awaitable[Any], task: TaskContext) -> Outcome:
-        """Run it on the loop and block until it is done: its error or its value."""
+    def wait_for(self, awaitable: Awaitable[object], task: TaskContext) -> CoroutineOutcome:
+        """Run a coroutine on the loop, block until it has ended, and return its error or its value."""
         call = _Call(awaitable)
         with self._lock:
             self._calls.add(call)
             if self._over:
-                call.end(Released())
+                call.end(_loop_lost())
         try:
-            self._tell(self._begin, call)
-            task._on_drop = lambda: self._tell(self._cancel, call)
+            self._call_on_loop(self._begin, call)
+            task._on_drop = lambda: self._call_on_loop(self._cancel, call)
             if task.cancelled.is_set():  # dropped before the line above could be seen
                 task._on_drop()
-            error, value = call.future.result()
+            outcome = call.future.result()
         finally:
             with self._lock:
                 self._calls.discard(call)
             if self._ending and not self._calls:
                 self.stop()
-        if isinstance(error, RuntimeError) and self._has_lost_executor():
-            return Released(), None
-        self.completed += not isinstance(error, Released)
-        return error, value
+        if isinstance(outcome.error, RuntimeError) and self._has_lost_executor():
+            return _loop_lost()
+        self.completed += not isinstance(outcome.error, EventLoopLost)
+        return outcome
 
     def stop_when_empty(self) -> None:
-        """Take no more coroutines, and end with the last of those that it has."""
+        """Take no more coroutines, and stop when the last current one has ended."""
         self._ending = True
         if not self._calls:
             self.stop()
 
     def stop(self) -> None:
-        """Cancel what still runs there and end the thread."""
+        """Cancel the coroutines that still run, and end the thread."""
         self._ending = True
-        self._tell(self._loop.stop)
+        self._call_on_loop(self._loop.stop)
 
     def join(self, timeout: float) -> None:
-        """Wait for the thread's end."""
+        """Wait for the end of the thread."""
         self._thread.join(timeout)
 
-    def _tell(self, callback: Any, *args: Any) -> None:
-        # In an empty context: the run cancels here, not a handler.
-        with suppress(RuntimeError):  # it is closed
+    def _call_on_loop(self, callback: Callable[[*Arguments], object], *args: *Arguments) -> None:
+        # In an empty context, so that a cancellation counts as the worker's and not as another handler's.
+        with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(callback, *args, context=Context())
 
     # -- on the loop
 
     def _begin(self, call: _Call) -> None:
         if call.is_cancelled:
-            call.end(asyncio.CancelledError())
+            call.end(CoroutineOutcome(asyncio.CancelledError()))
             return
         context = copy_context()
         context.run(_current_call.set, call)
@@ -203,10 +209,10 @@ class LoopThread:
 
     def _end(self, call: _Call, task: _HandlerTask) -> None:
         if task.cancelled():
-            call.end(Released() if task.by_another else asyncio.CancelledError())
+            call.end(_loop_lost() if task.cancelled_by_another else CoroutineOutcome(asyncio.CancelledError()))
         else:
             error = task.exception()
-            call.end(*(task.result() if error is None else (error, None)))
+            call.end(task.result() if error is None else CoroutineOutcome(error))
 
     def _cancel(self, call: _Call) -> None:
         call.is_cancelled = True
@@ -218,8 +224,8 @@ class LoopThread:
     def _work(self) -> None:
         try:
             self._run_on()
-        except BaseException as error:  # noqa: BLE001 - whatever a broken loop raises
-            log.error("the event loop of the coroutines is broken: %r", error)
+        except BaseException as error:  # noqa: BLE001 - any error of a broken loop
+            log.error("the event loop of the worker failed: %r", error)
         finally:
             self._home.leave_if_forked()
             with self._lock:
@@ -236,33 +242,33 @@ class LoopThread:
                     self._loop.run_forever()
                 except (SystemExit, KeyboardInterrupt) as error:
                     self._home.leave_if_forked(error)
-                    log.warning("a task that a coroutine has started raised %r: the event loop goes on", error)
+                    log.warning("a task that a coroutine has started raised %r, the event loop continues", error)
                 finally:
                     self._home.leave_if_forked()
                 if self._ending:
                     return
 
 
-async def _outcome(awaitable: Awaitable[Any], home: HomeProcess) -> Outcome:
-    """The error as a value: a SystemExit raised inside a task would end the loop for all of them."""
+async def _outcome(awaitable: Awaitable[object], home: HomeProcess) -> CoroutineOutcome:
+    """Return an error as a value, since a SystemExit that is raised in a task ends the loop for all coroutines."""
     try:
         value = await awaitable
     except asyncio.CancelledError as error:
         home.leave_if_forked(error)
         raise
-    except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+    except BaseException as error:  # noqa: BLE001 - the thread that waits for the outcome raises it
         home.leave_if_forked(error)
-        return error, None
+        return CoroutineOutcome(error)
     home.leave_if_forked()
-    return None, value
+    return CoroutineOutcome(None, value)
 
 
 _loops: weakref.WeakSet[LoopThread] = weakref.WeakSet()
 
 
 def _after_fork_in_child() -> None:
-    """Forked by a coroutine: its child leaves where its step ends, before another coroutine of ours runs there, or the
-    loop uses descriptors that it shares with the parent's."""
+    """End the child of a fork in a coroutine when the coroutine next waits. Otherwise other coroutines would run in
+    the child, and its loop would use descriptors that it shares with the parent's loop."""
     for thread in list(_loops):
         if thread._thread.ident == threading.get_ident():
             ready = getattr(thread._loop, "_ready", None)

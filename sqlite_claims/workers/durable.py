@@ -1,4 +1,4 @@
-"""``durable_map``: a function over many items in worker processes, with results that outlive them all."""
+"""``durable_map``: applies a function to many items in worker processes, and keeps the results in a file."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ from .registry import Handler
 
 R = TypeVar("R")
 
-# Items that are added ahead of the one whose result is due.
+# The most items that are added as tasks ahead of the item whose result is yielded next.
 _AHEAD_MAX = 1000
-# How long to draw items before looking for results again.
+# Items are drawn for this long before results are checked again.
 _DRAW_S = 0.05
-_PAUSE_S_MAX = 0.05
+_POLL_S = 0.001
+_POLL_S_MAX = 0.05
 _SHUTDOWN_S = 5.0
 
 
@@ -40,30 +41,45 @@ def durable_map(
     processes: int | None = None,
     retries: int = 0,
 ) -> Iterator[R]:
-    """Yield ``func(item)`` for each item, in order, computed in worker processes.
+    """Apply a function to each item in worker processes, and yield the results in the order of the items.
 
-    ``func``: a function that can be imported by name; in a program's main file, call this under
-    ``if __name__ == "__main__":``. Items and results are JSON or ``bytes``; both sides get what JSON makes of them (a
-    tuple is a list). ``items`` may be a generator of any length: it is drawn at most 1,000 items ahead.
+    The results are kept in a file, under the function's name. A second run computes only the items that are new, have
+    changed, have failed or have not been computed yet. It does NOT notice that the function has changed. Equal items
+    are computed separately: the second of two equal items has a result of its own.
 
-    Results are kept in the file ``path`` under the function's name. A second run computes only what is missing or had
-    failed, and an item that is new or has changed; it does NOT notice that the function has changed. Equal items are
-    computed once for each place that they have among themselves. ``retries``: further attempts after an error.
+    Items and results are ``bytes`` or values that JSON can represent. The function gets an item as JSON decodes it, and
+    the caller gets a result so: a tuple becomes a list.
 
-    Raises ``TaskFailedError`` when an item that failed is reached; ``WorkerStartError`` where the processes can't work.
-    Leaving the loop stops the processes.
+    In a program's main file, call it under ``if __name__ == "__main__":``. Leaving the loop over the results stops the
+    processes.
+
+    Args:
+        func: the function. Worker processes import it by its name, so it cannot be a lambda or an inner function.
+        items: the items. A generator may be of any length; at most 1,000 items are drawn ahead of the next result.
+        path: the file. It is created if it does not exist.
+        processes: the number of worker processes. Default: the number of CPUs.
+        retries: how often an item is tried again after an error. Default: 0.
+
+    Returns:
+        An iterator over the results.
+
+    Raises:
+        InvalidArgumentError: the function cannot be imported by name; or, in the loop, an item is neither ``bytes`` nor
+            JSON.
+        TaskFailedError: in the loop, when a failed item is reached.
+        WorkerStartError: in the loop, when the worker processes crash on start-up.
     """
     validate.integer("retries", retries, 0, 2**31 - 2)
-    path = store_path(path)  # now, not when the first result is asked for: the current folder may change until then
+    path = store_path(path)  # absolute, since the current folder may be another one when the loop starts
     name = _name(path_of("func", func))
     functions: dict[str, Any] = {name: func}
     pool = WorkerPool(path, functions, processes=processes, shutdown_timeout=_SHUTDOWN_S)
-    pool._settings["adapter"] = f"{__name__}:adapted"
+    pool._use_adapter(f"{__name__}:adapted")
     return _results(pool, name, path, iter(items), retries + 1)
 
 
 def adapted(functions: dict[str, Callable[[Any], Any]]) -> dict[str, Handler]:
-    """In a worker process: handlers around the functions."""
+    """In a worker process: make handlers that call the functions."""
     return {kind: _handler(function) for kind, function in functions.items()}
 
 
@@ -79,7 +95,7 @@ def _handler(function: Callable[[Any], Any]) -> Handler:
 
 
 def encode(value: object) -> bytes:
-    """JSON as text, ``bytes`` behind a NUL, with which no JSON begins. Raises ``TypeError`` or ``ValueError``."""
+    """Return JSON, or ``bytes`` after a NUL, which begins no JSON. Raises ``TypeError`` or ``ValueError``."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return b"\0" + bytes(value)
     try:
@@ -89,22 +105,22 @@ def encode(value: object) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """A NumPy scalar as a number of Python's. Raises ``TypeError`` for all else that JSON doesn't have."""
+    """Return a NumPy scalar as a Python number. Raises ``TypeError`` for any other value that JSON cannot represent."""
     if getattr(value, "shape", None) == () and callable(item := getattr(value, "item", None)):
         return item()
     raise TypeError(
-        f"{type(value).__name__} has no form in JSON; make it one of str, int, float, bool, None, list and dict, or "
-        "bytes (an array by tolist(), a dataclass by dataclasses.asdict(), a date by isoformat(), a set by sorted())"
+        f"JSON cannot represent {type(value).__name__}; convert it to str, int, float, bool, None, list, dict or bytes "
+        "(an array with tolist(), a dataclass with dataclasses.asdict(), a date with isoformat(), a set with sorted())"
     )
 
 
 def decode(data: bytes) -> Any:
-    """What ``encode`` was given, as JSON gives it back."""
+    """Return the value that ``encode`` was given, as JSON decodes it."""
     return data[1:] if data[:1] == b"\0" else json.loads(data)
 
 
 def _name(path: str) -> str:
-    """Of the instance and of the kind: the function's path, with the program's name for ``__main__``."""
+    """Return the name of the instance and of the kind for the function at this import path."""
     module, _, attribute = path.partition(":")
     if module == "__main__":
         module = os.path.basename(main_file() or "")
@@ -112,7 +128,7 @@ def _name(path: str) -> str:
 
 
 class _Items:
-    """The items as tasks: drawn, named and added."""
+    """Draws the items and adds them as tasks."""
 
     def __init__(self, store: SqliteClaimStore, name: str, items: Iterator[Any], max_attempts: int) -> None:
         self._store = store
@@ -121,14 +137,15 @@ class _Items:
         self._max_attempts = max_attempts
         self._numbers = count()
         self._is_new, _ = store._add_fed_instance(name)
-        # By 8 bytes of each digest: about 60 bytes an item. Two items that share them only get other numbers.
-        self._seen: set[int] = set()
-        self._again: dict[int, int] = {}
+        # 8 bytes of the digest of each item, which takes about 60 bytes of memory. Two items that share them only get
+        # other numbers in their task ids.
+        self._known_digests: set[int] = set()
+        self._repetitions: dict[int, int] = {}
         self.exhausted = False
         self.waiting: deque[tuple[int, str]] = deque()
 
     def draw(self) -> None:
-        """Add some more tasks; blocks while the iterator does."""
+        """Add some more tasks. Blocks while the iterator does."""
         tasks: list[NewTask] = []
         until = time.monotonic() + _DRAW_S
         while len(self.waiting) < _AHEAD_MAX and (not tasks or time.monotonic() < until):
@@ -151,14 +168,14 @@ class _Items:
             self._store.add_tasks(self._name, tasks, if_exists="skip")
 
     def _task_id(self, data: bytes) -> str:
-        """The item itself and its place among equal ones: so an item that moves keeps its result."""
+        """Name a task by its item's digest and the number of equal items before it: a moved item keeps its result."""
         digest = hashlib.sha256(data).digest()[:16]
         short = int.from_bytes(digest[:8])
-        place = 0
-        if short in self._seen:
-            place = self._again[short] = self._again.get(short, 0) + 1
-        self._seen.add(short)
-        return f"{digest.hex()}-{place}"
+        repetition = 0
+        if short in self._known_digests:
+            repetition = self._repetitions[short] = self._repetitions.get(short, 0) + 1
+        self._known_digests.add(short)
+        return f"{digest.hex()}-{repetition}"
 
     def _retry_failed(self, task_id: str) -> None:
         try:
@@ -175,7 +192,7 @@ def _results(
     with SqliteClaimStore(path) as store:
         try:
             tasks = _Items(store, name, items, max_attempts)
-            pause = 0.001
+            pause_s = _POLL_S
             while True:
                 if len(tasks.waiting) <= _AHEAD_MAX // 2 and not tasks.exhausted:
                     tasks.draw()
@@ -185,13 +202,13 @@ def _results(
                 info = store.get_task(name, task_id)
                 if info.state is TaskState.COMPLETED:
                     tasks.waiting.popleft()
-                    pause = 0.001
+                    pause_s = _POLL_S
                     assert info.output is not None
                     yield decode(info.output)
                 elif info.state in (TaskState.FAILED, TaskState.CANCELLED):
                     raise TaskFailedError(f"item {number}: {info.error or info.state}")
                 elif handle is None:
-                    # Not before something is missing: a run that finds all its results starts no process.
+                    # Started late: a run that finds all its results starts no process.
                     handle = pool.spawn()
                 elif handle.done:
                     handle.join()
@@ -199,8 +216,8 @@ def _results(
                 elif not tasks.exhausted and len(tasks.waiting) < _AHEAD_MAX:
                     tasks.draw()
                 else:
-                    time.sleep(pause)
-                    pause = min(2 * pause, _PAUSE_S_MAX)
+                    time.sleep(pause_s)
+                    pause_s = min(2 * pause_s, _POLL_S_MAX)
         finally:
             if handle is not None:
                 handle.shutdown(_SHUTDOWN_S)

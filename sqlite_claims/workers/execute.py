@@ -1,4 +1,4 @@
-"""Runs one handler and says what came of it. Nothing here knows a store or a claim's life."""
+"""Runs one handler and returns its result. Knows neither the store nor claims."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import sys
 import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from .. import validate
 from ..errors import InvalidStateError
-from ..model import ClaimedTask
 from . import program_end
 from .context import FailTask, Reason, SnoozeTask, StopWorker, TaskContext, WorkerStartError
 from .forked import HomeProcess, exit_status
@@ -25,7 +25,10 @@ TRACE_CHARS_MAX = 8_000
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The attempt failed; ``retry=False``: for good. ``cause``: the exception, of which ``error`` tells."""
+    """The attempt has failed; with ``retry=False`` the task is not tried again.
+
+    ``cause``: the exception that ``error`` describes.
+    """
 
     error: str
     retry: bool = True
@@ -34,14 +37,14 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Snooze:
-    """Give the task back, to be offered again in ``delay`` seconds."""
+    """The task is given back, and can be claimed again after ``delay_s`` seconds."""
 
-    delay: float
+    delay_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Quit:
-    """The handler ended the run (``cause``), or the program is ending; the task is given back."""
+    """The handler has ended the run by raising ``cause``, or the program is ending; the task is given back."""
 
     reason: Reason
     cause: BaseException
@@ -50,54 +53,58 @@ class Quit:
 
 @dataclass(frozen=True, slots=True)
 class Abort:
-    """The worker can't go on (``cause``), which is not the handler's fault: the run ends, the task is given back."""
+    """The worker cannot go on (``cause``), which is no fault of the task: the run ends, the task is given back."""
 
     cause: BaseException
 
 
-class Released(BaseException):
-    """Raised by ``wait_for``: give the task back at no cost."""
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The task is given back at no cost, because the attempt was ended for a reason outside of it."""
 
 
-class WorkerTrouble(BaseException):
-    """Raised by ``wait_for``: the run has to end, since the worker lacks something that it needs."""
+Result = bytes | Failure | Snooze | Quit | Abort | Release
+
+
+class EventLoopLost(BaseException):
+    """The event loop ended under a coroutine, whose task is given back at no cost."""
+
+
+class CoroutineFailed(BaseException):
+    """A coroutine cannot be run because the worker lacks something that it needs; the run ends."""
 
     def __init__(self, cause: BaseException) -> None:
         super().__init__(cause)
         self.cause = cause
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
-    """Give the task back at no cost: the attempt was ended for a reason outside of it."""
+class CoroutineOutcome(NamedTuple):
+    """The error or, if that is ``None``, the value with which a coroutine ended."""
+
+    error: BaseException | None
+    value: object = None
 
 
-Result = bytes | Failure | Snooze | Quit | Abort | Release
-# A task, the outcome of the attempt, and the seconds that its handler took.
-Ended = tuple[ClaimedTask, Result, float]
-Outcome = tuple[BaseException | None, Any]
-"""How a coroutine ended: its error or its value."""
+WaitFor = Callable[[Awaitable[object], TaskContext], CoroutineOutcome]
 
 
-def execute(
-    handler: Handler,
-    task: TaskContext,
-    wait_for: Callable[[Awaitable[Any], TaskContext], Outcome],
-    home: HomeProcess,
-) -> Result:
-    """Call the handler; whatever it does comes back as a result. ``wait_for`` sees a coroutine to its end.
+def execute(handler: Handler, task: TaskContext, wait_for: WaitFor, home: HomeProcess) -> Result:
+    """Call the handler, and return its result whatever it returns or raises.
 
-    Does not return in a process that the handler has forked off ``home``.
+    The handler runs in a copy of the thread's context, so that context variables that it sets are gone afterwards. If
+    it returns a coroutine, ``wait_for`` runs that to its end. Does not return in a process that the handler has forked
+    from ``home``.
     """
+    value: object
     try:
-        value = handler(task)
+        value = copy_context().run(handler, task)
         if value is not None and type(value) is not bytes and isinstance(value, Awaitable):
             home.leave_if_forked()
-            value = _wait(wait_for, value, task)
+            value = _value_of(wait_for, value, task)
         home.leave_if_forked()
     except BaseException as error:  # noqa: BLE001 - a stray CancelledError, say, ends the attempt and not the thread
         home.leave_if_forked(error)
-        return _result_of(error)
+        return _result_of_error(error)
     finally:
         if sys.getrecursionlimit() < home.recursion_limit:
             sys.setrecursionlimit(home.recursion_limit)
@@ -105,26 +112,25 @@ def execute(
         return b""
     if type(value) is bytes:
         return value
-    return _checked(value)
+    return _result_of_value(value)
 
 
-def _wait(
-    wait_for: Callable[[Awaitable[Any], TaskContext], Outcome], awaitable: Awaitable[Any], task: TaskContext
-) -> Any:
+def _value_of(wait_for: WaitFor, awaitable: Awaitable[object], task: TaskContext) -> object:
+    """Return the coroutine's value, or raise its error."""
     error: BaseException | None
     try:
         error, value = wait_for(awaitable, task)
-    except Exception as trouble:  # noqa: BLE001 - the handler's own errors come as values: no fault of the task
-        error, value = WorkerTrouble(WorkerStartError(f"a coroutine can't be run: {describe(trouble)}")), None
+    except Exception as fault:  # noqa: BLE001 - errors of the coroutine come as values: this one is no fault of the task
+        error, value = CoroutineFailed(WorkerStartError(f"cannot run a coroutine: {describe(fault)}")), None
     if error is None:
         return value
-    with suppress(Exception):  # an awaitable of another kind, or one that had its end
+    with suppress(Exception):  # an awaitable of another kind, or one that has ended
         awaitable.close()  # type: ignore[attr-defined] # else Python warns that it was never awaited
     raise error
 
 
-def _checked(value: object) -> Result:
-    """A value that is neither ``None`` nor just ``bytes``."""
+def _result_of_value(value: object) -> Result:
+    """Return the result for a value that is neither ``None`` nor of the very type ``bytes``."""
     try:
         if isinstance(value, (bytes, bytearray, memoryview)):
             return memoryview(value).tobytes()
@@ -136,11 +142,11 @@ def _checked(value: object) -> Result:
     return Failure(f"{error} (handlers return bytes or None)", retry=False)
 
 
-def _result_of(error: BaseException) -> Result:
+def _result_of_error(error: BaseException) -> Result:
     try:
-        if isinstance(error, Released):
+        if isinstance(error, EventLoopLost):
             return Release()
-        if isinstance(error, WorkerTrouble):
+        if isinstance(error, CoroutineFailed):
             return Abort(error.cause)
         if isinstance(error, FailTask):
             return Failure(str(error.error), retry=False)
@@ -149,39 +155,39 @@ def _result_of(error: BaseException) -> Result:
         if isinstance(error, (KeyboardInterrupt, StopWorker)):
             return Quit("interrupted" if isinstance(error, KeyboardInterrupt) else "stopped", error)
         if isinstance(error, BaseExceptionGroup):
-            # Out of a TaskGroup, say.
+            # Out of a TaskGroup, for example.
             inner = error.subgroup((KeyboardInterrupt, StopWorker))
             if inner is not None:
-                return _result_of(_first(inner))
+                return _result_of_error(_first_leaf(inner))
         if program_end.refuses_work(error):
-            ending = InvalidStateError("the program is ending, and its handlers can't go on; the task is given back")
+            ending = InvalidStateError("the program is ending, so its handlers cannot go on; the task is given back")
             ending.__cause__ = error
             return Quit("stopped", ending, by_handler=False)
-    except KeyboardInterrupt as interrupt:  # Ctrl-C once more, say
+    except KeyboardInterrupt as interrupt:  # a second Ctrl-C
         return Quit("interrupted", interrupt)
     except BaseException as nested:  # noqa: BLE001 - attributes that the user's code has set, or its __str__
         return Failure(describe(nested), cause=nested)
     return Failure(describe(error), cause=error)
 
 
-def _first(error: BaseException) -> BaseException:
+def _first_leaf(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
 
 
 def describe(error: BaseException) -> str:
-    """Type and message on the first line, then the traceback; both bounded, since they are stored.
+    """Return the type and message on the first line, then the traceback; both bounded, since they are stored.
 
-    If the user's ``__str__`` or ``__repr__`` raises, that exception is described instead.
+    If the user's ``__str__`` or ``__repr__`` raises, the text names that exception instead of the message.
     """
     try:
-        return _described(error)
-    except BaseException:  # noqa: BLE001 - a metaclass of the user's, that is, or there is no memory
-        return "an exception that can't be described, since describing it raises another"
+        return _describe(error)
+    except BaseException:  # noqa: BLE001 - a metaclass of the user's, for example, or there is no memory
+        return "an exception that cannot be described, since describing it raises another one"
 
 
-def _described(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     try:
         message = _message(error)
     except BaseException as nested:  # noqa: BLE001 - the user's __str__
@@ -191,9 +197,9 @@ def _described(error: BaseException) -> str:
         head = f"{head[:MESSAGE_CHARS_MAX]}..."
     try:
         while (at := error.__traceback__) is not None and at.tb_frame.f_globals.get("__package__") == __package__:
-            error.__traceback__ = at.tb_next  # our own frames tell the reader nothing
+            error.__traceback__ = at.tb_next  # frames of this library do not help the reader
         trace = "".join(traceback.format_exception(error))
-    except BaseException:  # noqa: BLE001 - ... or what else it runs
+    except BaseException:  # noqa: BLE001 - other code of the user's that formatting runs
         return head
     if len(trace) > TRACE_CHARS_MAX:
         trace = f"...{trace[-TRACE_CHARS_MAX:]}"

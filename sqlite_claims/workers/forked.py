@@ -1,7 +1,7 @@
-"""Ends a process that a handler has forked, before it goes on in the worker's code.
+"""Ends a process that a handler has forked, before it runs code of the worker.
 
-A handler may fork. Its child returns out of the handler, too, by a return, an exception or ``sys.exit``. There it would
-settle its parent's claim and run its parent's next tasks, so it has to leave at once.
+When a handler forks, the child returns from the handler too: by ``return``, an exception or ``sys.exit``. It would then
+settle its parent's claim and run its parent's next tasks. So it has to exit at once.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ import signal
 import sys
 import traceback
 
-# Linux: the page is zero in a child of a fork. (The mmap module has no name for it.)
+# Linux clears a page with this advice in a forked child. The mmap module has no name for it.
 _MADV_WIPEONFORK = 18
-# How long a child may take to write out its error and its buffers, which another thread's lock may keep it from.
+# A child may take this long to write its error and flush its buffers. A lock of another thread may prevent it.
 _LEAVE_S_MAX = 5
 
 
 class HomeProcess:
-    """The process that this object was made in; asked after every call of user code.
+    """Remembers the process that it was made in, and detects that the current process is a forked child of that.
 
-    It is a page of memory that the kernel clears in a forked child: reading it costs no system call, and a fork that
-    went round Python's hooks is noticed, too.
+    It reads a page of memory that the kernel clears in a forked child. So a check after every call of a handler costs
+    no system call, and also detects a fork that did not run Python's hooks.
     """
 
     __slots__ = ("_page", "_pid", "recursion_limit")
 
     def __init__(self) -> None:
-        # Also of the whole process, and the worker's own calls may need it after a handler has lowered it.
+        # It applies to the whole process. If a handler lowers it, the worker restores it for its own calls.
         self.recursion_limit = sys.getrecursionlimit()
         self._pid = os.getpid()
         self._page: mmap.mmap | None = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
@@ -39,23 +39,23 @@ class HomeProcess:
             self._page = None  # an old kernel
 
     def is_left(self) -> bool:
-        """Whether this code runs in a forked child of it."""
+        """Return whether this code runs in a forked child of the process."""
         return not self._page[0] if self._page is not None else os.getpid() != self._pid
 
     def leave_if_forked(self, error: BaseException | None = None) -> None:
-        """In a forked child: end the process, with the status that ``error`` would have given it."""
+        """In a forked child: end it, with the exit status that ``error`` would have caused."""
         if self.is_left():
             leave(error)
 
 
 def leave(error: BaseException | None = None) -> None:
-    """End this process at once, without running what is registered for its end: that belongs to its parent."""
+    """End this process at once, without calling its exit functions, since they are its parent's."""
     status = 0 if error is None else 1
     try:
         message = ""
         if isinstance(error, SystemExit):
             status, message = exit_status(error)
-        # From now on a lock that a thread of the parent's held at the fork, of a buffer say, doesn't keep us for ever.
+        # Another thread may have held a lock, of a buffer for example, at the fork. This ends the wait for it.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
         signal.alarm(_LEAVE_S_MAX)
@@ -70,7 +70,7 @@ def leave(error: BaseException | None = None) -> None:
 
 
 def exit_status(error: SystemExit) -> tuple[int, str]:
-    """The status with which the interpreter would end at this exception, and the message that it would print."""
+    """Return the exit status and the message with which the interpreter would end at this exception."""
     code = error.code
     if code is None:
         return 0, ""

@@ -1,7 +1,8 @@
-"""A run in the background: stop it, wait for it, and never be kept by it from ending the program."""
+"""``WorkerHandle``: stops and awaits a worker in the background, and lets the program end without waiting for it."""
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,22 +18,27 @@ from .forked import HomeProcess
 from .options import seconds
 from .signals import Signals
 
+# ``join`` checks at least this often whether the worker has ended. If other code of the program has closed the
+# descriptors that wake it, nothing else does.
+_POLL_S = 5.0
 
-class Runnable(Protocol):
-    """What a handle runs."""
+
+class StoppableLoop(Protocol):
+    """The main loop of a worker or of a pool."""
 
     def __call__(self) -> RunSummary: ...
     def stop(self, reason: Reason, timeout: float | None = None) -> None: ...
 
 
 class WorkerHandle:
-    """A worker that runs in the background. A context manager: leaving the block stops it and waits.
+    """A worker or a pool that runs in the background, as ``spawn`` returns it.
 
-    A program that ends without stopping it gives back what it holds first.
+    A context manager: at the end of the block, the worker is stopped and the block waits for its end. If the program
+    ends while the worker runs, the worker first gives its tasks back.
     """
 
-    def __init__(self, run: Runnable, name: str, shutdown_timeout: float) -> None:
-        self._run = run
+    def __init__(self, loop: StoppableLoop, name: str, shutdown_timeout: float) -> None:
+        self._loop = loop
         self._shutdown_timeout = shutdown_timeout
         self._summary: RunSummary | None = None
         self._error: BaseException | None = None
@@ -40,39 +46,54 @@ class WorkerHandle:
         self._lock = threading.Lock()
         self._listeners: list[Callable[[], None]] = []
         self._home = HomeProcess()
-        self._thread = threading.Thread(target=self._body, name=name, daemon=True)
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         program_end.register(self)
         try:
             self._thread.start()
         except RuntimeError as error:
             program_end.unregister(self)
-            raise WorkerStartError(f"the worker's thread can't be started: {error}") from error
+            raise WorkerStartError(f"cannot start the worker's thread: {error}") from error
 
     def shutdown(self, timeout: Duration | None = None) -> None:
-        """Ask it to stop: it claims no more, and running tasks may finish within ``timeout`` (``None``: however long
-        they take); what is left then is given back at no cost. Does NOT wait: ``join`` does. A second call can only
-        shorten the time. May be called from any thread, handlers included. Does nothing in a forked child."""
+        """Ask the worker to stop. Returns at once; ``join`` waits for the end.
+
+        The worker claims no more tasks. Tasks that still run at the timeout are given back at no cost. A second call
+        can only shorten the time. May be called from any thread, also from a handler. Does nothing in a forked child.
+
+        Args:
+            timeout: the time that running tasks have to finish, in seconds or as a ``timedelta``. Default: ``None``,
+                without a limit.
+        """
         if self._home.is_left():
             return
-        self._run.stop("stopped", None if timeout is None else seconds("timeout", timeout))
+        self._loop.stop("stopped", None if timeout is None else seconds("timeout", timeout))
 
     @overload
     def join(self, timeout: None = None) -> RunSummary: ...
     @overload
     def join(self, timeout: Duration) -> RunSummary | None: ...
     def join(self, timeout: Duration | None = None) -> RunSummary | None:
-        """Wait until it has ended: its summary, or ``None`` if it still runs at the timeout. Raises what ended it
-        where that was an error. Raises ``InvalidStateError`` in a forked child, since it runs in the parent.
+        """Wait until the worker has ended.
 
-        On the main thread, SIGTERM and SIGINT meanwhile stop it, within its ``shutdown_timeout``; a second one at once.
-        Where the program has a handler of its own for one of them, that is left alone.
+        While the main thread waits here, SIGTERM or SIGINT stops the worker within its ``shutdown_timeout``, and a
+        second signal stops it at once. A signal for which the program has installed its own handler is left to that.
+
+        Args:
+            timeout: how long to wait, in seconds or as a ``timedelta``. Default: ``None``, without a limit.
+
+        Returns:
+            The summary of the run; ``None`` if the worker still runs at the timeout.
+
+        Raises:
+            InvalidStateError: this is a forked child; the worker runs in its parent.
+            Exception: the error that ended the worker, if there was one.
         """
         if self._home.is_left():
-            raise InvalidStateError("this process was forked from the one in which the worker runs: join it there")
+            raise InvalidStateError("the worker runs in the process that this one was forked from: call join there")
         deadline = None if timeout is None else time.monotonic() + seconds("timeout", timeout)
         if threading.current_thread() is threading.main_thread():
             with Signals() as signals:
-                self._heed(signals, deadline)
+                self._wait_with_signals(signals, deadline)
         else:
             self._done.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
         return self._outcome()
@@ -84,30 +105,31 @@ class WorkerHandle:
             raise self._error
         return self._summary
 
-    def _heed(self, signals: Signals, deadline: float | None = None) -> None:
-        """Wait for the end, and stop at signals."""
+    def _wait_with_signals(self, signals: Signals, deadline: float | None = None) -> None:
+        """Wait for the end of the worker, and stop it at signals."""
         timeout = self._shutdown_timeout
         with self.announced_on(signals):
             while not self._done.is_set():
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
+                remaining_s = math.inf if deadline is None else deadline - time.monotonic()
+                if remaining_s <= 0:
                     return
+                wait_s = min(remaining_s, _POLL_S)
                 if signals.is_lost:
-                    self._done.wait(left)
+                    self._done.wait(wait_s)
                     continue
-                signals.wait(left)
+                signals.wait(wait_s)
                 if signals.came():
-                    self._run.stop("interrupted", timeout)
+                    self._loop.stop("interrupted", timeout)
                     timeout = 0.0
 
     @property
     def done(self) -> bool:
-        """Whether the worker has ended. ``True`` in a forked child, where it does not run."""
+        """Whether the worker has ended. Always ``True`` in a forked child, where the worker does not run."""
         return self._done.is_set() or self._home.is_left()
 
     @contextmanager
     def announced_on(self, signals: Signals) -> Iterator[None]:
-        """Its end wakes who waits for signals, too."""
+        """Within the block, the worker's end also wakes the thread that waits for ``signals``."""
         with self._lock:
             self._listeners.append(signals.wake)
         try:
@@ -116,24 +138,24 @@ class WorkerHandle:
             with self._lock:
                 self._listeners.remove(signals.wake)
 
-    def _body(self) -> None:
+    def _work(self) -> None:
         try:
-            self._summary = self._run()
+            self._summary = self._loop()
         except BaseException as error:  # noqa: BLE001 - join raises it
             self._error = error
         finally:
             program_end.unregister(self)
             with self._lock:
                 self._done.set()
-                for tell in self._listeners:
-                    tell()
+                for wake in self._listeners:
+                    wake()
 
     def stop_at_end(self) -> None:
-        """Give back the worker's tasks, since the program ends."""
-        self._run.stop("stopped", 0.0)
+        """Stop the worker at once, since the program ends; its tasks are given back."""
+        self._loop.stop("stopped", 0.0)
 
     def wait_at_end(self, timeout: float) -> None:
-        """Wait for the worker's end, at most ``timeout`` seconds."""
+        """Wait up to ``timeout`` seconds for the worker's end."""
         self._done.wait(timeout)
 
     def __enter__(self) -> Self:
@@ -144,22 +166,22 @@ class WorkerHandle:
     ) -> None:
         if self.done:
             return
-        self._run.stop("stopped", None if kind is None else self._shutdown_timeout)
+        self._loop.stop("stopped", None if kind is None else self._shutdown_timeout)
         if kind is None:
             self.join()
         else:
-            self._done.wait()  # an error of its own would hide the one that is under way
+            self._done.wait()  # an error of the worker must not hide the one that is being raised
 
 
 def run_to_end(spawn: Callable[[], WorkerHandle]) -> RunSummary:
-    """Spawn and join, heeding signals from before the start."""
+    """Spawn a worker and wait for its end. Signals stop it from the start on."""
     if threading.current_thread() is not threading.main_thread():
-        with program_end.put_off_by_this_thread():
+        with program_end.exempt_this_thread():
             handle = spawn()
         with handle:
             return handle.join()
     with Signals() as signals, spawn() as handle:
-        handle._heed(signals)
+        handle._wait_with_signals(signals)
         summary = handle._outcome()
         assert summary is not None
         return summary

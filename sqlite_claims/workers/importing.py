@@ -1,4 +1,4 @@
-"""Import paths, ``"module:attribute"``: how handlers reach another process without a pickle."""
+"""Import paths, ``"module:attribute"``, by which worker processes import the handlers; nothing is pickled."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from .. import validate
 from ..errors import BackendError, InvalidArgumentError
 from .execute import describe
 
-# The name under which worker processes run the program's main file: multiprocessing's, so that its own children, made
-# by a handler, find it again.
+# The name under which worker processes import the program's main file. It is multiprocessing's name, so that processes
+# which a handler starts with multiprocessing find the module.
 _MAIN_COPY = "__mp_main__"
-# In a worker process: whether it still imports its handlers, and the program's main file where some are defined there.
+# In a worker process: whether it is importing its handlers, and the program's main file if handlers are defined there.
 _imports_handlers = False
 _main_file: str | None = None
 
@@ -28,19 +28,21 @@ _PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
 class UnguardedError(BackendError):
-    """Raised for code that would start worker processes while a worker process imports it. Shown without traceback."""
+    """The imported code starts worker processes itself. The message explains it; no traceback is shown."""
 
 
 def load(path: str) -> Any:
-    """The object at this path. Imports its module, and lets pass whatever that raises."""
+    """Import the object at this path. Raises any exception that the import raises."""
     module, _, attribute = path.partition(":")
     return _walk(importlib.import_module(module), attribute)
 
 
 @contextmanager
 def for_handlers(main_file: str | None) -> Iterator[None]:
-    """In a worker process: the program's main file is imported where it has handlers, and no worker processes can be
-    started before the end of the block, in which the handlers are imported."""
+    """In a worker process, around the import of the handlers: no worker processes can be started within the block.
+
+    First imports the program's main file, if handlers are defined there.
+    """
     global _imports_handlers, _main_file
     _imports_handlers = True
     _main_file = main_file
@@ -53,16 +55,16 @@ def for_handlers(main_file: str | None) -> Iterator[None]:
 
 
 def refuse_while_importing() -> None:
-    """Raises ``UnguardedError`` in a worker process that still imports its handlers."""
+    """Raise ``UnguardedError`` in a worker process that is importing its handlers."""
     if _imports_handlers:
         raise UnguardedError(
-            "worker processes are started by a module that the worker processes import themselves: put what starts "
-            'them under `if __name__ == "__main__":`'
+            "worker processes are started by a module that the worker processes import themselves: put the code that "
+            'starts them under `if __name__ == "__main__":`'
         )
 
 
 def _import_main(path: str) -> None:
-    """As multiprocessing does it: the program's own file runs, but not under the name "__main__"."""
+    """Run the program's main file under another name than "__main__", as multiprocessing does."""
     module = types.ModuleType(_MAIN_COPY)
     try:
         module.__dict__.update(runpy.run_path(path, run_name=_MAIN_COPY))
@@ -70,14 +72,14 @@ def _import_main(path: str) -> None:
         raise
     except BaseException as error:  # noqa: BLE001 - the supervisor shows it
         raise UnguardedError(
-            "a worker process could not import the program's main file, where its handlers are (what must run in the "
-            f'program alone belongs under `if __name__ == "__main__":` there): {describe(error)}'
+            "a worker process could not import the program's main file, in which handlers are defined (put the code "
+            f'that only the program must run under `if __name__ == "__main__":`): {describe(error)}'
         ) from None
     sys.modules["__main__"] = sys.modules[_MAIN_COPY] = module
 
 
 def main_file() -> str | None:
-    """The file, folder or archive that the program's main module came from and can be run from once more."""
+    """Return the file, folder or archive from which the program's main module can be run again, if there is one."""
     if _main_file is not None:
         return _main_file
     main = sys.modules.get("__main__")
@@ -86,7 +88,7 @@ def main_file() -> str | None:
         return None
     try:
         path = os.path.abspath(file)
-    except OSError:  # the current folder is gone
+    except OSError:  # the current folder was removed
         return None
     if os.path.isfile(path):
         return path
@@ -95,10 +97,10 @@ def main_file() -> str | None:
 
 
 def path_of(argument: str, thing: object) -> str:
-    """The path of a function or class, or the path itself; verified to lead back to the very object.
+    """Return the import path of a function or class. ``thing`` may also be such a path.
 
-    Raises ``InvalidArgumentError`` for lambdas, inner functions, bound methods, and what was made in a session that no
-    file stands behind: another process could not import them.
+    Raises ``InvalidArgumentError`` if another process could not import this very object: lambdas, inner functions,
+    bound methods, and objects defined in an interactive session.
     """
     if isinstance(thing, str):
         if not _PATH.fullmatch(thing):
@@ -113,13 +115,13 @@ def path_of(argument: str, thing: object) -> str:
         except AttributeError:
             pass
     raise InvalidArgumentError(
-        f"{argument}: another process cannot import {validate.shown(thing)}; put a function into a module, or give its "
+        f"{argument}: another process cannot import {validate.shown(thing)}; define it in a module, or give its import "
         "path, 'module:attribute'"
     )
 
 
 def _importable_name(module: str) -> str | None:
-    """The name under which another process finds this module; ``None`` if it can't."""
+    """Return the name under which another process can import this module; ``None`` if it cannot."""
     if module not in ("__main__", _MAIN_COPY):
         return module
     spec = getattr(sys.modules[module], "__spec__", None)
@@ -129,10 +131,10 @@ def _importable_name(module: str) -> str | None:
 
 
 def paths_of(handlers: object) -> str | dict[str, str]:
-    """Handlers as a path, or as a path for each kind."""
+    """Return the import path of the handlers, or the path of each kind's handler."""
     if isinstance(handlers, Mapping):
         if not handlers:
-            raise InvalidArgumentError("handlers is empty: a worker with it would do nothing")
+            raise InvalidArgumentError("handlers is empty: give at least one handler")
         for kind in handlers:
             validate.name("each kind of handlers", kind, empty=True)
         return {kind: path_of(f"the handler of kind {kind!r}", handler) for kind, handler in handlers.items()}

@@ -1,7 +1,7 @@
-"""Log records on their way from a process of a pool to its supervisor: one packet of JSON each.
+"""Sends log records from a process of a pool to its supervisor, each as one packet of JSON.
 
-A packet comes whole or not at all, whoever else writes to the same socket: threads, or processes that a handler has
-forked. If the supervisor is slow to read, sending blocks, so that the process that logs much is the one that waits.
+A packet arrives whole or not at all, also when threads or forked processes write to the same socket at the same time.
+If the supervisor reads slowly, sending blocks. So the process that logs much is the one that waits.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from contextlib import suppress
 from typing import Any
 
 LINE_BYTES_MAX = 65_536
-# Of a line: for the program's own attributes, and for each of the texts that no one writes at length.
+# The most characters of a line for the attributes that the program has added, and for each short text.
 _EXTRA_CHARS_MAX = 16_384
 _NAME_CHARS_MAX = 512
-# A record's attributes that are sent, and their types. The others are made anew, or are what logging makes of these.
+# The attributes of a record that are sent, and their types. The supervisor derives the others.
 _TYPES: dict[str, tuple[type, ...]] = {
     "name": (str,),
     "levelno": (int,),
@@ -35,14 +35,14 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "taskName": (str, type(None)),
 }
 _TEXTS = ("msg", "exc_text", "stack_info")
-_LOGGINGS_OWN = frozenset({*vars(logging.makeLogRecord({})), *_TYPES, "message", "asctime"})
+_STANDARD_ATTRIBUTES = frozenset({*vars(logging.makeLogRecord({})), *_TYPES, "message", "asctime"})
 _NUMBERS_MAX = 2**63
-# Without this, a process with the default action for SIGPIPE would die of a line that nobody reads.
+# Without this flag, a process with the default action for SIGPIPE is killed when the supervisor is gone.
 _FLAGS = getattr(socket, "MSG_NOSIGNAL", 0)
 
 
 def make_sockets() -> tuple[socket.socket, socket.socket]:
-    """The supervisor's end, which doesn't block, and the process's."""
+    """Return the supervisor's end, which does not block, and the process's end."""
     ours, theirs = socket.socketpair(type=socket.SOCK_DGRAM)
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * LINE_BYTES_MAX)
     ours.setblocking(False)
@@ -50,28 +50,28 @@ def make_sockets() -> tuple[socket.socket, socket.socket]:
 
 
 class LogSender(logging.Handler):
-    """Sends each log record of a pool's process to the supervisor."""
+    """Send each log record of a pool's process to its supervisor."""
 
     def __init__(self, end: socket.socket) -> None:
         super().__init__()
         self._socket = end
 
     def createLock(self) -> None:  # noqa: N802 - logging's name
-        """Create no lock: none is needed, and none can be left locked by a fork."""
+        """Create no lock: none is needed, and a fork could leave it locked."""
         self.lock = None
 
     def handle(self, record: logging.LogRecord) -> Any:
         """As ``Handler.handle``, without a lock."""
-        kept = self.filter(record)
-        if kept:
-            self.emit(kept if isinstance(kept, logging.LogRecord) else record)
-        return kept
+        accepted = self.filter(record)
+        if accepted:
+            self.emit(accepted if isinstance(accepted, logging.LogRecord) else record)
+        return accepted
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Send the record. Blocks while the supervisor is behind; does nothing if it is gone."""
+        """Send the record. Blocks while the supervisor reads slowly; does nothing if the supervisor is gone."""
         try:
             line = encode(record)
-        except Exception:  # noqa: BLE001 - a record that can't be made into text is reported as logging does it
+        except Exception:  # noqa: BLE001 - a record that cannot be formatted is reported as logging does it
             self.handleError(record)
             return
         with suppress(OSError):
@@ -79,71 +79,71 @@ class LogSender(logging.Handler):
 
 
 def encode(record: logging.LogRecord) -> bytes:
-    """The record as at most ``LINE_BYTES_MAX`` bytes; longer texts are cut, and say so."""
+    """Return the record as at most ``LINE_BYTES_MAX`` bytes. Longer texts are cut, and marked as cut."""
     texts = {"msg": record.getMessage(), "exc_text": record.exc_text, "stack_info": record.stack_info}
     if record.exc_info and not record.exc_text:
         texts["exc_text"] = logging.Formatter().formatException(record.exc_info)
-    shown: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for name in _TYPES:
         value = getattr(record, name, None)
-        shown[name] = value[:_NAME_CHARS_MAX] if isinstance(value, str) else value
-    shown["extra"] = _extra(record)
-    room = LINE_BYTES_MAX
+        fields[name] = value[:_NAME_CHARS_MAX] if isinstance(value, str) else value
+    fields["extra"] = _extra(record)
+    text_chars_max = LINE_BYTES_MAX
     while True:
         for name, text in texts.items():
-            shown[name] = text and _cut(name, text, room)
-        line = json.dumps(shown, ensure_ascii=False).encode("utf-8", "surrogatepass")
+            fields[name] = text and _cut(name, text, text_chars_max)
+        line = json.dumps(fields, ensure_ascii=False).encode("utf-8", "surrogatepass")
         if len(line) <= LINE_BYTES_MAX:
             return line
-        room = room * 3 // 4
+        text_chars_max = text_chars_max * 3 // 4
 
 
-def _cut(name: str, text: str, room: int) -> str:
-    """The beginning of a message, or the end of a traceback."""
-    if len(text) <= room:
+def _cut(name: str, text: str, chars_max: int) -> str:
+    """Return the beginning of a message, or the end of a traceback."""
+    if len(text) <= chars_max:
         return text
-    mark = f"[{len(text) - room} characters were cut]"
-    return f"{text[:room]}... {mark}" if name == "msg" else f"{mark} ...{text[-room:]}"
+    mark = f"[{len(text) - chars_max} characters were cut]"
+    return f"{text[:chars_max]}... {mark}" if name == "msg" else f"{mark} ...{text[-chars_max:]}"
 
 
 def _extra(record: logging.LogRecord) -> dict[str, Any]:
-    """The program's own attributes that can be written as JSON and are not too long."""
-    found = {}
-    left = _EXTRA_CHARS_MAX
+    """Return the attributes that the program has added, if they can be written as JSON and are not too long."""
+    extra = {}
+    chars_left = _EXTRA_CHARS_MAX
     for name, value in vars(record).items():
-        if name not in _LOGGINGS_OWN and isinstance(name, str):
+        if name not in _STANDARD_ATTRIBUTES and isinstance(name, str):
             with suppress(TypeError, ValueError, RecursionError):
                 size = len(json.dumps({name: value}))
-                if size <= left:
-                    found[name] = value
-                    left -= size
-    return found
+                if size <= chars_left:
+                    extra[name] = value
+                    chars_left -= size
+    return extra
 
 
 def decode(line: bytes, process_name: str) -> logging.LogRecord:
-    """The record in an untrusted line. Raises ``ValueError`` if it is no record."""
+    """Return the record in an untrusted line. Raises ``ValueError`` if it contains none."""
     if len(line) > LINE_BYTES_MAX:
         raise ValueError("too long")
     try:
-        shown = json.loads(line.decode("utf-8", "surrogatepass"))
+        fields = json.loads(line.decode("utf-8", "surrogatepass"))
     except RecursionError:
-        raise ValueError("too deep") from None
-    if not isinstance(shown, dict) or not isinstance(shown.get("extra"), dict):
-        raise ValueError("no object")  # noqa: TRY004 - all that is wrong with a line is one error
-    found: dict[str, Any] = {name: _checked(name, shown.get(name)) for name in _TYPES}
+        raise ValueError("nested too deeply") from None
+    if not isinstance(fields, dict) or not isinstance(fields.get("extra"), dict):
+        raise ValueError("not an object")  # noqa: TRY004 - one error for all faults of a line
+    attributes: dict[str, Any] = {name: _checked(name, fields.get(name)) for name in _TYPES}
     for name in _TEXTS:
-        found[name] = shown.get(name)
-        if not isinstance(found[name], (str, type(None))):
+        attributes[name] = fields.get(name)
+        if not isinstance(attributes[name], (str, type(None))):
             raise ValueError(name)  # noqa: TRY004
-    found["msg"] = found["msg"] or ""
-    if not 0 <= found["created"] < 1e11:  # no time that can be shown
+    attributes["msg"] = attributes["msg"] or ""
+    if not 0 <= attributes["created"] < 1e11:  # a formatter could not show it as a date
         raise ValueError("created")
     extra = {
         name: value
-        for name, value in shown["extra"].items()
-        if name not in _LOGGINGS_OWN and not hasattr(logging.LogRecord, name)
+        for name, value in fields["extra"].items()
+        if name not in _STANDARD_ATTRIBUTES and not hasattr(logging.LogRecord, name)
     }
-    return logging.makeLogRecord({**extra, **found, "processName": process_name})
+    return logging.makeLogRecord({**extra, **attributes, "processName": process_name})
 
 
 def _checked(name: str, value: Any) -> Any:

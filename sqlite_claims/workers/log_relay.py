@@ -1,7 +1,8 @@
-"""Reads the log records of a pool's processes, and passes them to the loggers of the supervising program."""
+"""Reads the log records of a pool's processes and passes them to the loggers of the program that runs the pool."""
 
 from __future__ import annotations
 
+import math
 import selectors
 import socket
 import threading
@@ -17,32 +18,36 @@ from .task_log import SafeLogger, log, show_failure
 
 P = ParamSpec("P")
 
-# Lines of one process before it is another's turn, and after its death, when only what stands in its socket is left.
-_LINES_A_TURN = 64
-_LINES_LEFT_MAX = 10_000
-# Seconds between two warnings of unreadable lines.
-_QUIET_S = 10.0
-# How long a pool waits at its end for a slow logging handler of the program.
+# The lines that are read from one process before another one has its turn.
+_LINES_PER_TURN = 64
+# The lines that are read after the death of a process. A process that it has forked may go on writing.
+_LINES_AFTER_DEATH_MAX = 10_000
+# The time between two warnings about unreadable lines.
+_WARNING_INTERVAL_S = 10.0
+# At its end, a pool waits this long for a slow log handler of the program.
 _END_S_MAX = 5.0
 
 
 class LogSource:
-    """The supervisor's end of the socket on which one process sends its records."""
+    """The supervisor's end of the socket on which a process sends its log records."""
 
     def __init__(self, end: socket.socket, worker_id: str) -> None:
         self.socket = end
         self.worker_id = worker_id
 
     def lines(self, limit: int) -> Iterator[bytes]:
-        """The lines that have arrived, up to a limit."""
-        with suppress(OSError):  # nothing more, for now or for good
+        """Yield the lines that have arrived, up to a limit."""
+        with suppress(OSError):  # there are no more lines, or the socket is closed
             for _ in range(limit):
                 yield self.socket.recv(LINE_BYTES_MAX + 1)
 
 
 class LogRelay:
-    """A thread that logs. The supervisor logs through it, too: a handler of the program that is slow, or never comes
-    back, keeps this thread and the processes that log much, and nobody from being supervised."""
+    """A thread that logs the records of the processes and of the supervisor.
+
+    A log handler of the program that is slow, or never returns, delays this thread and the processes that log much. It
+    does not delay the supervisor.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -54,30 +59,30 @@ class LogRelay:
         self._selector.register(self._alarm, selectors.EVENT_READ)
         self._over = False
         self._unreadable = 0
-        self._tell_at = -float("inf")
+        self._warn_at = -math.inf
         self._thread = threading.Thread(target=self._work, name="claims-pool-log", daemon=True)
         self._thread.start()
 
     def post(self, function: Callable[P, object], *args: P.args, **options: P.kwargs) -> None:
-        """Have the thread call a function. May be called from any thread, and doesn't wait."""
+        """Have the thread call a function. May be called from any thread; returns at once."""
         self._posts.append(partial(function, *args, **options))
-        with suppress(OSError):  # full, so that it wakes anyway
+        with suppress(OSError):  # full, so that the thread wakes anyway
             self._waker.send(b"w")
 
     def add(self, source: LogSource) -> None:
-        """Read this process's socket from now on."""
+        """Read the socket of a process from now on."""
         self.post(self._selector.register, source.socket, selectors.EVENT_READ, source)
 
     def remove(self, source: LogSource) -> None:
-        """Read the rest of a dead process's lines, and close its socket."""
+        """Read the remaining lines of a dead process, and close its socket."""
         self.post(self._finish, source)
 
-    def drop(self, lines: int, worker_id: str) -> None:
-        """Count unreadable lines of a process."""
+    def count_unreadable(self, lines: int, worker_id: str) -> None:
+        """Count unreadable lines of a process, and log a warning now and then."""
         self.post(self._note_unreadable, lines, worker_id)
 
     def close(self) -> None:
-        """Log everything that was posted, and end."""
+        """Log all that was posted, and end the thread."""
         self.post(self._end)
         self._thread.join(_END_S_MAX)
 
@@ -87,9 +92,9 @@ class LogRelay:
         while not self._over:
             try:
                 self._turn()
-            except BaseException:  # noqa: BLE001 - without this thread, processes that log would wait for ever
+            except BaseException:  # noqa: BLE001 - without this thread, processes that log would block
                 show_failure()
-                time.sleep(0.1)  # it may go on
+                time.sleep(0.1)  # the error may persist
         for end in (self._selector, self._waker, self._alarm):
             end.close()
 
@@ -103,7 +108,7 @@ class LogRelay:
                 with suppress(OSError):
                     self._alarm.recv(4096)
             else:
-                self._read(event.data, _LINES_A_TURN)
+                self._read(event.data, _LINES_PER_TURN)
 
     def _read(self, source: LogSource, limit: int) -> None:
         for line in source.lines(limit):
@@ -118,22 +123,20 @@ class LogRelay:
 
     def _finish(self, source: LogSource) -> None:
         self._selector.unregister(source.socket)
-        self._read(source, _LINES_LEFT_MAX)
+        self._read(source, _LINES_AFTER_DEATH_MAX)
         source.socket.close()
 
     def _note_unreadable(self, lines: int, worker_id: str) -> None:
         self._unreadable += lines
-        if self._clock() >= self._tell_at:
-            self._tell_unreadable(f"the last of worker {worker_id}")
+        if self._clock() >= self._warn_at:
+            self._warn_unreadable(f"the last one from worker {worker_id}")
 
-    def _tell_unreadable(self, whose: str) -> None:
-        log.warning(
-            "%d lines that worker processes sent could not be read and were dropped, %s", self._unreadable, whose
-        )
+    def _warn_unreadable(self, which: str) -> None:
+        log.warning("dropped %d unreadable lines from worker processes, %s", self._unreadable, which)
         self._unreadable = 0
-        self._tell_at = self._clock() + _QUIET_S
+        self._warn_at = self._clock() + _WARNING_INTERVAL_S
 
     def _end(self) -> None:
         if self._unreadable:
-            self._tell_unreadable("since the last such warning")
+            self._warn_unreadable("since the last warning of this kind")
         self._over = True

@@ -1,4 +1,4 @@
-"""The arguments that every kind of worker takes, checked once."""
+"""The options of workers, and the checks of their arguments."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ BATCH_MAX = 128
 
 
 class WorkerStore(TaskClaimStore, Protocol):
-    """A store whose claims can be bound to a session: what workers need beyond ``TaskClaimStore``."""
+    """A store whose claims can be bound to a worker's session, as workers need it."""
 
     def open_session(self, worker_id: str) -> Any:
-        """A ``WorkerSession``: claims made with it are lost as soon as its process is gone."""
+        """Open a session for a worker: claims made with it are lost as soon as its process is dead."""
 
     def claim_task(
         self, instance_id: str, task_id: str, worker_id: str, ttl: Duration | None, *, session: Any = None
@@ -41,7 +41,7 @@ class WorkerStore(TaskClaimStore, Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerOptions:
-    """Seconds as float; ``None`` where there is no bound."""
+    """The checked options of a worker. Durations are in seconds; ``None`` means without a limit."""
 
     worker_id: str
     concurrency: int
@@ -78,7 +78,8 @@ def worker_options(
         heartbeat = ttl / 3
     elif heartbeat >= ttl:
         raise InvalidArgumentError(
-            f"heartbeat_interval ({heartbeat:g} s) must be shorter than claim_ttl ({ttl:g} s), or leases end first"
+            f"heartbeat_interval ({heartbeat:g} s) must be shorter than claim_ttl ({ttl:g} s): otherwise claims expire "
+            "before they are renewed"
         )
     return WorkerOptions(
         worker_id=worker_id,
@@ -94,19 +95,19 @@ def worker_options(
 
 
 def seconds(argument: str, value: Duration) -> float:
-    """A duration of at least 0, in seconds."""
+    """Return a duration of at least 0 in seconds. Raises ``InvalidArgumentError``."""
     return validate.duration_us(argument, value) / 1e6
 
 
 def positive(argument: str, value: Duration) -> float:
-    """A duration of more than 0, in seconds."""
-    found = seconds(argument, value)
-    if not found:
+    """Return a duration of more than 0 in seconds. Raises ``InvalidArgumentError``."""
+    duration_s = seconds(argument, value)
+    if not duration_s:
         raise InvalidArgumentError(f"{argument} must be more than 0 s, not {validate.shown(value)}")
-    return found
+    return duration_s
 
 
 def new_worker_id() -> str:
-    """A name that no other worker has: machine, process, and a few random digits."""
+    """Return a new worker id: the host's name, the process id and random digits."""
     host = socket.gethostname().encode("ascii", "replace").decode().replace("\0", "")[:64] or "localhost"
     return f"{host}-{os.getpid()}-{secrets.token_hex(2)}"

@@ -1,20 +1,21 @@
-"""``WorkerPool``: worker processes under a supervisor."""
+"""``WorkerPool``: worker processes and their supervisor."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import secrets
 import sys
 from collections.abc import Collection, Mapping
-from dataclasses import asdict
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 from .. import validate
 from ..errors import InvalidArgumentError
 from ..model import Duration
 from ..sqlite.files.paths import store_path
+from . import typed_json
+from .child_config import PoolConfig, StoreOptions
 from .context import RunSummary, WorkerStartError
 from .handle import WorkerHandle, run_to_end
 from .importing import main_file, paths_of, refuse_while_importing
@@ -24,29 +25,40 @@ from .supervisor import Supervisor
 
 __all__ = ["WorkerPool", "WorkerStartError"]
 
-_STORE_OPTIONS = frozenset({"create", "durability", "busy_timeout", "use_c_core"})
-
 
 class WorkerPool:
-    """Runs tasks in N worker processes. The process that it is made in supervises and runs no handlers.
+    """Runs tasks in N worker processes. The process that makes the pool supervises them, and runs no handlers.
 
-    ``handlers``: ``"module:attribute"`` (a mapping from kind to callable, a ``TaskRegistry``, or one callable for
-    everything), or such an object whose functions can be imported by name. In a program's main file, start the pool
-    under ``if __name__ == "__main__":``.
+    A process that dies is replaced. The task that it ran counts a loss; the other tasks that it held are given back at
+    no cost. If a process dies before it can run tasks, again and again, the run ends with ``WorkerStartError``. If the
+    supervisor is killed, the processes notice it and stop.
 
-    A process that dies is replaced, and its tasks are back at once: the one that ran counts a loss, what waited behind
-    it costs nothing. One whose task takes longer than ``task_timeout`` is killed, with the commands that the task has
-    started (except daemons), and the attempt is a failure ("timed out"). When the supervisor is killed, the
-    processes notice and stop.
+    In a program's main file, start the pool under ``if __name__ == "__main__":``, since the processes import that file.
 
-    ``worker_id``: how the processes' names begin. ``processes``: as many as there are CPUs, if not given.
-    ``concurrency``: tasks at a time in each (when one times out, the others in its process are given back).
-    ``max_tasks_per_child``, ``max_memory_per_child`` (bytes): beyond that a process is replaced after what it runs.
-    ``shutdown_timeout``: seconds that running tasks have to finish after a signal. ``store_options``: how the processes
-    open the store (``durability``, ``busy_timeout``, ``create``, ``use_c_core``). The other arguments are those of
-    ``PooledWorker``.
+    Log records of the processes go to the loggers of this process, at most 64 KiB each. The processes make records of
+    the levels that were set when the pool was started; a later change of a level does not reach them.
 
-    Log records of the processes go to this process's loggers, at most 64 KiB each.
+    Args:
+        path: the store's file.
+        handlers: the import path ``"module:attribute"`` of a mapping from kind to handler, of a ``TaskRegistry``, or of
+            one handler for all tasks; or such an object, if its handlers can be imported by name.
+        processes: the number of processes. Default: the number of CPUs.
+        worker_id: the beginning of the processes' worker ids. Default: a new name.
+        concurrency: how many tasks run at a time in each process. Default: 1.
+        claim_ttl: as for ``PooledWorker``. Default: 600 s.
+        heartbeat_interval: as for ``PooledWorker``. Default: a third of ``claim_ttl``.
+        tags: as for ``PooledWorker``. Default: ``None``, any tags.
+        batch_size: as for ``PooledWorker``. Default: 128.
+        poll_interval: as for ``PooledWorker``. Default: 1 s.
+        task_timeout: the time that an attempt may take. After it the attempt has failed ("timed out"). Its process is
+            killed, with the commands that the task has started (except daemons), and the other tasks of the process are
+            given back. Default: ``None``, without a limit.
+        shutdown_timeout: the time that running tasks have to finish after a signal. Default: 5 s.
+        max_tasks_per_child: replace a process after this many tasks. Default: ``None``, never.
+        max_memory_per_child: replace a process that uses more than this many bytes after a task. Default: ``None``,
+            never.
+        store_options: how to open the store: any of ``create``, ``durability``, ``busy_timeout`` and ``use_c_core``, as
+            for ``SqliteClaimStore``. Default: none of them.
     """
 
     def __init__(
@@ -69,7 +81,7 @@ class WorkerPool:
         store_options: Mapping[str, Any] | None = None,
     ) -> None:
         if worker_id is not None:
-            # Another pool may bear that name, too, and a process's name has to be its own.
+            # Other pools may have the same name, but no two processes may have the same worker id.
             worker_id = f"{validate.name('worker_id', worker_id)}-{secrets.token_hex(4)}"
         options = worker_options(
             worker_id=worker_id,
@@ -84,82 +96,104 @@ class WorkerPool:
         )
         validate.name("worker_id with a process's number", f"{options.worker_id}-4294967295")
         self._processes = cpus() if processes is None else validate.integer("processes", processes, 1, 4096)
-        self._options = options
-        self._settings: dict[str, Any] = {
-            "path": store_path(path),  # now: the current folder may be another when it runs
-            "handlers": paths_of(handlers),
-            # Timeouts are the supervisor's to enforce.
-            "options": {**asdict(options), "task_timeout": None},
-            "store_options": _store_options(store_options or {}),
-            "max_tasks_per_child": _optional("max_tasks_per_child", max_tasks_per_child),
-            "max_memory_per_child": _optional("max_memory_per_child", max_memory_per_child),
-            "adapter": None,
-        }
+        self._config = PoolConfig(
+            path=store_path(path),  # absolute, since the current folder may be another one when the pool runs
+            handlers=paths_of(handlers),
+            options=options,
+            store_options=_checked_store_options(store_options or {}),
+            max_tasks=_at_least_one("max_tasks_per_child", max_tasks_per_child),
+            max_memory_bytes=_at_least_one("max_memory_per_child", max_memory_per_child),
+            log_levels={},
+        )
 
     def run(self, until_idle: bool = False) -> RunSummary:
-        """Work until stopped: by SIGTERM or SIGINT (on the main thread), by a handler's ``StopWorker``, or with
-        ``until_idle`` when no task that it could handle is ready, scheduled or claimed by anyone in an instance in
-        progress.
+        """Run tasks until the pool is stopped: by SIGTERM or SIGINT (on the main thread), or by a handler's
+        ``StopWorker``.
 
-        Then everything is settled or given back and the processes have ended. A second signal shortens the wait.
-        Raises ``WorkerStartError``, with the error's text, where the processes die before they can work.
+        At the end, all claims are settled or given back, and the processes have ended. A second signal ends the wait
+        for running tasks.
+
+        Args:
+            until_idle: stop also when no task is left that this pool could ever run: no task for its handlers and tags
+                is ready, scheduled, or claimed by any worker, in an instance in progress.
+
+        Returns:
+            The summary of the run.
+
+        Raises:
+            WorkerStartError: the processes crash on start-up; the message contains their last error.
         """
         return run_to_end(lambda: self.spawn(until_idle))
 
     def spawn(self, until_idle: bool = False) -> WorkerHandle:
-        """``run`` in the background."""
+        """Start ``run`` in the background.
+
+        Args:
+            until_idle: as for ``run``.
+
+        Returns:
+            A handle that stops the pool and waits for its end.
+        """
         refuse_while_importing()
         if not sys.executable:
             raise WorkerStartError(
                 "sys.executable is empty: set it to the path of the Python interpreter for the workers"
             )
-        if getattr(sys, "frozen", False):  # it would be this program that is started, again and again
+        if getattr(sys, "frozen", False):  # sys.executable is this program, which would start itself again and again
             raise WorkerStartError("a frozen program has no Python interpreter for worker processes: use PooledWorker")
-        settings = {
-            **self._settings,
-            "main": main_file() if _is_of_main(self._settings["handlers"]) else None,
-            "log_levels": _log_levels(),
-            "log_disabled": logging.root.manager.disable,
-            "until_idle": until_idle,
-        }
-        supervisor = Supervisor(settings, self._options, self._processes)
-        return WorkerHandle(supervisor, f"claims-pool-{self._options.worker_id}", self._options.shutdown_timeout)
+        config = replace(
+            self._config,
+            main_file=main_file() if _is_in_main_file(self._config.handlers) else None,
+            until_idle=until_idle,
+            log_levels=_log_levels(),
+            log_disabled_level=logging.root.manager.disable,
+        )
+        options = config.options
+        supervisor = Supervisor(config, self._processes)
+        return WorkerHandle(supervisor, f"claims-pool-{options.worker_id}", options.shutdown_timeout)
+
+    def _use_adapter(self, path: str) -> None:
+        """Have the processes call the function at this import path to make handlers of the imported objects."""
+        self._config = replace(self._config, adapter=path)
 
 
 def cpus() -> int:
-    """CPUs that this process may run on."""
+    """Return the number of CPUs that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def _optional(argument: str, value: int | None) -> int | None:
+def _at_least_one(argument: str, value: int | None) -> int | None:
     return None if value is None else validate.integer(argument, value, 1)
 
 
-def _store_options(given: Mapping[str, Any]) -> dict[str, Any]:
-    unknown = sorted(map(str, set(given) - _STORE_OPTIONS))
+def _checked_store_options(given: Mapping[str, Any]) -> StoreOptions:
+    unknown = sorted(map(str, set(given) - StoreOptions.__optional_keys__))
     if unknown:
-        raise InvalidArgumentError(f"store_options has no {unknown[0]!r}; it takes {', '.join(sorted(_STORE_OPTIONS))}")
-    found = dict(given)
-    if "busy_timeout" in found:
-        found["busy_timeout"] = validate.duration_us("store_options: busy_timeout", found["busy_timeout"]) / 1e6
-    for name, value in found.items():
+        names = ", ".join(sorted(StoreOptions.__optional_keys__))
+        raise InvalidArgumentError(f"store_options has no {unknown[0]!r}; it takes {names}")
+    options = dict(given)
+    if "busy_timeout" in options:
+        options["busy_timeout"] = validate.duration_us("store_options: busy_timeout", options["busy_timeout"]) / 1e6
+    for name, value in options.items():
+        if isinstance(value, int) and name in ("create", "use_c_core"):
+            value = bool(value)  # noqa: PLW2901 - 0 and 1 will do, as for the store itself
         try:
-            json.dumps(value)
-        except (TypeError, ValueError, RecursionError):
-            raise InvalidArgumentError(f"store_options: {name} can't be {validate.shown(value)}") from None
-    return found
+            options[name] = typed_json.build(StoreOptions, {name: value})[name]  # type: ignore[literal-required]
+        except ValueError:
+            raise InvalidArgumentError(f"store_options: {name} cannot be {validate.shown(value)}") from None
+    return cast(StoreOptions, options)
 
 
-def _is_of_main(handlers: str | dict[str, str]) -> bool:
-    """Whether handlers are defined in the program's main file."""
+def _is_in_main_file(handlers: str | dict[str, str]) -> bool:
+    """Return whether some of the handlers are defined in the program's main file."""
     paths = [handlers] if isinstance(handlers, str) else handlers.values()
     return any(path.startswith("__main__:") for path in paths)
 
 
 def _log_levels() -> dict[str, int]:
-    """The levels set in this process, by logger, so that the processes make no records that nobody wants."""
+    """Return the levels that are set in this process, by logger. So the processes make no records below them."""
     levels = {
         name: logger.level
         for name, logger in logging.root.manager.loggerDict.items()

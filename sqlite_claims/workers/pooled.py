@@ -1,4 +1,4 @@
-"""``PooledWorker``: one worker in this process."""
+"""``PooledWorker``: a worker in this process."""
 
 from __future__ import annotations
 
@@ -13,22 +13,36 @@ from .worker_loop import WorkerLoop
 
 
 class PooledWorker:
-    """Claims tasks and runs their handlers on threads of this process; any number of workers may share a store.
+    """Claims tasks and runs their handlers on threads of this process. Any number of workers may share a store.
 
-    ``handlers``: a mapping from kind to a callable that takes a ``TaskContext``, a ``TaskRegistry``, or one callable
-    for everything. Only tasks that they handle are claimed; ``"*"`` handles all others and those without a kind.
-    A handler returns ``bytes`` or ``None``. It raises ``FailTask`` to fail for good, ``SnoozeTask`` to be asked again
-    later at no cost; any other exception is a failed attempt by the task's policy, ``SystemExit`` too. ``StopWorker``
-    and ``KeyboardInterrupt`` end the run, and the task is given back. A result of another type fails the task for good.
-    Coroutine functions run on one event loop, ``concurrency`` at a time, and are cancelled when their claim is lost.
+    A handler takes a ``TaskContext``. Its result or exception decides what becomes of the task:
 
-    ``worker_id``: made up if not given. ``concurrency``: tasks at a time. ``claim_ttl`` (seconds or ``timedelta``;
-    ``None``: no end): how long the claims of a worker that is frozen, not dead, stay its own; a dead one's are back
-    within a second. ``heartbeat_interval``: between renewals, a third of ``claim_ttl`` if not given. ``tags``: take
-    only tasks whose tags are among these. ``batch_size``: short tasks held at a time, at most. ``poll_interval``: how
-    often a running task's claim is checked. ``task_timeout``: past it the attempt is a failure ("timed out"): its
-    ``cancelled`` is set and its result dropped; a thread can't be killed, a ``WorkerPool``'s process can.
-    ``shutdown_timeout``: how long running tasks may go on after a signal.
+    * ``bytes`` or ``None``: the task is completed. A result of another type fails the task permanently.
+    * ``FailTask``: the task fails permanently.
+    * ``SnoozeTask``: the task is given back at no cost, and can be claimed again later.
+    * ``StopWorker`` or ``KeyboardInterrupt``: the run ends, and the task is given back.
+    * Any other exception, ``SystemExit`` too: the attempt has failed. The task's retry policy applies.
+
+    Coroutine functions run on one event loop, ``concurrency`` of them at a time. They are cancelled when their claim is
+    lost.
+
+    Args:
+        store: the store to claim from.
+        handlers: a mapping from kind to handler, a ``TaskRegistry``, or one handler for all tasks. Only tasks of these
+            kinds are claimed. The kind ``"*"`` stands for all other kinds and for tasks without a kind.
+        worker_id: the name under which the worker claims. Default: a new name.
+        concurrency: how many tasks run at a time. Default: 1.
+        claim_ttl: the lease of a claim, in seconds or as a ``timedelta``; ``None``: without an end. It matters if the
+            worker is frozen: other workers can claim its tasks after that time. The tasks of a dead worker are
+            available within a second. Default: 600 s.
+        heartbeat_interval: the time between two renewals of the claims. Default: a third of ``claim_ttl``.
+        tags: claim only tasks all of whose tags are among these. Default: ``None``, any tags.
+        batch_size: the most short tasks that one thread claims at a time. Default: 128.
+        poll_interval: the time between two checks whether the claims of running tasks are still held. Default: 1 s.
+        task_timeout: the time that an attempt may take. After it the attempt has failed ("timed out"), its
+            ``cancelled`` is set and its result is dropped. The thread goes on until the handler returns; only a
+            ``WorkerPool`` can kill a handler. Default: ``None``, without a limit.
+        shutdown_timeout: the time that running tasks have to finish after a signal. Default: 5 s.
     """
 
     def __init__(
@@ -62,18 +76,35 @@ class PooledWorker:
 
     @property
     def worker_id(self) -> str:
-        """The name under which it claims."""
+        """The name under which the worker claims."""
         return self._options.worker_id
 
     def run(self, until_idle: bool = False) -> RunSummary:
-        """Work until stopped: by SIGTERM or SIGINT (on the main thread), by a handler, or with ``until_idle`` when no
-        task that it could handle is ready, scheduled or claimed by anyone in an instance in progress.
+        """Run tasks until the worker is stopped: by SIGTERM or SIGINT (on the main thread), or by a handler.
 
-        Then everything is settled or given back. Raises the store's error where it can't be used any more.
+        At the end, all claims are settled or given back.
+
+        Args:
+            until_idle: stop also when no task is left that this worker could ever run: no task for its handlers and
+                tags is ready, scheduled, or claimed by any worker, in an instance in progress.
+
+        Returns:
+            The summary of the run.
+
+        Raises:
+            BackendError: the store cannot be used any more.
+            WorkerStartError: the system has no threads for the worker.
         """
         return run_to_end(lambda: self.spawn(until_idle))
 
     def spawn(self, until_idle: bool = False) -> WorkerHandle:
-        """``run`` in the background."""
-        run = WorkerLoop(self._store, self._handlers, self._options, until_idle=until_idle)
-        return WorkerHandle(run, f"claims-worker-{self.worker_id}", self._options.shutdown_timeout)
+        """Start ``run`` in the background.
+
+        Args:
+            until_idle: as for ``run``.
+
+        Returns:
+            A handle that stops the worker and waits for its end.
+        """
+        loop = WorkerLoop(self._store, self._handlers, self._options, until_idle=until_idle)
+        return WorkerHandle(loop, f"claims-worker-{self.worker_id}", self._options.shutdown_timeout)

@@ -1,8 +1,7 @@
-"""One worker process as its supervisor sees it."""
+"""A worker process, as its supervisor sees it."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -12,108 +11,116 @@ import threading
 import weakref
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
-from typing import Any
 
-from .context import Reason
-from .control_channel import ControlChannel
+from . import child_config
+from .child_config import ChildConfig, PoolConfig
+from .control_channel import ControlChannel, Ended, Failed, Stop
 from .descendants import kill_groups
 from .log_lines import make_sockets
 from .log_relay import LogSource
 from .scoreboard import RunningTask, Scoreboard, make_memory
 
-# The settings come over standard input: they may be long, and are nobody's business in a list of processes. Where the
-# line has no end, the supervisor was killed while it wrote it.
+# The configuration comes over standard input, since it may be long, and every user can read a command line. A line
+# without an end means that the supervisor was killed while it wrote.
 _BOOT = (
     "import json,sys;line=sys.stdin.readline();line.endswith('\\n') or sys.exit(1);config=json.loads(line);"
     "sys.path[:]=config['sys_path'];from sqlite_claims.workers.child import main;main(config)"
 )
 
-
-# All worker processes that this process supervises.
 _supervised: weakref.WeakSet[Process] = weakref.WeakSet()
 
 
-def _let_go() -> None:
-    """In a forked child of the program, close the sockets: otherwise the processes would not notice the end of their
-    supervisor before that of the child."""
+def _close_sockets_in_fork() -> None:
+    """In a forked child of the program, close the sockets of all worker processes. Otherwise the worker processes
+    would notice the end of their supervisor only when that child has ended too."""
     for process in _supervised:
         process.control.close()
         process.logs.socket.close()
 
 
-os.register_at_fork(after_in_child=_let_go)
+os.register_at_fork(after_in_child=_close_sockets_in_fork)
 
 
 class Process:
-    """Started when made; ``on_exit`` is called on another thread when it has died and is not yet reaped.
+    """A worker process, which starts when the object is made. Raises ``OSError`` if it cannot be started.
 
-    Raises ``OSError`` where it can't be started.
+    ``on_exit`` is called on another thread when the process has ended and is not yet reaped.
     """
 
-    def __init__(self, config: dict[str, Any], slots: int, worker_id: str, on_exit: Callable[[Process], None]) -> None:
+    def __init__(self, pool: PoolConfig, *, worker_id: str, on_exit: Callable[[Process], None]) -> None:
         self.worker_id = worker_id
-        self.ready = False
-        self.failed: tuple[str, str] | None = None  # stage and text of the error that ended it
-        self.end: tuple[Reason, bool] | None = None  # why its run ended, and whether a handler wanted that
-        self.left_behind = 0  # handlers that had not returned when it ended
-        self.killed = False
-        self.overdue: list[RunningTask] = []  # timed out, and not stored as failed before it was killed
+        self.is_ready = False
+        self.failure_message: Failed | None = None
+        self.exit_message: Ended | None = None
+        self.was_killed = False
+        # Tasks that have timed out, and whose failure was not stored before the process was killed.
+        self.unstored_timeouts: list[RunningTask] = []
         self._on_exit = on_exit
+        slots = pool.options.concurrency
         with ExitStack() as theirs, ExitStack() as ours:
-            own, control = socket.socketpair()
-            self.control = ours.enter_context(closing(ControlChannel(own)))
-            own.setblocking(False)
-            logs, log = make_sockets()
-            self.logs = LogSource(ours.enter_context(logs), worker_id)
+            own_control, child_control = socket.socketpair()
+            theirs.enter_context(child_control)
+            self.control = ours.enter_context(closing(ControlChannel(own_control)))
+            own_control.setblocking(False)
+            own_logs, child_logs = make_sockets()
+            theirs.enter_context(child_logs)
+            self.logs = LogSource(ours.enter_context(own_logs), worker_id)
             memory = make_memory(slots)
             theirs.callback(os.close, memory)
             self.scoreboard = ours.enter_context(closing(Scoreboard(memory, slots)))
-            given = [theirs.enter_context(end).fileno() for end in (control, log)]
-            settings = {"control": given[0], "log": given[1], "scoreboard": memory, **surroundings()}
-            line = json.dumps({**config, **settings}).encode() + b"\n"
-            # A process group of its own: a terminal's Ctrl-C is the supervisor's to answer, and what a task has started
-            # is killed with it.
-            self._popen = subprocess.Popen(
-                [sys.executable, *_interpreter_options(), "-c", _BOOT, worker_id],
-                stdin=subprocess.PIPE,
-                pass_fds=(*given, memory),
-                process_group=0,
+            config = ChildConfig(
+                pool=pool,
+                worker_id=worker_id,
+                control_fd=child_control.fileno(),
+                log_fd=child_logs.fileno(),
+                scoreboard_fd=memory,
+                # Other entries are of no use to imports.
+                sys_path=[entry for entry in sys.path if isinstance(entry, str)],
+                sys_argv=[word for word in getattr(sys, "argv", ()) if isinstance(word, str)],
             )
+            self._popen = _start(config)
             self.pid = self._popen.pid
             ours.callback(self._popen.wait)
             ours.callback(self.kill)
-            try:
-                threading.Thread(target=self._watch, args=(line,), name=f"claims-watch-{self.pid}", daemon=True).start()
-            except RuntimeError as error:  # no more threads
-                raise OSError(str(error)) from None
+            self._start_watcher(child_config.encode(config))
             ours.pop_all()
         _supervised.add(self)
 
-    def _watch(self, settings: bytes) -> None:
-        # Here, since a process that is slow to come to life is slow to read.
+    def _start_watcher(self, config_line: bytes) -> None:
+        watcher = threading.Thread(
+            target=self._watch, args=(config_line,), name=f"claims-watch-{self.pid}", daemon=True
+        )
+        try:
+            watcher.start()
+        except RuntimeError as error:  # the system has no more threads
+            raise OSError(str(error)) from None
+
+    def _watch(self, config_line: bytes) -> None:
+        # Written on this thread, since a process that starts slowly reads late.
         assert self._popen.stdin is not None
         with suppress(OSError), self._popen.stdin as stdin:
-            stdin.write(settings)
+            stdin.write(config_line)
         if hasattr(os, "waitid"):
-            # Not reaped here: until then the process id, and the group's, can't become another's.
-            with suppress(ChildProcessError):  # buried without waiting for word of its death
+            # Without reaping it: until it is reaped, no other process gets its id, and no other group the group's.
+            with suppress(ChildProcessError):  # reaped already
                 os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         else:
             self._popen.wait()
         self._on_exit(self)
 
-    def stop(self, timeout: float | None) -> None:
-        """Tell it to claim no more and to end within ``timeout`` seconds."""
-        self.control.send(stop=timeout)
+    def stop(self, timeout_s: float | None) -> None:
+        """Have the process claim no more tasks and end within ``timeout_s`` seconds (``None``: no limit)."""
+        self.control.send(Stop(timeout_s))
 
     def kill(self) -> None:
-        """Kill it, and what its tasks have started."""
+        """Kill the process and the commands that its tasks have started."""
         kill(self)
 
     def reap(self) -> int:
-        """After its death: its exit status, negative for a signal. Nothing of it is left then but its ``logs``."""
+        """Return the exit status, negative for a signal, and free what is left of the process except its ``logs``."""
         status = self._popen.wait()
-        self.control.close()
+        with suppress(OSError):  # other code of the program has closed the descriptor
+            self.control.close()
         self.scoreboard.close()
         return status
 
@@ -121,26 +128,30 @@ class Process:
 def kill(*processes: Process) -> None:
     """Kill these processes, and the commands that their tasks have started."""
     for process in processes:
-        process.killed = True
+        process.was_killed = True
     kill_groups([process.pid for process in processes])
 
 
-def surroundings() -> dict[str, Any]:
-    """The settings with which a child can import the same modules as this process; entries that no import uses are left
-    out."""
-    return {
-        "sys_path": [entry for entry in sys.path if isinstance(entry, str)],
-        "sys_argv": [word for word in getattr(sys, "argv", ()) if isinstance(word, str)],
-    }
+def _start(config: ChildConfig) -> subprocess.Popen[bytes]:
+    """Start a process in its own process group.
+
+    So Ctrl-C on a terminal reaches only the supervisor, and the commands that a task has started can be killed.
+    """
+    return subprocess.Popen(
+        [sys.executable, *_interpreter_options(), "-c", _BOOT, config.worker_id],
+        stdin=subprocess.PIPE,
+        pass_fds=(config.control_fd, config.log_fd, config.scoreboard_fd),
+        process_group=0,
+    )
 
 
 def _interpreter_options() -> list[str]:
-    """``-X``, ``-W``, ``-O`` and the like, as this process was started with, as multiprocessing passes them on."""
+    """Return the options that this interpreter was started with, such as ``-W``, as multiprocessing does."""
     return subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined,no-any-return]
 
 
-def has_died_of(status: int) -> str:
-    """An exit status in words."""
+def describe_exit_status(status: int) -> str:
+    """Return an exit status in words."""
     if status >= 0:
         return f"exit status {status}"
     try:

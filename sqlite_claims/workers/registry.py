@@ -1,4 +1,4 @@
-"""Which function runs which kind of task."""
+"""Handlers by the kind of task that they run."""
 
 from __future__ import annotations
 
@@ -16,21 +16,31 @@ DEFAULT = "*"
 
 
 class TaskRegistry(Mapping[str, Handler]):
-    """Handlers by kind, collected with a decorator::
+    """A mapping from kind to handler, filled by a decorator::
 
         registry = TaskRegistry()
 
         @registry.task("resize")
         def resize(task: TaskContext) -> bytes: ...
 
-    ``"*"`` is the default handler: for kinds without one of their own and for tasks without a kind.
+    The kind ``"*"`` stands for all kinds without a handler of their own, and for tasks without a kind.
     """
 
     def __init__(self) -> None:
         self._handlers: dict[str, Handler] = {}
 
     def task(self, kind: str = DEFAULT) -> Callable[[H], H]:
-        """Decorator: this function runs tasks of ``kind``. Raises ``InvalidArgumentError`` where one does already."""
+        """Return a decorator that registers a function as the handler of a kind. The function itself is unchanged.
+
+        Args:
+            kind: the kind of tasks that the function runs. Default: ``"*"``.
+
+        Returns:
+            The decorator. It raises ``InvalidArgumentError`` if the kind has a handler already.
+
+        Raises:
+            InvalidArgumentError: ``kind`` is not a valid name.
+        """
         validate.name("kind", kind)
 
         def register(handler: H) -> H:
@@ -52,11 +62,11 @@ class TaskRegistry(Mapping[str, Handler]):
 
 
 Handlers = Mapping[str, Handler] | Handler
-"""What workers take: a mapping from kind to handler, a ``TaskRegistry``, or one callable for everything."""
+"""The type of the ``handlers`` argument: a mapping from kind to handler, or one handler for all tasks."""
 
 
 class HandlerTable:
-    """Checked handlers, as they were when the worker was made."""
+    """The checked handlers of a worker. Later changes of the mapping that they came from have no effect."""
 
     __slots__ = ("_by_kind", "_default", "kinds")
 
@@ -71,17 +81,17 @@ class HandlerTable:
                 f"not {validate.shown(handlers)}"
             )
         if not self._by_kind:
-            raise InvalidArgumentError("handlers is empty: a worker with it would do nothing")
+            raise InvalidArgumentError("handlers is empty: give at least one handler")
         self._default = self._by_kind.get(DEFAULT)
-        # None asks the store for every kind.
+        # None: claim tasks of every kind.
         self.kinds = None if self._default is not None else frozenset(self._by_kind)
 
     def items(self) -> list[tuple[str, Handler]]:
-        """Each kind and its handler."""
+        """Return each kind and its handler."""
         return list(self._by_kind.items())
 
     def find(self, kind: str) -> Handler | None:
-        """The handler for tasks of this kind (``""``: without one), if there is one."""
+        """Return the handler for tasks of this kind (``""``: without a kind); ``None`` if there is none."""
         return self._by_kind.get(kind, self._default)
 
 

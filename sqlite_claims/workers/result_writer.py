@@ -1,45 +1,41 @@
-"""Puts what came of attempts into the store, and counts it."""
+"""Stores the results of attempts and counts them."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import ParamSpec, TypeVar
 
 from ..errors import BackendError, ClaimLostError, InvalidArgumentError, NotFoundError, StoreBusyError, StoreFullError
 from ..interface import TaskClaimStore
 from ..model import ClaimedTask, TaskClaim, TaskState
 from . import task_log
+from .attempts import EndedAttempt, claim_key
 from .context import TaskContext
-from .execute import Ended, Failure, Snooze
-from .slot import key
+from .execute import Failure, Snooze
+from .scoreboard import Scoreboard
 from .task_log import log
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# What passes by itself. Anything else ends the run.
+# Errors that pass by themselves, so that an operation is tried again. Any other error of the store ends the run.
 TRANSIENT = (StoreBusyError, StoreFullError)
-_PAUSE_S_MAX = 1.0
-
-
-class Scoreboard(Protocol):
-    """Where a run in a pool's process shows what it does."""
-
-    def task_started(self, lane: int, task: TaskContext) -> None: ...
-    def task_ended(self, lane: int) -> None: ...
-    def count(self, completed: int, failed: int, lost: int) -> None: ...
+_RETRY_S = 0.05
+_RETRY_S_MAX = 1.0
 
 
 class ResultWriter:
-    """Safe to share between threads. A result is offered to a store that is busy or full until it takes it, or until
-    ``gives_up`` says that there is no more time."""
+    """Settles claims with the results of their attempts. Several threads may share it.
+
+    While the store is busy or full, it tries again until ``gives_up`` returns ``True``.
+    """
 
     def __init__(
-        self, store: TaskClaimStore, gives_up: Callable[[], bool], scoreboard: Scoreboard | None = None
+        self, store: TaskClaimStore, *, gives_up: Callable[[], bool], scoreboard: Scoreboard | None = None
     ) -> None:
         self._store = store
         self._gives_up = gives_up
@@ -47,137 +43,144 @@ class ResultWriter:
         self._lock = threading.Lock()
         self.completed = self.failed = self.lost = 0
 
-    def settle(self, outcomes: list[Ended]) -> None:
-        """Store these, each kind in one transaction."""
+    def settle(self, attempts: list[EndedAttempt]) -> None:
+        """Store the results: all completions in one transaction, and all failures that may be retried in another."""
         completed: list[tuple[TaskClaim, bytes]] = []
-        failed: list[Ended] = []
-        given_back: list[Ended] = []
-        for outcome in outcomes:
-            result = outcome[1]
+        failed: list[tuple[EndedAttempt, Failure]] = []
+        given_back: list[EndedAttempt] = []
+        for attempt in attempts:
+            result = attempt.result
             if isinstance(result, bytes):
-                completed.append((outcome[0].claim, result))
+                completed.append((attempt.claimed.claim, result))
             elif isinstance(result, Snooze):
-                self._persist(self._snooze, outcome, result.delay)
+                self._persist(self._snooze, attempt, result.delay_s)
             elif not isinstance(result, Failure):
-                given_back.append(outcome)
+                given_back.append(attempt)
             elif result.retry:
-                failed.append(outcome)
+                failed.append((attempt, result))
             else:
-                self._persist(self._fail_for_good, outcome, result)
+                self._persist(self._fail_permanently, attempt, result)
         if completed:
-            self._complete(completed, outcomes)
+            self._complete(completed, attempts)
         if failed:
             self._fail(failed)
-        self.release([claimed.claim for claimed, _, _ in given_back])
-        for claimed, _, seconds in given_back if task_log.wants_all() else ():
-            task_log.given_back(self._attempt(claimed), seconds)
+        self.release([attempt.claimed.claim for attempt in given_back])
+        if given_back and task_log.wants_all():
+            for attempt in given_back:
+                task_log.given_back(self._context(attempt.claimed), attempt.seconds)
 
     def release(self, claims: list[TaskClaim]) -> None:
-        """Give these back."""
+        """Give these claims back, at no cost to their tasks."""
         if claims:
             self._persist(self._store.release_tasks, claims)
 
-    def count(self, completed: int = 0, failed: int = 0, lost: int = 0) -> None:
+    def count(self, *, completed: int = 0, failed: int = 0, lost: int = 0) -> None:
         """Add to the totals."""
         with self._lock:
             self.completed += completed
             self.failed += failed
             self.lost += lost
             if self._scoreboard is not None:
-                self._scoreboard.count(self.completed, self.failed, self.lost)
+                self._scoreboard.set_totals(completed=self.completed, failed=self.failed, lost=self.lost)
 
-    def _complete(self, results: list[tuple[TaskClaim, bytes]], outcomes: list[Ended]) -> None:
-        try:
-            settled = self._persist(self._store.complete_tasks, results)
-        except InvalidArgumentError as error:
-            # One of the outputs is larger than the store takes: the others must not suffer for it.
-            if len(results) == 1:
-                ((claimed, _, seconds),) = _of([results[0][0]], outcomes)
-                self.settle([(claimed, Failure(f"the result can't be stored: {error}"), seconds)])
-                return
-            for result in results:
-                self._complete([result], outcomes)
-            return
-        if settled is not None:
-            done, lost = settled
-            own = [claim for claim in lost if self.is_done_by_handler(claim)] if lost else []
-            self.count(completed=len(done) + len(own), lost=len(lost) - len(own))
-            if task_log.wants_all():
-                for claimed, _, seconds in _of([*done, *own], outcomes):
-                    task_log.completed(self._attempt(claimed), seconds)
-            self._tell_lost([claim for claim in lost if claim not in own], outcomes)
-
-    def _fail(self, outcomes: list[Ended]) -> None:
-        failures: list[Any] = [(claimed.claim, failure.error) for claimed, failure, _ in outcomes]  # type: ignore[union-attr]
-        settled = self._persist(self._store.fail_tasks, failures)
-        if settled is not None:
-            done, lost = settled
-            self.count(failed=len(done), lost=len(lost))
-            for outcome in _of(done, outcomes):
-                self._tell_failed(outcome)
-            self._tell_lost(lost, outcomes)
-
-    def _tell_failed(self, outcome: Ended) -> None:
-        claimed, failure, seconds = outcome
-        if not task_log.tasks.isEnabledFor(logging.ERROR) or not isinstance(failure, Failure):
-            return
-        info = None
-        if failure.retry:
-            with suppress(BackendError):  # it is stored; that is all that matters
-                info = self._store.get_task(claimed.claim.instance_id, claimed.claim.task_id)
-        task_log.failed(self._attempt(claimed), seconds, failure, info)
-
-    def _tell_lost(self, lost: list[TaskClaim], outcomes: list[Ended]) -> None:
-        for claimed, _, seconds in _of(lost, outcomes) if lost else ():
-            task_log.lost(self._attempt(claimed), seconds)
-
-    def _attempt(self, claimed: ClaimedTask) -> TaskContext:
-        """The attempt's description for log records. Made only when a record is logged, to save its cost otherwise."""
-        return TaskContext(self._store, claimed)
-
-    def is_done_by_handler(self, claim: TaskClaim) -> bool:
-        """Whether the claim is gone because the handler completed the task itself, in a transaction of its own."""
+    def is_completed_by_handler(self, claim: TaskClaim) -> bool:
+        """Return whether the claim is gone because the handler has completed the task in its own transaction."""
         try:
             info = self._store.get_task(claim.instance_id, claim.task_id)
         except NotFoundError:
             return False
         return info.state is TaskState.COMPLETED and info.worker_id == claim.worker_id
 
-    def _fail_for_good(self, outcome: Ended, failure: Failure) -> None:
+    def _complete(self, results: list[tuple[TaskClaim, bytes]], attempts: list[EndedAttempt]) -> None:
         try:
-            self._store.fail_task(outcome[0].claim, failure.error, retry=False)
+            settled = self._persist(self._store.complete_tasks, results)
+        except InvalidArgumentError as error:
+            # One of the outputs is larger than the store takes: the others are stored all the same.
+            if len(results) > 1:
+                for result in results:
+                    self._complete([result], attempts)
+                return
+            failure = Failure(f"the result cannot be stored: {error}")
+            for attempt in _attempts_of([results[0][0]], attempts):
+                self.settle([attempt._replace(result=failure)])
+            return
+        if settled is None:
+            return
+        done, lost = settled
+        by_handler = [claim for claim in lost if self.is_completed_by_handler(claim)] if lost else []
+        self.count(completed=len(done) + len(by_handler), lost=len(lost) - len(by_handler))
+        if task_log.wants_all():
+            for attempt in _attempts_of([*done, *by_handler], attempts):
+                task_log.completed(self._context(attempt.claimed), attempt.seconds)
+        self._log_lost([claim for claim in lost if claim not in by_handler], attempts)
+
+    def _fail(self, failed: list[tuple[EndedAttempt, Failure]]) -> None:
+        settled = self._persist(
+            self._store.fail_tasks, [(attempt.claimed.claim, failure.error) for attempt, failure in failed]
+        )
+        if settled is None:
+            return
+        done, lost = settled
+        self.count(failed=len(done), lost=len(lost))
+        done_keys = {claim_key(claim) for claim in done}
+        for attempt, failure in failed:
+            if claim_key(attempt.claimed.claim) in done_keys:
+                self._log_failed(attempt, failure)
+        self._log_lost(lost, [attempt for attempt, _ in failed])
+
+    def _fail_permanently(self, attempt: EndedAttempt, failure: Failure) -> None:
+        try:
+            self._store.fail_task(attempt.claimed.claim, failure.error, retry=False)
         except ClaimLostError:
             self.count(lost=1)
-            self._tell_lost([outcome[0].claim], [outcome])
+            self._log_lost([attempt.claimed.claim], [attempt])
         else:
             self.count(failed=1)
-            self._tell_failed(outcome)
+            self._log_failed(attempt, failure)
 
-    def _snooze(self, outcome: Ended, delay: float) -> None:
-        claimed, _, seconds = outcome
+    def _snooze(self, attempt: EndedAttempt, delay_s: float) -> None:
         try:
-            self._store.release_task(claimed.claim, delay=delay)
+            self._store.release_task(attempt.claimed.claim, delay=delay_s)
         except ClaimLostError:
             self.count(lost=1)
-            self._tell_lost([claimed.claim], [outcome])
+            self._log_lost([attempt.claimed.claim], [attempt])
         else:
-            task_log.given_back(self._attempt(claimed), seconds, delay)
+            task_log.given_back(self._context(attempt.claimed), attempt.seconds, delay_s)
+
+    def _log_failed(self, attempt: EndedAttempt, failure: Failure) -> None:
+        if not task_log.tasks.isEnabledFor(logging.ERROR):
+            return
+        info = None
+        if failure.retry:
+            with suppress(BackendError):  # the failure is stored; only the log message lacks the task's new state
+                info = self._store.get_task(attempt.claimed.claim.instance_id, attempt.claimed.claim.task_id)
+        task_log.failed(self._context(attempt.claimed), attempt.seconds, failure, info)
+
+    def _log_lost(self, lost: list[TaskClaim], attempts: list[EndedAttempt]) -> None:
+        if lost:
+            for attempt in _attempts_of(lost, attempts):
+                task_log.lost(self._context(attempt.claimed), attempt.seconds)
+
+    def _context(self, claimed: ClaimedTask) -> TaskContext:
+        # Made again for a log record, since keeping each task's context would cost more.
+        return TaskContext(self._store, claimed)
 
     def _persist(self, operation: Callable[P, T], *args: P.args, **options: P.kwargs) -> T | None:
-        pause = 0.05
+        """Call the operation until the store is neither busy nor full; ``None`` if that took too long."""
+        retry_s = _RETRY_S
         while True:
             try:
                 return operation(*args, **options)
             except TRANSIENT as error:
                 if self._gives_up():
-                    log.error("results could not be stored, and their claims will expire: %s", error)
+                    log.error("results not stored, claims will expire: %s", error)
                     return None
-                log.warning("storing results failed, trying again: %s", error)
-            time.sleep(pause)
-            pause = min(2 * pause, _PAUSE_S_MAX)
+                log.warning("could not store results, will retry: %s", error)
+            time.sleep(retry_s)
+            retry_s = min(2 * retry_s, _RETRY_S_MAX)
 
 
-def _of(claims: list[TaskClaim], outcomes: list[Ended]) -> list[Ended]:
-    """The outcomes of these claims."""
-    wanted = {key(claim) for claim in claims}
-    return [outcome for outcome in outcomes if key(outcome[0].claim) in wanted]
+def _attempts_of(claims: Iterable[TaskClaim], attempts: list[EndedAttempt]) -> list[EndedAttempt]:
+    """Return the attempts that have one of these claims."""
+    keys = {claim_key(claim) for claim in claims}
+    return [attempt for attempt in attempts if claim_key(attempt.claimed.claim) in keys]

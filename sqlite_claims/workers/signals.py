@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as something that a ``select`` waits for."""
+"""Makes SIGTERM and SIGINT readable from a descriptor, so that ``select`` can wait for them."""
 
 from __future__ import annotations
 
@@ -16,24 +16,25 @@ _DEFAULTS = (signal.SIG_DFL, signal.SIG_IGN, signal.default_int_handler)
 
 
 class Signals:
-    """While the block lasts, these signals do nothing but to come out here. Main thread only.
+    """Within the block, these signals can be read here and have no other effect. For the main thread only.
 
-    A signal for which the program has a handler of its own stays with that. It takes ``set_wakeup_fd``, because
-    Python's own handlers run on the main thread when that next runs Python: a ``select`` there would go on waiting
-    where the kernel gave the signal to another thread.
+    A signal for which the program has installed its own handler is left to that handler.
 
-    In a forked child the signals are as they were before the block: else one that is sent to the child would come out
-    here, in its parent, whose pipe it shares.
+    It uses ``set_wakeup_fd``, because Python runs signal handlers on the main thread when that next runs Python code.
+    If the kernel delivers the signal to another thread, a ``select`` on the main thread would go on waiting.
+
+    In a forked child the signals are as they were before the block. Otherwise a signal for the child could be read in
+    the parent, since the two share the pipe.
     """
 
-    is_lost = False  # whether a handler has closed what the signals come by
+    is_lost = False  # whether a handler has closed the pipe
 
     def __enter__(self) -> Self:
         self._readable, self._writable = os.pipe()
         os.set_blocking(self._readable, False)
         os.set_blocking(self._writable, False)
-        found = {number: signal.getsignal(number) for number in SIGNALS}
-        self._replaced = {number: old for number, old in found.items() if old in _DEFAULTS}
+        current = {number: signal.getsignal(number) for number in SIGNALS}
+        self._replaced = {number: old for number, old in current.items() if old in _DEFAULTS}
         self._previous = signal.set_wakeup_fd(self._writable, warn_on_full_buffer=False)
         for number in self._replaced:
             signal.signal(number, lambda *_: None)
@@ -43,38 +44,38 @@ class Signals:
     def __exit__(self, *_: object) -> None:
         if self in _entered:
             _entered.remove(self)
-            self._undo()
+            self._restore()
 
-    def _undo(self) -> None:
+    def _restore(self) -> None:
         for number, old in self._replaced.items():
             signal.signal(number, old)
         signal.set_wakeup_fd(self._previous)
         for descriptor in (self._readable, self._writable):
-            with suppress(OSError):  # a handler has closed it
+            with suppress(OSError):  # a task handler has closed it
                 os.close(descriptor)
 
     def fileno(self) -> int:
-        """For ``select``."""
+        """Return the descriptor to wait for, for selectors."""
         return self._readable
 
     def wait(self, timeout: float | None) -> None:
-        """Wait for an event up to a number of seconds, or somewhat less if that is very long."""
-        poll = select.poll()  # and no select, which knows no descriptors from 1,024 up
+        """Wait up to ``timeout`` seconds for a signal or a call of ``wake``. A very long wait may end early."""
+        poll = select.poll()  # not select, which cannot wait for descriptors from 1,024 up
         poll.register(self._readable, select.POLLIN)
         poll.poll(None if timeout is None else math.ceil(min(timeout, _WAIT_S_MAX) * 1000))
 
     def wake(self) -> None:
-        """Wake who waits. From any thread."""
-        with suppress(OSError):  # full, so that it wakes anyway; or a handler has closed it
+        """Wake the thread that waits. May be called from any thread."""
+        with suppress(OSError):  # full, so that the thread wakes anyway; or a task handler has closed it
             os.write(self._writable, b"\0")
 
     def came(self) -> bool:
-        """Take the next event: whether it is one of these signals. Does not block."""
+        """Read the next event, and return whether it is a signal. Does not block."""
         try:
             return os.read(self._readable, 1)[0] in self._replaced
         except BlockingIOError:
             return False
-        except OSError:  # a handler has closed it
+        except OSError:  # a task handler has closed it
             self.is_lost = True
             return False
 
@@ -84,13 +85,13 @@ _forking = threading.local()
 
 
 def _before_fork() -> None:
-    # One that is sent to the child at once waits until the child's signals are its own.
+    # A signal that is sent to the child at once is held back until the child has restored its handlers.
     _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS) if _entered else None
 
 
 def _after_fork_in_child() -> None:
     while _entered:
-        _entered.pop()._undo()
+        _entered.pop()._restore()
     _after_fork()
 
 

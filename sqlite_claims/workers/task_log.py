@@ -1,6 +1,6 @@
-"""Log records of the workers: ``log`` for a worker's own trouble, ``tasks`` for the attempts that it makes.
+"""The loggers of the workers: ``log`` for problems of a worker itself, ``tasks`` for its attempts at tasks.
 
-A program that logs nothing pays one look at the level for each batch of tasks.
+If attempts are not logged, each batch of tasks costs one check of the level.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _ERROR_CHARS_MAX = 10_000
 
 
 class SafeLogger(logging.LoggerAdapter[logging.Logger]):
-    """A logger whose own failure is shown as ``logging`` shows it, and goes no further: a filter or handler of the
-    program that raises must end no run, and cost no task an attempt."""
+    """A logger that never raises: a log filter or handler of the program that raises must not end a worker or fail a
+    task. Its traceback is printed as ``logging`` does it."""
 
     def __init__(self, name: str) -> None:
         super().__init__(logging.getLogger(name), None)
 
     def log(self, level: int, msg: object, *args: object, **options: Any) -> None:
-        """As ``Logger.log``."""
+        """Log as ``Logger.log`` does."""
         if self.isEnabledFor(level):
             try:
                 self.logger.log(level, msg, *args, stacklevel=2, **options)
@@ -36,7 +36,7 @@ class SafeLogger(logging.LoggerAdapter[logging.Logger]):
                 show_failure()
 
     def handle(self, record: logging.LogRecord) -> None:
-        """As ``Logger.handle``."""
+        """Handle a record as ``Logger.handle`` does."""
         try:
             self.logger.handle(record)
         except KeyboardInterrupt:
@@ -46,7 +46,7 @@ class SafeLogger(logging.LoggerAdapter[logging.Logger]):
 
 
 def show_failure() -> None:
-    """Print the exception that is being handled, where ``logging`` would."""
+    """Print the exception that is being handled, if ``logging`` would."""
     if logging.raiseExceptions and sys.stderr is not None:
         import traceback
 
@@ -59,7 +59,7 @@ tasks = SafeLogger("sqlite_claims.tasks")
 
 
 class Attempt(Protocol):
-    """The data of an attempt that log records contain. ``TaskContext`` is one."""
+    """The attributes of an attempt that its log records contain, as ``TaskContext`` has them."""
 
     @property
     def instance_id(self) -> str: ...
@@ -74,32 +74,35 @@ class Attempt(Protocol):
 
 
 def wants_all() -> bool:
-    """Whether starts and completions are logged."""
+    """Return whether starts and completions are logged."""
     return tasks.isEnabledFor(logging.INFO)
 
 
 def started(attempt: Attempt) -> None:
     """Log that the attempt's handler is about to be called."""
-    _tell(logging.INFO, attempt, 0.0, "started, attempt %d", attempt.attempt)
+    _log_attempt(logging.INFO, attempt, 0.0, "started, attempt %d", attempt.attempt)
 
 
 def completed(attempt: Attempt, seconds: float) -> None:
     """Log that the attempt's result is stored."""
-    _tell(logging.INFO, attempt, seconds, "completed in %.3f s", seconds)
+    _log_attempt(logging.INFO, attempt, seconds, "completed in %.3f s", seconds)
 
 
 def given_back(attempt: Attempt, seconds: float, delay: float = 0.0) -> None:
     """Log that the task is given back at no cost: the run ends, or the handler asked for it."""
-    _tell(logging.INFO, attempt, seconds, "given back" + (f", for {delay:g} s" if delay else ""))
+    _log_attempt(logging.INFO, attempt, seconds, "given back" + (f", available again in {delay:g} s" if delay else ""))
 
 
-def lost(attempt: Attempt, seconds: float, why: str = "its instance was cancelled, or another has its claim") -> None:
-    """Log an attempt whose result is dropped, since its claim is gone."""
-    _tell(logging.WARNING, attempt, seconds, "lost: %s", why)
+_CLAIM_GONE = "the instance was cancelled, or another worker has the claim"
+
+
+def lost(attempt: Attempt, seconds: float, why: str = _CLAIM_GONE) -> None:
+    """Log that the attempt's result is dropped because its claim is gone."""
+    _log_attempt(logging.WARNING, attempt, seconds, "lost: %s", why)
 
 
 def failed(attempt: Attempt, seconds: float, failure: Failure, info: TaskInfo | None) -> None:
-    """Log that the attempt's failure is stored. ``info``: the task since then, if known."""
+    """Log that the attempt's failure is stored. ``info``: the task as it is after that, if known."""
     error, trace = failure.error[:_ERROR_CHARS_MAX], ""
     if failure.cause is not None:
         error, _, trace = error.partition("\n")
@@ -107,18 +110,18 @@ def failed(attempt: Attempt, seconds: float, failure: Failure, info: TaskInfo | 
         info is not None and info.state is TaskState.FAILED and info.attempts <= attempt.attempt
     )
     if is_last:
-        level, text = logging.ERROR, "failed for good"
+        level, text = logging.ERROR, "failed permanently"
     else:
         level, text = logging.WARNING, "failed"
     if failure.retry and info is not None:
         text += f", {info.failures} of {info.max_attempts} attempts"
         if not is_last:
             delay = info.retry.delay_us(info.failures, 0.0) / 1e6
-            text += f", to be tried again {f'in about {delay:g} s' if delay else 'at once'}"
-    _tell(level, attempt, seconds, text + ": %s", error, cause=failure.cause, trace=trace.lstrip("\n"))
+            text += f", will be retried {f'in about {delay:g} s' if delay else 'at once'}"
+    _log_attempt(level, attempt, seconds, text + ": %s", error, cause=failure.cause, trace=trace.lstrip("\n"))
 
 
-def _tell(
+def _log_attempt(
     level: int,
     attempt: Attempt,
     seconds: float,
@@ -144,5 +147,5 @@ def _tell(
         logger.name, level, __file__, 0, f"task %r of instance %r {text}", (*names, *args), exc_info, None, extra
     )
     if trace:
-        record.exc_text = trace  # bounded, and made with the care that an exception of the user's needs
+        record.exc_text = trace  # bounded, and formatted without relying on the exception's own methods
     tasks.handle(record)

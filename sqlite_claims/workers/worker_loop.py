@@ -1,42 +1,49 @@
-"""The main loop of a worker: starts its slots, keeps their claims, and ends them.
+"""The main loop of a worker: starts its slots, does everything that they cannot do while a handler runs, ends them.
 
-The slots (threads) claim tasks and run handlers. ``WorkerLoop``, on the thread that calls it, does everything that a
-slot cannot do while a handler runs. It renews claims, all of them in one transaction. It notices lost claims and tasks
-that have timed out. It stores the results that wait behind a long task. At the end it gives back all claims.
+The slots (threads) claim tasks and run handlers. ``WorkerLoop``, on the thread that calls it, keeps their claims, ends
+tasks that have timed out, and stores the results that wait behind a long task. At the end it gives back all claims.
 """
 
 from __future__ import annotations
 
 import math
-import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
-from ..model import ClaimedTask, TaskClaim
-from ..sqlite.doorbell import threads_are_greenlets
+from ..model import TaskClaim
 from . import task_log
+from .attempts import EndedAttempt
+from .claim_keeper import ClaimKeeper
 from .context import Reason, RunSummary, TaskContext, WorkerStartError
-from .execute import Failure, Outcome
+from .execute import Failure
 from .forked import HomeProcess
-from .idle import IdleDetector
+from .lazy_coroutines import LazyCoroutines
 from .options import WorkerOptions, WorkerStore
-from .registry import Handler, HandlerTable
-from .result_writer import TRANSIENT, ResultWriter, Scoreboard
-from .slot import BATCH_SECONDS, Slot, key
+from .registry import HandlerTable
+from .result_writer import ResultWriter
+from .scoreboard import Scoreboard
+from .slot import BATCH_SECONDS, Slot, SlotServices
+from .stop_state import StopState
 from .task_log import log
+from .task_source import TaskSource
 
-if TYPE_CHECKING:
-    from .coroutines import Coroutines
-
-# A stop is noticed this soon by a slot that waits for work. (Half of it would be twice the processor time of sleeping.)
-_NAP_S_MAX = 0.5
-# How long a handler whose attempt was dropped may take to notice before its thread is left to itself.
-_LEAVE_AFTER_S = 1.0
+# The time that a handler has to return after its attempt was dropped. Then its thread is abandoned.
+_RETURN_S_MAX = 1.0
 
 
 class WorkerLoop:
-    """Call it once: it blocks until the run is over."""
+    """Runs a worker. Call it once; the call returns when the worker has ended.
+
+    Args:
+        store: the store to claim from.
+        handlers: the handlers; they decide which kinds of tasks are claimed.
+        options: the checked options of the worker.
+        until_idle: end when no open task is left for these handlers.
+        scoreboard: where a process of a pool shows its tasks to the supervisor; ``None`` outside of a pool.
+        max_tasks: end after this many tasks; ``None``: no limit.
+        exceeds_memory: end if it returns ``True`` after a task; ``None``: no limit.
+    """
 
     def __init__(
         self,
@@ -47,313 +54,190 @@ class WorkerLoop:
         until_idle: bool = False,
         scoreboard: Scoreboard | None = None,
         max_tasks: int | None = None,
-        worn_out: Callable[[], bool] = lambda: False,
+        exceeds_memory: Callable[[], bool] | None = None,
     ) -> None:
-        """``max_tasks``, ``worn_out``: it stops after so many, or when that says so after a task."""
-        self.store = store
-        self.options = options
-        self.scoreboard = scoreboard
-        self.result_writer = ResultWriter(store, lambda: time.monotonic() >= self._deadline, scoreboard)
-        self.home = HomeProcess()
-        self._coroutines: Coroutines | None = None
-        self.wake = threading.Event()
-        self.stopping = False
-        self.by_handler = False
-        # A task that runs no longer than this needs no attention.
-        spans = (options.poll_interval, options.task_timeout, options.heartbeat_interval)
-        self.patience = min(span for span in spans if span is not None)
+        self._store = store
         self._handlers = handlers
+        self._options = options
         self._until_idle = until_idle
-        self._idle_detector = IdleDetector(store, tags=options.tags, kinds=handlers.kinds)
-        self._left = max_tasks
-        self._worn_out = worn_out
-        self._worked = False
-        self._session: Any = None
-        # One slot at a time asks the store, so that many idle slots cost what one does.
-        self._turn = threading.Lock()
-        self._lock = threading.Lock()
-        self._reason: Reason = "stopped"
-        self._error: BaseException | None = None
-        self._deadline = math.inf
-        self.left_behind = 0
-        self._given_back = False
-        self._tend_at = self._renew_at = math.inf
-        self._watched_at = -math.inf
-        self._slots = [Slot(self, index) for index in range(options.concurrency)]
+        self._scoreboard = scoreboard
+        self._max_tasks = max_tasks
+        self._exceeds_memory = exceeds_memory
+        self._stop_state = StopState(
+            shutdown_timeout_s=options.shutdown_timeout, reports_late_quits=scoreboard is not None
+        )
+        self._results = ResultWriter(store, gives_up=self._is_past_deadline, scoreboard=scoreboard)
+        self._home = HomeProcess()
+        self._coroutines = LazyCoroutines(self._home)
+        self._slots: list[Slot] = []
+        self._has_given_back = False
+        # When the loop has something to do next, on the monotonic clock.
+        self._due_at = math.inf
+        self.abandoned_handlers = 0
 
     def __call__(self) -> RunSummary:
-        """Run until idle or stopped. Raises what made the run impossible, after giving back what it held."""
-        with self.store.open_session(self.options.worker_id) as self._session:
+        """Run until idle or stopped. Raises the error that ended the run, after giving back all claims."""
+        stop_state = self._stop_state
+        with self._store.open_session(self._options.worker_id) as session:
+            self._services = self._make_services(session)
+            self._slots += [Slot(self._services, index) for index in range(self._options.concurrency)]
+            self._keeper = ClaimKeeper(self._store, self._options, self._results, self._slots)
             try:
                 for slot in self._slots:
                     slot.start()
             except WorkerStartError as error:
-                self.abort(error)
-            while not self._over():
+                stop_state.abort(error)
+            while not self._has_ended():
                 try:
-                    pause = self._tend()
+                    pause_s = self._attend()
                 except BaseException as error:  # noqa: BLE001 - raised below, when the slots have ended
-                    self.abort(error)
-                    pause = BATCH_SECONDS
-                self.wake.wait(pause)
-                self.wake.clear()
+                    stop_state.abort(error)
+                    pause_s = BATCH_SECONDS
+                stop_state.wake.wait(pause_s)
+                stop_state.wake.clear()
             try:
-                self._give_back()  # what slots held that an error has ended
+                self._give_back()  # the claims of slots that an error has ended
             except BaseException as error:  # noqa: BLE001 - as above
-                self.abort(error)
-        if self._coroutines is not None:
-            self._coroutines.stop(_LEAVE_AFTER_S)
-        if self._error is not None:
-            raise self._error
-        return RunSummary(
-            self._reason, self.result_writer.completed, self.result_writer.failed, self.result_writer.lost
+                stop_state.abort(error)
+        self._coroutines.stop(_RETURN_S_MAX)
+        if stop_state.error is not None:
+            raise stop_state.error
+        return RunSummary(stop_state.reason, self._results.completed, self._results.failed, self._results.lost)
+
+    def stop(self, reason: Reason, timeout: float | None = None) -> None:
+        """Claim no more tasks, and give back those that still run after ``timeout`` seconds (``None``: no limit)."""
+        self._stop_state.stop(reason, timeout)
+
+    @property
+    def stopped_by_handler(self) -> bool:
+        """Whether a handler has ended the run."""
+        return self._stop_state.by_handler
+
+    def _make_services(self, session: Any) -> SlotServices:
+        options = self._options
+        tasks = TaskSource(
+            self._store,
+            options,
+            self._stop_state,
+            kinds=self._handlers.kinds,
+            session=session,
+            until_idle=self._until_idle,
+            max_tasks=self._max_tasks,
+            exceeds_memory=self._exceeds_memory,
+        )
+        intervals_s = (options.poll_interval, options.task_timeout, options.heartbeat_interval)
+        return SlotServices(
+            store=self._store,
+            handlers=self._handlers,
+            tasks=tasks,
+            results=self._results,
+            stop_state=self._stop_state,
+            coroutines=self._coroutines,
+            home=self._home,
+            scoreboard=self._scoreboard,
+            patience_s=min(interval_s for interval_s in intervals_s if interval_s is not None),
+            wake_at=self._wake_at,
         )
 
-    def stop(self, reason: Reason, timeout: float | None = None, *, by_handler: bool = False) -> None:
-        """Claim no more. Running tasks may finish within ``timeout`` seconds (``None``: however long they take); what
-        is left is given back. A later call can only shorten that."""
+    def _is_past_deadline(self) -> bool:
+        return time.monotonic() >= self._stop_state.deadline
+
+    def _wake_at(self, due_at: float) -> None:
+        if due_at < self._due_at:
+            self._stop_state.wake.set()
+
+    # -- the tasks that take long
+
+    def _attend(self) -> float | None:
+        """Do everything that is due, and return the seconds until something is due next (``None``: when woken)."""
+        self._due_at = math.inf  # so that a slot that starts a task from now on wakes the loop again
         now = time.monotonic()
-        with self._lock:
-            # A pool hears of a handler that ends it also from a process that was ending anyway.
-            if not self.stopping or (by_handler and self.scoreboard is not None):
-                self.stopping = True
-                self.by_handler = by_handler
-                self._reason = reason
-            if by_handler:
-                timeout = self.options.shutdown_timeout
-            if timeout is not None:
-                self._deadline = min(self._deadline, now + timeout)
-        self.wake.set()
-
-    def abort(self, error: BaseException) -> None:
-        """Something went wrong that no retry heals: stop at once and raise it."""
-        with self._lock:
-            self._error = self._error or error
-        self.stop("stopped", 0.0)
-
-    # -- for the slots
-
-    def handler(self, kind: str) -> Handler:
-        """The handler for a task that was claimed."""
-        handler = self._handlers.find(kind)
-        assert handler is not None, f"the store gave a task of kind {kind!r}, which was not asked for"
-        return handler
-
-    def wait_for(self, awaitable: Awaitable[Any], task: TaskContext) -> Outcome:
-        """Run a handler's coroutine to its end, on the one event loop of the run: its error or its value."""
-        if self._coroutines is None:
-            from .coroutines import Coroutines
-
-            with self._lock:
-                self._coroutines = self._coroutines or Coroutines(self.home)
-        return self._coroutines.wait_for(awaitable, task)
-
-    def expect(self, at: float) -> None:
-        """Be awake at that time of the monotonic clock."""
-        if at < self._tend_at:
-            self.wake.set()
-
-    def next_batch(self, size: int) -> list[ClaimedTask]:
-        """Claim up to ``size`` tasks, waiting for some; empty when the run is ending."""
-        options, kinds = self.options, self._handlers.kinds
-        nap = 0.01
-        with self._turn:
-            if threads_are_greenlets():
-                time.sleep(0)  # handlers that never wait would keep us from hearing a signal
-            while not self.stopping:
-                if self._left == 0 or (self._worked and self._worn_out()):
-                    self.stop("stopped")
-                    break
-                limit = min(size, options.batch_size, self._left or size)
-                try:
-                    batch = self.store.claim_available_tasks(
-                        options.worker_id,
-                        limit,
-                        options.claim_ttl,
-                        tags=options.tags,
-                        kinds=kinds,
-                        session=self._session,
-                    )
-                    if batch:
-                        self._worked = True
-                        self._spend(len(batch))
-                        return batch
-                    if self._until_idle and self._idle_detector.is_idle():
-                        self.stop("idle")
-                        break
-                    # Another's claim may end without any new work to be woken by.
-                    nap = min(2 * nap, _NAP_S_MAX, options.poll_interval) if self._until_idle else _NAP_S_MAX
-                    span = min(nap, options.poll_interval)
-                    while not self.store.wait_for_tasks(span, tags=options.tags, kinds=kinds):
-                        if self._until_idle or self.stopping:
-                            break
-                except TRANSIENT as error:
-                    log.warning("looking for work failed, trying again: %s", error)
-                    time.sleep(_NAP_S_MAX)
-        return []
-
-    def _spend(self, tasks: int) -> None:
-        if self._left is not None:
-            with self._lock:
-                self._left -= tasks
-
-    def release(self, claims: list[TaskClaim]) -> None:
-        """Give back what was not started."""
-        self.result_writer.release(claims)
-        self._spend(-len(claims))
-
-    # -- looking after what takes long
-
-    def _tend(self) -> float | None:
-        """Do what is due; seconds until something is, ``None``: until woken."""
-        self._tend_at = math.inf  # a slot that starts a task while we look wakes us again
-        now = time.monotonic()
-        due = math.inf
-        if self.stopping:
-            if now >= self._deadline and not self._given_back:
-                self._given_back = True
+        due_at = math.inf
+        if self._stop_state.requested:
+            deadline = self._stop_state.deadline
+            if now >= deadline and not self._has_given_back:
+                self._has_given_back = True
                 self._give_back()
-            due = self._deadline if self._deadline > now else math.inf
+            due_at = deadline if deadline > now else math.inf
         for slot in self._slots:
-            due = min(due, self._tend_slot(slot, now))
-        due = min(due, self._keep_claims(now))
-        self._tend_at = due
-        return None if due == math.inf else max(0.0, due - time.monotonic())
+            due_at = min(due_at, self._attend_slot(slot, now))
+        due_at = min(due_at, self._keeper.keep(now))
+        self._due_at = due_at
+        return None if due_at == math.inf else max(0.0, due_at - time.monotonic())
 
-    def _tend_slot(self, slot: Slot, now: float) -> float:
+    def _attend_slot(self, slot: Slot, now: float) -> float:
         with slot.lock:
-            task, started, more = slot.current, slot.started, bool(slot.waiting or slot.done)
+            task, started_at, holds_more = slot.current, slot.started_at, bool(slot.waiting or slot.ended)
         if task is None:
-            return now + BATCH_SECONDS if more else math.inf
-        due = math.inf
-        if more:
-            due = started + BATCH_SECONDS
-            if now >= due:
-                slot.hand_in()
-                due = math.inf
-        timeout = self.options.task_timeout
-        if timeout is not None and not task._dropped:
-            if now < started + timeout:
-                return min(due, started + timeout)
+            return now + BATCH_SECONDS if holds_more else math.inf
+        due_at = math.inf
+        if holds_more:
+            due_at = started_at + BATCH_SECONDS
+            if now >= due_at:
+                slot.flush()
+                due_at = math.inf
+        timeout_s = self._options.task_timeout
+        if timeout_s is not None and not task._dropped:
+            if now < started_at + timeout_s:
+                return min(due_at, started_at + timeout_s)
             if slot.drop(task):
-                self.result_writer.settle([(task._claimed, Failure(f"timed out after {timeout:g} s"), now - started)])
+                failure = Failure(f"timed out after {timeout_s:g} s")
+                self._results.settle([EndedAttempt(task._claimed, failure, now - started_at)])
         if task._dropped:
-            leave_at = slot.dropped_at + _LEAVE_AFTER_S
-            if time.monotonic() < leave_at:
-                return min(due, leave_at)
-            if not self.stopping:
+            abandon_at = slot.dropped_at + _RETURN_S_MAX
+            if time.monotonic() < abandon_at:
+                return min(due_at, abandon_at)
+            if not self._stop_state.requested:
                 self._replace(slot, task)
-        return due
+        return due_at
 
     def _replace(self, slot: Slot, task: TaskContext) -> None:
-        """A handler that ignores its end must not cost the worker a slot: its thread is left to itself. In a pool its
-        process ends, to be replaced: so the handler does not run on beside later tasks."""
+        """Abandon the thread of a handler that ignores its end, and start another one in its place.
+
+        A process of a pool stops instead, and the supervisor replaces it: then the handler does not run on while later
+        tasks run.
+        """
         with slot.lock:
             if slot.current is not task:
                 return
-            slot.replaced = self.scoreboard is None
-        log.warning("the handler of task %r did not return when it was cancelled", task.task_id)
-        if self.scoreboard is not None:
-            self.stop("stopped", self.options.shutdown_timeout)
+            slot.replaced = self._scoreboard is None
+        log.warning("handler of task %r did not return after it was cancelled", task.task_id)
+        if self._scoreboard is not None:
+            self.stop("stopped", self._options.shutdown_timeout)
             return
-        if self._coroutines is not None and task._on_drop is not None:
-            self._coroutines.leave_behind()
-        self._slots[slot.index] = Slot(self, slot.index)
+        if task._on_drop is not None:
+            self._coroutines.abandon_loop()
+        self._slots[slot.index] = Slot(self._services, slot.index)
         self._slots[slot.index].start()
-
-    def _keep_claims(self, now: float) -> float:
-        held = [claim for slot in self._slots for claim in slot.held()]
-        if not held:
-            self._renew_at = math.inf
-            return math.inf
-        interval = self.options.heartbeat_interval
-        if interval is not None:
-            if self._renew_at == math.inf:
-                self._renew_at = now + interval
-            elif now >= self._renew_at:
-                self._renew_at = now + (interval if self._renew(held) else min(interval, 1.0))
-        running = self._running()
-        if not running:
-            return self._renew_at
-        poll = self.options.poll_interval
-        watch_at = max(min(started for _, _, started in running), self._watched_at) + poll
-        if now >= watch_at:
-            self._watch([(slot, task) for slot, task, _ in running])
-            self._watched_at = now
-            watch_at = now + poll
-        return min(watch_at, self._renew_at)
-
-    def _running(self) -> list[tuple[Slot, TaskContext, float]]:
-        found = []
-        for slot in self._slots:
-            with slot.lock:
-                if slot.current is not None and not slot.current._dropped:
-                    found.append((slot, slot.current, slot.started))
-        return found
-
-    def _renew(self, held: list[TaskClaim]) -> bool:
-        try:
-            renewed, lost = self.store.renew_task_claims(held, self.options.claim_ttl)
-        except TRANSIENT as error:
-            log.warning("renewing claims failed, trying again: %s", error)
-            return False
-        latest = {key(claim): claim for claim in renewed}
-        for _, task, _ in self._running():
-            task.claim = latest.get(key(task.claim), task.claim)
-        self._lose(claim for claim in lost if not self.result_writer.is_done_by_handler(claim))
-        return True
-
-    def _watch(self, running: list[tuple[Slot, TaskContext]]) -> None:
-        """A cancelled instance or a claim taken over shows long before a renewal would tell."""
-        try:
-            still = {key(claim) for claim in self.store.list_claims(self.options.worker_id)}
-            gone = [task.claim for _, task in running if key(task.claim) not in still]
-            self._lose(claim for claim in gone if not self.result_writer.is_done_by_handler(claim))
-        except TRANSIENT as error:
-            log.warning("checking claims failed, trying again: %s", error)
-
-    def _lose(self, claims: Iterable[TaskClaim]) -> None:
-        lost = {key(claim) for claim in claims}
-        if not lost:
-            return
-        for slot in self._slots:
-            forgotten = slot.forget(lost)
-            self.result_writer.count(lost=len(forgotten))
-            for claimed in forgotten:
-                task_log.lost(TaskContext(self.store, claimed), 0.0)
-            task = slot.current
-            if task is not None and key(task.claim) in lost and slot.drop(task):
-                self.result_writer.count(lost=1)
-                task_log.lost(task, slot.dropped_at - slot.started)
 
     # -- the end
 
     def _give_back(self) -> None:
-        """The time to finish is over: give running tasks back; their results will be dropped."""
-        left = []
+        """Store all results, drop the tasks that still run, and give back all claims."""
+        unfinished: list[TaskClaim] = []
         for slot in self._slots:
-            done, waiting = slot.take()
+            ended, claims = slot.take_all()
+            unfinished += claims
             task = slot.current
             if task is not None and slot.drop(task):
-                waiting.append(task.claim)
-                task_log.given_back(task, slot.dropped_at - slot.started)
-            left += waiting
+                unfinished.append(task.claim)
+                task_log.given_back(task, slot.dropped_at - slot.started_at)
             try:
-                self.result_writer.settle(done)
-            except Exception as error:  # noqa: BLE001 - the others must not pay for it
-                log.error("results were not stored: %s", error)
-        self.release(left)
+                self._results.settle(ended)
+            except Exception as error:  # noqa: BLE001 - the other slots' results must be stored all the same
+                log.error("results not stored: %s", error)
+        self._results.release(unfinished)
 
-    def _over(self) -> bool:
-        if not self.stopping:
+    def _has_ended(self) -> bool:
+        if not self._stop_state.requested:
             return False
         busy = [slot for slot in self._slots if slot.alive]
         if not busy:
             return True
         for slot in busy:
             task = slot.current
-            if task is None or not task._dropped or time.monotonic() < slot.dropped_at + _LEAVE_AFTER_S:
+            if task is None or not task._dropped or time.monotonic() < slot.dropped_at + _RETURN_S_MAX:
                 return False
-        self.left_behind = len(busy)
-        log.warning("%d handlers did not return when they were cancelled", len(busy))
+        self.abandoned_handlers = len(busy)
+        log.warning("%d handlers did not return after they were cancelled", len(busy))
         return True

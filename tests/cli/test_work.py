@@ -80,7 +80,7 @@ def test_handlers_that_are_not_there_are_one_line_of_error(cli: Cli, worker: lis
     cli("add", "one", cli.file("in", "a\n"))
     ended = _run(cli, [*worker[:5], "no_such_module:handlers"])
     assert ended.returncode == 2
-    assert ended.stderr.splitlines()[-1].startswith("sqlite-claims: worker processes die before they can work")
+    assert ended.stderr.splitlines()[-1].startswith("sqlite-claims: worker processes crash on start-up")
     assert _run(cli, [*worker[:5], "nonsense"]).returncode == 2
 
 
@@ -96,7 +96,7 @@ def test_failures_are_logged_to_standard_error_and_with_v_starts_and_completions
     cli("add", "one", cli.file("in", "a\n"), "--kind", "fail", "--max-attempts", "1")
     cli("add", "two", cli.file("in", "a\n"), "--kind", "upper")
     ended = _run(cli, [*worker, *options, "--until-idle"])
-    assert re.search(r"ERROR sqlite_claims\.tasks: task '.*' of instance 'one' failed for good", ended.stderr)
+    assert re.search(r"ERROR sqlite_claims\.tasks: task '.*' of instance 'one' failed permanently", ended.stderr)
     assert "ValueError: no good" in ended.stderr
     told = re.search(r"INFO sqlite_claims\.tasks: task '.*' of instance 'two' completed in ", ended.stderr)
     assert bool(told) is bool(options)

@@ -64,7 +64,7 @@ def heed(task: TaskContext) -> None:
 def await_stop() -> None:
     """Return once this thread's worker is told to stop, of which handlers get no notice."""
     slot: Any = threading.current_thread()
-    while not slot._target.__self__._run.stopping:
+    while not slot._target.__self__._services.stop_state.requested:
         time.sleep(0.01)
 
 

@@ -29,7 +29,7 @@ def test_a_result_whose_handler_has_closed_the_stores_descriptors_is_stored_by_a
     assert (pools.task().output, pools.task().attempts) == (b"closed", 1)
     said = capfd.readouterr().err + "".join(r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR)
     assert "closed by something else in this process" in said
-    assert ("can't tell its supervisor why it ends" in said) == (what == "")
+    assert ("cannot report its error" in said) == (what == "")
 
 
 @pytest.mark.slow
@@ -109,4 +109,30 @@ except BackendError as error:
         tmp_path / "jobs.db",
     )
     program.says("ended")
+    program.end()
+
+
+def test_join_returns_although_the_program_has_closed_the_descriptors_of_its_pool(start: Start, tmp_path: Path) -> None:
+    program = start(
+        """
+def close_all():
+    while not any(worker.alive for worker in store.list_workers()):
+        time.sleep(0.01)
+    time.sleep(0.1)  # so that the pool and the main thread wait
+    store.close()
+    os.closerange(3, 4096)
+store = SqliteClaimStore(args[0])
+pool = WorkerPool(args[0], "builtins:repr", processes=1)
+handle = pool.spawn()
+threading.Thread(target=close_all).start()
+try:
+    handle.join()
+except OSError:
+    pass
+say("joined", handle.done)
+os._exit(0)
+""",
+        tmp_path / "jobs.db",
+    )
+    program.says("joined", True)
     program.end()

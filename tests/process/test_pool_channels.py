@@ -82,7 +82,7 @@ def test_a_failure_in_a_process_is_logged_with_its_traceback(pools: Pools, caplo
     (record,) = [record for record in caplog.records if record.name == "sqlite_claims.tasks"]
     assert record.levelno == logging.ERROR
     assert "in raise_error\n" in (record.exc_text or "")
-    assert record.getMessage().endswith("failed for good, 1 of 1 attempts: ValueError: no good")
+    assert record.getMessage().endswith("failed permanently, 1 of 1 attempts: ValueError: no good")
 
 
 def test_what_nobody_can_read_ends_no_pool_and_is_dropped_with_a_warning(
@@ -92,7 +92,7 @@ def test_what_nobody_can_read_ends_no_pool_and_is_dropped_with_a_warning(
     run(pools)
     assert pools.store.get_instance("i").counts[TaskState.COMPLETED] == 4
     assert pools.task().output == b"2"  # so both ways had their share
-    warnings = [line for line in messages(caplog, "sqlite_claims.workers") if "could not be read" in line]
+    warnings = [line for line in messages(caplog, "sqlite_claims.workers") if "unreadable lines" in line]
     assert 1 <= len(warnings) <= 2  # the first at once, and at the end what came since
     assert len(messages(caplog)) == 1  # lines that can be read still come
 

@@ -140,14 +140,14 @@ def test_a_missing_main_guard_is_told_in_one_sentence(tmp_path: Path) -> None:
     assert ended.returncode == 1
     told = ended.stderr.splitlines()[-1]
     assert told.startswith("sqlite_claims.workers.")
-    assert told.endswith('put what starts them under `if __name__ == "__main__":`')
+    assert told.endswith('put the code that starts them under `if __name__ == "__main__":`')
     assert ended.stderr.count("Traceback") == 1  # the program's own
     assert len(ended.stderr.splitlines()) < 30
 
 
 def test_what_fails_in_the_import_of_the_main_file_names_the_guard_too(tmp_path: Path) -> None:
     ended = start(tmp_path, program(tmp_path, UNGUARDED_BEFORE_THE_POOL))
-    assert 'belongs under `if __name__ == "__main__":` there): AlreadyExistsError: ' in ended.stderr
+    assert 'must run under `if __name__ == "__main__":`): AlreadyExistsError: ' in ended.stderr
 
 
 def test_a_module_of_handlers_that_starts_a_pool_when_it_is_imported_is_told_so(

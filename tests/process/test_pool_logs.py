@@ -53,7 +53,7 @@ def test_the_last_loss_that_a_task_may_have_is_logged_as_its_failure_too(
     assert lost.levelno == logging.WARNING
     assert lost.getMessage().endswith("died: exit status 3")
     assert failed.levelno == logging.ERROR
-    assert "failed for good: lost 1 claims; max_lost is 1; worker process" in failed.getMessage()
+    assert "failed permanently: lost 1 claims; max_lost is 1; worker process" in failed.getMessage()
     assert pools.task().error is not None
     assert failed.getMessage().endswith(pools.task().error or "")
 
@@ -64,7 +64,9 @@ def test_a_task_that_a_pool_killed_for_time_is_logged_as_a_failure(
     pools.add("seize", max_attempts=1)
     WorkerPool(pools.path, "pool_handlers:registry", processes=1, task_timeout=0.5).run(until_idle=True)
     (record,) = records_of(caplog, logging.WARNING, logging.ERROR)
-    assert record.getMessage() == ("task '0' of instance 'i' failed for good, 1 of 1 attempts: timed out after 0.5 s")
+    assert record.getMessage() == (
+        "task '0' of instance 'i' failed permanently, 1 of 1 attempts: timed out after 0.5 s"
+    )
     assert record.levelno == logging.ERROR
     assert named(record) == {"instance_id": "i", "task_id": "0", "kind": "seize", "attempt": 1}
     assert vars(record)["seconds"] >= 0.5

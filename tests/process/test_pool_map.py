@@ -167,7 +167,7 @@ def test_numpy_scalars_are_numbers() -> None:
 @pytest.mark.parametrize("value", [{1}, object(), 1j])
 def test_an_item_that_json_does_not_have_is_told_with_its_place_and_what_to_do(pools: Pools, value: object) -> None:
     functions: Any = import_module("pool_handlers")
-    told = rf"item 1 is neither JSON nor bytes: {type(value).__name__} has no form in JSON; make it one of str, int"
+    told = rf"item 1 is neither JSON nor bytes: JSON cannot represent {type(value).__name__}; convert it to str, int"
     with pytest.raises(InvalidArgumentError, match=told):
         list(durable_map(functions.count_bytes, ["a", value], path=pools.path, processes=1))
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -244,3 +245,19 @@ def test_processes_stop_without_their_supervisor_also_where_a_fork_of_it_lives_o
         assert not is_gone(fork)
     finally:
         os.kill(fork, signal.SIGKILL)
+
+
+_STRICT = """
+import sys
+from sqlite_claims import NewTask, SqliteClaimStore, WorkerPool
+with SqliteClaimStore(sys.argv[1]) as store:
+    store.add_instance("i", [NewTask("t", max_attempts=1)])
+print(WorkerPool(sys.argv[1], "builtins:bytes", processes=1).run(until_idle=True).failed)
+"""
+
+
+def test_with_warnings_as_errors_a_pool_and_its_processes_end_without_one(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "error", "-c", _STRICT, str(tmp_path / "jobs.db")]
+    ended = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout == "1\n"
+    assert "ResourceWarning" not in ended.stderr

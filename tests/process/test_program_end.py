@@ -89,7 +89,7 @@ hear()
 
 
 @pytest.mark.parametrize(
-    ("how", "said"), [("spawn", None), ("run", "stopped"), ("runner", "raised the program is ending, and its handlers")]
+    ("how", "said"), [("spawn", None), ("run", "stopped"), ("runner", "raised the program is ending, so its handlers")]
 )
 def test_a_handler_that_is_refused_an_executor_since_the_program_ends_has_not_failed(
     start: Start, tmp_path: Path, how: str, said: str | None

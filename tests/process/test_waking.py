@@ -15,9 +15,9 @@ from .children import Start
 # By the kernel's futex, and where there is none.
 BELLS = ["polling", *(["futex"] if core_available() else [])]
 SLEEPER = """
-import sqlite_claims.sqlite.operations.claiming as claiming, sqlite_claims.workers.worker_loop as run
+import sqlite_claims.sqlite.operations.claiming as claiming, sqlite_claims.workers.task_source as task_source
 from sqlite_claims.workers import PooledWorker
-claiming.SHORT_US, run._NAP_S_MAX = 3600_000_000, 3600
+claiming.SHORT_US, task_source._NAP_S_MAX = 3600_000_000, 3600
 store = SqliteClaimStore(args[0], use_c_core=False if args[1] == "polling" else None)
 wait = store.wait_for_tasks
 def wait_for_tasks(timeout, **wanted):

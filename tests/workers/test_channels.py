@@ -1,4 +1,4 @@
-"""Messages between a supervisor and its processes, and all else that may arrive there."""
+"""Messages and log records between a supervisor and its processes, and other bytes that may arrive there."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sqlite_claims.workers.control_channel import LINE_BYTES_MAX, ControlChannel
+from sqlite_claims.workers.control_channel import LINE_BYTES_MAX, ControlChannel, Ended, Failed, Message, Ready, Stop
+from sqlite_claims.workers.control_channel import encode as encode_message
 from sqlite_claims.workers.log_lines import decode, encode, make_sockets
 from sqlite_claims.workers.log_relay import LogRelay, LogSource
 
@@ -34,11 +35,31 @@ def pair() -> Iterator[tuple[socket.socket, ControlChannel]]:
         yield theirs, ControlChannel(ours)
 
 
-def received(channel: ControlChannel) -> list[dict[str, Any]]:
-    found = []
-    while (messages := channel.receive()) is not None and not channel.ended:
-        found += messages
-    return found
+READY = encode_message(Ready())
+
+
+def received(channel: ControlChannel) -> list[Message]:
+    messages: list[Message] = []
+    while (read := channel.receive()) is not None and not channel.ended:
+        messages += read
+    return messages
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Ready(),
+        Failed(stage="store", text="no room\n\ud800"),
+        Ended(reason="interrupted", by_handler=True, abandoned_handlers=2),
+        Stop(None),
+        Stop(0.5),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_each_message_arrives_as_it_was_sent(pair: tuple[socket.socket, ControlChannel], message: Message) -> None:
+    theirs, channel = pair
+    assert ControlChannel(theirs).send(message)
+    assert received(channel) == [message]
 
 
 @pytest.mark.parametrize(
@@ -54,25 +75,34 @@ def received(channel: ControlChannel) -> list[dict[str, Any]]:
         b"9" * 10_000 + b"\n",
         b'{"a": "' + b"x" * LINE_BYTES_MAX + b'"}\n',
         b"x" * 100_000 + b"\n",
+        b'{"type": "ready", "more": 1}\n',
+        b'{"type": "stop"}\n',
+        b'{"type": "stop", "timeout_s": true}\n',
+        b'{"type": "stop", "timeout_s": "1"}\n',
+        b'{"type": ["stop"], "timeout_s": 1}\n',
+        b'{"type": "unknown"}\n',
+        b'{"type": "failed", "stage": "somewhere", "text": ""}\n',
+        b'{"type": "ended", "reason": "idle", "by_handler": 1, "abandoned_handlers": 0}\n',
+        b'{"type": "ended", "reason": "idle", "by_handler": false, "abandoned_handlers": 0.5}\n',
     ],
 )
-def test_a_line_that_is_no_message_is_counted_and_those_around_it_come(
+def test_a_line_without_a_message_is_counted_and_the_lines_around_it_are_read(
     pair: tuple[socket.socket, ControlChannel], garbage: bytes
 ) -> None:
     theirs, channel = pair
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-    theirs.sendall(b'{"first": 1}\n' + garbage + b'{"last": 2}\n')
-    assert received(channel) == [{"first": 1}, {"last": 2}]
+    theirs.sendall(READY + garbage + encode_message(Stop(2)))
+    assert received(channel) == [Ready(), Stop(2)]
     assert channel.unreadable == 1
 
 
-def test_a_message_may_come_in_any_pieces(pair: tuple[socket.socket, ControlChannel]) -> None:
+def test_a_message_may_arrive_in_pieces(pair: tuple[socket.socket, ControlChannel]) -> None:
     theirs, channel = pair
-    found = []
-    for byte in json.dumps({"ready": True}).encode() + b"\n":
+    messages: list[Message] = []
+    for byte in READY:
         theirs.send(bytes([byte]))
-        found += channel.receive() or []
-    assert found == [{"ready": True}]
+        messages += channel.receive() or []
+    assert messages == [Ready()]
 
 
 def test_a_line_without_an_end_takes_bounded_memory(pair: tuple[socket.socket, ControlChannel]) -> None:
@@ -80,18 +110,18 @@ def test_a_line_without_an_end_takes_bounded_memory(pair: tuple[socket.socket, C
     for _ in range(100):
         theirs.sendall(b"x" * 50_000)
         channel.receive()
-        assert len(channel._rest) <= LINE_BYTES_MAX
-    theirs.sendall(b'\n{"ready": true}\n')
-    assert received(channel) == [{"ready": True}]
+        assert len(channel._partial) <= LINE_BYTES_MAX
+    theirs.sendall(b"\n" + READY)
+    assert received(channel) == [Ready()]
     assert channel.unreadable == 1
 
 
-def test_the_end_of_the_other_side_is_noticed_and_sending_to_it_does_nothing(
+def test_a_closed_peer_is_noticed_and_sending_to_it_does_nothing(
     pair: tuple[socket.socket, ControlChannel],
 ) -> None:
     theirs, channel = pair
     theirs.close()
-    channel.send(stop=None)
+    channel.send(Stop(None))
     assert (channel.receive(), channel.ended) == ([], True)
 
 
@@ -99,7 +129,7 @@ def record(message: str = "text", **names: Any) -> logging.LogRecord:
     return logging.makeLogRecord({"name": "app", "levelno": 20, "levelname": "INFO", "msg": message, **names})
 
 
-def test_a_record_comes_as_it_was() -> None:
+def test_a_record_arrives_as_it_was_logged() -> None:
     sent = logging.LogRecord("app", logging.ERROR, "/a/b.py", 7, "%s of %d", ("one", 2), None, "function")
     sent.order = 42
     came = decode(encode(sent), "worker")
@@ -122,7 +152,7 @@ def test_a_record_comes_as_it_was() -> None:
 
 @pytest.mark.parametrize("letter", ["x", "\u00e4", "\u20ac", "\U0001f600", "\0", '"', "\ud800"])
 @pytest.mark.parametrize("size", [10, 10_000, 65_000, 200_000])
-def test_a_line_has_at_most_64_kib_whatever_it_is_made_of(letter: str, size: int) -> None:
+def test_a_line_has_at_most_64_kib_for_any_characters(letter: str, size: int) -> None:
     text = letter * size
     line = encode(record(text, exc_text=text, stack_info=text, pathname=text, threadName=text, order=text))
     assert len(line) <= 65_536
@@ -140,7 +170,7 @@ def test_a_record_that_fills_a_line_is_not_cut() -> None:
 
 
 @given(st.binary() | JSON.map(lambda value: json.dumps(value).encode()))
-def test_what_is_no_record_is_refused_in_one_way(line: bytes) -> None:
+def test_bytes_that_are_no_record_raise_value_error(line: bytes) -> None:
     with pytest.raises(ValueError):
         decode(line, "worker")
 
@@ -162,17 +192,19 @@ def test_attributes_that_would_break_a_record_are_left_out(name: str) -> None:
     assert decode(json.dumps(shown).encode(), "worker").getMessage() == "text"
 
 
-def test_unreadable_lines_are_told_at_once_then_now_and_then_and_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
+def test_unreadable_lines_are_logged_at_once_then_each_ten_seconds_and_at_the_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     now = [0.0]
     relay = LogRelay(clock=lambda: now[0])
     for at in (0.0, 1.0, 2.0, 9.9, 10.0, 11.0, 12.0):
         relay.post(now.__setitem__, 0, at)
-        relay.drop(1, "w")
+        relay.count_unreadable(1, "w")
     relay.close()
     assert [record.args[0] for record in caplog.records if isinstance(record.args, tuple)] == [1, 4, 2]
 
 
-def test_what_a_dead_process_has_logged_still_comes_though_others_hold_its_socket(
+def test_records_of_a_dead_process_are_logged_although_its_socket_is_still_open_elsewhere(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     relay = LogRelay()

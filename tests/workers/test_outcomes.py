@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from array import array
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
 
 from sqlite_claims import InvalidStateError, NewTask, NotFoundError, RetryPolicy, TaskState
-from sqlite_claims.workers import FailTask, PooledWorker, SnoozeTask, StopWorker, TaskContext
+from sqlite_claims.workers import CheckpointingRunner, FailTask, PooledWorker, SnoozeTask, StopWorker, TaskContext
 
 AT_ONCE = RetryPolicy(initial_delay=0)
 
@@ -25,6 +26,20 @@ def test_what_the_handler_returns_is_the_output(store: Any, returned: Any, store
     summary = run(store, lambda _: returned)
     assert store.get_task("i", "t").output == stored
     assert (summary.reason, summary.completed, summary.failed, summary.lost) == ("idle", 1, 0, 0)
+
+
+def test_context_variables_that_a_handler_sets_are_gone_in_the_next_task(store: Any) -> None:
+    user: ContextVar[str] = ContextVar("user", default="nobody")
+    seen = []
+
+    def use_variable(task: TaskContext) -> None:
+        seen.append(user.get())
+        user.set(task.task_id)
+
+    run(store, use_variable, NewTask("t"), NewTask("u"))
+    CheckpointingRunner(store, use_variable).run(store.add_instance("j", [NewTask("v"), NewTask("w")]) and "j")
+    assert seen == ["nobody"] * 4
+    assert user.get() == "nobody"
 
 
 @pytest.mark.parametrize("returned", ["text", 7, {"a": 1}, array("d", [1.5]), (n for n in "a generator")])

@@ -445,7 +445,7 @@ def test_a_result_too_large_for_the_store_fails_its_own_task_alone(store: Any, s
     worker = PooledWorker(spy(store, complete_tasks=complete), lambda task: task.input)
     summary = worker.run(until_idle=True)
     assert (summary.completed, summary.failed) == (11, 1)
-    assert "the result can't be stored: a value is larger" in store.get_task("i", "t11").error
+    assert "the result cannot be stored: a value is larger" in store.get_task("i", "t11").error
 
 
 def test_a_store_that_is_closed_ends_the_run_with_its_error(store: Any, gate: Any) -> None:

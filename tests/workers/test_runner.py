@@ -115,6 +115,22 @@ def test_an_interrupt_between_a_handlers_end_and_the_storing_charges_no_attempt(
     assert (info.state, info.attempts, info.failures) == (TaskState.READY, 0, 0)
 
 
+def test_more_interrupts_while_a_task_is_given_back_cost_it_no_loss(store: Any, spy: Any, handler: Handler) -> None:
+    interrupts = iter([KeyboardInterrupt(), KeyboardInterrupt()])
+
+    def release(release_tasks: Callable[..., Any], *args: Any) -> Any:
+        for interrupt in interrupts:
+            raise interrupt
+        return release_tasks(*args)
+
+    store.add_instance("i", [NewTask("a", max_lost=1)])
+    handler.raises["a"] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        CheckpointingRunner(spy(store, release_tasks=release), handler).run("i")
+    info = store.get_task("i", "a")
+    assert (info.state, info.attempts, info.losses) == (TaskState.READY, 0, 0)
+
+
 def test_an_error_is_tried_again_by_the_tasks_policy(store: Any, handler: Handler) -> None:
     store.add_instance("i", chain("a", "b", retry=RetryPolicy(initial_delay=0.02)))
     handler.raises["a"] = ValueError("first time")

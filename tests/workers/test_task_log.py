@@ -66,12 +66,12 @@ def test_a_failure_that_is_to_be_retried_is_a_warning_with_how_often_when_and_th
     warning, error = (record for record in caplog.records if record.name == TASKS and record.levelno > logging.INFO)
     assert warning.levelno == logging.WARNING
     assert warning.getMessage() == (
-        "task 't' of instance 'i' failed, 1 of 2 attempts, to be tried again in about 0.02 s: "
+        "task 't' of instance 'i' failed, 1 of 2 attempts, will be retried in about 0.02 s: "
         "ValueError: card service down"
     )
     assert error.levelno == logging.ERROR
     assert error.getMessage() == (
-        "task 't' of instance 'i' failed for good, 2 of 2 attempts: ValueError: card service down"
+        "task 't' of instance 'i' failed permanently, 2 of 2 attempts: ValueError: card service down"
     )
     for attempt, record in enumerate((warning, error), 1):
         assert vars(record)["attempt"] == attempt
@@ -90,7 +90,7 @@ def test_what_fails_for_good_by_its_handlers_word_is_an_error_with_that_text(
 
     run(refuse, NewTask("t"))
     assert told(caplog)[1:] == [
-        ("ERROR", "task 't' of instance 'i' failed for good: no such order\nin the books"),
+        ("ERROR", "task 't' of instance 'i' failed permanently: no such order\nin the books"),
     ]
 
 
@@ -103,7 +103,7 @@ def test_what_is_snoozed_is_logged_below_warnings(run: Callable[..., Any], caplo
             raise SnoozeTask(0.02)
 
     run(later, NewTask("t"))
-    assert told(caplog)[1] == ("INFO", "task 't' of instance 'i' given back, for 0.02 s")
+    assert told(caplog)[1] == ("INFO", "task 't' of instance 'i' given back, available again in 0.02 s")
     assert all(level == "INFO" for level, _ in told(caplog))
 
 
@@ -147,7 +147,7 @@ def test_a_task_that_timed_out_is_logged_as_a_failure(store: Any, caplog: pytest
     ((level, message),) = [line for line in told(caplog) if line[0] != "INFO"]
     assert (level, message) == (
         "ERROR",
-        "task 't' of instance 'i' failed for good, 1 of 1 attempts: timed out after 0.05 s",
+        "task 't' of instance 'i' failed permanently, 1 of 1 attempts: timed out after 0.05 s",
     )
     (record,) = [record for record in caplog.records if record.name == TASKS and record.levelno > logging.INFO]
     assert vars(record)["seconds"] >= 0.05
@@ -244,5 +244,5 @@ with InMemoryClaimStore() as store:
 assert not any(logging.getLogger(name).handlers for name in (None, "sqlite_claims", "sqlite_claims.tasks"))
 """
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
-    assert ended.stderr.startswith("task 't' of instance 'i' failed for good, 1 of 1 attempts: ValueError: card")
+    assert ended.stderr.startswith("task 't' of instance 'i' failed permanently, 1 of 1 attempts: ValueError: card")
     assert "Traceback (most recent call last):" in ended.stderr

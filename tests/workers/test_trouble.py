@@ -52,7 +52,7 @@ def test_trouble_amid_a_batch_ends_the_run_and_all_of_it_is_given_back(
     def fail(_: Any) -> None:
         raise trouble
 
-    monkeypatch.setattr("sqlite_claims.workers.slot._apart_from_retried", fail)
+    monkeypatch.setattr("sqlite_claims.workers.slot._count_held_together", fail)
     store.add_instance("i", [NewTask(f"t{n}", max_lost=1) for n in range(3)])
     with pytest.raises(type(trouble)):
         PooledWorker(store, nothing).run(until_idle=True)
@@ -134,4 +134,4 @@ def test_an_exception_of_a_class_that_cannot_even_be_named_is_a_failure(store: A
 
     store.add_instance("i", [NewTask("t", max_attempts=1)])
     assert PooledWorker(store, raise_it).run(until_idle=True).failed == 1
-    assert "can't be described" in store.get_task("i", "t").error
+    assert "cannot be described" in store.get_task("i", "t").error

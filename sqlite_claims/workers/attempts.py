@@ -1,0 +1,23 @@
+"""Records of attempts that the parts of a worker pass to each other."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..model import ClaimedTask, TaskClaim
+from .execute import Result
+
+ClaimKey = tuple[str, str, int]
+
+
+class EndedAttempt(NamedTuple):
+    """A claimed task whose handler has ended, its result, and the seconds that the handler ran."""
+
+    claimed: ClaimedTask
+    result: Result
+    seconds: float
+
+
+def claim_key(claim: TaskClaim) -> ClaimKey:
+    """Return the instance id, task id and token of a claim. They stay the same when the claim is renewed."""
+    return claim.instance_id, claim.task_id, claim.token

@@ -1,0 +1,153 @@
+"""The claims of a pool's processes, as far as the supervisor has to end them: at a process's death, kill or timeout."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import ParamSpec
+
+from ..errors import ClaimLostError, NotFoundError
+from ..model import TaskClaim, TaskState
+from ..sqlite.operations import sessions
+from ..store import SqliteClaimStore
+from . import task_log
+from .attempts import claim_key
+from .child_config import StoreOptions
+from .execute import Failure
+from .log_relay import LogRelay
+from .result_writer import TRANSIENT
+from .scoreboard import RunningTask
+from .task_log import log
+
+P = ParamSpec("P")
+
+# The supervisor waits no longer than this for the store's one writer, which may be the very process that it has to
+# kill. It tries writes that can wait again later, and at the end of the run for as long as a process would wait.
+_BUSY_TIMEOUT_S = 1.0
+_RETRY_S = 0.5
+_DEFAULT_BUSY_TIMEOUT_S = 10.0
+
+
+class _SupervisorStore(SqliteClaimStore):
+    _probe_every_us = 0  # it looks for work only when a process has died
+
+    def lose_claims(self, claims: list[TaskClaim], why: str) -> list[TaskClaim]:
+        """Count these claims of a dead process as lost, and return those that were. Store ``why`` as the cause.
+
+        Otherwise the next worker that claims tasks would count them, without the cause.
+        """
+        return self._run(sessions.record_losses, claims, why)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadWorker:
+    """A process that died by itself, the tasks that it was running, and how it died."""
+
+    worker_id: str
+    running: list[RunningTask]
+    why: str
+
+
+class PoolClaims:
+    """Ends claims of processes in the store. A context manager: the store is open within the block."""
+
+    def __init__(self, path: str, options: StoreOptions, relay: LogRelay) -> None:
+        self._patience_s = options.get("busy_timeout", _DEFAULT_BUSY_TIMEOUT_S)
+        own_options: StoreOptions = {**options, "busy_timeout": min(self._patience_s, _BUSY_TIMEOUT_S)}
+        self._store = _SupervisorStore(path, **own_options)
+        self._relay = relay
+        self._dead: deque[DeadWorker] = deque()
+        self._retry_at = 0.0
+
+    @property
+    def path(self) -> str:
+        """The path of the store's file."""
+        return self._store.path
+
+    def close(self) -> None:
+        """Close the store."""
+        self._store.close()
+
+    # -- dead processes
+
+    def add_dead(self, worker: DeadWorker) -> None:
+        """End the claims of this process at the next ``end_claims_of_dead``."""
+        self._dead.append(worker)
+
+    def due_at(self) -> float:
+        """Return when ``end_claims_of_dead`` has to be called next, on the monotonic clock."""
+        return self._retry_at if self._dead else math.inf
+
+    def end_claims_of_dead(self) -> None:
+        """Count the tasks that dead processes ran as lost, and give back their other claims.
+
+        If the store is busy, the next call after ``due_at`` tries again.
+        """
+        while self._dead and time.monotonic() >= self._retry_at:
+            worker = self._dead[0]
+            try:
+                self._release(worker.worker_id, worker.running)
+                self._lose(worker)
+                # A search for work deletes the sessions of dead processes.
+                self._store.find_available_tasks(worker.worker_id, 1)
+            except TRANSIENT as error:
+                self._warn("could not end the claims of dead worker %s, will retry: %s", worker.worker_id, error)
+                self._retry_at = time.monotonic() + _RETRY_S
+                return
+            self._dead.popleft()
+
+    def end_last_claims(self) -> None:
+        """At the end of the run: as ``end_claims_of_dead``, and wait for the store."""
+        until = time.monotonic() + self._patience_s
+        while self._dead and time.monotonic() < until:
+            time.sleep(max(0.0, self._retry_at - time.monotonic()))
+            self.end_claims_of_dead()
+        for worker in self._dead:
+            self._warn("did not end the claims of dead worker %s; the next worker does that", worker.worker_id)
+
+    def _lose(self, worker: DeadWorker) -> None:
+        tasks = {claim_key(task.claim): task for task in worker.running}
+        for claim in self._store.lose_claims([task.claim for task in worker.running], worker.why):
+            with suppress(NotFoundError):
+                info = self._store.get_task(claim.instance_id, claim.task_id)
+                if info.state is TaskState.FAILED:
+                    task = tasks[claim_key(claim)]
+                    failure = Failure(info.error or worker.why, retry=False)
+                    self._relay.post(task_log.failed, task, task.seconds(), failure, info)
+
+    # -- processes that are about to be killed
+
+    def give_back(self, worker_id: str, *, except_tasks: Collection[RunningTask] = ()) -> None:
+        """Give back the claims of a process, at no cost. Those of ``except_tasks`` are lost with the process."""
+        try:
+            self._release(worker_id, except_tasks)
+        except TRANSIENT as error:
+            self._warn("could not give back the claims of worker %s, they count as lost: %s", worker_id, error)
+
+    def fail_overdue(self, task: RunningTask, error: str) -> bool | None:
+        """Store that the task has failed: ``True``, or ``None`` if its claim is gone. ``False``: the store is busy."""
+        failure = Failure(error)
+        try:
+            with self._store.transaction(_BUSY_TIMEOUT_S) as tx:
+                tx.fail_task(task.claim, failure.error)
+                info = tx.get_task(task.instance_id, task.task_id)
+        except ClaimLostError:
+            return None
+        except TRANSIENT as busy:
+            self._warn("could not store the timeout of task %r: %s", task.task_id, busy)
+            return False
+        self._relay.post(task_log.failed, task, task.seconds(), failure, info)
+        return True
+
+    def _release(self, worker_id: str, except_tasks: Collection[RunningTask]) -> None:
+        kept = {claim_key(task.claim) for task in except_tasks}
+        held = [claim for claim in self._store.list_claims(worker_id) if claim_key(claim) not in kept]
+        if held:
+            self._store.release_tasks(held)
+
+    def _warn(self, text: str, *args: object) -> None:
+        self._relay.post(log.warning, text, *args)

@@ -1,0 +1,117 @@
+"""Claims tasks for the slots of a worker."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ..model import ClaimedTask
+from ..sqlite.doorbell import threads_are_greenlets
+from .idle import IdleDetector
+from .options import WorkerOptions, WorkerStore
+from .result_writer import TRANSIENT
+from .stop_state import StopState
+from .task_log import log
+
+# A slot that waits for work notices a stop within this time. (Half of it would double the CPU time of an idle worker.)
+_NAP_S_MAX = 0.5
+_FIRST_NAP_S = 0.01
+
+
+class TaskSource:
+    """Claims batches of tasks, for one slot at a time, so that many idle slots cost no more than one.
+
+    Args:
+        max_tasks: stop the worker when it has claimed this many tasks; ``None``: no limit.
+        exceeds_memory: called before each claim but the first; stop the worker if it returns ``True``.
+        until_idle: stop the worker when no open task is left for it.
+    """
+
+    def __init__(
+        self,
+        store: WorkerStore,
+        options: WorkerOptions,
+        stop_state: StopState,
+        *,
+        kinds: frozenset[str] | None,
+        session: Any,
+        until_idle: bool,
+        max_tasks: int | None,
+        exceeds_memory: Callable[[], bool] | None,
+    ) -> None:
+        self._store = store
+        self._options = options
+        self._stop_state = stop_state
+        self._kinds = kinds
+        self._session = session
+        self._until_idle = until_idle
+        self._idle_detector = IdleDetector(store, tags=options.tags, kinds=kinds)
+        self._tasks_left = max_tasks
+        self._exceeds_memory = exceeds_memory
+        self._has_claimed = False
+        self._claiming = threading.Lock()
+        self._counting = threading.Lock()
+
+    def next_batch(self, size: int) -> list[ClaimedTask]:
+        """Claim up to ``size`` tasks, and wait while there are none. An empty list means that the worker stops."""
+        nap_s = _FIRST_NAP_S
+        with self._claiming:
+            if threads_are_greenlets():
+                time.sleep(0)  # let the main loop run: with handlers that never wait it would notice no signal
+            while not self._stop_state.requested:
+                if self._is_used_up():
+                    self._stop_state.stop("stopped", None)
+                    break
+                try:
+                    if batch := self._claim(size):
+                        return batch
+                    if self._until_idle and self._idle_detector.is_idle():
+                        self._stop_state.stop("idle", None)
+                        break
+                    nap_s = self._wait(nap_s)
+                except TRANSIENT as error:
+                    log.warning("could not claim tasks, will retry: %s", error)
+                    time.sleep(_NAP_S_MAX)
+        return []
+
+    def put_back(self, count: int) -> None:
+        """Don't count this many claimed tasks against ``max_tasks``, since they were given back without being run."""
+        self._count(-count)
+
+    def _is_used_up(self) -> bool:
+        if self._tasks_left == 0:
+            return True
+        return self._exceeds_memory is not None and self._has_claimed and self._exceeds_memory()
+
+    def _claim(self, size: int) -> list[ClaimedTask]:
+        options = self._options
+        batch = self._store.claim_available_tasks(
+            options.worker_id,
+            min(size, options.batch_size, self._tasks_left or size),
+            options.claim_ttl,
+            tags=options.tags,
+            kinds=self._kinds,
+            session=self._session,
+        )
+        if batch:
+            self._has_claimed = True
+            self._count(len(batch))
+        return batch
+
+    def _wait(self, nap_s: float) -> float:
+        """Wait for a task that can be claimed. With ``until_idle``, return after a while; return the next nap."""
+        options = self._options
+        # The claim of another worker may end without a new task that would wake this one.
+        nap_s = min(2 * nap_s, _NAP_S_MAX, options.poll_interval) if self._until_idle else _NAP_S_MAX
+        timeout_s = min(nap_s, options.poll_interval)
+        while not self._store.wait_for_tasks(timeout_s, tags=options.tags, kinds=self._kinds):
+            if self._until_idle or self._stop_state.requested:
+                break
+        return nap_s
+
+    def _count(self, tasks: int) -> None:
+        if self._tasks_left is not None:
+            with self._counting:
+                self._tasks_left -= tasks
