@@ -16,14 +16,14 @@ def explain(
     task: TaskInfo,
     instance: InstanceInfo,
     *,
-    unmet: Sequence[str] = (),
-    due_in: float = 0.0,
-    waited: float = 0.0,
-    last_claim: bool = False,
-    holder_is_gone: bool = False,
-    kept_by: Sequence[int] = (),
-    workers: int = 0,
-    wall_us: int = 0,
+    unmet: Sequence[str],
+    due_in_s: float,
+    waited_s: float,
+    is_last_claim: bool,
+    is_holder_gone: bool,
+    holding_pids: Sequence[int] = (),
+    open_sessions: int,
+    wall_us: int,
 ) -> str:
     """Return the sentence for a task.
 
@@ -32,12 +32,12 @@ def explain(
         instance: Its instance.
         unmet: Names of its dependencies that are not completed; of a cancelled task, only those that failed or were
             cancelled.
-        due_in: Seconds until a scheduled task becomes ready.
-        waited: Seconds for which a ready task has been ready.
-        last_claim: Whether losing its current claim fails the task.
-        holder_is_gone: Whether the session of the claim is over.
-        kept_by: Processes that hold the claim after the process that opened the session has ended.
-        workers: Number of open worker sessions.
+        due_in_s: Seconds until a scheduled task becomes ready.
+        waited_s: Seconds for which a ready task has been ready.
+        is_last_claim: Whether losing its current claim fails the task.
+        is_holder_gone: Whether the session of the claim is over.
+        holding_pids: Processes that hold the claim after the process that opened the session has ended.
+        open_sessions: Number of open worker sessions.
         wall_us: The wall clock, in microseconds since 1970.
     """
     subject = f"Task {task.task_id!r} of instance {task.instance_id!r}"
@@ -57,22 +57,21 @@ def explain(
             claim = _claimed(
                 task,
                 is_paused=is_paused,
-                last_claim=last_claim,
-                holder_is_gone=holder_is_gone,
-                kept_by=kept_by,
+                is_last_claim=is_last_claim,
+                is_holder_gone=is_holder_gone,
+                holding_pids=holding_pids,
                 wall_us=wall_us,
             )
             return f"{subject} {claim}."
         case TaskState.BLOCKED:
             reason = f"is blocked until {_names(unmet)} {'is' if len(unmet) == 1 else 'are'} completed"
         case TaskState.SCHEDULED:
-            reason = (
-                f"is scheduled{_schedule(task)}: it becomes ready in {_duration(due_in)}{_wall_time(wall_us, due_in)}"
-            )
+            due = f"{_duration(due_in_s)}{_wall_time(wall_us, due_in_s)}"
+            reason = f"is scheduled{_schedule(task)}: it becomes ready in {due}"
         case _:
-            reason = f"has been ready for {_duration(waited)}"
+            reason = f"has been ready for {_duration(waited_s)}"
             if not is_paused:
-                reason += f": it needs {_wanted_worker(task)}; {_open_sessions(workers)}"
+                reason += f": it needs {_wanted_worker(task)}; {_sessions(open_sessions)}"
     if is_paused:
         reason += "; its instance is paused, and starts no task until it is resumed"
     return f"{subject} {reason}."
@@ -93,21 +92,21 @@ def _claimed(
     task: TaskInfo,
     *,
     is_paused: bool,
-    last_claim: bool,
-    holder_is_gone: bool,
-    kept_by: Sequence[int],
+    is_last_claim: bool,
+    is_holder_gone: bool,
+    holding_pids: Sequence[int],
     wall_us: int,
 ) -> str:
     claimed = f"is claimed by worker {task.worker_id!r}"
     fails = f"it fails, because max_lost is {task.max_lost},"
-    if holder_is_gone:
-        outcome = fails if last_claim else "it becomes ready again"
-        left_running = f" and left {_processes(kept_by)} running" if kept_by else ""
+    if is_holder_gone:
+        outcome = fails if is_last_claim else "it becomes ready again"
+        left_running = f" and left {_processes(holding_pids)} running" if holding_pids else ""
         pause = "; its instance is paused, and starts no task until it is resumed" if is_paused else ""
         return f"{claimed}, whose process has ended{left_running}: {outcome} {_NEXT_SWEEP}{pause}"
-    if kept_by:
-        verb = "holds" if len(kept_by) == 1 else "hold"
-        claimed += f" (whose process has ended; {_processes(kept_by)} still {verb} the claim)"
+    if holding_pids:
+        verb = "holds" if len(holding_pids) == 1 else "hold"
+        claimed += f" (whose process has ended; {_processes(holding_pids)} still {verb} the claim)"
     remaining_s = None if task.claim is None else task.claim.remaining()
     if remaining_s is None:
         return f"{claimed}, and the claim does not expire"
@@ -116,7 +115,7 @@ def _claimed(
             f"{claimed} for {_duration(remaining_s)} more{_wall_time(wall_us, remaining_s, 'until')}, "
             "or longer if the claim is renewed"
         )
-    outcome = fails if last_claim else "another worker may take it over"
+    outcome = fails if is_last_claim else "another worker may take it over"
     when = "once its paused instance is resumed" if is_paused else _NEXT_SWEEP
     return f"{claimed}, but the claim has expired: {outcome} {when}"
 
@@ -133,7 +132,7 @@ def _wanted_worker(task: TaskInfo) -> str:
     return wanted
 
 
-def _open_sessions(number: int) -> str:
+def _sessions(number: int) -> str:
     if number == 0:
         return "no worker session is open"
     return "1 worker session is open" if number == 1 else f"{number} worker sessions are open"

@@ -13,7 +13,6 @@ from typing import Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar
 from . import validate
 from .clock import SYSTEM_CLOCK, Clock
 from .errors import BackendError, InvalidArgumentError, InvalidStateError, NotFoundError, StoreBusyError, StoreFullError
-from .explain import explain
 from .interface import TaskClaimStore
 from .model import (
     AvailableTask,
@@ -234,7 +233,7 @@ class SqliteClaimStore(Operations, TaskClaimStore):
 
     def explain_task(self, instance_id: str, task_id: str) -> str:
         return self._read(
-            reading.explain_task, validate.name("instance_id", instance_id), validate.name("task_id", task_id), explain
+            reading.explain_task, validate.name("instance_id", instance_id), validate.name("task_id", task_id)
         )
 
     def wait_for_instance(self, instance_id: str, timeout: Duration) -> InstanceInfo | None:

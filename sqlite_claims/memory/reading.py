@@ -161,10 +161,10 @@ def explanation(engine: Engine, task: Task) -> str:
         unmet=[
             name for name in task.depends_on if engine.state.tasks[task.instance_id, name].state in stands_in_the_way
         ],
-        due_in=max(0.0, waits),
-        waited=max(0.0, -waits),
-        last_claim=task.is_last_claim,
-        holder_is_gone=task.session in engine.dead_sessions,
-        workers=len(engine.state.sessions.keys() - engine.dead_sessions),
+        due_in_s=max(0.0, waits),
+        waited_s=max(0.0, -waits),
+        is_last_claim=task.is_last_claim,
+        is_holder_gone=task.session in engine.dead_sessions,
+        open_sessions=len(engine.state.sessions.keys() - engine.dead_sessions),
         wall_us=engine.wall,
     )

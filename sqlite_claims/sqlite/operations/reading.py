@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import apsw
 
 from ...errors import NotFoundError
+from ...explain import explain
 from ...model import InstanceInfo, InstanceState, StoreStats, TaskClaim, TaskInfo, TaskState, WorkerInfo
 from ..codes import INSTANCE_STATES, TASK_STATES, InstanceCode, TaskCode
 from ..database import Database
@@ -211,8 +212,8 @@ def aging(db: Database) -> int | None:
     return db.rows(sql.sweep_state, db.time.now, db.time.wall)[0].aging
 
 
-def explain_task(db: Database, instance_id: str, task_id: str, explain: Callable[..., str]) -> str:
-    """Call ``explain`` with all that it needs to know about one task, and return its text."""
+def explain_task(db: Database, instance_id: str, task_id: str) -> str:
+    """Explain in one sentence why a task is not running."""
     row = _task_row(db, instance_id, task_id)
     task = task_info(db, row)
     instance = get_instance(db, instance_id)
@@ -225,21 +226,21 @@ def explain_task(db: Database, instance_id: str, task_id: str, explain: Callable
         due_in_s = (row.position - db.time.now) / 1e6
     session = db.rows(sql.task_by_name, instance_id, task_id)[0].session
     is_gone = session is not None and is_over(db, session)
-    kept_by: list[int] = []
+    holding_pids: list[int] = []
     for (opener,) in db.rows(sql.session_pid, session):
         assert db.sessions is not None
         assert session is not None
         is_gone = is_gone or db.sessions.is_left_behind(session, opener)
-        kept_by = db.sessions.keepers(session, opener)
+        holding_pids = db.sessions.keepers(session, opener)
     return explain(
         task,
         instance,
         unmet=[name for name, state in db.rows(sql.dependencies, row.id) if state in unmet_states],
-        due_in=max(0.0, due_in_s),
-        waited=max(0.0, -due_in_s),
-        last_claim=task.losses + 1 >= task.max_lost,
-        holder_is_gone=is_gone,
-        kept_by=kept_by,
-        workers=sum(worker.alive for worker in workers(db)),
+        due_in_s=max(0.0, due_in_s),
+        waited_s=max(0.0, -due_in_s),
+        is_last_claim=task.losses + 1 >= task.max_lost,
+        is_holder_gone=is_gone,
+        holding_pids=holding_pids,
+        open_sessions=sum(worker.alive for worker in workers(db)),
         wall_us=db.time.wall,
     )
