@@ -8,14 +8,14 @@ from itertools import islice
 
 import click
 
-from ..model import InstanceInfo, InstanceState, TaskInfo, TaskState
+from ..model import InstanceInfo, TaskInfo, TaskState
 from ..store import SqliteClaimStore
 from .app import open_store
+from .instances import INSTANCE_COLUMNS, OPEN_STATES, instance_cells
 from .json_format import counts_entry, instance_entry, task_entry, worker_entry
 from .options import ROW_COUNT, Option, database, json_option
-from .text import STATE_COLUMNS, Column, clean, clean_bytes, format_counts, format_duration, format_time, print_table
+from .text import Column, clean, clean_bytes, format_counts, format_duration, format_time, print_table
 
-_OPEN = (InstanceState.IN_PROGRESS, InstanceState.PAUSED)
 _PREVIEW_CHARACTERS = 60
 _TABLE_ROWS = 100
 _DETAIL_CHARACTERS = 2000
@@ -52,7 +52,7 @@ def status_command(database: str, as_json: bool, include_ended: bool, max_rows: 
     """Show how many tasks are in each state, the instances in progress, and the workers."""
     with open_store(database, read_only=True) as store:
         stats = store.stats()
-        all_instances = store.list_instances(states=None if include_ended else _OPEN)
+        all_instances = store.list_instances(states=None if include_ended else OPEN_STATES)
         instances = list(islice(all_instances, max_rows or None))
         has_more = next(all_instances, None) is not None
         workers = [worker for worker in store.list_workers() if worker.alive]
@@ -71,22 +71,13 @@ def status_command(database: str, as_json: bool, include_ended: bool, max_rows: 
     click.echo(f"live claims: {stats.live_claims}; longest waiting: {oldest}")
     if instances:
         click.echo()
-        columns = [Column("INSTANCE", "cut"), Column("STATE"), *STATE_COLUMNS]
-        print_table(columns, [_instance_row(instance) for instance in instances])
+        print_table(INSTANCE_COLUMNS, map(instance_cells, instances))
         if has_more:
             click.echo(_MORE_ROWS)
     if workers:
         click.echo()
         rows = [[clean(w.worker_id), str(w.pid), format_time(w.started_at), str(w.claims)] for w in workers]
         print_table([Column("WORKER", "cut"), Column("PID"), Column("STARTED"), Column("CLAIMS")], rows)
-
-
-def _instance_row(instance: InstanceInfo) -> list[str]:
-    return [
-        clean(instance.instance_id),
-        instance.state.value,
-        *(str(instance.counts[state] or "") for state in TaskState),
-    ]
 
 
 @click.command("ls")

@@ -98,9 +98,6 @@ class Column(NamedTuple):
     narrow: Literal["whole", "cut", "wrap"] = "whole"
 
 
-STATE_COLUMNS = [Column(state.value.upper()) for state in TaskState]
-
-
 def make_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, is_terminal: bool) -> Table:
     """Make a table of cells that are escaped already. On a terminal, columns without any values are left out."""
     from rich.table import Table

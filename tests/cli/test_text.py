@@ -7,10 +7,9 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
+from sqlite_claims.cli.instances import INSTANCE_COLUMNS
 from sqlite_claims.cli.options import parse_duration
 from sqlite_claims.cli.text import (
-    STATE_COLUMNS,
-    Column,
     clean,
     clean_bytes,
     clean_lines,
@@ -68,25 +67,24 @@ def test_counts_of_zero_are_left_out() -> None:
     assert format_counts({**counts, TaskState.READY: 2, TaskState.FAILED: 1}) == "ready: 2  failed: 1"
 
 
-COLUMNS = [Column("INSTANCE", "cut"), Column("STATE"), *STATE_COLUMNS]
 ROWS = [["map-9305498a7845ce44a77d0865ab96daf9", "in_progress", "", "", "1", "", "1000000", "", ""]]
 
 
 def test_on_a_narrow_terminal_numbers_stay_whole_and_empty_columns_are_left_out() -> None:
     console = Console(width=80, color_system=None)
     with console.capture() as captured:
-        console.print(make_table(COLUMNS, ROWS, is_terminal=True))
+        console.print(make_table(INSTANCE_COLUMNS, ROWS, is_terminal=True))
     header, row = (line.split() for line in captured.get().splitlines())
     assert header == ["INSTANCE", "STATE", "READY", "COMPLETED"]
     assert row == ["map-9305498a7845ce44a77d0865ab96daf9", "in_progress", "1", "1000000"]
     console = Console(width=44, color_system=None)
     with console.capture() as captured:
-        console.print(make_table(COLUMNS, ROWS, is_terminal=True))
+        console.print(make_table(INSTANCE_COLUMNS, ROWS, is_terminal=True))
     assert captured.get().splitlines()[1].split() == ["map-9305498a…", "in_progress", "1", "1000000"]
 
 
 def test_without_a_terminal_all_columns_are_shown() -> None:
     console = Console(width=10_000, color_system=None)
     with console.capture() as captured:
-        console.print(make_table(COLUMNS, ROWS, is_terminal=False))
-    assert captured.get().splitlines()[0].split() == [column.title for column in COLUMNS]
+        console.print(make_table(INSTANCE_COLUMNS, ROWS, is_terminal=False))
+    assert captured.get().splitlines()[0].split() == [column.title for column in INSTANCE_COLUMNS]

@@ -16,9 +16,10 @@ from rich.text import Text
 
 from ...model import InstanceInfo, TaskState
 from ..app import open_store
+from ..instances import INSTANCE_COLUMNS, instance_cells
 from ..options import DurationType, Option, database
 from ..signals_as_exceptions import signals_as_exceptions
-from ..text import STATE_COLUMNS, Column, clean, format_counts, format_duration, make_table, plain_console
+from ..text import Column, clean, format_counts, format_duration, make_table, plain_console
 from .sampler import Sampler, Snapshot, WorkerRow
 
 _INTERVAL_S_MIN = 0.1
@@ -154,7 +155,7 @@ def _frame(
     worker_rows = min(len(workers), max(room // 2, room - len(instances)))
     instance_rows = room - worker_rows
     if instances:
-        columns = [Column("INSTANCE", "cut"), Column("STATE"), *STATE_COLUMNS, Column("ENDED")]
+        columns = [*INSTANCE_COLUMNS, Column("ENDED")]
         shown = instances[:instance_rows]
         parts += [
             Text(),
@@ -188,12 +189,7 @@ def _instance_row(instance: InstanceInfo) -> list[str]:
     counts = instance.counts
     total = sum(counts.values())
     ended = counts[TaskState.COMPLETED] + counts[TaskState.FAILED] + counts[TaskState.CANCELLED]
-    return [
-        clean(instance.instance_id, width=40),
-        instance.state.value,
-        *(str(counts[state] or "") for state in TaskState),
-        f"{ended * 100 // total}%" if total else "",
-    ]
+    return [*instance_cells(instance), f"{ended * 100 // total}%" if total else ""]
 
 
 def _worker_row(worker: WorkerRow) -> list[str]:

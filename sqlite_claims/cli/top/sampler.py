@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from itertools import islice
 
 from ...errors import NotFoundError
-from ...model import InstanceInfo, InstanceState, StoreStats, TaskClaim, TaskState
+from ...model import InstanceInfo, StoreStats, TaskClaim, TaskState
 from ...store import Paged, SqliteClaimStore
+from ..instances import OPEN_STATES
 
 # Pages of claims that a snapshot reads, each of several hundred.
 _CLAIM_PAGES = 2
@@ -19,7 +20,6 @@ _INSTANCES_MAX = 200
 _FIRST_READ_S, _NEXT_READ_S = 0.5, 0.005
 # Searching for further instances takes at most this share of the time.
 _SEARCH_SHARE = 0.02
-_OPEN = (InstanceState.IN_PROGRESS, InstanceState.PAUSED)
 
 
 @dataclass(slots=True)
@@ -121,7 +121,7 @@ class Sampler:
 
     def _search_instances(self, deadline: float) -> None:
         if self._pages is None:
-            instances = self._store.list_instances(states=_OPEN)
+            instances = self._store.list_instances(states=OPEN_STATES)
             assert isinstance(instances, Paged)
             self._pages = instances.pages
         for page in self._pages:
@@ -132,5 +132,5 @@ class Sampler:
         self._pages = None
 
     def _add(self, instance: InstanceInfo) -> None:
-        if instance.state in _OPEN and len(self._instances) < _INSTANCES_MAX:
+        if instance.state in OPEN_STATES and len(self._instances) < _INSTANCES_MAX:
             self._instances.setdefault(instance.instance_id, instance)
