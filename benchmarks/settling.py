@@ -62,7 +62,7 @@ def _claimed(number: int, max_lost: int, store: SqliteClaimStore) -> None:
 def _moving(number: int, signal: Callable[..., bool], store: SqliteClaimStore) -> None:
     """As it is when the signal has taken effect and no task has followed it yet."""
     fill(store, _AHEAD, number, for_tag("cpu", 1))
-    store._run(signal, _AHEAD)
+    store._db.write(signal, False, _AHEAD)
 
 
 def _cancel(db: Database, instance_id: str) -> bool:
@@ -84,7 +84,7 @@ def _round(bench: Bench, path: Path, nothing: Path, looks: int, *, settles: bool
         enough = time.monotonic() + _ROUND_S_MAX
         while len(taken) < looks and (len(taken) < _LOOKS_MIN or time.monotonic() < enough):
             taken.append((_look(both[0]), _look(both[1])))
-        if settles and not any(both[0]._read(sweep.sweep_state)[2:]):
+        if settles and not any(both[0]._db.read(sweep.sweep_state)[2:]):
             raise RuntimeError(f"{path.name}: all was settled before the end")
     copy.unlink()
     behind, base = zip(*taken, strict=True)

@@ -44,6 +44,7 @@ from ..model import (
     TaskState,
     WorkerInfo,
 )
+from .session import AsyncWorkerSession
 '''
 
 METHODS_HEAD = f'''\
@@ -71,7 +72,7 @@ from ..model import (
     TaskState,
     WorkerInfo,
 )
-from .calls import OperationCalls, StoreCalls
+from .calls import StoreCalls, WriterCalls
 from .interface import AsyncClaimWriter, AsyncTaskClaimStore
 from .session import AsyncWorkerSession, bare
 '''
@@ -143,8 +144,8 @@ def methods() -> str:
     """The text of aio/methods.py."""
     parts = [METHODS_HEAD]
     for module, name, heading in (
-        ("operations.py", "Operations", "AsyncOperations(OperationCalls, AsyncClaimWriter)"),
-        ("store.py", "SqliteClaimStore", "AsyncStoreMethods(StoreCalls, AsyncOperations, AsyncTaskClaimStore)"),
+        ("front.py", "Writer", "AsyncWriter(WriterCalls, AsyncClaimWriter)"),
+        ("front.py", "Store", "AsyncStoreMethods(StoreCalls, AsyncWriter, AsyncTaskClaimStore)"),
     ):
         source = (PACKAGE / module).read_text("utf-8")
         (node,) = _classes(source, {name})

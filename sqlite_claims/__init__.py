@@ -23,7 +23,7 @@ from .errors import (
     StoreUnavailableError,
     TaskFailedError,
 )
-from .interface import TaskClaimStore
+from .interface import TaskClaimStore, WorkerSession, WorkerStore
 from .model import (
     AvailableTask,
     ClaimedTask,
@@ -38,7 +38,7 @@ from .model import (
     WorkerInfo,
 )
 from .sqlite.maintenance.restoring import restore
-from .store import SqliteClaimStore
+from .sqlite.store import SqliteClaimStore
 
 if TYPE_CHECKING:
     __version__: str
@@ -115,6 +115,8 @@ __all__ = [
     "WorkerHandle",
     "WorkerInfo",
     "WorkerPool",
+    "WorkerSession",
+    "WorkerStore",
     "durable_map",
     "restore",
 ]

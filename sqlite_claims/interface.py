@@ -38,10 +38,51 @@ Settled = tuple[list[TaskClaim], list[TaskClaim]]
 """What a batch did: the claims that were settled, and those that had been lost."""
 
 
+class WorkerSession(Protocol):
+    """The session of one worker, from ``open_session``.
+
+    If the worker's process dies, the claims made with its session (``session=``) are lost at once, however long their
+    lease. Leaving the ``with`` block closes the session.
+    """
+
+    @property
+    def id(self) -> int:
+        """The session's number in the store."""
+
+    @property
+    def worker_id(self) -> str:
+        """Name of the worker."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether claims can be made with the session."""
+
+    def close(self) -> None:
+        """End the session. May be called twice.
+
+        Settle or release its claims first: claims that it still holds are lost.
+        """
+
+    def __enter__(self) -> Self:
+        """Return the session. Leaving the block closes it."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
 class ClaimWriter(Protocol):
     """The methods that stores and transactions share: all writing methods, ``get_task`` and ``get_instance``."""
 
-    def claim_task(self, instance_id: str, task_id: str, worker_id: str, ttl: Duration | None) -> TaskClaim | None:
+    def claim_task(
+        self,
+        instance_id: str,
+        task_id: str,
+        worker_id: str,
+        ttl: Duration | None,
+        *,
+        session: WorkerSession | None = None,
+    ) -> TaskClaim | None:
         """Claim one task by name.
 
         A task can be claimed if it is ready, or if the claim on it has expired; that claim is then a loss. A live
@@ -54,6 +95,7 @@ class ClaimWriter(Protocol):
             worker_id: Name of the claiming worker, at most 256 bytes.
             ttl: Seconds (or a ``timedelta``) until the claim expires. 0 gives a claim that has already expired.
                 ``None`` gives a claim without an end; only a release, the end of its session or a reboot ends it.
+            session: The worker's session, from ``open_session``. ``None``: the claim has its lease alone.
 
         Returns:
             The claim. ``None`` if the task can't be claimed now: it is claimed, blocked or scheduled, it has ended, or
@@ -105,6 +147,7 @@ class ClaimWriter(Protocol):
         *,
         tags: Collection[str] | None = None,
         kinds: Collection[str] | None = None,
+        session: WorkerSession | None = None,
     ) -> list[ClaimedTask]:
         """Find tasks and claim them, in one transaction.
 
@@ -115,6 +158,7 @@ class ClaimWriter(Protocol):
             tags: Claim only tasks whose tags are all among these. ``None`` or empty: any task.
             kinds: Claim only tasks of these kinds; ``""`` is the kind of tasks without one. ``None``: every kind.
                 Empty: nothing.
+            session: The worker's session, from ``open_session``. ``None``: the claims have their lease alone.
 
         Returns:
             The tasks with their claims, in the order of ``find_available_tasks``; empty if there is nothing to claim.
@@ -484,6 +528,16 @@ class TaskClaimStore(ClaimWriter, Protocol):
             ``True`` as soon as there is one, ``False`` at the timeout.
         """
 
+    def open_session(self, worker_id: str) -> WorkerSession:
+        """Start a worker's session.
+
+        If this process dies, the claims made with the session (``session=``) are lost at once, however long their
+        lease. Close the session at the end of the worker.
+
+        Args:
+            worker_id: Name of the worker.
+        """
+
     def transaction(self, timeout: Duration = 5.0) -> AbstractContextManager[Transaction]:
         """Open a transaction for several writes and your own SQL in the same file, all or nothing.
 
@@ -540,3 +594,7 @@ class TaskClaimStore(ClaimWriter, Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+WorkerStore = TaskClaimStore
+"""The store of a worker: any store, since each has sessions."""

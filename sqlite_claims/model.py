@@ -30,6 +30,11 @@ class TaskState(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the task is completed, failed or cancelled."""
+        return self in (TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELLED)
+
 
 class InstanceState(StrEnum):
     """The state of an instance."""
@@ -39,6 +44,11 @@ class InstanceState(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the instance is completed, failed or cancelled."""
+        return self not in (InstanceState.IN_PROGRESS, InstanceState.PAUSED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,13 @@ The common case of each is a couple of C-level tests, since these stand before e
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Collection, Iterable
 from datetime import timedelta
 from enum import StrEnum
 from typing import TypeVar
 
-from .errors import InvalidArgumentError
+from .errors import InvalidArgumentError, StoreUnavailableError
 
 S = TypeVar("S", bound=StrEnum)
 
@@ -90,6 +91,13 @@ def text(argument: str, value: object) -> str:
     return value.encode("utf-8", "backslashreplace").decode()
 
 
+def boolean(argument: str, value: object) -> bool:
+    """A ``bool`` and nothing that merely counts as one."""
+    if not isinstance(value, bool):
+        raise InvalidArgumentError(f"{argument} must be a bool, not {shown(value)}")
+    return value
+
+
 def integer(argument: str, value: object, low: int, high: int | None = None) -> int:
     """An ``int`` (not a ``bool``) within bounds, both included."""
     if not isinstance(value, int) or isinstance(value, bool):
@@ -150,3 +158,25 @@ def states(argument: str, values: object, kind: type[S]) -> frozenset[S] | None:
         return frozenset(kind(value) for value in values)
     except ValueError as error:
         raise InvalidArgumentError(f"{argument}: {error}") from None
+
+
+def store_path(path: object) -> str:
+    """The absolute path of a store's file, links resolved; ``InvalidArgumentError`` for what can't be one,
+    ``StoreUnavailableError`` for a relative one if the current folder has been removed."""
+    if not isinstance(path, (str, bytes, os.PathLike)):
+        raise InvalidArgumentError(f"path must be a str or a path, not {type(path).__name__}: {path!r}")
+    text = os.fsdecode(path)
+    if text in ("", ":memory:"):
+        raise InvalidArgumentError(
+            f"path must not be {text!r}: a store is a file that others open too (for tests: InMemoryClaimStore)"
+        )
+    if "\0" in text:
+        raise InvalidArgumentError(f"path must not contain NUL: {text!r}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidArgumentError(f"path must be valid UTF-8, as SQLite wants it: {text!r}") from None
+    try:
+        return os.path.realpath(text)
+    except OSError as error:
+        raise StoreUnavailableError(f"{text}: the current folder cannot be found ({error.strerror})") from error

@@ -54,7 +54,7 @@ class Bench:
         """Another store object on the same tasks; what is in memory has just the one."""
         if self.implementation == "memory":
             return getattr(self, "store", None) or InMemoryClaimStore(clock=self.clock)
-        module = import_module("sqlite_claims.store")
+        module = import_module("sqlite_claims.sqlite.store")
         # Dead sessions are looked for at each look for work, not twice a second of real time.
         eager = type("EagerStore", (module.SqliteClaimStore,), {"_probe_every_us": 0})
         # What these tests are about does not depend on waiting for the disk.

@@ -7,28 +7,28 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from ..backend import LongRead
+from ..front import Paged, Writer
 from ..model import TaskClaim
-from ..operations import Operations
-from ..sqlite.maintenance.long_read import LongRead
-from ..store import Paged, SqliteClaimStore
+from ..sqlite.store import SqliteClaimStore
 from .thread import StoreThread, on_a_thread_of_its_own
 
 T = TypeVar("T")
 
 
-class OperationCalls:
+class WriterCalls:
     """Calls of what a store and its transactions have in common."""
 
-    async def _call(self, run: Callable[[Operations], T], undo: Callable[[Operations, T], object] | None = None) -> T:
+    async def _call(self, run: Callable[[Writer], T], undo: Callable[[Writer, T], object] | None = None) -> T:
         """Run something on the thread; ``undo`` it if the caller can't be given the result."""
         raise NotImplementedError
 
-    async def _claim(self, run: Callable[[Operations], T]) -> T:
+    async def _claim(self, run: Callable[[Writer], T]) -> T:
         """Run something that claims: what its caller doesn't get is given back."""
         return await self._call(run, _release)
 
 
-class StoreCalls(OperationCalls):
+class StoreCalls(WriterCalls):
     """Calls of a store."""
 
     _thread: StoreThread
@@ -75,6 +75,6 @@ def claims_in(found: Any) -> list[TaskClaim]:
     return [found] if isinstance(found, TaskClaim) else [claimed.claim for claimed in found or ()]
 
 
-def _release(on: Operations, found: Any) -> None:
+def _release(on: Writer, found: Any) -> None:
     if claims := claims_in(found):
         on.release_tasks(claims)

@@ -25,13 +25,20 @@ from ..model import (
     TaskState,
     WorkerInfo,
 )
+from .session import AsyncWorkerSession
 
 
 class AsyncClaimWriter(Protocol):
     """The methods that stores and transactions share: all writing methods, ``get_task`` and ``get_instance``."""
 
     async def claim_task(
-        self, instance_id: str, task_id: str, worker_id: str, ttl: Duration | None
+        self,
+        instance_id: str,
+        task_id: str,
+        worker_id: str,
+        ttl: Duration | None,
+        *,
+        session: AsyncWorkerSession | None = None,
     ) -> TaskClaim | None:
         """Claim one task by name.
 
@@ -45,6 +52,7 @@ class AsyncClaimWriter(Protocol):
             worker_id: Name of the claiming worker, at most 256 bytes.
             ttl: Seconds (or a ``timedelta``) until the claim expires. 0 gives a claim that has already expired.
                 ``None`` gives a claim without an end; only a release, the end of its session or a reboot ends it.
+            session: The worker's session, from ``open_session``. ``None``: the claim has its lease alone.
 
         Returns:
             The claim. ``None`` if the task can't be claimed now: it is claimed, blocked or scheduled, it has ended, or
@@ -98,6 +106,7 @@ class AsyncClaimWriter(Protocol):
         *,
         tags: Collection[str] | None = None,
         kinds: Collection[str] | None = None,
+        session: AsyncWorkerSession | None = None,
     ) -> list[ClaimedTask]:
         """Find tasks and claim them, in one transaction.
 
@@ -108,6 +117,7 @@ class AsyncClaimWriter(Protocol):
             tags: Claim only tasks whose tags are all among these. ``None`` or empty: any task.
             kinds: Claim only tasks of these kinds; ``""`` is the kind of tasks without one. ``None``: every kind.
                 Empty: nothing.
+            session: The worker's session, from ``open_session``. ``None``: the claims have their lease alone.
 
         Returns:
             The tasks with their claims, in the order of ``find_available_tasks``; empty if there is nothing to claim.
@@ -472,6 +482,16 @@ class AsyncTaskClaimStore(AsyncClaimWriter, Protocol):
     ) -> bool:
         """Wait until a task that these admit can be claimed: ``True``, at once where one already can. ``False`` at the
         timeout. Another may claim it first. Other calls go on meanwhile."""
+
+    async def open_session(self, worker_id: str) -> AsyncWorkerSession:
+        """Start a worker's session.
+
+        If this process dies, the claims made with the session (``session=``) are lost at once, however long their
+        lease. Close the session at the end of the worker.
+
+        Args:
+            worker_id: Name of the worker.
+        """
 
     def transaction(self, timeout: Duration = 5.0) -> AbstractAsyncContextManager[AsyncTransaction]:
         """Several writes, and the caller's own SQL in the same file, all or nothing. ``timeout`` bounds waiting for

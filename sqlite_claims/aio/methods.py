@@ -22,13 +22,13 @@ from ..model import (
     TaskState,
     WorkerInfo,
 )
-from .calls import OperationCalls, StoreCalls
+from .calls import StoreCalls, WriterCalls
 from .interface import AsyncClaimWriter, AsyncTaskClaimStore
 from .session import AsyncWorkerSession, bare
 
 
-class AsyncOperations(OperationCalls, AsyncClaimWriter):
-    """Each method of ``Operations`` as one call."""
+class AsyncWriter(WriterCalls, AsyncClaimWriter):
+    """Each method of ``Writer`` as one call."""
 
     async def claim_task(
         self,
@@ -126,8 +126,8 @@ class AsyncOperations(OperationCalls, AsyncClaimWriter):
         return await self._call(lambda on: on.get_instance(instance_id))
 
 
-class AsyncStoreMethods(StoreCalls, AsyncOperations, AsyncTaskClaimStore):
-    """Each method of ``SqliteClaimStore`` as one call."""
+class AsyncStoreMethods(StoreCalls, AsyncWriter, AsyncTaskClaimStore):
+    """Each method of ``Store`` as one call."""
 
     async def find_available_tasks(
         self, worker_id: str, limit: int, *, tags: Collection[str] | None = None, kinds: Collection[str] | None = None

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from ..errors import StoreClosedError
-from ..sqlite.sessions.session_file import WorkerSession
-
-if TYPE_CHECKING:
-    from .store import AsyncSqliteClaimStore
+from ..interface import WorkerSession
+from ..sqlite.sessions.session_file import SqliteWorkerSession
+from .calls import StoreCalls
 
 
 class AsyncWorkerSession:
-    """``WorkerSession`` for programs on an event loop: the life of one worker. Claims bound to it (``session=``) are
-    lost, whatever their lease, as soon as its process is gone.
+    """``SqliteWorkerSession`` for programs on an event loop: the life of one worker. Claims bound to it (``session=``)
+    are lost, whatever their lease, as soon as its process is gone.
 
     Settle or release them before closing it.
     """
 
-    def __init__(self, store: AsyncSqliteClaimStore, session: WorkerSession) -> None:
+    def __init__(self, store: StoreCalls, session: SqliteWorkerSession) -> None:
         self._store = store
         self._session = session
 
@@ -34,13 +33,18 @@ class AsyncWorkerSession:
         """Whose it is."""
         return self._session.worker_id
 
+    @property
+    def is_open(self) -> bool:
+        """Whether claims can still be made with the session."""
+        return self._session.is_open
+
     def fileno(self) -> int:
         """The descriptor whose lock is this session's life, to hand to a child command (``pass_fds``); -1 once
         closed."""
         return self._session.fileno()
 
     def lend(self, pid: int) -> None:
-        """Record that the process ``pid`` has inherited ``fileno()``: see ``WorkerSession.lend``."""
+        """Record that the process ``pid`` has inherited ``fileno()``: see ``SqliteWorkerSession.lend``."""
         self._session.lend(pid)
 
     async def close(self) -> None:

@@ -15,8 +15,7 @@ from .. import validate
 from ..clock import SYSTEM_CLOCK, Clock
 from ..errors import StoreClosedError, StoreUnavailableError
 from ..model import Duration, InstanceInfo
-from ..sqlite.files.paths import store_path
-from ..store import SqliteClaimStore
+from ..sqlite.store import SqliteClaimStore
 from .methods import AsyncStoreMethods
 from .session import AsyncWorkerSession
 from .thread import Call, StoreThread, entered
@@ -52,7 +51,7 @@ class AsyncSqliteClaimStore(AsyncStoreMethods):
         use_c_core: bool | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        self._path = store_path(path)
+        self._path = validate.store_path(path)
         # Holds no reference to this store: the thread ends when nobody refers to it any more.
         self._thread = StoreThread(
             _opener(

@@ -19,12 +19,13 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar, cast
 
 from ..errors import BackendError, InvalidStateError, StoreBusyError, StoreClosedError, StoreUnavailableError
-from ..store import SqliteClaimStore
-from ..transaction import OpenTransaction
+from ..front import OpenTransaction
+from ..sqlite.store import SqliteClaimStore
 
 T = TypeVar("T")
 # What a queue can be told to wait for at most; whoever needs longer waits again.
@@ -208,7 +209,7 @@ class StoreThread:
             self._open = None
             scope.tx.__exit__(kind, None, None)
         elif kind is None:
-            scope.tx._check()  # it was ended when its time was up, and says so
+            scope.tx._backend.check_usable(writes=True)  # it was ended when its time was up, and says so
 
     def close(self) -> None:
         """Close the store, and take no more calls. On the thread."""
@@ -259,9 +260,9 @@ class StoreThread:
         """Seconds until an open transaction, or whoever waits for it, has run out of time; 0 where one just did."""
         assert scope.tx is not None
         now = time.monotonic()
-        if now > scope.tx._deadline:
+        if now > scope.tx._backend.deadline:
             # So that a block which waits for something slow holds up the writers of all processes no longer.
-            for step in (scope.tx._check, lambda: self.end(scope, None)):
+            for step in (partial(scope.tx._backend.check_usable, writes=True), partial(self.end, scope, None)):
                 with suppress(Exception):  # the thread goes on, whatever the file does
                     step()
             return 0
@@ -269,7 +270,7 @@ class StoreThread:
         for call in late:
             self._deferred.remove(call)
             self._refuse(call, StoreBusyError(f"{self.path}: a transaction on this store is open elsewhere"))
-        soonest = min((scope.tx._deadline, *(call.until for call in self._deferred)))
+        soonest = min((scope.tx._backend.deadline, *(call.until for call in self._deferred)))
         return min(max(soonest - now, 0.001), _WAIT_S_MAX)
 
     def _refuse(self, call: Call[Any], error: BackendError) -> None:

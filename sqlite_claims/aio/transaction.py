@@ -7,28 +7,24 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from ..errors import BackendError, InvalidStateError, StoreClosedError
+from ..front import OpenTransaction, Writer
 from ..model import TaskClaim
-from ..operations import Operations
-from ..transaction import OpenTransaction
-from .calls import claims_in
+from .calls import StoreCalls, claims_in
 from .interface import AsyncTransaction
-from .methods import AsyncOperations
+from .methods import AsyncWriter
 from .thread import Call, Scope, entered
-
-if TYPE_CHECKING:
-    from .store import AsyncSqliteClaimStore
 
 T = TypeVar("T")
 
 
-class AsyncOpenTransaction(AsyncOperations, AsyncTransaction):
+class AsyncOpenTransaction(AsyncWriter, AsyncTransaction):
     """A transaction, from entering its ``async with`` block to leaving it. Leaving it by an exception, a cancellation
     too, rolls back; the block is not left before that, or the commit, is done. Belongs to the loop that entered it."""
 
-    def __init__(self, store: AsyncSqliteClaimStore, timeout: float) -> None:
+    def __init__(self, store: StoreCalls, timeout: float) -> None:
         self._store = store  # which must not be collected while this is open
         self._thread = store._thread
         self._timeout = timeout
@@ -100,7 +96,7 @@ class AsyncOpenTransaction(AsyncOperations, AsyncTransaction):
             lambda: run(tx), within=self._scope, undo=None if undo is None else lambda result: undo(tx, result)
         )
 
-    async def _claim(self, run: Callable[[Operations], T]) -> T:
+    async def _claim(self, run: Callable[[Writer], T]) -> T:
         found = await super()._claim(run)
         self._claims += claims_in(found)
         return found

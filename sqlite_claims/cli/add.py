@@ -15,7 +15,7 @@ import click
 from ..errors import BackendError, InvalidArgumentError, InvalidStateError, NotFoundError, StoreUnavailableError
 from ..memory import InMemoryClaimStore
 from ..model import NewTask
-from ..store import SqliteClaimStore
+from ..sqlite.store import SqliteClaimStore
 from .app import open_store
 from .json_format import TaskDefaults, new_task
 from .map.lines import Counts, line_digest, task_name

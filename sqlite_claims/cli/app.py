@@ -17,7 +17,7 @@ from .. import __version__
 from ..errors import BackendError
 from ..sqlite.c_core import load, why_missing
 from ..sqlite.connection import apsw_version, sqlite_version
-from ..store import SqliteClaimStore
+from ..sqlite.store import SqliteClaimStore
 from .exit_status import EXIT_STATUS_HELP, ExitStatus
 from .text import clean, print_error
 

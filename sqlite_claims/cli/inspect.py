@@ -9,7 +9,7 @@ from itertools import islice
 import click
 
 from ..model import InstanceInfo, TaskInfo, TaskState
-from ..store import SqliteClaimStore
+from ..sqlite.store import SqliteClaimStore
 from .app import open_store
 from .instances import INSTANCE_COLUMNS, OPEN_STATES, instance_cells
 from .json_format import counts_entry, instance_entry, task_entry, worker_entry

@@ -8,13 +8,14 @@ from __future__ import annotations
 import heapq
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 
 from ..clock import Clock
-from ..errors import AlreadyExistsError, ClaimLostError, InvalidArgumentError, InvalidStateError, NotFoundError
+from ..errors import AlreadyExistsError, ClaimLostError, InvalidStateError, NotFoundError
+from ..graph import unknown_dependency
 from ..model import InstanceState, NewTask, TaskClaim, TaskState
 from .records import OPEN_STATES, Entry, Instance, Session, State, Task, TaskKey
 
@@ -239,8 +240,7 @@ class Engine:
         except KeyError:
             raise NotFoundError(f"There is no instance {instance_id!r}") from None
 
-    def add_instance(self, instance_id: str, specs: list[NewTask], definition_hash: str, skip: bool) -> bool:
-        _check_dependencies(instance_id, specs, {})
+    def add_instance(self, instance_id: str, specs: Sequence[NewTask], definition_hash: str, skip: bool) -> bool:
         if instance_id in self.state.instances:
             if skip:
                 return False
@@ -251,7 +251,7 @@ class Engine:
         self._add(instance_id, specs)
         return True
 
-    def add_tasks(self, instance_id: str, specs: list[NewTask], skip: bool) -> int:
+    def add_tasks(self, instance_id: str, specs: Sequence[NewTask], skip: bool) -> int:
         instance = self.instance(instance_id)
         if instance.state is InstanceState.CANCELLED:
             raise InvalidStateError(f"Instance {instance_id!r} is cancelled")
@@ -260,13 +260,13 @@ class Engine:
         if known and not skip:
             raise AlreadyExistsError(f"There is a task {known[0]!r} in instance {instance_id!r} already")
         specs = [spec for spec in specs if spec.task_id not in stored]
-        _check_dependencies(instance_id, specs, stored)
-        if specs and instance.has_ended:
+        _check_dependencies(specs, stored)
+        if specs and instance.state.has_ended:
             self._put_instance(instance, InstanceState.IN_PROGRESS)
         self._add(instance_id, specs)
         return len(specs)
 
-    def _add(self, instance_id: str, specs: list[NewTask]) -> None:
+    def _add(self, instance_id: str, specs: Sequence[NewTask]) -> None:
         for spec in specs:
             due_wall = None
             if spec.available_at is not None:
@@ -312,7 +312,7 @@ class Engine:
 
     def _end_if_done(self, instance_id: str) -> None:
         instance = self.state.instances[instance_id]
-        if instance.has_ended or self.state.has_open_tasks(instance_id):
+        if instance.state.has_ended or self.state.has_open_tasks(instance_id):
             return
         counts = self.state.tally[instance_id]
         failed = counts[TaskState.COMPLETED] < counts.total()
@@ -320,12 +320,12 @@ class Engine:
 
     def _put_instance(self, instance: Instance, state: InstanceState, reason: str | None = None) -> None:
         instance = replace(instance, state=state, reason=reason)
-        finished_wall = self.wall if instance.has_ended else None
+        finished_wall = self.wall if instance.state.has_ended else None
         self.state.instances[instance.instance_id] = replace(instance, finished_wall=finished_wall)
 
     def pause(self, instance_id: str) -> None:
         instance = self.instance(instance_id)
-        if instance.has_ended:
+        if instance.state.has_ended:
             raise InvalidStateError(f"Instance {instance_id!r} is {instance.state}: it can't be paused")
         self._put_instance(instance, InstanceState.PAUSED)
 
@@ -340,7 +340,7 @@ class Engine:
         instance = self.instance(instance_id)
         if instance.state is InstanceState.CANCELLED:
             return
-        if instance.has_ended:
+        if instance.state.has_ended:
             raise InvalidStateError(f"Instance {instance_id!r} is {instance.state}: it can't be cancelled")
         for task in list(self.state.members_of(instance_id)):
             if task.state in OPEN_STATES:
@@ -361,7 +361,7 @@ class Engine:
             needed = (self.state.tasks[instance_id, name].state for name in dependent.depends_on)
             if dependent.state is TaskState.CANCELLED and not {TaskState.FAILED, TaskState.CANCELLED} & set(needed):
                 self.state.put(replace(dependent, state=TaskState.BLOCKED, finished_wall=None))
-        if instance.has_ended:
+        if instance.state.has_ended:
             self._put_instance(instance, InstanceState.IN_PROGRESS)
 
     def prune(self, older_than_us: int, limit: int) -> int:
@@ -395,14 +395,12 @@ class Engine:
         return self.state.next_seq
 
 
-def _check_dependencies(instance_id: str, specs: list[NewTask], stored: dict[str, Task]) -> None:
+def _check_dependencies(specs: Sequence[NewTask], stored: dict[str, Task]) -> None:
     new = {spec.task_id for spec in specs}
     for spec in specs:
         for name in spec.depends_on:
             if name not in new and name not in stored:
-                raise InvalidArgumentError(
-                    f"tasks: depends_on of {spec.task_id!r} names {name!r}, which instance {instance_id!r} hasn't"
-                )
+                raise unknown_dependency(spec.task_id, name)
             if name in stored and stored[name].state in (TaskState.FAILED, TaskState.CANCELLED):
                 raise InvalidStateError(
                     f"Task {spec.task_id!r} would depend on {name!r}, which is {stored[name].state}: it could never run"

@@ -70,10 +70,6 @@ class Instance:
     reason: str | None = None
     finished_wall: int | None = None
 
-    @property
-    def has_ended(self) -> bool:
-        return self.state not in (InstanceState.IN_PROGRESS, InstanceState.PAUSED)
-
 
 @dataclass(frozen=True, slots=True)
 class Session:
@@ -193,7 +189,7 @@ class State:
             counted = Counter(task.state for task in tasks)
             if counted != +self.tally[instance.instance_id]:
                 found.append(f"The counts of instance {instance.instance_id!r} are wrong.")
-            if bool(tasks) and instance.has_ended == any(counted[state] for state in OPEN_STATES):
+            if bool(tasks) and instance.state.has_ended == any(counted[state] for state in OPEN_STATES):
                 found.append(f"Instance {instance.instance_id!r} is {instance.state} with tasks {dict(counted)}.")
             for task in tasks:
                 met = all(self.tasks[task.instance_id, name].state is TaskState.COMPLETED for name in task.depends_on)

@@ -40,7 +40,7 @@ from .lanes import Lanes
 from .maintenance import bad_values
 from .maintenance.long_read import LongRead
 from .scan import Scanner, ScanStatements, open_scanner
-from .sessions.session_file import InstanceFeed, SessionFile, WorkerSession, any_connected
+from .sessions.session_file import InstanceFeed, SessionFile, SqliteWorkerSession, any_connected
 from .statements import Row, Statement, sql
 from .store_time import Timeline
 from .wal.checkpoints import BEHIND_FRAMES, RESTART_WAIT_S, Checkpointer
@@ -136,7 +136,7 @@ class Database:
         self.lanes = Lanes()
         self.sessions: SessionFile | None = None
         self.long_reads: set[LongRead[Any]] = set()  # under way
-        self.own_sessions: list[WorkerSession] = []  # closed with the store, let go of in a forked child
+        self.own_sessions: list[SqliteWorkerSession] = []  # closed with the store, let go of in a forked child
         self.own_feeds: set[InstanceFeed] = set()  # likewise
         self.probed_us = self.left_behind_us = -(1 << 62)
         self.left_behind: set[int] = set()  # sessions that only processes keep which their command has left behind
@@ -573,7 +573,7 @@ class Database:
             raise
 
     def write(
-        self, operation: Callable[Concatenate[Database, P], T], durable: bool, *args: P.args, **kwargs: P.kwargs
+        self, operation: Callable[Concatenate[Database, P], T], durable: bool, /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run an operation in one short ``BEGIN IMMEDIATE`` and commit it; ``durable``: its loss to a power cut
         would matter, so it is synced, after the lock is free, before this returns."""
@@ -603,7 +603,7 @@ class Database:
             self._make_durable()
         return result
 
-    def read(self, operation: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def read(self, operation: Callable[Concatenate[Database, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an operation that only reads, on one snapshot."""
         self._acquire()
         try:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Self
 
 from ..errors import BackendError, InvalidStateError
+from ..interface import WorkerStore
 from ..model import AvailableTask, ClaimedTask, Duration, InstanceInfo, InstanceState, TaskClaim, TaskState
 from . import task_log
 from .attempts import EndedAttempt, claim_key
@@ -16,7 +17,7 @@ from .execute import Abort, Quit, execute
 from .forked import HomeProcess
 from .idle import OPEN
 from .lazy_coroutines import LazyCoroutines
-from .options import WorkerOptions, WorkerStore, worker_options
+from .options import WorkerOptions, worker_options
 from .registry import Handlers, HandlerTable
 from .result_writer import TRANSIENT, ResultWriter
 from .task_log import log

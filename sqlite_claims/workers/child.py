@@ -17,7 +17,7 @@ import socket
 import sys
 import threading
 
-from ..store import SqliteClaimStore
+from ..sqlite.store import SqliteClaimStore
 from . import child_config, importing
 from .child_config import ChildConfig
 from .control_channel import ControlChannel, Ended, Failed, Ready, Stage, Stop

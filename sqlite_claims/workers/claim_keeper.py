@@ -6,11 +6,12 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from ..interface import WorkerStore
 from ..model import TaskClaim
 from . import task_log
 from .attempts import claim_key
 from .context import TaskContext
-from .options import WorkerOptions, WorkerStore
+from .options import WorkerOptions
 from .result_writer import TRANSIENT, ResultWriter
 from .slot import Slot
 from .task_log import log

@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 from .. import validate
 from ..errors import InvalidArgumentError, NotFoundError, TaskFailedError
 from ..model import NewTask, TaskState
-from ..sqlite.files.paths import store_path
-from ..store import SqliteClaimStore
+from ..sqlite.store import SqliteClaimStore
+from ..validate import store_path
 from .context import FailTask, TaskContext
 from .handle import WorkerHandle
 from .importing import main_file, path_of

@@ -7,36 +7,12 @@ import secrets
 import socket
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 from .. import validate
 from ..errors import InvalidArgumentError
-from ..interface import TaskClaimStore
-from ..model import ClaimedTask, Duration, TaskClaim
+from ..model import Duration
 
 BATCH_MAX = 128
-
-
-class WorkerStore(TaskClaimStore, Protocol):
-    """A store whose claims can be bound to a worker's session, as workers need it."""
-
-    def open_session(self, worker_id: str) -> Any:
-        """Open a session for a worker: claims made with it are lost as soon as its process is dead."""
-
-    def claim_task(
-        self, instance_id: str, task_id: str, worker_id: str, ttl: Duration | None, *, session: Any = None
-    ) -> TaskClaim | None: ...
-
-    def claim_available_tasks(
-        self,
-        worker_id: str,
-        limit: int = 1,
-        ttl: Duration | None = 30.0,
-        *,
-        tags: Collection[str] | None = None,
-        kinds: Collection[str] | None = None,
-        session: Any = None,
-    ) -> list[ClaimedTask]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from typing import Any, cast
 from .. import validate
 from ..errors import InvalidArgumentError
 from ..model import Duration
-from ..sqlite.files.paths import store_path
+from ..validate import store_path
 from . import typed_json
 from .child_config import PoolConfig, StoreOptions
 from .context import RunSummary, WorkerStartError

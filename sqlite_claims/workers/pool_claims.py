@@ -12,8 +12,7 @@ from typing import ParamSpec
 
 from ..errors import ClaimLostError, NotFoundError
 from ..model import TaskClaim, TaskState
-from ..sqlite.operations import sessions
-from ..store import SqliteClaimStore
+from ..sqlite.store import SqliteClaimStore
 from . import task_log
 from .attempts import claim_key
 from .child_config import StoreOptions
@@ -40,7 +39,7 @@ class _SupervisorStore(SqliteClaimStore):
 
         Otherwise the next worker that claims tasks would count them, without the cause.
         """
-        return self._run(sessions.record_losses, claims, why)
+        return self._backend.record_losses(claims, why)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from ..interface import WorkerStore
 from ..model import Duration
 from .context import RunSummary
 from .handle import WorkerHandle, run_to_end
-from .options import WorkerStore, worker_options
+from .options import worker_options
 from .registry import Handlers, HandlerTable
 from .worker_loop import WorkerLoop
 

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..interface import WorkerStore
 from ..model import ClaimedTask, TaskClaim
 from . import task_log
 from .attempts import ClaimKey, EndedAttempt, claim_key
@@ -20,7 +21,6 @@ from .context import TaskContext, WorkerStartError
 from .execute import Abort, Quit, Result, execute
 from .forked import HomeProcess
 from .lazy_coroutines import LazyCoroutines
-from .options import WorkerStore
 from .registry import HandlerTable
 from .result_writer import ResultWriter
 from .scoreboard import Scoreboard

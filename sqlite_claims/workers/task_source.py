@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ..interface import WorkerStore
 from ..model import ClaimedTask
 from ..sqlite.doorbell import threads_are_greenlets
 from .idle import IdleDetector
-from .options import WorkerOptions, WorkerStore
+from .options import WorkerOptions
 from .result_writer import TRANSIENT
 from .stop_state import StopState
 from .task_log import log

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ..interface import WorkerStore
 from ..model import TaskClaim
 from . import task_log
 from .attempts import EndedAttempt
@@ -19,7 +20,7 @@ from .context import Reason, RunSummary, TaskContext, WorkerStartError
 from .execute import Failure
 from .forked import HomeProcess
 from .lazy_coroutines import LazyCoroutines
-from .options import WorkerOptions, WorkerStore
+from .options import WorkerOptions
 from .registry import HandlerTable
 from .result_writer import ResultWriter
 from .scoreboard import Scoreboard

@@ -13,8 +13,8 @@ import pytest
 from sqlite_claims import AsyncSqliteClaimStore, AsyncTaskClaimStore, SqliteClaimStore, TaskClaimStore
 from sqlite_claims.aio import AsyncOpenTransaction
 from sqlite_claims.aio import interface as async_interface
+from sqlite_claims.front import OpenTransaction
 from sqlite_claims.interface import Transaction
-from sqlite_claims.transaction import OpenTransaction
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "make_aio.py"
 # What is not a twin of the same name, and why: a property can't be awaited.

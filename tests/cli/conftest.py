@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sqlite_claims.cli.app import run
-from sqlite_claims.store import SqliteClaimStore
+from sqlite_claims.sqlite.store import SqliteClaimStore
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import pytest
 import sqlite_claims
 from sqlite_claims.model import InstanceState, TaskState
 from sqlite_claims.sqlite import c_core
-from sqlite_claims.store import SqliteClaimStore
+from sqlite_claims.sqlite.store import SqliteClaimStore
 
 from .conftest import Cli
 

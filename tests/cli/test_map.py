@@ -15,7 +15,7 @@ from sqlite_claims.cli.map.output import Relay
 from sqlite_claims.cli.map.progress import BarDisplay, LineDisplay, ProgressState, QuietDisplay
 from sqlite_claims.errors import StoreBusyError, StoreFullError
 from sqlite_claims.model import TaskState
-from sqlite_claims.store import SqliteClaimStore
+from sqlite_claims.sqlite.store import SqliteClaimStore
 
 from .conftest import Cli
 

@@ -18,7 +18,7 @@ import pytest
 from sqlite_claims import NewTask, TaskState
 from sqlite_claims.cli.top import sampler
 from sqlite_claims.cli.top.sampler import Sampler
-from sqlite_claims.store import SqliteClaimStore
+from sqlite_claims.sqlite.store import SqliteClaimStore
 
 from .conftest import Cli
 

@@ -9,7 +9,15 @@ from typing import Any
 
 import pytest
 
-from sqlite_claims import BackendError, InvalidArgumentError, InvalidStateError, NewTask, StoreClosedError
+from sqlite_claims import (
+    BackendError,
+    InMemoryClaimStore,
+    InvalidArgumentError,
+    InvalidStateError,
+    NewTask,
+    StoreClosedError,
+)
+from sqlite_claims.testing import ManualClock
 
 NAMES = [None, 5, b"name", ["name"], "", "a\0b", "\ud800", "x" * 257, "ä" * 129]
 DURATIONS = [-1, -0.000001, math.nan, math.inf, -math.inf, 1e300, 10**30, True, "5", timedelta(seconds=-1)]
@@ -178,6 +186,70 @@ def test_a_transaction_refuses_bad_arguments_too_and_goes_on(
             with pytest.raises(InvalidArgumentError, match=argument):
                 getattr(tx, method)(**given | {argument: values[0]})
     assert seen() == before
+
+
+# Bad arguments that take more than one value to say: each is a method and its arguments.
+GRAPHS = [
+    [NewTask("a"), NewTask("a")],
+    [NewTask("a", depends_on=["b"]), NewTask("b", depends_on=["a"])],
+    [NewTask("a", depends_on=["b"]), NewTask("b", depends_on=["c"]), NewTask("c", depends_on=["b"])],
+    [NewTask("a", depends_on=["nowhere"])],
+]
+BATCHES = [None, 5, "text", [None], [5], ["claim"], [("t", b"")], [("claim",)], [(CLAIM, 5)]]
+MORE_CASES: list[tuple[str, dict[str, Any]]] = [
+    *(("add_instance", {"instance_id": "new", "tasks": graph}) for graph in GRAPHS),
+    *(("add_tasks", {"instance_id": "i", "tasks": graph}) for graph in GRAPHS),
+    *(("complete_tasks", {"results": batch}) for batch in BATCHES),
+    *(("fail_tasks", {"failures": batch}) for batch in BATCHES),
+    *(("renew_task_claims", {"claims": batch, "ttl": 30}) for batch in BATCHES),
+    *(("release_tasks", {"claims": batch}) for batch in BATCHES),
+]
+
+
+def _message(on: Any, held: Any, method: str, given: dict[str, Any]) -> str:
+    """What a store, or a transaction, says of bad arguments."""
+
+    def with_claim(value: Any) -> Any:
+        if isinstance(value, list):
+            return [with_claim(part) for part in value]
+        if isinstance(value, tuple):
+            return tuple(with_claim(part) for part in value)
+        return held if value is CLAIM else value
+
+    with pytest.raises(InvalidArgumentError) as raised:
+        _use(getattr(on, method)(**{name: with_claim(value) for name, value in given.items()}))
+    return str(raised.value)
+
+
+@pytest.fixture
+def oracle(clock: ManualClock) -> InMemoryClaimStore:
+    store = InMemoryClaimStore(clock=clock)
+    store.add_instance("i", [NewTask("t"), NewTask("held")])
+    store.claim_task("i", "held", "w", 30)
+    return store
+
+
+@pytest.mark.parametrize("method", dict.fromkeys([*METHODS, *(method for method, _ in MORE_CASES)]))
+def test_every_store_says_the_same_of_a_bad_argument(furnished: Any, oracle: InMemoryClaimStore, method: str) -> None:
+    good, arguments = METHODS.get(method, ({}, {}))
+    cases = [good | {argument: bad} for argument, values in arguments.items() for bad in values]
+    cases += [given for name, given in MORE_CASES if name == method]
+    held, oracles = (store.get_task("i", "held").claim for store in (furnished, oracle))
+    expected = [_message(oracle, oracles, method, given) for given in cases]
+    assert [_message(furnished, held, method, given) for given in cases] == expected
+    with furnished.transaction() as tx:
+        if hasattr(tx, method):
+            assert [_message(tx, held, method, given) for given in cases] == expected
+
+
+@pytest.mark.parametrize("method", ["claim_task", "claim_available_tasks"])
+def test_every_store_says_the_same_of_a_closed_session(furnished: Any, oracle: InMemoryClaimStore, method: str) -> None:
+    said = []
+    for store in (furnished, oracle):
+        session = store.open_session("w")
+        session.close()
+        said.append(_message(store, None, method, METHODS[method][0] | {"session": session}))
+    assert said[0] == said[1]
 
 
 @pytest.mark.parametrize("method", METHODS)

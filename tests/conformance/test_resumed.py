@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sqlite_claims import InMemoryClaimStore, NewTask, SqliteClaimStore
-from sqlite_claims.operations import Operations
+from sqlite_claims.sqlite.backend import SqliteBackend
 from sqlite_claims.sqlite.operations import adding, control, sweep
 from sqlite_claims.testing import ManualClock
 
@@ -95,7 +95,7 @@ def test_the_order_is_exact_at_each_step_on_the_way(
     monkeypatch.setattr(control, "STRAYS_MAX", strays_max)
     monkeypatch.setattr(adding, "OWN_LANES_FROM", LANES[lanes])
     monkeypatch.setattr(sweep, "REST_US", 0)
-    monkeypatch.setattr(SqliteClaimStore, "_signal", Operations._signal)  # the caller dies before the first step
+    monkeypatch.setattr(SqliteBackend, "_moves", lambda _: ())  # the caller dies before the first step
     clock = ManualClock()
     store = SqliteClaimStore(bench_free_path, clock=clock, use_c_core=use_c_core, durability="process")
     oracle = InMemoryClaimStore(clock=clock)
@@ -130,7 +130,7 @@ def test_the_order_is_exact_at_each_step_on_the_way(
     same(lambda one: [work.task for work in one.claim_available_tasks("w", 6, ttl=10)])
     for name in ("large", "paused"):
         same(lambda one: one.pause_instance(name))  # noqa: B023
-        while store._run(control.move_step):
+        while store._db.write(control.move_step, False):
             pass
     clock.advance(20)
     same(lambda one: one.resume_instance("large"))
@@ -139,7 +139,7 @@ def test_the_order_is_exact_at_each_step_on_the_way(
         same(lambda one: [work.task for work in one.claim_available_tasks("w", 1, ttl=15)])
         looks()
         clock.advance(4)
-    while store._run(control.move_step):
+    while store._db.write(control.move_step, False):
         looks()
     looks()
     assert store.check() == []

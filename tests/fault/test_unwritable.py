@@ -206,7 +206,7 @@ def test_what_was_read_while_somebody_wrote_is_not_returned(alone: Path, fails: 
 
 def test_a_backup_of_what_somebody_wrote_to_is_not_kept(alone: Path, tmp_path: Path, monkeypatch: Any) -> None:
     with SqliteClaimStore(alone, read_only=True) as store:
-        read = store._backup(tmp_path / "copy.db")
+        read: Any = store._backup(tmp_path / "copy.db")
         copy = read._read
 
         def copy_beside_a_writer(*args: Any) -> None:

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from sqlite_claims import SqliteClaimStore
-from sqlite_claims.operations import Operations
+from sqlite_claims.sqlite.backend import SqliteBackend
 from sqlite_claims.sqlite.operations import control, sweep
 
 from .machine import explore
@@ -17,7 +16,7 @@ from .machine import explore
 
 @pytest.fixture(autouse=True)
 def _killed_after_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SqliteClaimStore, "_signal", Operations._signal)
+    monkeypatch.setattr(SqliteBackend, "_moves", lambda _: ())
     monkeypatch.setattr(control, "ROWS_PER_MOVE", 1)
     monkeypatch.setattr(sweep, "REST_US", 0)  # expired last claims are settled by the next look
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from sqlite_claims.model import TaskInfo
-from sqlite_claims.store import SqliteClaimStore
+from sqlite_claims.sqlite.store import SqliteClaimStore
 
 PATIENCE = 60.0
 COMMAND = [sys.executable, "-m", "sqlite_claims"]

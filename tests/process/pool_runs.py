@@ -16,7 +16,7 @@ import pytest
 
 import sqlite_claims
 from sqlite_claims import NewTask, TaskInfo
-from sqlite_claims.store import SqliteClaimStore
+from sqlite_claims.sqlite.store import SqliteClaimStore
 
 PATIENCE = 60.0
 HERE = Path(__file__).parent

@@ -108,7 +108,7 @@ def test_a_mark_that_comes_between_the_two_steps_of_a_prune_is_heeded(
     with SqliteClaimStore(tmp_path / "jobs.db") as store, SqliteClaimStore(tmp_path / "jobs.db") as other:
         store.add_instance("n", [NewTask("t")])
         end_all(store, "n")
-        read = store._read
+        read = store._backend._read
 
         def candidates_first(operation: Callable[..., Any], *args: Any) -> Any:
             found = read(operation, *args)
@@ -116,7 +116,7 @@ def test_a_mark_that_comes_between_the_two_steps_of_a_prune_is_heeded(
                 other._add_fed_instance("n")
             return found
 
-        monkeypatch.setattr(store, "_read", candidates_first)
+        monkeypatch.setattr(store._backend, "_read", candidates_first)
         assert store.prune(0) == 0
         assert store.get_instance("n").state is InstanceState.COMPLETED
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sqlite_claims.model import NewTask, TaskState
-from sqlite_claims.store import SqliteClaimStore
+from sqlite_claims.sqlite.store import SqliteClaimStore
 
 from .map_runs import Runs, runs, wait_for
 

@@ -38,7 +38,9 @@ def offered(store: SqliteClaimStore, limit: int = 5, **wanted: Any) -> list[tupl
 
 
 def lane_count(store: SqliteClaimStore) -> int:
-    count: Any = store._read(lambda db: db.execute("SELECT count(*) FROM claims_lane WHERE instance != 0").fetchall())
+    count: Any = store._db.read(
+        lambda db: db.execute("SELECT count(*) FROM claims_lane WHERE instance != 0").fetchall()
+    )
     return int(count[0][0])
 
 
@@ -57,8 +59,8 @@ def steps(store: SqliteClaimStore, call: Callable[[], Any]) -> int:
     return count
 
 
-PAUSE: Callable[[SqliteClaimStore], Any] = lambda store: store._run(control.pause, "large")  # noqa: E731
-CANCEL: Callable[[SqliteClaimStore], Any] = lambda store: store._run(control.cancel, "large", None)  # noqa: E731
+PAUSE: Callable[[SqliteClaimStore], Any] = lambda store: store._db.write(control.pause, False, "large")  # noqa: E731
+CANCEL: Callable[[SqliteClaimStore], Any] = lambda store: store._db.write(control.cancel, False, "large", None)  # noqa: E731
 
 
 @pytest.mark.parametrize("signal", [PAUSE, CANCEL], ids=["paused", "cancelled"])
@@ -68,7 +70,7 @@ def test_what_stands_behind_a_large_instance_is_found_at_once_while_it_is_being(
     store.add_instance("large", tasks(MANY, priority=1))
     store.add_instance("behind", tasks(2))
     signal(store)  # and none of its rows has followed yet
-    find = lambda: store._read(lambda db: store._db.scan(db.lanes.select((), None), 10, None, True))  # noqa: E731
+    find = lambda: store._db.read(lambda db: store._db.scan(db.lanes.select((), None), 10, None, True))  # noqa: E731
     assert offered(store) == [("behind", "t00000"), ("behind", "t00001")]
     assert steps(store, find) < FEW
     assert [claimed.task.instance_id for claimed in store.claim_available_tasks("w", 5)] == ["behind", "behind"]

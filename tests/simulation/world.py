@@ -96,7 +96,7 @@ class World:
         def of_oracle() -> tuple[str, Any]:
             return _answer(lambda: question(self.oracle, *(pair[1] for pair in pairs)), any_error=any_error)
 
-        before = self.oracle._inner.state.copy() if left is not None else None
+        before = self.oracle._backend.engine.state.copy() if left is not None else None
         expected = of_oracle() if takes_effect_first and left is None else None
         try:
             got = _answer(
@@ -146,7 +146,7 @@ class World:
         seen = visible(process.store)
         of_oracle()
         after = visible(self.oracle)
-        applied, self.oracle._inner.state = self.oracle._inner.state, before
+        applied, self.oracle._backend.engine.state = self.oracle._backend.engine.state, before
         unchanged = visible(self.oracle)
         if seen not in (unchanged, after):
             raise Difference(
@@ -154,7 +154,7 @@ class World:
                 f"{_difference(seen, unchanged)}\nand {_difference(seen, after)}"
             )
         if seen != unchanged:
-            self.oracle._inner.state = applied
+            self.oracle._backend.engine.state = applied
         self.kills["nothing to see" if after == unchanged else "undone" if seen == unchanged else "took effect"] += 1
 
     def granted(self, claims: Pair | None) -> None:
@@ -219,12 +219,12 @@ class World:
             process.start(self.path)
         if copied and not reboot:
             # Claims in a copy belong to processes of its original: they end as at a reboot.
-            engine = self.oracle._inner
+            engine = self.oracle._backend.engine
             engine._new_boot(engine.state.boot_id, engine.state.boot, engine.state.slept)
         if reboot:
             # The file says to a second, rounded up, where store time has come to; the oracle knows it exactly.
             self.oracle.stats()
-            self.oracle._inner.state.anchor += 1_000_000
+            self.oracle._backend.engine.state.anchor += 1_000_000
 
     def close(self) -> None:
         """End all processes."""

@@ -1,35 +1,54 @@
-"""For mypy --strict alone (`make lint`), never run: mistakes in calls of operations and statements are type errors.
+"""For mypy --strict alone (`make lint`), never run: mistakes in calls between the layers are type errors.
 
 Each mistake is marked with the error that it has to cause. Without that error mypy reports the mark as unused.
 """
 
 from __future__ import annotations
 
+from sqlite_claims import InMemoryClaimStore, SqliteClaimStore, TaskClaim
+from sqlite_claims.backend import Backend, TransactionBackend, WriterBackend
+from sqlite_claims.interface import WorkerSession
+from sqlite_claims.sqlite.backend import SqliteBackend
 from sqlite_claims.sqlite.database import Database
 from sqlite_claims.sqlite.operations import adding, claiming, reading
 from sqlite_claims.sqlite.statements import sql
-from sqlite_claims.store import SqliteClaimStore
 
 
-def calls(store: SqliteClaimStore, db: Database) -> None:
-    # As they should be.
-    store._run(claiming.claim_task, "i", "t", "w", 30_000_000, None)
-    store._run_durably(adding.add_tasks, "i", [], True)
-    store._read(reading.get_task, "i", "t")
+def engines(of_file: SqliteClaimStore, in_memory: InMemoryClaimStore) -> list[Backend[WorkerSession]]:
+    return [of_file._backend, in_memory._backend]
 
-    # Swapped arguments.
-    store._run(claiming.claim_task, "i", "t", 30_000_000, "w", None)  # type: ignore[arg-type]
-    store._run_durably(adding.add_tasks, "i", True, [])  # type: ignore[arg-type]
+
+def transactions(of_file: SqliteClaimStore, in_memory: InMemoryClaimStore) -> list[TransactionBackend]:
+    return [of_file._backend.transaction(1.0), in_memory._backend.transaction(1.0)]
+
+
+def from_a_method_to_an_engine(backend: WriterBackend, claim: TaskClaim) -> None:
+    # As it should be.
+    backend.claim_task(instance_id="i", task_id="t", worker_id="w", ttl_us=30_000_000, session_id=None)
+    # By position, where swapped arguments would have the same types.
+    backend.claim_task("i", "t", "w", 30_000_000, None)  # type: ignore[call-arg]
+    # Dropped, misnamed, of another type.
+    backend.claim_task(instance_id="i", task_id="t", worker_id="w", ttl_us=30_000_000)  # type: ignore[call-arg]
+    backend.release_task(claim, delay_s=1.0)  # type: ignore[call-arg]
+    backend.complete_task(claim, "output")  # type: ignore[arg-type]
+    backend.add_task("i", [], skip_existing=False)  # type: ignore[attr-defined]
+
+
+def from_an_engine_to_an_operation(backend: SqliteBackend, db: Database) -> None:
+    # As it should be.
+    backend._write(claiming.claim_task, False, "i", "t", "w", 30_000_000, None)
+    backend._write(adding.add_tasks, True, "i", [], True)
+    backend._read(reading.get_task, "i", "t")
+    # Swapped.
+    backend._write(claiming.claim_task, False, "i", "t", 30_000_000, "w", None)  # type: ignore[arg-type]
+    backend._write(adding.add_tasks, True, "i", True, [])  # type: ignore[arg-type]
     db.write(adding.add_tasks, True, "i", True, [])  # type: ignore[arg-type]
-    with store.transaction() as tx:
-        tx._run(claiming.claim_task, "i", "t", 30_000_000, "w", None)  # type: ignore[arg-type]
-
-    # Dropped arguments.
-    store._run(claiming.claim_task, "i", "t", "w", None)  # type: ignore[call-arg]
-    store._read(reading.get_task, "i")  # type: ignore[call-arg]
+    # Dropped.
+    backend._write(claiming.claim_task, False, "i", "t", "w", None)  # type: ignore[call-arg]
+    backend._read(reading.get_task, "i")  # type: ignore[call-arg]
     db.read(reading.get_task, "i")  # type: ignore[call-arg]
     db.nested(reading.get_task, "i")  # type: ignore[call-arg]
-    db.write(adding.add_tasks, "i", [], True)  # type: ignore[call-arg]
+    db.write(adding.add_tasks, True, "i", [])  # type: ignore[call-arg]
 
 
 def statements(db: Database) -> None:

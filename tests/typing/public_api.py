@@ -30,6 +30,8 @@ from sqlite_claims import (
     TaskState,
     WorkerInfo,
     WorkerPool,
+    WorkerSession,
+    WorkerStore,
     durable_map,
     restore,
 )
@@ -44,6 +46,20 @@ of_coroutines: AsyncTaskClaimStore = AsyncSqliteClaimStore("jobs.db")
 state: str = TaskState.READY
 instance_state: str = InstanceState.PAUSED
 error: ValueError = InvalidArgumentError("ttl")
+
+
+def a_worker(store: TaskClaimStore, session: WorkerSession) -> PooledWorker:
+    """Any store serves a worker, and any session binds a claim."""
+    with store.open_session("w") as opened:
+        store.claim_task("i", "t", "w", 30, session=opened)
+    store.claim_available_tasks("w", session=session)
+    worker_store: WorkerStore = store
+    return PooledWorker(worker_store, {})
+
+
+def ends(task: TaskInfo, instance: InstanceInfo) -> None:
+    assert_type(task.state.has_ended, bool)
+    assert_type(instance.state.has_ended, bool)
 
 
 def store_methods(store: TaskClaimStore, claim: TaskClaim, tasks: Iterator[NewTask]) -> None:

@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import apsw
 import pytest
@@ -72,7 +72,7 @@ def test_whatever_sqlite_raises_becomes_ours_with_the_path_and_the_cause(store: 
                 store._db.read(operation)
             else:
                 with store.transaction() as tx:
-                    tx._run(operation)
+                    cast(Any, tx._backend)._write(operation, False)
 
         with pytest.raises(BackendError, match="what SQLite says") as raised:
             call()
@@ -118,7 +118,7 @@ def test_values_that_no_store_writes_mean_a_damaged_file(store: SqliteClaimStore
     with pytest.raises(StoreCorruptError, match=type(error).__name__):
         store._db.read(operation)
     with pytest.raises(StoreCorruptError), store.transaction() as tx:
-        tx._run(operation)
+        cast(Any, tx._backend)._write(operation, False)
 
 
 def test_what_is_no_fault_of_the_store_passes_through_and_is_rolled_back(store: SqliteClaimStore) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from sqlite_claims import InMemoryClaimStore, NewTask, RetryPolicy, SqliteClaimStore
 from sqlite_claims.sqlite import lanes
+from sqlite_claims.sqlite.backend import SqliteBackend
 from sqlite_claims.sqlite.database import Database
 from sqlite_claims.sqlite.operations import unused_lanes
 
@@ -251,7 +252,7 @@ def test_tasks_that_are_added_while_unused_lanes_are_looked_for_keep_theirs(
                 db.execute("ROLLBACK")
                 done.append(True)
                 with monkeypatch.context() as undisturbed:
-                    undisturbed.setattr(SqliteClaimStore, "_collect", lambda *_: None)
+                    undisturbed.setattr(SqliteBackend, "_remove_unused", lambda *_: ())
                     meanwhile(other)
                 db.execute("BEGIN IMMEDIATE")
             return remove(db, unused)
@@ -287,7 +288,7 @@ def test_a_store_in_memory_keeps_nothing_of_what_has_gone() -> None:
         while found := store.claim_available_tasks("w", 500, kinds=[f"kind-{number}" for number in range(20)]):
             store.complete_tasks([(work.claim, b"") for work in found])
         assert store.prune(0) == 1, turn
-    engine = store._inner
+    engine = store._backend.engine
     assert len(engine.state.claimable) == 1
     assert engine.state.sessions == {}
     assert len(engine.dead_sessions) <= 1

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sqlite_claims.memory import InMemoryClaimStore
-from sqlite_claims.store import SqliteClaimStore
+from sqlite_claims.sqlite.store import SqliteClaimStore
 
 
 class Gate:

@@ -11,7 +11,7 @@ import sys
 import time
 from typing import NamedTuple
 
-from ...store import SqliteClaimStore
+from ...sqlite.store import SqliteClaimStore
 
 PROCESS_DB, FULL_DB, WAKE_DB = "process.db", "full.db", "wake.db"
 

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from ...errors import BackendError
 from ...model import TaskState
-from ...store import SqliteClaimStore
+from ...sqlite.store import SqliteClaimStore
 from .child import FULL_DB, PROCESS_DB, WAKE_DB, ClaimTimes
 from .figures import Figure, make_figure, percentile_99, rounds_in
 from .single import add_tasks, sync_seconds

@@ -11,7 +11,7 @@ from itertools import count
 
 from ...model import NewTask, TaskState
 from ...sqlite.maintenance.baseline import BareLoop
-from ...store import SqliteClaimStore
+from ...sqlite.store import SqliteClaimStore
 from .figures import Figure, compare, make_figure
 
 BATCH_TASKS = 50

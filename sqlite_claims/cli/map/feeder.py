@@ -8,7 +8,7 @@ from hashlib import blake2b
 
 from ...errors import InvalidStateError
 from ...model import NewTask, RetryPolicy, TaskState
-from ...store import SqliteClaimStore
+from ...sqlite.store import SqliteClaimStore
 from .lines import Counts, LineSource, parse_task_name, task_name
 from .plan import Plan
 

@@ -6,7 +6,7 @@ import os
 import time
 
 from ...model import ClaimedTask
-from ...sqlite.sessions.session_file import SUPPORTED, WorkerSession
+from ...sqlite.sessions.session_file import SUPPORTED, SqliteWorkerSession
 from .command import describe_end
 from .output import Relay, Sink
 from .plan import Plan
@@ -26,7 +26,7 @@ class Job:
     __slots__ = ("_err", "_out", "claim", "error", "line", "may_retry", "pid", "read_until", "relays", "session")
 
     def __init__(
-        self, pid: int, task: ClaimedTask, session: WorkerSession, *, out: Relay | None, err: Relay | None
+        self, pid: int, task: ClaimedTask, session: SqliteWorkerSession, *, out: Relay | None, err: Relay | None
     ) -> None:
         self.pid = pid
         self.line = task.task.input
@@ -41,7 +41,14 @@ class Job:
 
     @classmethod
     def start(
-        cls, plan: Plan, task: ClaimedTask, session: WorkerSession, *, lock_number: int, stdout: Sink, stderr: Sink
+        cls,
+        plan: Plan,
+        task: ClaimedTask,
+        session: SqliteWorkerSession,
+        *,
+        lock_number: int,
+        stdout: Sink,
+        stderr: Sink,
     ) -> Job:
         """Start the plan's command for the task's line.
 
@@ -81,7 +88,7 @@ class Job:
         return cls(pid, task, session, out=out, err=Relay(read_ends[1], stderr, keep_last=_ERROR_BYTES))
 
     @classmethod
-    def unusable(cls, task: ClaimedTask, session: WorkerSession, error: str) -> Job:
+    def unusable(cls, task: ClaimedTask, session: SqliteWorkerSession, error: str) -> Job:
         """Return a job that has failed for good: no command can be started for its line."""
         job = cls(0, task, session, out=None, err=None)
         job.error = error

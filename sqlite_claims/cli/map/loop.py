@@ -16,8 +16,8 @@ import time
 
 from ...errors import BackendError, ClaimLostError, InvalidStateError, StoreBusyError
 from ...model import ClaimedTask, InstanceState, TaskState
-from ...sqlite.sessions.session_file import WorkerSession
-from ...store import SqliteClaimStore
+from ...sqlite.sessions.session_file import SqliteWorkerSession
+from ...sqlite.store import SqliteClaimStore
 from ..exit_status import ExitStatus
 from ..text import plural
 from .command import CannotRunError, UnusableLineError, reserve_descriptor
@@ -53,7 +53,7 @@ class MapLoop:
         self._lock_number = -1
         self._running: dict[int, Job] = {}  # by process id
         self._ended: list[Job] = []  # their results are not stored yet
-        self._spare_session: WorkerSession | None = None
+        self._spare_session: SqliteWorkerSession | None = None
         self._next_claim = 0.0
         self._none_claimable = False
         self._next_feed = 0.0
@@ -184,7 +184,7 @@ class MapLoop:
             if not self._start(claimed[0], session):
                 return
 
-    def _start(self, task: ClaimedTask, session: WorkerSession) -> bool:
+    def _start(self, task: ClaimedTask, session: SqliteWorkerSession) -> bool:
         """Start the task's command. Returns whether more commands can be started: an unusable line fails alone."""
         try:
             job = Job.start(

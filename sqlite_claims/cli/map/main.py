@@ -11,7 +11,7 @@ import click
 
 from ...errors import InvalidArgumentError
 from ...model import NewTask
-from ...store import SqliteClaimStore
+from ...sqlite.store import SqliteClaimStore
 from ..app import for_the_shell
 from ..exit_status import ExitStatus
 from ..options import Number, Option, database

@@ -7,7 +7,7 @@ import time
 
 from ...errors import BackendError
 from ...model import InstanceInfo, InstanceState, TaskState
-from ...store import SqliteClaimStore
+from ...sqlite.store import SqliteClaimStore
 from ..text import plural
 from .progress import ProgressDisplay, ProgressState
 

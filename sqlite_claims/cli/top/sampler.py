@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from itertools import islice
 
 from ...errors import NotFoundError
+from ...front import Paged
 from ...model import InstanceInfo, StoreStats, TaskClaim, TaskState
-from ...store import Paged, SqliteClaimStore
+from ...sqlite.store import SqliteClaimStore
 from ..instances import OPEN_STATES
 
 # Pages of claims that a snapshot reads, each of several hundred.

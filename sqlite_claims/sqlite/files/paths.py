@@ -6,7 +6,7 @@ import os
 import stat
 import sys
 
-from ...errors import InvalidArgumentError, StoreUnavailableError
+from ...errors import StoreUnavailableError
 
 _MOUNTS = "/proc/self/mountinfo"
 # Of the names of a store's files, all of which belong to it whether they are there or not.
@@ -43,28 +43,6 @@ _NETWORK = frozenset(
         "virtiofs",
     ]
 )
-
-
-def store_path(path: object) -> str:
-    """The absolute path of a store's file, links resolved; ``InvalidArgumentError`` for what can't be one,
-    ``StoreUnavailableError`` for a relative one if the current folder has been removed."""
-    if not isinstance(path, (str, bytes, os.PathLike)):
-        raise InvalidArgumentError(f"path must be a str or a path, not {type(path).__name__}: {path!r}")
-    text = os.fsdecode(path)
-    if text in ("", ":memory:"):
-        raise InvalidArgumentError(
-            f"path must not be {text!r}: a store is a file that others open too (for tests: InMemoryClaimStore)"
-        )
-    if "\0" in text:
-        raise InvalidArgumentError(f"path must not contain NUL: {text!r}")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise InvalidArgumentError(f"path must be valid UTF-8, as SQLite wants it: {text!r}") from None
-    try:
-        return os.path.realpath(text)
-    except OSError as error:
-        raise StoreUnavailableError(f"{text}: the current folder no longer exists ({error.strerror})") from error
 
 
 def check_place(path: str, *, create: bool) -> bool:

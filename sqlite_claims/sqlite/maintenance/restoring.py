@@ -22,10 +22,11 @@ from ...errors import (
     StoreCorruptError,
     StoreUnavailableError,
 )
+from ...validate import store_path
 from .. import forks, schema
 from ..connection import connect, connect_to_file_alone
 from ..error_translation import FOREIGN, log, translate
-from ..files.paths import check_place, has_content, store_path
+from ..files.paths import check_place, has_content
 from ..files.read_only import connect_to_read
 from ..operations.pruning import copy_to, make_beside, make_new
 from ..sessions.session_file import SessionFile

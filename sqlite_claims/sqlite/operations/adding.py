@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import apsw
 
-from ...errors import AlreadyExistsError, InvalidArgumentError, InvalidStateError, NotFoundError
+from ...errors import AlreadyExistsError, InvalidStateError, NotFoundError
+from ...graph import unknown_dependency
 from ...model import DEFAULT_RETRY, NewTask, RetryPolicy
 from ...validate import duration_us
 from ..codes import InstanceCode, TaskCode
@@ -29,7 +29,6 @@ _MICROSECOND = timedelta(microseconds=1)
 
 def add_instance(db: Database, instance_id: str, tasks: Sequence[NewTask], definition_hash: str, skip: bool) -> bool:
     """Add an instance and its tasks. If it exists, raise ``AlreadyExistsError``, or return ``False`` with ``skip``."""
-    check_graph(tasks)
     if db.rows(sql.instance_by_name, instance_id):
         if skip:
             return False
@@ -63,61 +62,14 @@ def add_tasks(db: Database, instance_id: str, tasks: Sequence[NewTask], skip: bo
                     raise InvalidStateError(
                         f"task {task.task_id!r} depends on {name!r}, which has failed or was cancelled"
                     )
-                if found:
-                    known[name] = found[0]
-    check_graph(new, known)
+                if not found:
+                    raise unknown_dependency(task.task_id, name)
+                known[name] = found[0]
     if new:
         _add(db, id, new, known, total, paused=state == InstanceCode.PAUSED)
         if state in (InstanceCode.COMPLETED, InstanceCode.FAILED):
             db.lanes.opened_or_closed(db, id)
     return len(new)
-
-
-def check_graph(tasks: Sequence[NewTask], known: dict[str, Any] | None = None) -> None:
-    """Raise ``InvalidArgumentError`` for a duplicate id, an unknown dependency or a cycle; the message names the tasks.
-
-    ``known``: stored tasks that the new ones may depend on, by name.
-    """
-    waits: dict[str, int] = {}
-    for task in tasks:
-        if task.task_id in waits:
-            raise InvalidArgumentError(f"tasks contains task_id {task.task_id!r} twice")
-        waits[task.task_id] = 0
-    dependents: dict[str, list[str]] = {}
-    for task in tasks:
-        for name in task.depends_on:
-            if name in waits:
-                dependents.setdefault(name, []).append(task.task_id)
-                waits[task.task_id] += 1
-            elif known is None or name not in known:
-                raise InvalidArgumentError(f"depends_on of task {task.task_id!r} names {name!r}, which does not exist")
-    if not dependents:
-        return
-    free = deque(name for name, number in waits.items() if number == 0)
-    ordered = 0
-    while free:
-        ordered += 1
-        for name in dependents.get(free.popleft(), ()):
-            waits[name] -= 1
-            if waits[name] == 0:
-                free.append(name)
-    if ordered < len(waits):
-        raise InvalidArgumentError(f"depends_on makes a cycle: {' -> '.join(_cycle(tasks, waits))}")
-
-
-def _cycle(tasks: Sequence[NewTask], waits: dict[str, int]) -> list[str]:
-    """Return one cycle among the tasks with ``waits`` above 0, as names from one task back to itself."""
-    needs = {
-        task.task_id: next(name for name in task.depends_on if waits.get(name)) for task in tasks if waits[task.task_id]
-    }
-    index: dict[str, int] = {}
-    path: list[str] = []
-    name = next(iter(needs))
-    while name not in index:
-        index[name] = len(path)
-        path.append(name)
-        name = needs[name]
-    return [*path[index[name] :], name]
 
 
 def _add(

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 
 import apsw
 
+from ...arguments import claim_names
 from ...errors import ClaimLostError, NotFoundError
 from ...model import AvailableTask, ClaimedTask, TaskClaim, make_available, make_claim, make_claimed
-from ...validate import name
+from ...validate import WALL_US_MAX
 from ..codes import InstanceCode, TaskCode
 from ..database import Database
 from ..lanes import Kinds, Tags
@@ -189,14 +190,12 @@ def release_by_worker(db: Database, instance_id: str, task_id: str, worker_id: s
     release(db, require_held_by_worker(db, instance_id, task_id, worker_id).id, None)
 
 
-def extend_by_worker(
-    db: Database, instance_id: str, task_id: str, worker_id: str, additional: int, wall_max: int
-) -> bool:
+def extend_by_worker(db: Database, instance_id: str, task_id: str, worker_id: str, additional: int) -> bool:
     """Add to the expiry of a claim; return ``False`` if the new expiry would be later than ``wall_max``."""
     task = require_held_by_worker(db, instance_id, task_id, worker_id)
     if task.lease_expires is None:
         return True
-    if task.expires_wall + additional > wall_max:
+    if task.expires_wall + additional > WALL_US_MAX:
         return False
     db.execute(sql.set_expiry, (task.id, task.lease_expires + additional, task.expires_wall + additional))
     return True
@@ -219,8 +218,7 @@ def verify(db: Database, claim: TaskClaim, task: HeldTask | None) -> HeldTask | 
     """Return the task that a claim names, if the claim is still the task's. ``task``: the one in the claim's row."""
     if task is None or task.instance_id != claim.instance_id or task.task_id != claim.task_id:
         # The claim was made by hand or belongs to another file: nothing about it has been checked yet.
-        names = name("claim.instance_id", claim.instance_id), name("claim.task_id", claim.task_id)
-        tasks = db.rows(sql.claim_by_name, *names)
+        tasks = db.rows(sql.claim_by_name, *claim_names(claim))
         task = tasks[0] if tasks else None
     if (
         task is None

@@ -11,18 +11,18 @@ from collections.abc import Callable, Sequence
 from ...errors import StoreCorruptError
 from ...model import TaskClaim
 from ..database import Database
-from ..sessions.session_file import SESSIONS_MAX, InstanceFeed, WorkerSession
+from ..sessions.session_file import SESSIONS_MAX, InstanceFeed, SqliteWorkerSession
 from ..statements import sql
 from . import claiming, sweep
 from .reading import instance_row
 
 
-def open_session(db: Database, worker_id: str, forget: Callable[[WorkerSession], None]) -> WorkerSession:
+def open_session(db: Database, worker_id: str, forget: Callable[[SqliteWorkerSession], None]) -> SqliteWorkerSession:
     """Take a session's lock and add its row, both under the write lock, so that no process finds one without the other.
 
     This runs a transaction of its own. If it can't be committed, the lock is released.
     """
-    made: list[WorkerSession] = []
+    made: list[SqliteWorkerSession] = []
     try:
         db.write(_open_session, False, worker_id, forget, made)
     except BaseException:
@@ -35,7 +35,7 @@ def open_session(db: Database, worker_id: str, forget: Callable[[WorkerSession],
 
 
 def _open_session(
-    db: Database, worker_id: str, forget: Callable[[WorkerSession], None], made: list[WorkerSession]
+    db: Database, worker_id: str, forget: Callable[[SqliteWorkerSession], None], made: list[SqliteWorkerSession]
 ) -> None:
     assert db.sessions is not None
     while not made:
@@ -46,7 +46,7 @@ def _open_session(
         if descriptor is None:  # a process that had an earlier file open here holds this number
             db.execute(sql.drop_session, (id,))
             continue
-        made.append(WorkerSession(id, worker_id, descriptor, forget))
+        made.append(SqliteWorkerSession(id, worker_id, descriptor, forget))
         db.own_sessions += made
 
 

@@ -155,7 +155,7 @@ class SessionFile:
             return self._descriptor < 0
         return (status.st_dev, status.st_ino) == self._identity
 
-    def reopen(self, locks: Iterable[WorkerSession | InstanceFeed]) -> None:
+    def reopen(self, locks: Iterable[SqliteWorkerSession | InstanceFeed]) -> None:
         """Switch to the present file, created if there is none, and take all locks of this store there."""
         descriptor, noted = self._open(), self.noted()
         if descriptor < 0 or self._descriptor < 0:
@@ -308,18 +308,23 @@ class SessionFile:
     __del__ = close
 
 
-class WorkerSession:
+class SqliteWorkerSession:
     """The life of one worker. Claims bound to it are lost, whatever their lease, as soon as its process is gone.
 
     ``fileno()`` is the descriptor that keeps it alive: hand it to a child command (``pass_fds``) and the session lives
     as long as either. Closing it while it holds claims leaves them to be counted as lost: settle or release them first.
     """
 
-    def __init__(self, id: int, worker_id: str, descriptor: int, forget: Callable[[WorkerSession], None]) -> None:
+    def __init__(self, id: int, worker_id: str, descriptor: int, forget: Callable[[SqliteWorkerSession], None]) -> None:
         self.id = id
         self.worker_id = worker_id
         self._descriptor = descriptor
         self._forget = forget
+
+    @property
+    def is_open(self) -> bool:
+        """Whether claims can still be made with the session."""
+        return self._descriptor >= 0
 
     def fileno(self) -> int:
         """The descriptor whose lock is this session's life; -1 once closed."""

@@ -1,77 +1,71 @@
-"""``store.transaction()``: several writes and the caller's own SQL in the same file, all or nothing."""
+"""``store.transaction()``: several operations and the caller's own SQL in the same file, all or nothing."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from .errors import InvalidArgumentError, InvalidStateError, StoreBusyError, StoreClosedError
-from .interface import Transaction
-from .operations import Operations
-from .sqlite.database import Database
+from ..errors import InvalidStateError, StoreBusyError, StoreClosedError
+from .database import Database
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class OpenTransaction(Operations, Transaction):
-    """A transaction, from entering its ``with`` block to leaving it. Belongs to the thread that entered it."""
+class CallerTransaction:
+    """A transaction that the caller begins and ends. Belongs to the thread that began it."""
 
-    def __init__(self, db: Database, timeout: float) -> None:
+    def __init__(self, db: Database, timeout_s: float) -> None:
         self._db = db
-        self._timeout = timeout
+        self._timeout_s = timeout_s
         self._thread = 0
-        self._deadline = 0.0
+        self.deadline = 0.0
         self._over = ""  # why no call is taken any more
 
-    def __enter__(self) -> Self:
+    def begin(self) -> None:
+        """Take the write lock."""
         if self._thread:
             raise InvalidStateError("a transaction can be entered once")
-        self._deadline = time.monotonic() + self._timeout
+        self.deadline = time.monotonic() + self._timeout_s
         self._thread = threading.get_ident()
         try:
-            self._db.begin(self._timeout, id(self))
+            self._db.begin(self._timeout_s, id(self))
         except BaseException:
             self._thread = 0
             raise
-        return self
 
     def __del__(self) -> None:
         # The exception of a signal handler may have come before the block was entered, or amid its end.
         if (db := getattr(self, "_db", None)) is not None:
             db.abandon(id(self))
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def end(self, *, commit: bool) -> None:
+        """End the transaction. Raise if it was to be committed and could not be."""
         if threading.get_ident() != self._thread:
             raise InvalidStateError("a transaction belongs to the thread that entered it")
         over, self._over = self._over, self._over or "the transaction has ended"
         if self._db.is_closed():
-            if kind is None:
-                self._db.end(commit=False)  # says why
+            if commit:
+                self._db.end(commit=False)  # raises why
             return
-        late = not over and self._time_is_up()
-        commit = kind is None and not over and not late and self._db.is_open()
-        lost = kind is None and not over and not late and not commit
-        self._db.end(commit)
-        if kind is not None:
+        is_late = not over and self._time_is_up()
+        can_commit = commit and not over and not is_late and self._db.is_open()
+        self._db.end(can_commit)
+        if not commit or can_commit:
             return
-        if late:
+        if is_late:
             raise self._too_long()
-        if lost:
-            raise InvalidStateError("SQLite rolled the transaction back within the caller's own SQL")
         if over:
             raise (StoreBusyError if over.startswith("held") else InvalidStateError)(over)
+        raise InvalidStateError("SQLite rolled the transaction back within the caller's own SQL")
 
     def _too_long(self) -> StoreBusyError:
-        return StoreBusyError(f"held the writer for more than {self._timeout:g} s, so it was rolled back")
+        return StoreBusyError(f"held the writer for more than {self._timeout_s:g} s, so it was rolled back")
 
     def _time_is_up(self) -> bool:
-        return time.monotonic() > self._deadline
+        return time.monotonic() > self.deadline
 
     def _end_early(self) -> StoreBusyError:
         error = self._too_long()
@@ -94,17 +88,21 @@ class OpenTransaction(Operations, Transaction):
             self._over = "SQLite rolled the transaction back within the caller's own SQL"
             raise InvalidStateError(self._over)
 
-    def _run(self, operation: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def write(
+        self, operation: Callable[Concatenate[Database, P], T], _durable: bool, /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run an operation within the transaction, which is synced as a whole."""
         self._check()
         return self._db.nested(operation, *args, **kwargs)
 
-    _run_durably = _run  # the whole transaction is synced at its end
-    _read = _run
-
-    def execute(self, sql: str, params: Sequence[Any] | dict[str, Any] = ()) -> list[tuple[Any, ...]]:
+    def read(self, operation: Callable[Concatenate[Database, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run an operation that only reads, within the transaction."""
         self._check()
-        if not isinstance(sql, str):
-            raise InvalidArgumentError(f"sql must be a str, not {type(sql).__name__}")
+        return self._db.nested(operation, *args, **kwargs)
+
+    def execute(self, sql: str, params: Sequence[Any] | dict[str, Any]) -> list[tuple[Any, ...]]:
+        """Run the caller's own SQL."""
+        self._check()
         interrupted = False
 
         def time_is_up() -> bool:

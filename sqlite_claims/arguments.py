@@ -1,0 +1,77 @@
+"""Checks of the records and collections that callers pass to a store. ``validate`` checks single values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from . import validate
+from .errors import InvalidArgumentError
+from .model import NewTask, TaskClaim
+
+T = TypeVar("T")
+
+
+def claim(argument: str, value: object) -> TaskClaim:
+    """Check that a value is a claim. Check the fields of one that a caller may have made.
+
+    An engine that gives its claims a ``_row`` checks their fields again where they don't fit that row.
+    """
+    if not isinstance(value, TaskClaim):
+        raise InvalidArgumentError(f"{argument} must be a TaskClaim, not {validate.shown(value)}")
+    if not value._row:
+        claim_names(value)
+        if not isinstance(value.token, int):
+            raise InvalidArgumentError(f"claim.token must be an int, not {validate.shown(value.token)}")
+    return value
+
+
+def claim_names(claim: TaskClaim) -> tuple[str, str]:
+    """Check that the names in a claim can be those of a task."""
+    return validate.name("claim.instance_id", claim.instance_id), validate.name("claim.task_id", claim.task_id)
+
+
+def claims(values: object) -> list[TaskClaim]:
+    """Check a collection of claims."""
+    if not isinstance(values, Iterable):
+        raise InvalidArgumentError(f"claims must be a collection of TaskClaim, not {validate.shown(values)}")
+    return [claim("each of claims", value) for value in values]
+
+
+def pairs(argument: str, part: str, values: object, check: Callable[[str, object], T]) -> list[tuple[TaskClaim, T]]:
+    """Check a collection of pairs of a claim and a second part, which ``check`` checks."""
+    if not isinstance(values, Iterable):
+        raise InvalidArgumentError(
+            f"{argument} must be pairs of a TaskClaim and its {part}, not {validate.shown(values)}"
+        )
+    checked = []
+    for pair in values:
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise InvalidArgumentError(
+                f"each of {argument} must be a pair of a TaskClaim and its {part}, not {validate.shown(pair)}"
+            )
+        checked.append((claim(f"each of {argument}", pair[0]), check(f"{part} of each of {argument}", pair[1])))
+    return checked
+
+
+def tasks(values: object) -> list[NewTask]:
+    """Check a collection of new tasks, and that one call may add as many."""
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise InvalidArgumentError(f"tasks must be a collection of NewTask, not {validate.shown(values)}")
+    checked: list[NewTask] = []
+    for value in values:
+        if not isinstance(value, NewTask):
+            raise InvalidArgumentError(f"each of tasks must be a NewTask, not {validate.shown(value)}")
+        checked.append(value)
+        if len(checked) > validate.TASKS_PER_CALL_MAX:
+            raise InvalidArgumentError(
+                f"tasks has more than {validate.TASKS_PER_CALL_MAX:,}; add them in several calls"
+            )
+    return checked
+
+
+def skips_existing(if_exists: object) -> bool:
+    """Return whether ``if_exists`` asks to skip what exists already."""
+    if if_exists not in ("error", "skip"):
+        raise InvalidArgumentError(f"if_exists must be 'error' or 'skip', not {validate.shown(if_exists)}")
+    return if_exists == "skip"

@@ -1,0 +1,61 @@
+"""Check the dependencies among the tasks of one call, on the arguments alone.
+
+A dependency on a task that is stored already is the engine's to check: see ``unknown_dependency``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from .errors import InvalidArgumentError
+from .model import NewTask
+
+
+def check_graph(tasks: Sequence[NewTask], *, is_whole: bool) -> None:
+    """Refuse duplicate ids and cycles. ``is_whole``: no other tasks exist, so refuse dependencies on others too."""
+    waits: dict[str, int] = {}  # for each task: how many of its dependencies are still unmet
+    for task in tasks:
+        if task.task_id in waits:
+            raise InvalidArgumentError(f"tasks contains task_id {task.task_id!r} twice")
+        waits[task.task_id] = 0
+    dependents: dict[str, list[str]] = {}
+    for task in tasks:
+        for name in task.depends_on:
+            if name in waits:
+                dependents.setdefault(name, []).append(task.task_id)
+                waits[task.task_id] += 1
+            elif is_whole:
+                raise unknown_dependency(task.task_id, name)
+    if not dependents:
+        return
+    free = deque(name for name, number in waits.items() if number == 0)
+    freed = 0
+    while free:
+        freed += 1
+        for name in dependents.get(free.popleft(), ()):
+            waits[name] -= 1
+            if waits[name] == 0:
+                free.append(name)
+    if freed < len(waits):
+        raise InvalidArgumentError(f"depends_on makes a cycle: {' -> '.join(_cycle(tasks, waits))}")
+
+
+def unknown_dependency(task_id: str, name: str) -> InvalidArgumentError:
+    """Return the error for a dependency that is neither stored nor among the tasks of the call."""
+    return InvalidArgumentError(f"depends_on of task {task_id!r} names {name!r}, which does not exist")
+
+
+def _cycle(tasks: Sequence[NewTask], waits: dict[str, int]) -> list[str]:
+    """Return one cycle among the tasks that never became free, from a task back to itself."""
+    needs = {
+        task.task_id: next(name for name in task.depends_on if waits.get(name)) for task in tasks if waits[task.task_id]
+    }
+    index: dict[str, int] = {}
+    path: list[str] = []
+    name = next(iter(needs))
+    while name not in index:
+        index[name] = len(path)
+        path.append(name)
+        name = needs[name]
+    return [*path[index[name] :], name]

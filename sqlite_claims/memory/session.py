@@ -1,0 +1,50 @@
+"""A worker's session in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Protocol, Self
+
+
+class End(Protocol):
+    """End a session. ``is_noticed``: its claims are lost at once, and not when somebody next looks for work."""
+
+    def __call__(self, id: int, *, is_noticed: bool) -> None: ...
+
+
+class InMemorySession:
+    """A worker's life, as a store in memory knows it. Leaving its ``with`` block closes it."""
+
+    def __init__(self, id: int, worker_id: str, *, is_known: Callable[[int], bool], end: End) -> None:
+        self.id = id
+        self.worker_id = worker_id
+        self._is_known = is_known
+        self._store_end = end
+        self._has_ended = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether claims can still be made with the session."""
+        return not self._has_ended and self._is_known(self.id)
+
+    def close(self) -> None:
+        """End the session. May be called twice. Claims still bound to it are lost: settle or release them first."""
+        self._end(is_noticed=True)
+
+    def kill(self) -> None:
+        """For tests: the worker dies. Its claims are lost when somebody next looks for work, and so finds out."""
+        self._end(is_noticed=False)
+
+    def _end(self, *, is_noticed: bool) -> None:
+        if not self._has_ended:
+            self._has_ended = True
+            self._store_end(self.id, is_noticed=is_noticed)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

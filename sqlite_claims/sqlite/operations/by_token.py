@@ -1,0 +1,82 @@
+"""The operations on claims, which go by a claim's token. Each runs in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...interface import Settled
+from ...model import TaskClaim
+from ..database import Database
+from ..rows import HeldTask
+from . import claiming, settling
+
+
+def renew(db: Database, claim: TaskClaim, ttl_us: int | None) -> TaskClaim:
+    """Set the claim's expiry to now + ``ttl_us``."""
+    return claiming.renew(db, claim, ttl_us, claiming.require_held(db, claim))
+
+
+def complete(db: Database, claim: TaskClaim, output: bytes) -> None:
+    """Complete the claim's task."""
+    if not (claim._row and settling.complete_plain(db, claim, output)):
+        settling.complete(db, [claiming.require_held(db, claim)], [output])
+
+
+def fail(db: Database, claim: TaskClaim, error: str, retry: bool, retry_in_us: int | None) -> None:
+    """End the claim as a failure."""
+    settling.fail(db, claiming.require_held(db, claim), error, retry, retry_in_us)
+
+
+def release(db: Database, claim: TaskClaim, delay_us: int | None) -> None:
+    """Give the claim's task back."""
+    claiming.release(db, claiming.require_held(db, claim).id, delay_us)
+
+
+def renew_many(db: Database, claims: Sequence[TaskClaim], ttl_us: int | None) -> Settled:
+    """Renew each claim that is still held."""
+    tasks = claiming.held_tasks(db, claims)
+    done = [claiming.renew(db, claim, ttl_us, task) for claim, task in zip(claims, tasks, strict=True) if task]
+    return done, [claim for claim, task in zip(claims, tasks, strict=True) if not task]
+
+
+def complete_many(db: Database, results: Sequence[tuple[TaskClaim, bytes]]) -> Settled:
+    """Complete the task of each claim that is still held."""
+    held, done, lost = _split_held(db, [claim for claim, _ in results])
+    if held:
+        settling.complete(db, [task for _, task in held], [results[index][1] for index, _ in held])
+    return done, lost
+
+
+def fail_many(db: Database, failures: Sequence[tuple[TaskClaim, str]]) -> Settled:
+    """End each claim that is still held as a failure, by the policy of its task."""
+    held, done, lost = _split_held(db, [claim for claim, _ in failures])
+    for index, task in held:
+        settling.fail(db, task, failures[index][1], True, None)
+    return done, lost
+
+
+def release_many(db: Database, claims: Sequence[TaskClaim]) -> Settled:
+    """Give the task of each claim that is still held back."""
+    held, done, lost = _split_held(db, claims)
+    for _, task in held:
+        claiming.release(db, task.id, None)
+    return done, lost
+
+
+def _split_held(
+    db: Database, claims: Sequence[TaskClaim]
+) -> tuple[list[tuple[int, HeldTask]], list[TaskClaim], list[TaskClaim]]:
+    """Return the held tasks with the indices of their claims, the held claims, and the lost ones.
+
+    A claim that is there again counts as lost.
+    """
+    held: list[tuple[int, HeldTask]] = []
+    done, lost, ids = [], [], set()
+    for index, (claim, task) in enumerate(zip(claims, claiming.held_tasks(db, claims), strict=True)):
+        if task is None or task.id in ids:
+            lost.append(claim)
+        else:
+            ids.add(task.id)
+            held.append((index, task))
+            done.append(claim)
+    return held, done, lost
