@@ -14,7 +14,16 @@ from .app import open_store
 from .instances import INSTANCE_COLUMNS, OPEN_STATES, instance_cells
 from .json_format import counts_entry, instance_entry, task_entry, worker_entry
 from .options import ROW_COUNT, Option, database, json_option
-from .text import Column, clean, clean_bytes, format_counts, format_duration, format_time, print_table
+from .text import (
+    Column,
+    clean,
+    clean_bytes,
+    format_counts,
+    format_duration,
+    format_oldest_ready,
+    format_time,
+    print_table,
+)
 
 _PREVIEW_CHARACTERS = 60
 _TABLE_ROWS = 100
@@ -67,8 +76,7 @@ def status_command(database: str, as_json: bool, include_ended: bool, max_rows: 
         click.echo(json.dumps(entry, indent=2))
         return
     click.echo(format_counts(stats.counts))
-    oldest = "none" if stats.oldest_ready_age is None else format_duration(stats.oldest_ready_age)
-    click.echo(f"live claims: {stats.live_claims}; longest waiting: {oldest}")
+    click.echo(f"live claims: {stats.live_claims}; {format_oldest_ready(stats)}")
     if instances:
         click.echo()
         print_table(INSTANCE_COLUMNS, map(instance_cells, instances))

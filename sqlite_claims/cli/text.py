@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import click
 
-from ..model import TaskState
+from ..model import StoreStats, TaskState
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -77,6 +77,12 @@ def note_terminal_input() -> None:
 def format_counts(counts: Mapping[TaskState, int]) -> str:
     """Show the counts by task state that are not zero, on one line."""
     return "  ".join(f"{state.value}: {counts[state]}" for state in TaskState if counts[state]) or "no tasks"
+
+
+def format_oldest_ready(stats: StoreStats) -> str:
+    """Show for how long the oldest ready task has been ready."""
+    age_s = stats.oldest_ready_age
+    return f"oldest ready task: {'none' if age_s is None else f'{format_duration(age_s)} old'}"
 
 
 def plain_console() -> Console:

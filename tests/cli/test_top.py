@@ -192,7 +192,7 @@ def test_where_there_is_no_terminal_frames_follow_each_other_until_nobody_reads(
         assert process.stderr is not None
         frames = 0
         while frames < 3:
-            frames += process.stdout.readline().startswith(b"completed: ")
+            frames += process.stdout.readline().startswith(b"claims: ")
         process.stdout.close()
         assert process.wait(_PATIENCE) == 141
         assert process.stderr.read() == b""

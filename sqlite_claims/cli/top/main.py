@@ -19,7 +19,7 @@ from ..app import open_store
 from ..instances import INSTANCE_COLUMNS, instance_cells
 from ..options import DurationType, Option, database
 from ..signals_as_exceptions import signals_as_exceptions
-from ..text import Column, clean, format_counts, format_duration, make_table, plain_console
+from ..text import Column, clean, format_counts, format_duration, format_oldest_ready, make_table, plain_console
 from .sampler import Sampler, Snapshot, WorkerRow
 
 _INTERVAL_S_MIN = 0.1
@@ -135,17 +135,17 @@ def _frame(
     title: str, snapshot: Snapshot, earlier: Snapshot | None, *, console: Console, height: int | None
 ) -> RenderableType:
     """Render a snapshot for the console, in ``height`` lines; ``None``: any number of lines."""
-    rates = [
-        f"{name}: " + ("-" if (rate := snapshot.rate_since(earlier, state)) is None else f"{rate:,.1f}/s")
-        for name, state in (("completed", TaskState.COMPLETED), ("failed", TaskState.FAILED))
-    ]
-    oldest = snapshot.stats.oldest_ready_age
     claims = f"claims: {snapshot.stats.live_claims} live, {snapshot.expired_claims} expired"
-    waiting = f"longest waiting: {'none' if oldest is None else format_duration(oldest)}"
+    rates = [
+        f"{rate:,.1f} {state.value}"
+        for state in (TaskState.COMPLETED, TaskState.FAILED)
+        if (rate := snapshot.rate_since(earlier, state)) is not None
+    ]
+    per_second = [f"per second: {', '.join(rates)}"] if rates else []
     parts: list[RenderableType] = [
         Text(f"{time.strftime('%H:%M:%S %Z')}  {title}", style="bold"),
         Text(format_counts(snapshot.stats.counts)),
-        Text("; ".join([*rates, claims, waiting])),
+        Text("; ".join([claims, format_oldest_ready(snapshot.stats), *per_second])),
         *(Text(clean(warning), style="bold red") for warning in snapshot.warnings),
     ]
     instances, workers = snapshot.instances, snapshot.workers
@@ -167,7 +167,7 @@ def _frame(
             Column("WORKER", "cut"),
             Column("PID"),
             Column("CLAIMS"),
-            Column("LONGEST", "cut"),
+            Column("OLDEST CLAIM", "cut"),
             Column("HELD FOR"),
         ]
         busy_first = sorted(workers, key=lambda worker: -worker.claims)[:worker_rows]
