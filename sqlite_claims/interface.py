@@ -35,7 +35,7 @@ from .model import (
 
 IfExists = Literal["error", "skip"]
 Settled = tuple[list[TaskClaim], list[TaskClaim]]
-"""What a batch did: the claims that were settled, and those that had been lost."""
+"""The result of a batch: the claims that were settled, and the claims that had been lost."""
 
 
 class WorkerSession(Protocol):

@@ -71,10 +71,10 @@ class TaskClaim:
     claimed_at: float
     expires_at: float | None
     token: int
-    # When it ends on the awake clock, which no clock step moves and which stands still while the machine sleeps.
+    # Expiry on the awake clock, which stops while the machine sleeps and ignores changes of the wall clock.
     _ends_us: int | None = field(default=None, repr=False, compare=False)
     _clock: Clock = field(default=SYSTEM_CLOCK, repr=False, compare=False)
-    # Where the store last saw its task: a hint that saves a look-up by name, never believed without one's check.
+    # Row id of the task: a hint that saves a lookup by name. The store always checks names and token.
     _row: int = field(default=0, repr=False, compare=False)
 
     def __post_init__(self) -> None:
