@@ -25,7 +25,7 @@ from .task_log import log
 _POLL_S = 0.01
 _POLL_S_MAX = 0.5
 _COROUTINES_STOP_S = 1.0
-# For this long, further Ctrl-C don't keep a claim from being given back.
+# For this long, further Ctrl-C don't keep a claim from being released.
 _RELEASE_S_MAX = 5.0
 
 
@@ -37,7 +37,7 @@ class CheckpointingRunner:
     whose handler raises is tried again by its retry policy; the runner waits for that. Other workers may use the store:
     the runner never runs a task that one of them holds.
 
-    A handler's ``StopWorker`` or ``KeyboardInterrupt`` gives its task back, at no cost, and is raised to the caller.
+    A handler's ``StopWorker`` or ``KeyboardInterrupt`` releases its task, at no cost, and is raised to the caller.
 
     Args:
         store: the store with the instance.
@@ -158,7 +158,7 @@ class _AttemptRunner:
         return True
 
     def _release(self, claim: TaskClaim) -> None:
-        """Give the claim back, unless it is settled already. A second Ctrl-C doesn't prevent it: that would cost the
+        """Release the claim, unless it is settled already. A second Ctrl-C doesn't prevent it: that would cost the
         task a loss."""
         until = time.monotonic() + _RELEASE_S_MAX
         while True:

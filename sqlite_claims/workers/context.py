@@ -19,7 +19,7 @@ Reason = Literal["idle", "stopped", "interrupted"]
 
 
 class FailTask(Exception):
-    """Raised by a handler to fail its task permanently, whatever attempts the task has left.
+    """Raised by a handler to fail its task permanently, even if the task has attempts left.
 
     Args:
         error: the text to store as the task's error.
@@ -31,7 +31,7 @@ class FailTask(Exception):
 
 
 class SnoozeTask(Exception):
-    """Raised by a handler to give its task back, at no cost, and to have it offered again later.
+    """Raised by a handler to release its task, at no cost, and to have it offered again later.
 
     Args:
         delay: the time until the task can be claimed again, in seconds or as a ``timedelta``.
@@ -43,7 +43,7 @@ class SnoozeTask(Exception):
 
 
 class StopWorker(BaseException):
-    """Raised by a handler to end the run; its task is given back at no cost.
+    """Raised by a handler to end the run; its task is released at no cost.
 
     In a pool it ends the run of the whole pool. ``CheckpointingRunner.run`` raises it to its caller. It is a
     ``BaseException``, so that ``except Exception`` in a handler does not catch it.

@@ -2,7 +2,7 @@
 
 The coroutines share the loop, and each of them can end it for the others: by ``sys.exit`` in a task that it has
 started, by stopping or breaking the loop, by shutting down its executor, by cancelling every task. Then the loop
-continues if it can, or a new loop replaces it. The tasks of coroutines that lose their loop are given back at no cost.
+continues if it can, or a new loop replaces it. The tasks of coroutines that lose their loop are released at no cost.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class _Call:
             self.future.set_result(outcome)
 
     def abandon(self) -> None:
-        """Close the coroutine, since its loop is lost, and have its task given back."""
+        """Close the coroutine, since its loop is lost, and have its task released."""
         if self.task is not None:
             self.task._log_destroy_pending = False  # type: ignore[attr-defined] # as asyncio.gather does it
             with suppress(Exception):  # of the user's code

@@ -37,14 +37,14 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Snooze:
-    """The task is given back, and can be claimed again after ``delay_s`` seconds."""
+    """The task is released, and can be claimed again after ``delay_s`` seconds."""
 
     delay_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Quit:
-    """The handler has ended the run by raising ``cause``, or the program is ending; the task is given back."""
+    """The handler has ended the run by raising ``cause``, or the program is ending; the task is released."""
 
     reason: Reason
     cause: BaseException
@@ -53,21 +53,21 @@ class Quit:
 
 @dataclass(frozen=True, slots=True)
 class Abort:
-    """The worker cannot go on (``cause``), which is no fault of the task: the run ends, the task is given back."""
+    """The worker cannot go on (``cause``), which is no fault of the task: the run ends, the task is released."""
 
     cause: BaseException
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """The task is given back at no cost, because the attempt was ended for a reason outside of it."""
+    """The task is released at no cost, because the attempt was ended for a reason outside of it."""
 
 
 Result = bytes | Failure | Snooze | Quit | Abort | Release
 
 
 class EventLoopLost(BaseException):
-    """The event loop ended under a coroutine, whose task is given back at no cost."""
+    """The event loop ended under a coroutine, whose task is released at no cost."""
 
 
 class CoroutineFailed(BaseException):
@@ -160,7 +160,7 @@ def _result_of_error(error: BaseException) -> Result:
             if inner is not None:
                 return _result_of_error(_first_leaf(inner))
         if program_end.refuses_work(error):
-            ending = InvalidStateError("the program is ending, so its handlers cannot go on; the task is given back")
+            ending = InvalidStateError("the program is ending, so its handlers cannot go on; the task is released")
             ending.__cause__ = error
             return Quit("stopped", ending, by_handler=False)
     except KeyboardInterrupt as interrupt:  # a second Ctrl-C

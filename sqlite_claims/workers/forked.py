@@ -55,7 +55,7 @@ def leave(error: BaseException | None = None) -> None:
         message = ""
         if isinstance(error, SystemExit):
             status, message = exit_status(error)
-        # Another thread may have held a lock, of a buffer for example, at the fork. This ends the wait for it.
+        # Another thread may have held a lock at the fork, for example of a buffer. The alarm ends the wait for it.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
         signal.alarm(_LEAVE_S_MAX)

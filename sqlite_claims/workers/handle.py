@@ -34,7 +34,7 @@ class WorkerHandle:
     """A worker or a pool that runs in the background, as ``spawn`` returns it.
 
     A context manager: at the end of the block, the worker is stopped and the block waits for its end. If the program
-    ends while the worker runs, the worker first gives its tasks back.
+    ends while the worker runs, the worker first releases its tasks.
     """
 
     def __init__(self, loop: StoppableLoop, name: str, shutdown_timeout: float) -> None:
@@ -57,7 +57,7 @@ class WorkerHandle:
     def shutdown(self, timeout: Duration | None = None) -> None:
         """Ask the worker to stop. Returns at once; ``join`` waits for the end.
 
-        The worker claims no more tasks. Tasks that still run at the timeout are given back at no cost. A second call
+        The worker claims no more tasks. Tasks that still run at the timeout are released at no cost. A second call
         can only shorten the time. May be called from any thread, also from a handler. Does nothing in a forked child.
 
         Args:
@@ -151,7 +151,7 @@ class WorkerHandle:
                     wake()
 
     def stop_at_end(self) -> None:
-        """Stop the worker at once, since the program ends; its tasks are given back."""
+        """Stop the worker at once, since the program ends; its tasks are released."""
         self._loop.stop("stopped", 0.0)
 
     def wait_at_end(self, timeout: float) -> None:

@@ -29,7 +29,7 @@ __all__ = ["WorkerPool", "WorkerStartError"]
 class WorkerPool:
     """Runs tasks in N worker processes. The process that makes the pool supervises them, and runs no handlers.
 
-    A process that dies is replaced. The task that it ran counts a loss; the other tasks that it held are given back at
+    A process that dies is replaced. The task that it ran counts a loss; the other tasks that it held are released at
     no cost. If a process dies before it can run tasks, again and again, the run ends with ``WorkerStartError``. If the
     supervisor is killed, the processes notice it and stop.
 
@@ -52,7 +52,7 @@ class WorkerPool:
         poll_interval: as for ``PooledWorker``. Default: 1 s.
         task_timeout: the time that an attempt may take. After it the attempt has failed ("timed out"). Its process is
             killed, with the commands that the task has started (except daemons), and the other tasks of the process are
-            given back. Default: ``None``, without a limit.
+            released. Default: ``None``, without a limit.
         shutdown_timeout: the time that running tasks have to finish after a signal. Default: 5 s.
         max_tasks_per_child: replace a process after this many tasks. Default: ``None``, never.
         max_memory_per_child: replace a process that uses more than this many bytes after a task. Default: ``None``,
@@ -110,7 +110,7 @@ class WorkerPool:
         """Run tasks until the pool is stopped: by SIGTERM or SIGINT (on the main thread), or by a handler's
         ``StopWorker``.
 
-        At the end, all claims are settled or given back, and the processes have ended. A second signal ends the wait
+        At the end, the pool holds no claims, and its processes have ended. A second signal ends the wait
         for running tasks.
 
         Args:

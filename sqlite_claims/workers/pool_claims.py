@@ -1,4 +1,4 @@
-"""The claims of a pool's processes, as far as the supervisor has to end them: at a process's death, kill or timeout."""
+"""Ends claims of a pool's processes from its supervisor: when a process dies, is killed, or runs a task too long."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import ParamSpec
 
 from ..errors import ClaimLostError, NotFoundError
 from ..model import TaskClaim, TaskState
@@ -21,8 +20,6 @@ from .log_relay import LogRelay
 from .result_writer import TRANSIENT
 from .scoreboard import RunningTask
 from .task_log import log
-
-P = ParamSpec("P")
 
 # The supervisor waits no longer than this for the store's one writer, which may be the very process that it has to
 # kill. It tries writes that can wait again later, and at the end of the run for as long as a process would wait.
@@ -52,7 +49,7 @@ class DeadWorker:
 
 
 class PoolClaims:
-    """Ends claims of processes in the store. A context manager: the store is open within the block."""
+    """Ends claims of worker processes in the store. ``failed`` counts the timeouts that it has stored as failures."""
 
     def __init__(self, path: str, options: StoreOptions, relay: LogRelay) -> None:
         self._patience_s = options.get("busy_timeout", _DEFAULT_BUSY_TIMEOUT_S)
@@ -61,6 +58,7 @@ class PoolClaims:
         self._relay = relay
         self._dead: deque[DeadWorker] = deque()
         self._retry_at = 0.0
+        self.failed = 0
 
     @property
     def path(self) -> str:
@@ -82,7 +80,7 @@ class PoolClaims:
         return self._retry_at if self._dead else math.inf
 
     def end_claims_of_dead(self) -> None:
-        """Count the tasks that dead processes ran as lost, and give back their other claims.
+        """Count the tasks that dead processes ran as lost, and release their other claims.
 
         If the store is busy, the next call after ``due_at`` tries again.
         """
@@ -100,7 +98,7 @@ class PoolClaims:
             self._dead.popleft()
 
     def end_last_claims(self) -> None:
-        """At the end of the run: as ``end_claims_of_dead``, and wait for the store."""
+        """End the claims of dead processes at the end of the run. Waits while the store is busy."""
         until = time.monotonic() + self._patience_s
         while self._dead and time.monotonic() < until:
             time.sleep(max(0.0, self._retry_at - time.monotonic()))
@@ -120,25 +118,26 @@ class PoolClaims:
 
     # -- processes that are about to be killed
 
-    def give_back(self, worker_id: str, *, except_tasks: Collection[RunningTask] = ()) -> None:
-        """Give back the claims of a process, at no cost. Those of ``except_tasks`` are lost with the process."""
+    def release_claims_of(self, worker_id: str, *, except_tasks: Collection[RunningTask] = ()) -> None:
+        """Release the claims of a process, at no cost. Those of ``except_tasks`` are lost with the process."""
         try:
             self._release(worker_id, except_tasks)
         except TRANSIENT as error:
-            self._warn("could not give back the claims of worker %s, they count as lost: %s", worker_id, error)
+            self._warn("could not release the claims of worker %s, they count as lost: %s", worker_id, error)
 
-    def fail_overdue(self, task: RunningTask, error: str) -> bool | None:
-        """Store that the task has failed: ``True``, or ``None`` if its claim is gone. ``False``: the store is busy."""
+    def fail_overdue(self, task: RunningTask, error: str) -> bool:
+        """Store that the task has failed, unless its claim is gone. ``False``: the store is busy, try again."""
         failure = Failure(error)
         try:
             with self._store.transaction(_BUSY_TIMEOUT_S) as tx:
                 tx.fail_task(task.claim, failure.error)
                 info = tx.get_task(task.instance_id, task.task_id)
         except ClaimLostError:
-            return None
+            return True
         except TRANSIENT as busy:
             self._warn("could not store the timeout of task %r: %s", task.task_id, busy)
             return False
+        self.failed += 1
         self._relay.post(task_log.failed, task, task.seconds(), failure, info)
         return True
 

@@ -20,8 +20,8 @@ class PooledWorker:
 
     * ``bytes`` or ``None``: the task is completed. A result of another type fails the task permanently.
     * ``FailTask``: the task fails permanently.
-    * ``SnoozeTask``: the task is given back at no cost, and can be claimed again later.
-    * ``StopWorker`` or ``KeyboardInterrupt``: the run ends, and the task is given back.
+    * ``SnoozeTask``: the task is released at no cost, and can be claimed again later.
+    * ``StopWorker`` or ``KeyboardInterrupt``: the run ends, and the task is released.
     * Any other exception, ``SystemExit`` too: the attempt has failed. The task's retry policy applies.
 
     Coroutine functions run on one event loop, ``concurrency`` of them at a time. They are cancelled when their claim is
@@ -83,7 +83,7 @@ class PooledWorker:
     def run(self, until_idle: bool = False) -> RunSummary:
         """Run tasks until the worker is stopped: by SIGTERM or SIGINT (on the main thread), or by a handler.
 
-        At the end, all claims are settled or given back.
+        At the end, the worker holds no claims.
 
         Args:
             until_idle: stop also when no task is left that this worker could ever run: no task for its handlers and

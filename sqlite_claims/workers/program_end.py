@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Protocol
 
-# The end of the program waits this long for claims to be given back.
+# The end of the program waits this long for claims to be released.
 _EXIT_S_MAX = 5.0
 
 

@@ -47,7 +47,7 @@ class ResultWriter:
         """Store the results: all completions in one transaction, and all failures that may be retried in another."""
         completed: list[tuple[TaskClaim, bytes]] = []
         failed: list[tuple[EndedAttempt, Failure]] = []
-        given_back: list[EndedAttempt] = []
+        released: list[EndedAttempt] = []
         for attempt in attempts:
             result = attempt.result
             if isinstance(result, bytes):
@@ -55,7 +55,7 @@ class ResultWriter:
             elif isinstance(result, Snooze):
                 self._persist(self._snooze, attempt, result.delay_s)
             elif not isinstance(result, Failure):
-                given_back.append(attempt)
+                released.append(attempt)
             elif result.retry:
                 failed.append((attempt, result))
             else:
@@ -64,13 +64,13 @@ class ResultWriter:
             self._complete(completed, attempts)
         if failed:
             self._fail(failed)
-        self.release([attempt.claimed.claim for attempt in given_back])
-        if given_back and task_log.wants_all():
-            for attempt in given_back:
-                task_log.given_back(self._context(attempt.claimed), attempt.seconds)
+        self.release([attempt.claimed.claim for attempt in released])
+        if released and task_log.wants_all():
+            for attempt in released:
+                task_log.released(self._context(attempt.claimed), attempt.seconds)
 
     def release(self, claims: list[TaskClaim]) -> None:
-        """Give these claims back, at no cost to their tasks."""
+        """Release these claims, at no cost to their tasks."""
         if claims:
             self._persist(self._store.release_tasks, claims)
 
@@ -145,7 +145,7 @@ class ResultWriter:
             self.count(lost=1)
             self._log_lost([attempt.claimed.claim], [attempt])
         else:
-            task_log.given_back(self._context(attempt.claimed), attempt.seconds, delay_s)
+            task_log.released(self._context(attempt.claimed), attempt.seconds, delay_s)
 
     def _log_failed(self, attempt: EndedAttempt, failure: Failure) -> None:
         if not task_log.tasks.isEnabledFor(logging.ERROR):

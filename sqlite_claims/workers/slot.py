@@ -2,7 +2,7 @@
 
 A batch holds as many tasks as have lately fitted into ``BATCH_SECONDS``. So one commit serves many short tasks, and no
 task waits long in a batch while another worker could run it. If a task takes longer than that, the tasks behind it are
-given back and the finished results are stored: by the slot after the task, or by ``WorkerLoop`` meanwhile.
+released and the finished results are stored: by the slot after the task, or by ``WorkerLoop`` meanwhile.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Slot:
     def _run_batch(self, batch: list[ClaimedTask]) -> int:
         """Run the tasks of a batch for ``BATCH_SECONDS``, and return the size of the next batch."""
         with self.lock:
-            self.waiting.extend(batch)  # before anything can raise: only tasks listed here are given back then
+            self.waiting.extend(batch)  # before anything can raise: only tasks listed here are released then
         began = time.monotonic()
         held = _count_held_together(batch)
         if held < len(batch):
@@ -164,7 +164,7 @@ class Slot:
     # -- from the thread, and from the main loop
 
     def flush(self) -> None:
-        """Store the results and give back the waiting tasks. If the store raises, they stay in the slot."""
+        """Store the results and release the waiting tasks. If the store raises, they stay in the slot."""
         with self.lock:
             ended, self.ended = self.ended, []
         try:

@@ -26,7 +26,7 @@ class StopState:
         self.reason: Reason = "stopped"
         self.by_handler = False
         self.error: BaseException | None = None
-        # On the monotonic clock. Tasks that still run then are given back.
+        # On the monotonic clock. Tasks that still run at the deadline are released.
         self.deadline = math.inf
         # Wakes the thread of the worker's main loop.
         self.wake = threading.Event()

@@ -1,4 +1,4 @@
-"""Keeps N worker processes running: starts, watches, replaces, kills and stops them. Runs no code of the user's.
+"""Keeps N worker processes running: starts, watches, replaces, kills and stops them. Runs no handlers.
 
 One thread does everything, in a loop around a selector. It waits for messages of the processes, for their deaths, and
 for calls of ``stop``. A second thread (``log_relay``) logs, since a log handler of the program may block.
@@ -103,7 +103,7 @@ class Supervisor:
                 self._kill_all()
         if self._error is not None:
             raise self._error
-        return RunSummary(self._reason or "idle", self._completed, self._failed, self._lost)
+        return RunSummary(self._reason or "idle", self._completed, self._failed + self._claims.failed, self._lost)
 
     def _run(self) -> None:
         while True:
@@ -174,7 +174,7 @@ class Supervisor:
         member.start_at = time.monotonic() + min(_BACK_OFF_S * 2 ** (member.deaths - 1), _BACK_OFF_S_MAX)
 
     def _count_failure(self, stage: Stage | None, text: str) -> None:
-        """Count a process that could not work, and end the run if there is no hope that another one can."""
+        """Count a process that could not work. End the run if no other process is likely to do better."""
         self._failures += 1
         is_hopeless = stage in ("handlers", "main file") and not self._was_ready
         if is_hopeless or self._failures >= _FAILURES_MAX * len(self._members):
@@ -297,7 +297,7 @@ class Supervisor:
                     process.worker_id,
                 )
                 member.kill_at = math.inf
-                self._claims.give_back(process.worker_id)
+                self._claims.release_claims_of(process.worker_id)
                 process.kill()
 
     def _kill_all(self) -> None:
@@ -323,11 +323,8 @@ class Supervisor:
             unstored = [task for task in overdue if not self._fail_overdue(task)]
             if any(process.scoreboard.started_ns(task.slot) == task.started_ns for task in overdue):
                 process.unstored_timeouts = unstored
-                self._claims.give_back(process.worker_id, except_tasks=unstored)
+                self._claims.release_claims_of(process.worker_id, except_tasks=unstored)
                 process.kill()
 
     def _fail_overdue(self, task: RunningTask) -> bool:
-        """Return ``True`` if the failure is stored or the claim is gone; ``False`` if it has to be tried again."""
-        stored = self._claims.fail_overdue(task, f"timed out after {self._options.task_timeout:g} s")
-        self._failed += stored is True
-        return stored is not False
+        return self._claims.fail_overdue(task, f"timed out after {self._options.task_timeout:g} s")

@@ -88,9 +88,9 @@ def completed(attempt: Attempt, seconds: float) -> None:
     _log_attempt(logging.INFO, attempt, seconds, "completed in %.3f s", seconds)
 
 
-def given_back(attempt: Attempt, seconds: float, delay: float = 0.0) -> None:
-    """Log that the task is given back at no cost: the run ends, or the handler asked for it."""
-    _log_attempt(logging.INFO, attempt, seconds, "given back" + (f", available again in {delay:g} s" if delay else ""))
+def released(attempt: Attempt, seconds: float, delay: float = 0.0) -> None:
+    """Log that the task is released at no cost: the run ends, or the handler asked for it."""
+    _log_attempt(logging.INFO, attempt, seconds, "released" + (f", available again in {delay:g} s" if delay else ""))
 
 
 _CLAIM_GONE = "the instance was cancelled, or another worker has the claim"

@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
-from ..interface import WorkerStore
+from ..interface import WorkerSession, WorkerStore
 from ..model import ClaimedTask
 from ..sqlite.doorbell import threads_are_greenlets
 from .idle import IdleDetector
@@ -37,7 +36,7 @@ class TaskSource:
         stop_state: StopState,
         *,
         kinds: frozenset[str] | None,
-        session: Any,
+        session: WorkerSession,
         until_idle: bool,
         max_tasks: int | None,
         exceeds_memory: Callable[[], bool] | None,
@@ -78,7 +77,7 @@ class TaskSource:
         return []
 
     def put_back(self, count: int) -> None:
-        """Don't count this many claimed tasks against ``max_tasks``, since they were given back without being run."""
+        """Don't count this many claimed tasks against ``max_tasks``, since they were released without being run."""
         self._count(-count)
 
     def _is_used_up(self) -> bool:

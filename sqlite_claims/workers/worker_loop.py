@@ -1,7 +1,7 @@
 """The main loop of a worker: starts its slots, does everything that they cannot do while a handler runs, ends them.
 
 The slots (threads) claim tasks and run handlers. ``WorkerLoop``, on the thread that calls it, keeps their claims, ends
-tasks that have timed out, and stores the results that wait behind a long task. At the end it gives back all claims.
+tasks that have timed out, and stores the results that wait behind a long task. At the end it releases all claims.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Any
 
-from ..interface import WorkerStore
+from ..interface import WorkerSession, WorkerStore
 from ..model import TaskClaim
 from . import task_log
 from .attempts import EndedAttempt
@@ -71,13 +70,13 @@ class WorkerLoop:
         self._home = HomeProcess()
         self._coroutines = LazyCoroutines(self._home)
         self._slots: list[Slot] = []
-        self._has_given_back = False
+        self._has_released = False
         # When the loop has something to do next, on the monotonic clock.
         self._due_at = math.inf
         self.abandoned_handlers = 0
 
     def __call__(self) -> RunSummary:
-        """Run until idle or stopped. Raises the error that ended the run, after giving back all claims."""
+        """Run until idle or stopped. Raises the error that ended the run, after releasing all claims."""
         stop_state = self._stop_state
         with self._store.open_session(self._options.worker_id) as session:
             self._services = self._make_services(session)
@@ -97,7 +96,7 @@ class WorkerLoop:
                 stop_state.wake.wait(pause_s)
                 stop_state.wake.clear()
             try:
-                self._give_back()  # the claims of slots that an error has ended
+                self._release_all()  # the claims of slots that an error has ended
             except BaseException as error:  # noqa: BLE001 - as above
                 stop_state.abort(error)
         self._coroutines.stop(_RETURN_S_MAX)
@@ -106,7 +105,7 @@ class WorkerLoop:
         return RunSummary(stop_state.reason, self._results.completed, self._results.failed, self._results.lost)
 
     def stop(self, reason: Reason, timeout: float | None = None) -> None:
-        """Claim no more tasks, and give back those that still run after ``timeout`` seconds (``None``: no limit)."""
+        """Claim no more tasks, and release those that still run after ``timeout`` seconds (``None``: no limit)."""
         self._stop_state.stop(reason, timeout)
 
     @property
@@ -114,7 +113,7 @@ class WorkerLoop:
         """Whether a handler has ended the run."""
         return self._stop_state.by_handler
 
-    def _make_services(self, session: Any) -> SlotServices:
+    def _make_services(self, session: WorkerSession) -> SlotServices:
         options = self._options
         tasks = TaskSource(
             self._store,
@@ -156,9 +155,9 @@ class WorkerLoop:
         due_at = math.inf
         if self._stop_state.requested:
             deadline = self._stop_state.deadline
-            if now >= deadline and not self._has_given_back:
-                self._has_given_back = True
-                self._give_back()
+            if now >= deadline and not self._has_released:
+                self._has_released = True
+                self._release_all()
             due_at = deadline if deadline > now else math.inf
         for slot in self._slots:
             due_at = min(due_at, self._attend_slot(slot, now))
@@ -213,8 +212,8 @@ class WorkerLoop:
 
     # -- the end
 
-    def _give_back(self) -> None:
-        """Store all results, drop the tasks that still run, and give back all claims."""
+    def _release_all(self) -> None:
+        """Store all results, drop the tasks that still run, and release all claims."""
         unfinished: list[TaskClaim] = []
         for slot in self._slots:
             ended, claims = slot.take_all()
@@ -222,7 +221,7 @@ class WorkerLoop:
             task = slot.current
             if task is not None and slot.drop(task):
                 unfinished.append(task.claim)
-                task_log.given_back(task, slot.dropped_at - slot.started_at)
+                task_log.released(task, slot.dropped_at - slot.started_at)
             try:
                 self._results.settle(ended)
             except Exception as error:  # noqa: BLE001 - the other slots' results must be stored all the same

@@ -103,7 +103,7 @@ def test_what_is_snoozed_is_logged_below_warnings(run: Callable[..., Any], caplo
             raise SnoozeTask(0.02)
 
     run(later, NewTask("t"))
-    assert told(caplog)[1] == ("INFO", "task 't' of instance 'i' given back, available again in 0.02 s")
+    assert told(caplog)[1] == ("INFO", "task 't' of instance 'i' released, available again in 0.02 s")
     assert all(level == "INFO" for level, _ in told(caplog))
 
 
