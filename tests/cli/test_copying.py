@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import apsw
 import pytest
 
-from sqlite_claims.cli.app import for_the_shell
+import sqlite_claims
+from sqlite_claims.cli.app import _ADVICE_FOR_THE_SHELL, for_the_shell
 
 from .conftest import Cli
 
@@ -65,13 +68,11 @@ def test_a_database_that_is_no_store_is_not_one_that_add_would_complete(cli: Cli
     assert (result.status, result.err) == (2, f"sqlite-claims: {other}: an SQLite database without a claim store\n")
 
 
-@pytest.mark.parametrize(
-    ("told", "shown"),
-    [
-        ("may not write to the file; read_only=True reads it", "; status, ls, show, top, check and backup can read it"),
-        ("needs an upgrade; open it once for writing", "; open it once for writing, as prune does"),
-        ("file not found (create=True creates it)", "(it is created by add and map)"),
-    ],
-)
-def test_what_programs_are_told_to_do_is_said_in_the_commands_terms(told: str, shown: str) -> None:
-    assert for_the_shell(told).endswith(shown)
+@pytest.mark.parametrize("advice", _ADVICE_FOR_THE_SHELL)
+def test_advice_for_programs_is_replaced_by_the_commands_to_use(advice: str) -> None:
+    engine = Path(sqlite_claims.__file__).parent / "sqlite"
+    nodes = [node for path in engine.rglob("*.py") for node in ast.walk(ast.parse(path.read_text("utf-8")))]
+    texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    assert any(advice in text for text in texts), "no message of the engine contains this advice any more"
+    shown = for_the_shell(f"jobs.db: cannot be opened{advice}")
+    assert shown == f"jobs.db: cannot be opened{_ADVICE_FOR_THE_SHELL[advice]}"
