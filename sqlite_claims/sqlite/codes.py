@@ -5,31 +5,34 @@ The statements in ``sql/*.sql`` use all of them by name, e.g. ``{task.claimed}``
 
 from __future__ import annotations
 
-from enum import IntEnum
+from typing import Final
 
 from ..model import InstanceState, TaskState
 from ..validate import WALL_US_MAX
 
 
-class TaskCode(IntEnum):
-    """``claims_task.state``. A waiting task is scheduled or ready, depending on the time."""
+class TaskCode:
+    """``claims_task.state``. A waiting task is scheduled or ready, depending on the time.
 
-    BLOCKED = 0
-    WAITING = 1
-    CLAIMED = 2
-    COMPLETED = 3
-    FAILED = 4
-    CANCELLED = 5
+    No ``IntEnum``, since every claim compares these: reading and comparing a member takes ten times as long.
+    """
+
+    BLOCKED: Final = 0
+    WAITING: Final = 1
+    CLAIMED: Final = 2
+    COMPLETED: Final = 3
+    FAILED: Final = 4
+    CANCELLED: Final = 5
 
 
-class InstanceCode(IntEnum):
+class InstanceCode:
     """``claims_instance.state``."""
 
-    IN_PROGRESS = 0
-    PAUSED = 1
-    COMPLETED = 2
-    FAILED = 3
-    CANCELLED = 4
+    IN_PROGRESS: Final = 0
+    PAUSED: Final = 1
+    COMPLETED: Final = 2
+    FAILED: Final = 3
+    CANCELLED: Final = 4
 
 
 TASK_STATES: dict[int, TaskState] = {
@@ -56,9 +59,9 @@ NEVER = 1 << 62
 """``claims_task.next_at`` of a claim that no search for work may take over: it has no expiry, or its loss would be the
 last one allowed. No id, count or token reaches this number either."""
 
-NUMBERS = {
-    **{f"task.{code.name.lower()}": code.value for code in TaskCode},
-    **{f"instance.{code.name.lower()}": code.value for code in InstanceCode},
+NUMBERS: dict[str, int] = {
+    **{f"task.{name.lower()}": code for name, code in vars(TaskCode).items() if name.isupper()},
+    **{f"instance.{name.lower()}": code for name, code in vars(InstanceCode).items() if name.isupper()},
     "claimed_side": CLAIMED_SIDE,
     "never": NEVER,
     "lane_max": CLAIMED_SIDE - 1,

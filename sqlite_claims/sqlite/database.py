@@ -41,7 +41,7 @@ from .maintenance import bad_values
 from .maintenance.long_read import LongRead
 from .scan import Scanner, ScanStatements, open_scanner
 from .sessions.session_file import InstanceFeed, SessionFile, SqliteWorkerSession, any_connected
-from .statements import Row, Statement, sql
+from .statements import ROW_MAKERS, Row, Statement, sql
 from .store_time import Timeline
 from .wal.checkpoints import BEHIND_FRAMES, RESTART_WAIT_S, Checkpointer
 from .wal.durability import WalSync, make_good
@@ -967,8 +967,8 @@ class Database:
     def rows(self, statement: Statement[Row], *bindings: Any) -> list[Row]:
         """Return all rows of a statement, which is finished then."""
         rows: list[Any] = self.execute(statement, bindings).fetchall()
-        make = statement.make
-        return rows if make is None else [make(row) for row in rows]
+        make = ROW_MAKERS.get(statement)
+        return rows if make is None else list(map(make, rows))
 
     def value(self, statement: Statement[tuple[T]], *bindings: Any) -> T:
         """Return the first column of the first row."""

@@ -46,12 +46,9 @@ _COMMENT = re.compile(r"\s*--( .*)?$")
 
 
 class Statement(str, Generic[Row]):
-    """The text of a statement that returns rows, with the type of its rows."""
+    """The type, for mypy, of a statement that returns rows. At run time every statement is a plain ``str``."""
 
-    __slots__ = ("make",)
-
-    make: Callable[[tuple[Any, ...]], Row] | None
-    """Makes a row's class of a tuple; ``None``: rows are plain tuples."""
+    __slots__ = ()
 
 
 class Statements:
@@ -277,9 +274,7 @@ class Statements:
             return str(NUMBERS[name]) if name in NUMBERS else _PLACEHOLDER.sub(replacement, parts[name])
 
         for name, text in texts.items():
-            statement: Statement[Any] = Statement(_PLACEHOLDER.sub(replacement, text))
-            statement.make = _maker(self.__annotations__[name])
-            setattr(self, name, statement)
+            setattr(self, name, _PLACEHOLDER.sub(replacement, text))
 
     def all(self) -> dict[str, str]:
         """Return every statement by its name."""
@@ -290,11 +285,6 @@ def row_type(name: str) -> Any:
     """Return the type of a statement's rows; ``None`` if it returns none."""
     declared = Statements.__annotations__[name]
     return None if declared is str else get_args(declared)[0]
-
-
-def _maker(declared: Any) -> Callable[[tuple[Any, ...]], Any] | None:
-    row: Any = None if declared is str else get_args(declared)[0]
-    return partial(tuple.__new__, row) if hasattr(row, "_fields") else None
 
 
 def _blocks() -> tuple[dict[str, str], dict[str, str]]:
@@ -313,6 +303,10 @@ def _blocks() -> tuple[dict[str, str], dict[str, str]]:
 
 
 sql = Statements()
+ROW_MAKERS: dict[str, Callable[[tuple[Any, ...]], Any]] = {
+    text: partial(tuple.__new__, row) for name, text in sql.all().items() if hasattr(row := row_type(name), "_fields")
+}
+"""Functions that make a row's class of a plain tuple, by statement. Rows of other statements are plain tuples."""
 
 
 def migrations() -> list[tuple[int, str]]:

@@ -23,7 +23,7 @@ def tokens_are_not_compared(patch: pytest.MonkeyPatch) -> None:
     verify = claiming.verify
 
     def careless(db: Any, claim: Any, task: Any) -> Any:
-        same = task is not None and (task.instance_id, task.task_id) == (claim.instance_id, claim.task_id)
+        same = task is not None and task[1:3] == (claim.instance_id, claim.task_id)
         return task if same else verify(db, claim, task)
 
     patch.setattr(claiming, "verify", careless)

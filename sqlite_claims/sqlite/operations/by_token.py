@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ...interface import Settled
 from ...model import TaskClaim
 from ..database import Database
-from ..rows import HeldTask
+from ..rows import HeldTask, row_id
 from . import claiming, settling
 
 
@@ -29,7 +29,7 @@ def fail(db: Database, claim: TaskClaim, error: str, retry: bool, retry_in_us: i
 
 def release(db: Database, claim: TaskClaim, delay_us: int | None) -> None:
     """Give the claim's task back."""
-    claiming.release(db, claiming.require_held(db, claim).id, delay_us)
+    claiming.release(db, row_id(claiming.require_held(db, claim)), delay_us)
 
 
 def renew_many(db: Database, claims: Sequence[TaskClaim], ttl_us: int | None) -> Settled:
@@ -59,7 +59,7 @@ def release_many(db: Database, claims: Sequence[TaskClaim]) -> Settled:
     """Give the task of each claim that is still held back."""
     held, done, lost = _split_held(db, claims)
     for _, task in held:
-        claiming.release(db, task.id, None)
+        claiming.release(db, row_id(task), None)
     return done, lost
 
 
@@ -73,10 +73,10 @@ def _split_held(
     held: list[tuple[int, HeldTask]] = []
     done, lost, ids = [], [], set()
     for index, (claim, task) in enumerate(zip(claims, claiming.held_tasks(db, claims), strict=True)):
-        if task is None or task.id in ids:
+        if task is None or row_id(task) in ids:
             lost.append(claim)
         else:
-            ids.add(task.id)
+            ids.add(row_id(task))
             held.append((index, task))
             done.append(claim)
     return held, done, lost

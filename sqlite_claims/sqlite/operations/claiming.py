@@ -15,7 +15,7 @@ from ...validate import WALL_US_MAX
 from ..codes import InstanceCode, TaskCode
 from ..database import Database
 from ..lanes import Kinds, Tags
-from ..rows import FoundTask, HeldTask, NamedTask, SweepState
+from ..rows import FoundTask, HeldTask, NamedTask, SweepState, failed_worker, row_id
 from ..statements import sql
 from . import control, sweep
 
@@ -26,26 +26,28 @@ SHORT_US = 500_000
 
 def find(db: Database, worker_id: str, limit: int, tags: Tags, kinds: Kinds, state: SweepState) -> Sequence[FoundTask]:
     """Return the tasks that can be claimed, in order. Those whose last attempt failed on this worker come last."""
-    db.lanes.refresh(db, state.lanes_version)
-    if state.moving or db.lanes.are_many:
+    aging, lanes_version, moving, _, _ = state
+    db.lanes.refresh(db, lanes_version)
+    if moving or db.lanes.are_many:
         ids = _ready_ids(db, tags, kinds, limit, state)
     else:
-        ids = db.scan(db.lanes.select(tags, kinds), limit, state.aging, False)
+        ids = db.scan(db.lanes.select(tags, kinds), limit, aging, False)
     if not ids:
         return []
     if len(ids) == 1:
         return db.rows(sql.task_found, ids[0])
     tasks = db.rows(sql.tasks_found, apsw.carray(ids))
-    if any(task.failed_worker == worker_id for task in tasks):
-        tasks.sort(key=lambda task: task.failed_worker == worker_id)
+    if worker_id in map(failed_worker, tasks):
+        tasks.sort(key=lambda task: failed_worker(task) == worker_id)
     return tasks
 
 
 def _ready_ids(db: Database, tags: Tags, kinds: Kinds, limit: int, state: SweepState) -> array[int]:
     """Return the ids of the tasks that can be claimed, in order, also among many lanes or with instances in motion."""
-    if state.moving:
-        return control.ready_ids(db, tags, kinds, limit, state.aging)
-    return db.scan(db.lanes.to_visit(db, tags, kinds, paused=False), limit, state.aging, False)
+    aging, _, moving, _, _ = state
+    if moving:
+        return control.ready_ids(db, tags, kinds, limit, aging)
+    return db.scan(db.lanes.to_visit(db, tags, kinds, paused=False), limit, aging, False)
 
 
 def available(db: Database, task: FoundTask) -> AvailableTask:
@@ -73,7 +75,8 @@ def any_available(db: Database, tags: Tags, kinds: Kinds, may_sweep: bool) -> bo
     state = sweep.sweep_state(db)
     if may_sweep and sweep.is_needed(db, state):
         return None
-    db.lanes.refresh(db, state.lanes_version)
+    _, lanes_version, _, _, _ = state
+    db.lanes.refresh(db, lanes_version)
     is_any = bool(_ready_ids(db, tags, kinds, 1, state))
     return None if not is_any and may_sweep and sweep.has_deferrable_work(state) else is_any
 
@@ -116,15 +119,16 @@ def claim_available(
     expires = None if ttl is None else wall + ttl
     _ring_for_short_lease(db, ttl)
     if len(tasks) == 1:
-        db.execute(sql.claim_one, (tasks[0].id, floor, lease, worker_id, session, wall, expires))
+        db.execute(sql.claim_one, (row_id(tasks[0]), floor, lease, worker_id, session, wall, expires))
     else:
-        ids = apsw.carray(array("q", [task.id for task in tasks]))
+        ids = apsw.carray(array("q", list(map(row_id, tasks))))
         db.execute(sql.claim_many, (ids, floor, lease, worker_id, session, wall, expires))
     make = claim_maker(db, worker_id, wall, ttl)
     claimed = []
     for task in tasks:
-        token = task.token + 1 if task.token > floor else floor + 1
-        claimed.append(make_claimed(available(db, task), make(task.instance_id, task.task_id, token, task.id)))
+        id, instance_id, task_id, _, _, _, _, _, _, token = task
+        token = token + 1 if token > floor else floor + 1
+        claimed.append(make_claimed(available(db, task), make(instance_id, task_id, token, id)))
     return claimed
 
 
@@ -153,23 +157,24 @@ def claim_task(
     task = _by_name(db, instance_id, task_id)
     if task.instance_state in (InstanceCode.IN_PROGRESS, InstanceCode.PAUSED) and sweep.sweep_task(db, task):
         task = _by_name(db, instance_id, task_id)
+    id, instance_state, state, next_at, lease_expires, token, losses, max_lost, _, _, _, _ = task
     now, wall = db.time.now, db.time.wall
-    if task.instance_state != InstanceCode.IN_PROGRESS:
+    if instance_state != InstanceCode.IN_PROGRESS:
         return None
-    if task.state == TaskCode.CLAIMED:
-        if task.lease_expires is None or task.lease_expires > now:
+    if state == TaskCode.CLAIMED:
+        if lease_expires is None or lease_expires > now:
             return None
-        if task.losses + 1 >= task.max_lost:
-            sweep.record_loss(db, task.id)
+        if losses + 1 >= max_lost:
+            sweep.record_loss(db, id)
             return None
-    elif task.state != TaskCode.WAITING or task.next_at is None or task.next_at > now:
+    elif state != TaskCode.WAITING or next_at is None or next_at > now:
         return None
     lease = None if ttl is None else now + ttl
     expires = None if ttl is None else wall + ttl
     floor = db.time.token_floor
-    db.execute(sql.claim_one, (task.id, floor, lease, worker_id, session, wall, expires))
+    db.execute(sql.claim_one, (id, floor, lease, worker_id, session, wall, expires))
     _ring_for_short_lease(db, ttl)
-    return claim_maker(db, worker_id, wall, ttl)(instance_id, task_id, max(task.token, floor) + 1, task.id)
+    return claim_maker(db, worker_id, wall, ttl)(instance_id, task_id, max(token, floor) + 1, id)
 
 
 def require_held_by_worker(db: Database, instance_id: str, task_id: str, worker_id: str) -> NamedTask:
@@ -210,24 +215,23 @@ def held_tasks(db: Database, claims: Iterable[TaskClaim]) -> list[HeldTask | Non
     by_id: dict[int, HeldTask] = {}
     if claims:
         hints = apsw.carray(array("q", [claim._row for claim in claims]))
-        by_id = {task.id: task for task in db.rows(sql.claims_by_row, hints)}
+        by_id = {row_id(task): task for task in db.rows(sql.claims_by_row, hints)}
     return [verify(db, claim, by_id.get(claim._row)) for claim in claims]
 
 
 def verify(db: Database, claim: TaskClaim, task: HeldTask | None) -> HeldTask | None:
     """Return the task that a claim names, if the claim is still the task's. ``task``: the one in the claim's row."""
-    if task is None or task.instance_id != claim.instance_id or task.task_id != claim.task_id:
+    if task is not None:
+        _, instance_id, task_id, token, state, instance_state, _, _, _, _, _, _, _, _ = task
+    if task is None or instance_id != claim.instance_id or task_id != claim.task_id:
         # The claim was made by hand or belongs to another file: nothing about it has been checked yet.
         tasks = db.rows(sql.claim_by_name, *claim_names(claim))
-        task = tasks[0] if tasks else None
-    if (
-        task is None
-        or task.token != claim.token
-        or task.state != TaskCode.CLAIMED
-        or task.instance_state == InstanceCode.CANCELLED
-    ):
-        return None
-    return task
+        if not tasks:
+            return None
+        task = tasks[0]
+        _, _, _, token, state, instance_state, _, _, _, _, _, _, _, _ = task
+    is_held = token == claim.token and state == TaskCode.CLAIMED and instance_state != InstanceCode.CANCELLED
+    return task if is_held else None
 
 
 def require_held(db: Database, claim: TaskClaim) -> HeldTask:
@@ -245,18 +249,19 @@ def require_held(db: Database, claim: TaskClaim) -> HeldTask:
 def renew(db: Database, claim: TaskClaim, ttl: int | None, task: HeldTask) -> TaskClaim:
     """Set the expiry to ``ttl`` from now; return the renewed claim."""
     _ring_for_short_lease(db, ttl)
+    id, _, _, _, _, _, _, _, _, _, _, worker, started_wall, _ = task
     now, wall = db.time.now, db.time.wall
-    db.execute(sql.set_expiry, (task.id, None if ttl is None else now + ttl, None if ttl is None else wall + ttl))
+    db.execute(sql.set_expiry, (id, None if ttl is None else now + ttl, None if ttl is None else wall + ttl))
     return TaskClaim(
         claim.instance_id,
         claim.task_id,
-        task.worker,
-        task.started_wall / 1e6,
+        worker,
+        started_wall / 1e6,
         None if ttl is None else (wall + ttl) / 1e6,
         claim.token,
         None if ttl is None else db.time.awake(now + ttl),
         db.time.clock,
-        task.id,
+        id,
     )
 
 

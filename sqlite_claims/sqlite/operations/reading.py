@@ -17,7 +17,7 @@ from ..database import Database
 from ..rows import ClaimRow, InstanceRow, TaskRow, Totals
 from ..statements import sql
 from .settling import stored_policy
-from .sweep import is_over
+from .sweep import is_over, sweep_state
 
 # Records a page; between pages no read transaction is open.
 PAGE = 500
@@ -180,7 +180,7 @@ def counts_of(totals: Totals, *, scheduled: int, claimed: int) -> dict[TaskState
 
 def stats(db: Database) -> StoreStats:
     """Return the counts over all instances, and how long the oldest ready task has waited."""
-    is_moving = db.rows(sql.sweep_state, db.time.now, db.time.wall)[0].moving
+    _, _, is_moving, _, _ = sweep_state(db)
     scheduled, position = db.rows(sql.waiting_in_motion if is_moving else sql.waiting, db.time.now, db.time.wall)[0]
     ages_us = [] if position is None else [db.time.now - position]
     if (due_wall := db.value(sql.longest_due, db.time.wall)) is not None:
@@ -209,7 +209,8 @@ def workers(db: Database) -> list[WorkerInfo]:
 
 def aging(db: Database) -> int | None:
     """Return the aging interval in microseconds; ``None``: no aging."""
-    return db.rows(sql.sweep_state, db.time.now, db.time.wall)[0].aging
+    interval_us, _, _, _, _ = sweep_state(db)
+    return interval_us
 
 
 def explain_task(db: Database, instance_id: str, task_id: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from ...errors import StoreCorruptError
 from ...model import TaskClaim
 from ..database import Database
+from ..rows import row_id
 from ..sessions.session_file import SESSIONS_MAX, InstanceFeed, SqliteWorkerSession
 from ..statements import sql
 from . import claiming, sweep
@@ -64,7 +65,11 @@ def record_losses(db: Database, claims: Sequence[TaskClaim], why: str) -> list[T
     dead = sweep.dead_sessions(db)
     lost = []
     for claim, task in zip(claims, claiming.held_tasks(db, claims), strict=True):
-        if task is not None and db.value(sql.session_of, task.id) in dead and sweep.record_loss(db, task.id, why):
+        if (
+            task is not None
+            and db.value(sql.session_of, row_id(task)) in dead
+            and sweep.record_loss(db, row_id(task), why)
+        ):
             lost.append(claim)
     return lost
 

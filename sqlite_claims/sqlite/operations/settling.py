@@ -13,7 +13,7 @@ from ...errors import InvalidArgumentError, InvalidStateError, NotFoundError, St
 from ...model import RetryPolicy, TaskClaim
 from ..codes import InstanceCode, TaskCode
 from ..database import Database
-from ..rows import HeldTask
+from ..rows import HeldTask, row_id
 from ..statements import sql
 
 
@@ -38,19 +38,21 @@ def complete_plain(db: Database, claim: TaskClaim, output: bytes) -> bool:
 def complete(db: Database, tasks: Sequence[HeldTask], outputs: Sequence[bytes]) -> None:
     """Complete held tasks, each with its output."""
     wall = db.time.wall
-    db.execute(sql.complete_many, (apsw.carray(array("q", [task.id for task in tasks])), wall))
-    stored = [(task.id, output) for task, output in zip(tasks, outputs, strict=True) if output]
+    db.execute(sql.complete_many, (apsw.carray(array("q", list(map(row_id, tasks)))), wall))
+    stored = [(row_id(task), output) for task, output in zip(tasks, outputs, strict=True) if output]
     if stored:
         db.executemany(sql.store_output, stored)
     unblocked: Counter[int] = Counter()
-    for task in tasks:
-        if task.failures or task.losses:  # so it can have an error
-            db.execute(sql.drop_error, (task.id,))
-        if task.has_dependents:
-            unblocked[task.instance] += db.value(sql.count_unblocked, task.id)
-            db.execute(sql.unblock, (task.id, db.time.now, wall))
+    completed: Counter[int] = Counter()
+    for id, _, _, _, _, _, instance, failures, _, _, losses, _, _, has_dependents in tasks:
+        completed[instance] += 1
+        if failures or losses:  # so it can have an error
+            db.execute(sql.drop_error, (id,))
+        if has_dependents:
+            unblocked[instance] += db.value(sql.count_unblocked, id)
+            db.execute(sql.unblock, (id, db.time.now, wall))
             db.ring()
-    for instance, number in Counter(task.instance for task in tasks).items():
+    for instance, number in completed.items():
         count_ended(db, instance, completed=number, unblocked=unblocked[instance])
 
 
@@ -70,15 +72,16 @@ def count_ended(
 
 def fail(db: Database, task: HeldTask, error: str, retry: bool, retry_in: int | None) -> None:
     """End the claim of a held task as a failure."""
-    failures = task.failures + 1
-    if not retry or failures >= task.max_attempts:
-        fail_for_good(db, task.id, task.instance, error, failures=1, losses=0)
+    id, _, _, _, _, _, instance, failures, max_attempts, policy, _, _, _, _ = task
+    failures += 1
+    if not retry or failures >= max_attempts:
+        fail_for_good(db, id, instance, error, failures=1, losses=0)
         return
     if retry_in is None:
-        retry_in = stored_policy(db, task.policy).delay_us(failures, random.uniform(-1.0, 1.0))
+        retry_in = stored_policy(db, policy).delay_us(failures, random.uniform(-1.0, 1.0))
     db.ring()
-    db.execute(sql.retry_later, (task.id, db.time.now + retry_in))
-    db.execute(sql.store_error, (task.id, error))
+    db.execute(sql.retry_later, (id, db.time.now + retry_in))
+    db.execute(sql.store_error, (id, error))
 
 
 def stored_policy(db: Database, id: int) -> RetryPolicy:

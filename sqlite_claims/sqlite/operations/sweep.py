@@ -35,14 +35,16 @@ def sweep_state(db: Database) -> SweepState:
 
 def is_needed(db: Database, state: SweepState) -> bool:
     """Return whether the sweep has to run before a search for work."""
-    if state.has_due_tasks or db.time.slept() or (has_deferrable_work(state) and db.time.now >= db.rest_until):
+    _, _, _, _, has_due_tasks = state
+    if has_due_tasks or db.time.slept() or (has_deferrable_work(state) and db.time.now >= db.rest_until):
         return True
     return _probe_is_due(db) and bool(dead_sessions(db))
 
 
 def has_deferrable_work(state: SweepState) -> bool:
     """Return whether there is anything to sweep that can be deferred."""
-    return bool(state.moving or state.has_expired_last_claims)
+    _, _, moving, has_expired_last_claims, _ = state
+    return bool(moving or has_expired_last_claims)
 
 
 def _probe_is_due(db: Database) -> bool:
