@@ -20,7 +20,7 @@ REV ?= HEAD
 SEED := $(or $(SEED),$(shell od -An -N4 -tu4 /dev/urandom | tr -d ' '))
 C_FILES := $(wildcard csrc/*.c csrc/*.h benchmarks/*.c)
 
-.PHONY: help demo test test-all test-pythons lint format check bench-smoke bench bench-against bench-report bench-peers soak site generate clean
+.PHONY: help demo test test-all test-pythons lint format check bench-smoke bench bench-against bench-report bench-peers soak sanitize site generate clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,7 +38,7 @@ test-pythons: $(FOR_TEST) ## Run conformance, unit and scan tests on every Pytho
 	$(PY) scripts/test_pythons.py
 
 # The tests come last, so that a run ends with their result.
-check: lint site bench-smoke demo test-pythons test-all ## Run all that CI runs: about 20 minutes on two cores
+check: lint site bench-smoke demo sanitize test-pythons test-all ## Run all that CI runs: about 20 minutes on two cores
 
 lint: $(FOR_CHECK) ## Check style, types, import directions, and that each C compiler here takes the C
 	@scripts/check-c
@@ -75,6 +75,9 @@ bench-peers: $(FOR_CHECK) ## Install other queues, and take figures of them besi
 
 soak: $(FOR_CHECK) ## Run the tests that take hours, which print their figures
 	$(PYTEST) -m soak -s -o faulthandler_timeout=0 --hypothesis-profile=soak --hypothesis-seed=$(SEED)
+
+sanitize: $(FOR_TEST) ## Run the tests of the C core on a build with sanitizers (gcc)
+	$(PY) -m tests.sanitize -n $(JOBS)
 
 generate: $(FOR_TEST) ## Write the asynchronous methods
 	$(PY) scripts/make_aio.py

@@ -101,6 +101,17 @@ def test_transactions_of_any_size_that_end_either_way_leave_what_was_committed(
         assert gathering.check() == plain.check() == []
 
 
+def test_commits_around_the_size_of_the_buffer_and_beyond_are_stored_whole(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    with SqliteClaimStore(path, durability="process") as store:
+        store._db.execute("CREATE TABLE own (id INTEGER PRIMARY KEY, data BLOB)")
+        stored = {}
+        for pages in [*range(26, 35), 60, 64, 100, 300]:  # the buffer holds 31 pages of 2 KiB with their headers
+            stored[pages] = os.urandom(pages * 2048)
+            store._db.execute("INSERT INTO own VALUES (?, ?)", (pages, stored[pages]))
+            assert recovered(path, tmp_path / f"copy{pages}") == stored
+
+
 def test_the_wal_grows_ahead_of_who_syncs_each_commit_by_no_more_than_it_holds(tmp_path: Path) -> None:
     sizes = {}
     for durability in ("process", "full"):

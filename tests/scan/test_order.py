@@ -89,7 +89,7 @@ def test_a_thousand_streams_taken_in_turn_keep_the_order(scan: Open, aging: int 
 def test_no_aging_interval_overflows(scan: Open, aging: int) -> None:
     end = 2**63 - 1
     rows = [Row(1, priority=5, next_at=0), Row(2, priority=5, next_at=end), Row(3, priority=4, next_at=end)]
-    rows += [Row(4, priority=1, next_at=end), Row(5, priority=1, next_at=-end)]
+    rows += [Row(4, priority=1, next_at=end), Row(5, priority=1, next_at=-end), Row(6, priority=5, next_at=-end)]
     _, scanner = scan(rows)
     assert list(scanner.ready_ids(lanes(1), end, aging, 10, False)) == in_order(rows, [1], end, aging)
 

@@ -1,0 +1,114 @@
+"""Run tests on a C core that is built with AddressSanitizer and UndefinedBehaviorSanitizer.
+
+``python -m tests.sanitize [ARGUMENT...]``: the arguments are pytest's. If they name no tests, those that exercise the C
+core run. Before that, three faults are planted in the C sources, each in a separate build: each has to be reported,
+which proves that the tests reach the core and that the sanitizers watch it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from .built_core import COMPILER, ROOT, Changes, build
+
+# Undefined behaviour runs an illegal instruction, which AddressSanitizer reports with its line. The library that gcc
+# has for it reports to standard error alone, which pytest captures.
+OPTIONS = [
+    *("-g", "-O1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"),
+    *("-fno-sanitize-recover=all", "-fsanitize-undefined-trap-on-error"),
+]
+# Buffers are as small as possible, so that no index out of bounds hits their reserve.
+EXACT = {"scan.c": ("int64_t cap = b->cap * 2 > len ? b->cap * 2 : len + 15;", "int64_t cap = len;")}
+TESTS = [
+    "tests/scan",
+    "tests/conformance",
+    "tests/fault/test_gathered_commits.py",
+    "tests/fault/test_gathering_ends.py",
+    "tests/fault/test_damage.py",
+    "tests/process/test_lost_bell.py",
+    "tests/process/test_waking.py",
+]
+# Planted faults: the report to expect, the change of the source, and a test that runs the changed lines.
+FAULTS: list[tuple[str, Changes, str]] = [
+    (
+        "heap-buffer-overflow",
+        {"scan.c": ("i < lanes_len && limit > 0", "i <= lanes_len && limit > 0")},
+        "tests/scan/test_same_answers.py",
+    ),
+    (
+        "AddressSanitizer: ILL",  # an overflow of a signed integer
+        {"scan.c": ("(uint64_t)b->first.next_at - (uint64_t)a->first.next_at", "b->first.next_at - a->first.next_at")},
+        "tests/scan/test_order.py",
+    ),
+    (
+        "heap-buffer-overflow",
+        {"wal_file.c": (" && len <= HELD_MAX - commit->held_len;", ";")},
+        "tests/fault/test_gathered_commits.py",
+    ),
+]
+
+
+def main(*arguments: str) -> int:
+    """Return 0 if each planted fault was reported and all tests passed."""
+    runtime = find_runtime()
+    if runtime is None:
+        print("the core is not tested with sanitizers: needs gcc and SQLite's and Python's headers")
+        return int(os.environ.get("SQLITE_CLAIMS_REQUIRE_C") == "1")
+    with tempfile.TemporaryDirectory() as folder:
+        for number, (report, changes, test) in enumerate(FAULTS):
+            began = time.monotonic()
+            run = Run(runtime, Path(folder, str(number)), changes, "-n", "0", "-x", test, quiet=True)
+            if run.passed or report not in run.reports:
+                print(f"not reported: {report}, planted in {', '.join(changes)}\n{run.output}{run.reports}")
+                return 1
+            [summary] = [line for line in run.reports.splitlines() if line.startswith("SUMMARY: ")]
+            print(f"planted fault reported in {time.monotonic() - began:.0f} s, {summary}", flush=True)
+        tests = [] if any(argument.startswith("tests/") for argument in arguments) else TESTS
+        run = Run(runtime, Path(folder, "core"), EXACT, *arguments, *tests)
+    print(run.reports, end="")
+    return 0 if run.passed and not run.reports else 1
+
+
+def find_runtime() -> str | None:
+    """Return the path of AddressSanitizer's shared library; ``None`` if the core can't be built with it here."""
+    if subprocess.run([ROOT / "scripts" / "has-c-toolchain"], check=False).returncode:
+        return None
+    command = [*COMPILER, "-print-file-name=libasan.so"]
+    path = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return path if Path(path).is_absolute() else None  # a bare name: there is none, as with clang
+
+
+class Run:
+    """One run of pytest on a build of the core."""
+
+    def __init__(self, runtime: str, folder: Path, changes: Changes, *arguments: str, quiet: bool = False) -> None:
+        """Build the core in a new folder and run pytest. ``runtime``: the sanitizers' shared library."""
+        folder.mkdir()
+        environment = build(folder, OPTIONS, changes) | {
+            "LD_PRELOAD": runtime,  # Python itself is not linked to it
+            # 2: Python's faulthandler doesn't replace the handler. The core has its own handler of bus errors. CPython
+            # frees little when it ends, so leaks are not looked for.
+            "ASAN_OPTIONS": f"log_path={folder / 'report'}:abort_on_error=1:detect_stack_use_after_return=1"
+            ":handle_segv=2:handle_sigill=2:handle_sigbus=0:detect_leaks=0",
+            "PYTHONMALLOC": "malloc",  # each of Python's buffers has bounds that are checked
+            "SQLITE_CLAIMS_REQUIRE_C": "1",
+            "SQLITE_CLAIMS_TEST_STORES": "sqlite-c",
+        }
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+        output = subprocess.PIPE if quiet else None
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT, text=True, check=False
+        )
+        self.passed = done.returncode == 0
+        self.output = done.stdout
+        # Of all processes, those that the tests started included.
+        self.reports = "".join(path.read_text(errors="replace") for path in sorted(folder.glob("report.*")))
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
