@@ -22,7 +22,7 @@ def crew() -> Iterator[Crew]:
 
 @pytest.mark.parametrize("sqlites_handler", [False, True])
 @pytest.mark.parametrize("batch", [1, 5])
-def test_what_each_says_it_has_done_is_what_the_store_has(
+def test_the_store_has_all_results_that_each_process_reports(
     crew: Crew, stores: Stores, batch: int, sqlites_handler: bool
 ) -> None:
     path = stores.copied(20_000)

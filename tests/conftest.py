@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class Bench:
-    """One machine: its clock, and a store that can be closed and opened again."""
+    """A simulated machine: its clock, and a store that can be closed and opened again."""
 
     def __init__(self, implementation: str, folder: Path, clock: ManualClock) -> None:
         self.implementation = implementation
@@ -51,13 +51,13 @@ class Bench:
         self.store: Any = self.open()
 
     def open(self) -> Any:
-        """Another store object on the same tasks; what is in memory has just the one."""
+        """Open another store object on the same tasks; the memory store has only one."""
         if self.implementation == "memory":
             return getattr(self, "store", None) or InMemoryClaimStore(clock=self.clock)
         module = import_module("sqlite_claims.sqlite.store")
-        # Dead sessions are looked for at each look for work, not twice a second of real time.
+        # Look for dead sessions in each find or claim, not twice a second.
         eager = type("EagerStore", (module.SqliteClaimStore,), {"_probe_every_us": 0})
-        # What these tests are about does not depend on waiting for the disk.
+        # These tests need not wait for the disk.
         options = {"use_c_core": self.implementation == "sqlite-c", "durability": "process", "clock": self.clock}
         if self.implementation == "async":
             aio = import_module("sqlite_claims.aio")
@@ -73,7 +73,7 @@ class Bench:
         self.store.close()
 
     def kill(self, session: Any) -> None:
-        """The process that a session is the life of dies; what is in memory can only pretend."""
+        """End a session as the death of its process does; the memory store simulates it."""
         if self.implementation == "memory":
             session.kill()
         else:
@@ -102,13 +102,13 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def implementations() -> list[str]:
-    """All there are, the oracle first."""
+    """The names of all implementations, the oracle first."""
     return IMPLEMENTATIONS
 
 
 @pytest.fixture
 def make_bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Bench]]:
-    """Makes a ``Bench`` for an implementation and a clock, and closes its store at the end."""
+    """Return a function that makes a ``Bench`` for an implementation and a clock; its store is closed at the end."""
     benches = []
 
     def make(implementation: str, clock: ManualClock) -> Bench:
@@ -133,7 +133,7 @@ def store(bench: Bench) -> Any:
 
 @pytest.fixture
 def offered(bench: Bench) -> Callable[..., list[str]]:
-    """The names of the tasks that a worker is offered, in order."""
+    """Return a function that lists the names of the tasks offered to a worker, in order."""
 
     def offered(worker_id: str = "looker", limit: int = 1000, **wanted: Any) -> list[str]:
         return [task.task_id for task in bench.store.find_available_tasks(worker_id, limit, **wanted)]
@@ -142,7 +142,7 @@ def offered(bench: Bench) -> Callable[..., list[str]]:
 
 
 def snapshot(store: TaskClaimStore) -> list[Any]:
-    """All that can be seen of a store, to tell that nothing has changed."""
+    """Return everything that can be read of a store, to check that nothing has changed."""
     return [list(store.list_instances()), list(store.list_tasks()), sorted(map(repr, store.list_claims()))]
 
 

@@ -1,4 +1,4 @@
-"""What the asynchronous cases share: a store's file, ways to hold its thread, and a look for what is left behind."""
+"""Shared fixtures of the async tests: a store's file, ways to block its thread, and a check for leftovers."""
 
 from __future__ import annotations
 
@@ -77,5 +77,5 @@ def path(tmp_path: Path) -> str:
 
 @pytest.fixture
 def options() -> dict[str, Any]:
-    """What these tests are about does not depend on waiting for the disk."""
+    """Store options: these tests need not wait for the disk."""
     return {"durability": "process"}

@@ -37,7 +37,7 @@ async def queued(store: AsyncSqliteClaimStore) -> tuple[Hold, asyncio.Task[Any]]
 
 
 @on_a_loop
-async def test_what_is_cancelled_in_the_queue_is_not_run(path: str, options: dict[str, Any]) -> None:
+async def test_a_call_cancelled_in_the_queue_is_not_run(path: str, options: dict[str, Any]) -> None:
     async with AsyncSqliteClaimStore(path, **options) as store:
         await store.add_instance("i", [NewTask("t")])
         hold, holding = await queued(store)
@@ -101,7 +101,7 @@ async def test_a_claim_that_arrived_but_was_not_taken_is_given_back(path: str, o
 
 
 @on_a_loop
-async def test_what_has_begun_and_is_no_claim_happens(path: str, options: dict[str, Any]) -> None:
+async def test_a_call_that_has_begun_and_is_no_claim_takes_effect(path: str, options: dict[str, Any]) -> None:
     async with AsyncSqliteClaimStore(path, **options) as store:
         hold = Hold("t")
 

@@ -26,7 +26,7 @@ from .conftest import Hold, of_stores, on_a_loop, soon
 
 
 def program(code: str, *arguments: str) -> str:
-    """What a program prints; it must end by itself, without a word of complaint."""
+    """Run a program and return its output; it must end by itself and print no errors."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(code), *arguments],
         capture_output=True,
@@ -173,7 +173,7 @@ async def test_a_transaction_that_nobody_refers_to_any_more_is_rolled_back(path:
 
 
 @on_a_loop
-async def test_what_a_store_handed_out_keeps_it_alive(path: str, options: dict[str, Any]) -> None:
+async def test_objects_that_a_store_returned_keep_it_alive(path: str, options: dict[str, Any]) -> None:
     async with AsyncSqliteClaimStore(path, **options).transaction() as tx:
         gc.collect()
         await tx.add_instance("i")
@@ -190,7 +190,7 @@ async def test_what_a_store_handed_out_keeps_it_alive(path: str, options: dict[s
 @on_a_loop
 async def test_nothing_of_a_call_is_kept_once_it_is_done(path: str, options: dict[str, Any]) -> None:
     class Output(bytearray):
-        """What can be told to be gone."""
+        """An object whose deletion can be observed."""
 
     async with AsyncSqliteClaimStore(path, **options) as store:
         await store.add_instance("i", [NewTask("t")])
@@ -293,7 +293,7 @@ def test_both_sides_of_a_fork_go_on_with_the_same_store(path: str) -> None:
         import asyncio, os, sys, warnings
         from sqlite_claims import AsyncSqliteClaimStore, NewTask
 
-        # Newer Pythons warn of any fork beside a thread; this library closes its connections before it.
+        # Newer Pythons warn of any fork of a process with threads; this library closes its connections before it.
         warnings.simplefilter("ignore", DeprecationWarning)
         store = AsyncSqliteClaimStore(sys.argv[1])
         asyncio.run(store.add_instance("i", [NewTask("t"), NewTask("u")]))

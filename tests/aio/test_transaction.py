@@ -304,7 +304,7 @@ async def test_an_error_of_the_blocks_own_is_not_hidden_by_its_time(path: str, o
 
 
 @on_a_loop
-async def test_who_waits_elsewhere_longer_than_busy_timeout_is_told_so(path: str, options: dict[str, Any]) -> None:
+async def test_a_store_that_waits_longer_than_busy_timeout_raises(path: str, options: dict[str, Any]) -> None:
     async with AsyncSqliteClaimStore(path, busy_timeout=0.05, **options) as store:
         elsewhere = Elsewhere()
         async with store.transaction(timeout=600) as tx:

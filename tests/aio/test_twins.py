@@ -51,14 +51,14 @@ PAIRS: list[tuple[type[Any], type[Any]]] = [
 
 
 @pytest.mark.parametrize(("kind", "twin"), PAIRS, ids=lambda kind: kind.__name__)
-def test_every_public_name_has_its_twin_and_none_is_without_one(kind: type, twin: type) -> None:
+def test_every_public_name_has_an_async_counterpart_and_no_other_exists(kind: type, twin: type) -> None:
     assert sorted(OTHER_NAMES.get(name, name) for name in public(kind)) == public(twin)
     for name, other in MANAGERS.items():
         assert hasattr(kind, name) == hasattr(twin, other)
 
 
 @pytest.mark.parametrize(("kind", "twin"), PAIRS, ids=lambda kind: kind.__name__)
-def test_twins_take_the_same_arguments_and_have_the_same_defaults(kind: type, twin: type) -> None:
+def test_async_counterparts_take_the_same_arguments_with_the_same_defaults(kind: type, twin: type) -> None:
     for name in [*(name for name in public(kind) if callable(getattr(kind, name))), "__init__"]:
         if name == "__init__" and "Open" in kind.__name__:
             continue  # made by the stores alone

@@ -42,7 +42,7 @@ async def looked(store: Counting, times: int) -> None:
 
 
 @on_a_loop
-async def test_who_waits_for_tasks_is_told_of_one_that_another_adds(path: str, options: dict[str, Any]) -> None:
+async def test_waiting_for_tasks_ends_when_another_process_adds_one(path: str, options: dict[str, Any]) -> None:
     async with Counting(path, **options) as store, AsyncSqliteClaimStore(path, **options) as other:
         waiting = asyncio.create_task(store.wait_for_tasks(60, tags=["a"], kinds=["k"]))
         await looked(store, 3)
@@ -65,7 +65,7 @@ async def test_waiting_ends_at_the_timeout_after_a_last_look(path: str, options:
 
 
 @on_a_loop
-async def test_who_waits_for_an_instance_gets_it_when_it_has_ended(path: str, options: dict[str, Any]) -> None:
+async def test_waiting_for_an_instance_returns_it_when_it_has_ended(path: str, options: dict[str, Any]) -> None:
     async with Counting(path, **options) as store:
         await store.add_instance("i", [NewTask("t")])
         waiting = asyncio.create_task(store.wait_for_instance("i", 60))

@@ -121,7 +121,7 @@ def test_a_json_task_that_is_there_already_is_an_error_unless_asked(cli: Cli) ->
     assert cli("add", "one", "--json", given, "--skip-existing").out == "0 tasks added to one, 1 already existed\n"
 
 
-def test_what_ls_writes_can_be_added_elsewhere(cli: Cli) -> None:
+def test_the_output_of_ls_can_be_added_to_another_store(cli: Cli) -> None:
     cli(
         "add",
         "one",
@@ -340,7 +340,7 @@ def test_a_shell_can_complete_the_names_of_commands(cli: Cli, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("command", [["add", "one"], ["map"]])
-def test_who_types_the_lines_is_told_that_they_are_read(cli: Cli, command: list[str]) -> None:
+def test_a_person_who_types_the_lines_sees_that_they_are_read(cli: Cli, command: list[str]) -> None:
     name, *rest = command
     ours, theirs = pty.openpty()
     os.write(ours, b"a\n\x04")

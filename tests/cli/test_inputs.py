@@ -1,5 +1,5 @@
-"""What ``add`` and ``map`` read: pipes that others have made non-blocking, files that can't be read, and what is wrong
-before anything is stored."""
+"""Input of ``add`` and ``map``: pipes that others have made non-blocking, files that can't be read, and errors that
+are found before anything is stored."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_an_input_that_cannot_be_read_is_named(cli: Cli, command: list[str]) -> 
 
 
 @pytest.mark.skipif(not os.path.exists(UNREADABLE), reason="no such file here")
-def test_what_map_runs_may_finish_where_its_input_cannot_be_read_on(cli: Cli) -> None:
+def test_running_commands_may_finish_if_the_input_of_map_cannot_be_read_on(cli: Cli) -> None:
     lines = cli.file("lines", "a\n")
     command = ["sh", "-c", "sleep 0.3; echo ended", "sh"]
     result = cli("map", lines, UNREADABLE, "-q", "-j", 1, "--instance", "i", "--", *command)
@@ -102,7 +102,7 @@ def test_a_name_that_is_none_is_told_by_its_option(cli: Cli, name: str) -> None:
     assert not cli.db.exists()
 
 
-def test_what_is_wrong_with_the_first_tasks_leaves_a_database_without_a_store_as_it_is(cli: Cli) -> None:
+def test_an_error_in_the_first_tasks_leaves_a_database_without_a_store_as_it_is(cli: Cli) -> None:
     connection = apsw.Connection(os.fspath(cli.db))
     connection.execute("CREATE TABLE mine (a)")
     connection.close()
@@ -115,7 +115,7 @@ def test_what_is_wrong_with_the_first_tasks_leaves_a_database_without_a_store_as
 
 
 @pytest.mark.parametrize("wrong", ["{", '{"task_id": "a"}', '{"task_id": "d", "depends_on": ["nothing"]}'])
-def test_what_was_added_before_an_error_is_told(cli: Cli, monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+def test_the_number_added_before_an_error_is_reported(cli: Cli, monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
     monkeypatch.setattr(add, "_BATCH_TASKS", 1)
     lines = "".join(f'{{"task_id": "{name}"}}\n' for name in "abc")
     result = cli("add", "i", cli.file("lines", lines + wrong), "--json")
@@ -124,7 +124,7 @@ def test_what_was_added_before_an_error_is_told(cli: Cli, monkeypatch: pytest.Mo
     assert result.err.count("\n") == 1
 
 
-def test_what_is_tried_again_before_an_error_is_told(cli: Cli) -> None:
+def test_the_number_retried_before_an_error_is_reported(cli: Cli) -> None:
     with cli.store() as store:
         store.add_instance("i", [NewTask("a"), NewTask("b")])
         for work in store.claim_available_tasks("worker", 2):

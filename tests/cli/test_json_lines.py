@@ -57,7 +57,7 @@ def _claim(store: SqliteClaimStore, instance_id: str, task_id: str) -> Any:
     return claim
 
 
-def test_what_has_become_of_a_listed_task_is_left_out(cli: Cli) -> None:
+def test_the_state_and_result_of_a_listed_task_are_left_out(cli: Cli) -> None:
     with cli.store() as store:
         store.add_instance("one", [NewTask("failed", max_attempts=1), NewTask("done"), NewTask("held")])
         for name, claim in [(name, _claim(store, "one", name)) for name in ("failed", "done", "held")]:

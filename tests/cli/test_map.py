@@ -20,7 +20,9 @@ from sqlite_claims.sqlite.store import SqliteClaimStore
 from .conftest import Cli
 
 
-def test_what_a_command_leaves_behind_may_still_print_for_a_moment(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_a_command_leaves_behind_may_still_print_for_a_moment(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(job, "_READ_AFTER_END_S", 60)
     gate = cli.folder / "gate"
     os.mkfifo(gate)
@@ -29,7 +31,7 @@ def test_what_a_command_leaves_behind_may_still_print_for_a_moment(cli: Cli, mon
     assert cli("map", cli.file("in", "a\n"), "--", "sh", "-c", program).out == "early\nlate\n"
 
 
-def test_where_the_kernel_cannot_tell_who_lives_claims_end_by_time_and_are_renewed(
+def test_if_the_kernel_cannot_tell_who_lives_claims_end_by_time_and_are_renewed(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (loop, job):
@@ -85,7 +87,7 @@ def test_a_full_disk_ends_the_run_and_is_told_once(cli: Cli, monkeypatch: pytest
     assert cli("map", "-j", "2", cli.file("in", "a\nb\nc\n"), "--", "true").status == 0
 
 
-def test_where_no_more_processes_are_allowed_it_goes_on_with_those_that_run(
+def test_if_no_more_processes_are_allowed_map_goes_on_with_those_that_run(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spawn = os.posix_spawn
@@ -105,7 +107,7 @@ def test_where_no_more_processes_are_allowed_it_goes_on_with_those_that_run(
     assert "continuing with 1 command at a time" in result.err
 
 
-def test_where_not_one_process_is_allowed_the_run_ends_and_no_line_has_failed(
+def test_if_not_one_process_is_allowed_the_run_ends_and_no_line_has_failed(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def none(*_: Any, **__: Any) -> int:

@@ -96,7 +96,7 @@ def test_a_number_that_is_too_large_is_status_2(folder: Path, command: str) -> N
     assert (ended.returncode, b"--limit" in ended.stderr, b"Traceback" in ended.stderr) == (2, True, False)
 
 
-def test_what_ended_a_map_is_told_in_the_commands_terms(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_error_that_ended_a_map_is_reported_in_the_commands_terms(capfd: pytest.CaptureFixture[str]) -> None:
     problem = "jobs.db: file not found (create=True creates it)"
     outcome = Outcome(
         status=2,

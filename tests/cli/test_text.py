@@ -1,4 +1,4 @@
-"""What people read and write on the command line."""
+"""Text on the command line: escapes, numbers, durations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sqlite_claims.cli.text import (
 from sqlite_claims.model import TaskState
 
 
-def test_what_could_steer_a_terminal_is_escaped() -> None:
+def test_characters_that_could_steer_a_terminal_are_escaped() -> None:
     assert clean("a\x1b[2J\r\n\x9b\u202eé€") == "a\\x1b[2J\\r\\n\\x9b\\u202eé€"
     assert clean_bytes(b"\xff\x00ok") == "\\xff\\x00ok"
     assert clean_lines("a\nb\x07\n") == "a\n    b\\x07"
@@ -42,7 +42,7 @@ def test_durations_have_units(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "1y", "1h30m", "nan", "inf", "1e3"])
-def test_what_is_no_duration_is_refused(text: str) -> None:
+def test_a_text_that_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a duration"):
         parse_duration(text)
 

@@ -23,7 +23,7 @@ from sqlite_claims.sqlite.store import SqliteClaimStore
 from .conftest import Cli
 
 _PATIENCE = 60.0
-# Who leads a session and opens a terminal gets its Ctrl-C.
+# A session leader that opens a terminal receives its Ctrl-C.
 _CONTROLLED = "import os, sys; os.open(os.ttyname(0), os.O_RDWR); os.execv(sys.argv[1], sys.argv[1:])"
 
 
@@ -181,7 +181,7 @@ def test_it_shows_what_changes(busy: Cli) -> None:
         assert screen.end() == 0
 
 
-def test_where_there_is_no_terminal_frames_follow_each_other_until_nobody_reads(busy: Cli) -> None:
+def test_without_a_terminal_frames_follow_each_other_until_nobody_reads(busy: Cli) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "sqlite_claims", "top", str(busy.db), "--interval", "100ms"],
         stdin=subprocess.DEVNULL,

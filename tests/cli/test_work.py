@@ -102,7 +102,7 @@ def test_failures_are_logged_to_standard_error_and_with_v_starts_and_completions
     assert bool(told) is bool(options)
 
 
-def test_what_is_logged_has_times_with_their_zone_and_steers_no_terminal(cli: Cli, worker: list[str]) -> None:
+def test_log_lines_have_times_with_their_zone_and_steer_no_terminal(cli: Cli, worker: list[str]) -> None:
     cli("add", "one", cli.file("in", "a\n"), "--kind", "quote", "--max-attempts", "1")
     ended = subprocess.run(
         [*worker, "--until-idle"], cwd=cli.folder, env={**_environment(cli), "TZ": "XYZ-3", "PYTHONUTF8": "1"},

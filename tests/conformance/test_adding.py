@@ -162,7 +162,7 @@ BAD_GRAPHS = CIRCLES | {
 
 
 @pytest.mark.parametrize("tasks", BAD_GRAPHS.values(), ids=BAD_GRAPHS)
-def test_what_could_never_run_is_refused_as_a_whole(store: Any, seen: Seen, tasks: list[NewTask]) -> None:
+def test_tasks_that_could_never_run_are_refused_as_a_whole(store: Any, seen: Seen, tasks: list[NewTask]) -> None:
     with pytest.raises(InvalidArgumentError):
         store.add_instance("i", tasks)
     assert seen() == [[], [], []]

@@ -124,7 +124,7 @@ def _call(store: Any, method: str, given: dict[str, Any]) -> Any:
 
 
 def _use(result: Any) -> Any:
-    """What a method gives may have yet to be used before anything happens."""
+    """Call a method and use its result: an iterator, say, does nothing before."""
     if hasattr(result, "__next__"):
         return list(result)
     if hasattr(result, "__enter__") and not hasattr(result, "worker_id"):

@@ -166,7 +166,7 @@ def test_a_malformed_element_is_refused_and_nothing_is_done(
 
 @pytest.mark.parametrize(("method", "argument"), [(method, argument) for method, argument, _ in BAD])
 @pytest.mark.parametrize("bad", [None, 5, "claims", b"claims"])
-def test_what_is_no_collection_is_refused(store: Any, method: str, argument: str, bad: Any) -> None:
+def test_a_value_that_is_no_collection_is_refused(store: Any, method: str, argument: str, bad: Any) -> None:
     more = (30,) if method == "renew_task_claims" else ()
     with pytest.raises(InvalidArgumentError, match=argument):
         getattr(store, method)(bad, *more)

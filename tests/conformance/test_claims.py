@@ -137,7 +137,7 @@ def _of_a_cancelled_instance(store: Any) -> None:
         _of_a_cancelled_instance,
     ],
 )
-def test_what_cannot_run_now_is_neither_claimed_nor_offered(
+def test_a_task_that_cannot_run_now_is_neither_claimed_nor_offered(
     store: Any, offered: Offered, make: Callable[[Any], None]
 ) -> None:
     make(store)

@@ -1,4 +1,4 @@
-"""What blocks, what unblocks, and how instances end."""
+"""Dependencies: blocked and unblocked tasks, and how instances end."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def test_counts_tell_how_many_tasks_are_in_each_state(store: Any, clock: ManualC
 # -- starting over
 
 
-def test_what_was_cancelled_because_of_a_task_returns_with_its_retry(store: Any, offered: Offered) -> None:
+def test_tasks_cancelled_because_of_a_failed_task_return_with_its_retry(store: Any, offered: Offered) -> None:
     store.add_instance("i", [NewTask("a"), NewTask("b", depends_on=["a"]), NewTask("c", depends_on=["b"])])
     fail(store, "a")
     assert store.get_instance("i").state is InstanceState.FAILED
@@ -216,7 +216,7 @@ def test_what_was_cancelled_because_of_a_task_returns_with_its_retry(store: Any,
     assert store.get_instance("i").state is InstanceState.COMPLETED
 
 
-def test_what_needs_something_else_that_failed_does_not_return(store: Any) -> None:
+def test_a_task_that_needs_another_failed_task_does_not_return(store: Any) -> None:
     store.add_instance(
         "i",
         [
@@ -262,7 +262,7 @@ def test_in_a_paused_instance_a_task_can_be_retried_and_waits_for_the_resume(
     assert offered() == ["other", "b"]
 
 
-def test_what_returns_has_kept_the_place_that_adding_gave_it_among_equals(store: Any, offered: Offered) -> None:
+def test_a_task_that_returns_keeps_its_position_among_equals(store: Any, offered: Offered) -> None:
     store.add_instance("i", [NewTask("b", depends_on=["a"]), NewTask("a"), NewTask("c", depends_on=["a"])])
     fail(store, "a")
     store.retry_task("i", "a")

@@ -1,4 +1,4 @@
-"""What failing and losing claims cost, and where both end."""
+"""Failed attempts and lost claims: their counts and their limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the store in memory is not like the others, and that it is fit for users' tests."""
+"""Differences of the memory store, and its use in users' tests."""
 
 from __future__ import annotations
 

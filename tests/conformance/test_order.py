@@ -114,7 +114,7 @@ def test_pausing_and_resuming_leave_each_task_in_its_place(store: Any, clock: Ma
     assert offered() == ["first", "second", "due", "last"]
 
 
-def test_what_a_paused_instances_holder_gives_back_is_in_its_old_place_after_the_resume(
+def test_a_task_given_back_while_its_instance_is_paused_has_its_old_position_after_the_resume(
     store: Any, clock: ManualClock, offered: Offered
 ) -> None:
     store.add_instance("i", [NewTask("a"), NewTask("b")])
@@ -218,7 +218,7 @@ def _fail(store: Any, task_id: str, worker_id: str, **more: Any) -> None:
     store.fail_task(store.claim_task("i", task_id, worker_id, 30), "no", retry_in=0, **more)
 
 
-def test_what_last_failed_on_this_worker_comes_last_in_what_it_is_given(store: Any, offered: Offered) -> None:
+def test_tasks_that_last_failed_on_this_worker_come_last_in_its_page(store: Any, offered: Offered) -> None:
     store.add_instance("i", [NewTask("a", priority=1), NewTask("b", priority=2), NewTask("c", priority=3)])
     _fail(store, "a", "w")
     assert offered("w") == ["b", "c", "a"]
@@ -226,7 +226,7 @@ def test_what_last_failed_on_this_worker_comes_last_in_what_it_is_given(store: A
     assert [claimed.task.task_id for claimed in store.claim_available_tasks("w", 5)] == ["b", "c", "a"]
 
 
-def test_what_last_failed_on_this_worker_is_not_pushed_out_of_a_page(store: Any, offered: Offered) -> None:
+def test_tasks_that_last_failed_on_this_worker_are_not_pushed_out_of_a_page(store: Any, offered: Offered) -> None:
     store.add_instance("i", [NewTask("a", priority=1), NewTask("b", priority=2), NewTask("c", priority=3)])
     _fail(store, "a", "w")
     assert offered("w", 2) == ["b", "a"]

@@ -1,4 +1,4 @@
-"""What can be read of a store, and waiting for it to change."""
+"""Reading a store, and waiting for a change."""
 
 # ruff: noqa: ARG001 - the cases of a table take the same arguments, needed or not
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sqlite_claims.sqlite.operations import reading
 from sqlite_claims.testing import ManualClock
 
 
-def test_what_is_not_there_is_not_found(store: Any) -> None:
+def test_a_missing_name_is_not_found(store: Any) -> None:
     store.add_instance("i", [NewTask("t")])
     for ask in (
         lambda: store.get_task("i", "nothing"),
@@ -97,7 +97,7 @@ def test_tasks_are_listed_by_name_in_an_instance_and_else_in_the_order_of_adding
     assert found == [some.get_task(task.instance_id, task.task_id) for task in found]
 
 
-def test_what_is_claimed_or_has_failed_is_listed_in_the_order_of_adding(store: Any) -> None:
+def test_claimed_and_failed_tasks_are_listed_in_the_order_of_adding(store: Any) -> None:
     names = [f"t{n:04}" for n in range(1600)]
     for half, instance_id in enumerate(("z", "a")):
         mine = names[800 * half : 800 * (half + 1)]
@@ -170,7 +170,9 @@ def test_long_lists_come_whole_and_let_others_write_meanwhile(bench: Any) -> Non
         other.close()
 
 
-def test_what_disappears_while_a_list_is_read_is_left_out_or_was_given_before(store: Any, clock: ManualClock) -> None:
+def test_a_task_that_disappears_while_a_list_is_read_is_left_out_or_was_returned_before(
+    store: Any, clock: ManualClock
+) -> None:
     for n in range(1500):
         store.add_instance(f"i{n}")
         store.cancel_instance(f"i{n}")
@@ -388,7 +390,7 @@ def test_an_ended_tasks_explanation_tells_how_it_ended(store: Any) -> None:
 
 
 @pytest.mark.parametrize("unknown", [("i", "nothing"), ("nowhere", "t")])
-def test_what_is_not_there_has_no_explanation(store: Any, unknown: tuple[str, str]) -> None:
+def test_a_missing_task_has_no_explanation(store: Any, unknown: tuple[str, str]) -> None:
     store.add_instance("i", [NewTask("t")])
     with pytest.raises(NotFoundError):
         store.explain_task(*unknown)

@@ -168,7 +168,7 @@ def test_claims_are_equal_by_what_can_be_seen_of_them(store: Any, clock: ManualC
     assert replace(claim, token=claim.token + 1) != claim
 
 
-def test_what_a_store_gives_is_of_plain_types(store: Any) -> None:
+def test_the_values_that_a_store_returns_are_of_plain_types(store: Any) -> None:
     class Text(str):
         __slots__ = ()
 

@@ -30,7 +30,7 @@ def test_a_transaction_claims_what_it_has_resumed(store: Any) -> None:
         assert [work.task.task_id for work in tx.claim_available_tasks("w", 5)] == ["z"]
 
 
-def test_what_a_transaction_has_resumed_is_found_in_its_order_after_the_commit(
+def test_tasks_that_a_transaction_has_resumed_are_found_in_order_after_the_commit(
     store: Any, clock: ManualClock, offered: Callable[..., list[str]]
 ) -> None:
     for number, name in enumerate(("first", "second", "third")):

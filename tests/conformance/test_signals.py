@@ -18,7 +18,7 @@ SIGNALS = ["pause_instance", "resume_instance", "cancel_instance"]
 
 
 @pytest.mark.parametrize("signal", SIGNALS)
-def test_what_is_not_there_is_not_found(store: Any, signal: str) -> None:
+def test_a_missing_name_is_not_found(store: Any, signal: str) -> None:
     with pytest.raises(NotFoundError):
         getattr(store, signal)("nowhere")
 
@@ -62,7 +62,7 @@ def test_a_paused_instance_ends_when_a_holder_settles_its_last_open_task(store: 
     assert store.get_instance("i").finished_at is not None
 
 
-def test_what_a_paused_instances_holder_unblocks_or_fails_waits_for_the_resume(
+def test_tasks_unblocked_or_failed_while_their_instance_is_paused_wait_for_the_resume(
     store: Any, clock: ManualClock, offered: Offered
 ) -> None:
     store.add_instance("i", [NewTask("a"), NewTask("b", depends_on=["a"]), NewTask("c")])
@@ -103,7 +103,9 @@ def test_resuming_what_is_in_progress_completed_or_failed_does_nothing(store: An
 
 @pytest.mark.parametrize("failed", [False, True])
 @pytest.mark.parametrize("signal", ["pause_instance", "cancel_instance"])
-def test_what_has_ended_is_neither_paused_nor_cancelled(store: Any, seen: Seen, signal: str, failed: bool) -> None:
+def test_an_instance_that_has_ended_is_neither_paused_nor_cancelled(
+    store: Any, seen: Seen, signal: str, failed: bool
+) -> None:
     store.add_instance("i", [NewTask("t")])
     claim = store.claim_task("i", "t", "w", 30)
     if failed:
@@ -117,7 +119,7 @@ def test_what_has_ended_is_neither_paused_nor_cancelled(store: Any, seen: Seen, 
 
 
 @pytest.mark.parametrize("signal", ["pause_instance", "resume_instance"])
-def test_what_is_cancelled_is_neither_paused_nor_resumed(store: Any, seen: Seen, signal: str) -> None:
+def test_a_cancelled_instance_is_neither_paused_nor_resumed(store: Any, seen: Seen, signal: str) -> None:
     store.add_instance("i", [NewTask("t")])
     store.cancel_instance("i")
     before = seen()

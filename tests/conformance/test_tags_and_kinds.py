@@ -83,7 +83,7 @@ def test_claiming_by_name_asks_for_no_tags_and_no_kinds(store: Any) -> None:
     assert store.claim_task("i", "xb", "w", 30) is not None
 
 
-def test_what_a_worker_may_not_take_hides_nothing(store: Any, offered: Offered) -> None:
+def test_tasks_that_a_worker_may_not_take_hide_no_others(store: Any, offered: Offered) -> None:
     store.add_instance("j", [NewTask(f"t{n}", priority=1, tags=["gpu"], kind="big") for n in range(500)])
     assert offered("w", 1, tags=["a"]) == ["plain"]
     assert offered("w", 1, kinds=["y"]) == ["y"]

@@ -173,7 +173,7 @@ def test_a_claim_that_nobody_has_taken_over_counts(
 
 
 @settle_by_any
-def test_what_a_claim_says_beside_its_names_and_token_is_not_believed(store: Any, settle: Settle) -> None:
+def test_only_the_names_and_the_token_of_a_claim_count(store: Any, settle: Settle) -> None:
     store.add_instance("i", [NewTask("t")])
     claim = store.claim_task("i", "t", "w", 30)
     settle(store, TaskClaim("i", "t", "somebody", 1.0, 2.0, claim.token))

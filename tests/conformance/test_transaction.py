@@ -25,7 +25,7 @@ Seen = Callable[[], list[Any]]
 
 
 def in_a_thread(act: Callable[[], Any]) -> Any:
-    """What ``act`` gives, or raises, when another thread runs it."""
+    """Run ``act`` in another thread; return its result or its exception."""
     outcome: list[Any] = []
 
     def run() -> None:

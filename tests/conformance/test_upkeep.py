@@ -47,7 +47,7 @@ def test_an_instance_that_ended_long_enough_ago_is_removed_with_its_tasks(
     assert store.check() == []
 
 
-def test_what_has_not_ended_is_never_removed(store: Any, clock: ManualClock) -> None:
+def test_an_instance_that_has_not_ended_is_never_removed(store: Any, clock: ManualClock) -> None:
     store.add_instance("empty")
     store.add_instance("open", [NewTask("t")])
     store.add_instance("paused", [NewTask("t")])

@@ -125,7 +125,7 @@ def test_until_somebody_looks_a_dead_workers_claim_counts(bench: Any, store: Any
     assert (task.state, task.losses) == (TaskState.COMPLETED, 0)
 
 
-def test_what_was_settled_before_the_worker_ended_is_no_loss(store: Any, offered: Offered) -> None:
+def test_a_task_settled_before_the_worker_ended_is_no_loss(store: Any, offered: Offered) -> None:
     add(store)
     with store.open_session("w") as session:
         store.release_task(store.claim_task("i", "t", "w", 30, session=session))

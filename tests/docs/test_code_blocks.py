@@ -1,4 +1,4 @@
-"""What README and docs tell a reader to run, runs."""
+"""The code blocks of README and docs run."""
 
 from __future__ import annotations
 

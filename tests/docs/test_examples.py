@@ -12,7 +12,7 @@ from .pages import ROOT
 
 
 def imports_built(folder: Path) -> list[str]:
-    """What the program that builds a folder's imports says; it verifies its results itself."""
+    """Run the example that builds a folder in the order of its imports, and verifies its results; return its output."""
     command = [sys.executable, "-W", "error", str(ROOT / "examples" / "import_graph.py"), str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

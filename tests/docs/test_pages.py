@@ -1,4 +1,4 @@
-"""What the pages say agrees with the code and with each other."""
+"""The pages agree with the code and with each other."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def test_a_row_tells_the_median_its_range_and_what_became_of_its_target(publish:
     assert text.count("commit `01234567`") == 1
 
 
-def test_what_is_measured_of_several_is_a_table_of_medians(publish: ModuleType, tmp_path: Path) -> None:
+def test_measurements_of_several_cases_are_a_table_of_medians(publish: ModuleType, tmp_path: Path) -> None:
     target = {"bound": 20, "sense": "at most"}
     kept(
         tmp_path,

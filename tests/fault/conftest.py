@@ -1,4 +1,4 @@
-"""What the tests of faults share."""
+"""Shared fixtures of the fault tests: small file systems, and compiled injectors of faults."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def mount(tmp_path: Path) -> Iterator[Callable[..., Path]]:
             pytest.skip("mounting a file system needs root")
         command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)]
         if subprocess.run(command, check=False).returncode != 0:
-            pytest.skip("this machine lets nobody mount, as is usual in a container")
+            pytest.skip("mounting is not allowed here, as is usual in a container")
         mounted.append(folder)
         return folder
 

@@ -21,7 +21,7 @@ from textwrap import dedent
 
 SECTOR = 512
 ACKNOWLEDGED = "acknowledged"
-"""The file to which the recorded program writes what it has been promised: not of the disk, but told beside it."""
+"""The file in which the recorded program notes the results that were acknowledged; no part of the simulated disk."""
 _HEAD = struct.Struct("=5q")
 
 
@@ -68,7 +68,7 @@ def record(recorder: Path, folder: Path, program: str, *args: object, fail_every
 
 @dataclass
 class _File:
-    """What was done to one file, whatever its name by now."""
+    """All that was done to one file, even if it was renamed."""
 
     done: list[tuple[int, Record]] = field(default_factory=list)
     synced: int = 0  # all that was done before this record is on the disk
@@ -143,6 +143,6 @@ def cut_power(records: list[Record], moment: int, random: Random) -> tuple[dict[
             names[record.name] = made
         elif (file := names.pop(record.name, None)) is not None and record.kind == "r":
             names[record.data.decode()] = file
-    # What a file grew by without being written: nothing, or what stood there before.
+    # A part by which a file grew without being written: empty, or the former contents of the disk.
     fill: Callable[[int], bytes] = random.randbytes if random.random() < 0.5 else bytes
     return {name: file.content(lasts, fill) for name, file in names.items()}, told.decode().splitlines()

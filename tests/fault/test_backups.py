@@ -88,7 +88,7 @@ while True:
     assert not list(tmp_path.glob("*.partial"))
 
 
-def test_what_a_killed_backup_leaves_is_no_store_and_stands_in_no_ones_way(
+def test_the_remains_of_a_killed_backup_are_no_store_and_do_not_block_the_next_one(
     start: Start, store: SqliteClaimStore, tmp_path: Path
 ) -> None:
     killed = start(

@@ -83,7 +83,7 @@ def test_no_timeout_means_no_waiting(path: Path, holder: Child) -> None:
     holder.tell()
 
 
-def test_who_waits_gets_the_writer_as_soon_as_it_is_free(path: Path, holder: Child) -> None:
+def test_a_waiting_writer_gets_the_lock_as_soon_as_it_is_free(path: Path, holder: Child) -> None:
     with SqliteClaimStore(path, busy_timeout=600) as store:
         waiting = threading.Thread(target=store.add_instance, args=("mine",))
         waiting.start()

@@ -180,7 +180,7 @@ hear()
 
 
 @pytest.mark.parametrize("what", ["moved", "moved alone", "vacuumed", "in another folder", "without its -sessions"])
-def test_what_is_no_copy_keeps_its_claims_and_its_tokens(
+def test_a_file_that_is_no_copy_keeps_its_claims_and_its_tokens(
     original: Path, tmp_path: Path, open_store: Open, what: str
 ) -> None:
     path = original
@@ -286,7 +286,7 @@ def test_a_store_of_before_there_were_records_of_files_gets_one(
     assert token(copy) >> 32 > 0
 
 
-def test_where_boots_have_no_names_tokens_rise_whenever_the_store_is_taken_into_use(
+def test_without_boot_ids_tokens_rise_whenever_the_store_is_opened_first(
     original: Path, open_store: Open, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clock, "boot_id", lambda: UNKNOWN_BOOT)

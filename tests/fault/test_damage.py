@@ -38,7 +38,7 @@ def sound(tmp_path: Path) -> Path:
     return path
 
 
-CORES = ["core", "twin"] if core_available() else ["twin"]
+CORES = ["core", "python"] if core_available() else ["python"]
 # Damages copies of a store, one a seed, uses them in every way, and tells what came of it.
 USE_DAMAGED = """
 import json, random, shutil
@@ -195,7 +195,7 @@ hear()
         assert len(names) < 5
 
 
-def test_what_stands_in_the_side_files_does_not_matter(sound: Path) -> None:
+def test_the_contents_of_the_side_files_do_not_matter(sound: Path) -> None:
     for suffix, size in (("-shm", 40_000), ("-sessions", 4_096), ("-bell", 4_096)):
         sound.with_name(f"sound.db{suffix}").write_bytes(b"\xa5" * size)
     with SqliteClaimStore(sound) as store:

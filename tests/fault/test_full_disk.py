@@ -54,7 +54,7 @@ WRITES: dict[str, Callable[[SqliteClaimStore, TaskClaim], Any]] = {
 
 @pytest.mark.parametrize("durability", ["full", "process"])
 @pytest.mark.parametrize("what", WRITES)
-def test_what_a_full_disk_has_no_room_for_changes_nothing_and_succeeds_once_there_is_some(
+def test_a_write_on_a_full_disk_changes_nothing_and_succeeds_once_there_is_room(
     mount: Callable[..., Path], what: str, durability: Any
 ) -> None:
     folder = mount("16m")

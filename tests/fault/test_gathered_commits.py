@@ -43,7 +43,7 @@ def undo(store: SqliteClaimStore) -> None:
 
 
 def recovered(path: Path, folder: Path) -> dict[int, Any]:
-    """What whoever opens copies of the two files finds: SQLite recovers the -wal by its checksums."""
+    """The contents of the two files, as read from copies: SQLite recovers the -wal by its checksums."""
     folder.mkdir()
     for suffix in ("", "-wal"):
         shutil.copy(f"{path}{suffix}", folder / f"copy.db{suffix}")
@@ -151,7 +151,7 @@ def test_a_statement_that_is_a_transaction_by_itself_may_outgrow_the_cache_after
         assert store.check() == []
 
 
-def test_what_a_transaction_wrote_before_it_was_undone_does_not_come_over_what_another_process_commits(
+def test_frames_of_a_rolled_back_transaction_do_not_overwrite_commits_of_another_process(
     start: Start, tmp_path: Path
 ) -> None:
     path = tmp_path / "jobs.db"

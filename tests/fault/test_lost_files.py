@@ -29,7 +29,7 @@ def removed(path: Path, *suffixes: str) -> None:
     [("",), ("", "-wal", "-shm"), ("", "-wal", "-shm", "-sessions", "-bell")],
     ids=lambda s: f"{len(s)} files",
 )
-def test_what_goes_into_removed_files_is_not_acknowledged(tmp_path: Path, suffixes: tuple[str, ...]) -> None:
+def test_a_result_written_to_removed_files_is_not_acknowledged(tmp_path: Path, suffixes: tuple[str, ...]) -> None:
     path = tmp_path / "jobs.db"
     with SqliteClaimStore(path) as store:
         store.add_instance("i", [NewTask("t")])
@@ -39,7 +39,7 @@ def test_what_goes_into_removed_files_is_not_acknowledged(tmp_path: Path, suffix
                 store.add_instance(f"lost{number}")
 
 
-def test_what_goes_into_replaced_files_is_not_acknowledged(start: Start, tmp_path: Path) -> None:
+def test_a_result_written_to_replaced_files_is_not_acknowledged(start: Start, tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     with SqliteClaimStore(path) as store:
         store.add_instance("i", [NewTask("t")])

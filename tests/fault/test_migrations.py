@@ -129,7 +129,7 @@ def test_of_processes_that_open_an_older_file_at_once_one_upgrades_it_and_all_ge
     assert version_and_tables(old) == (NEXT, 1)
 
 
-def test_who_opens_the_file_while_another_upgrades_it_waits_for_that(start: Start, upgraded: Path) -> None:
+def test_opening_the_file_waits_while_another_process_upgrades_it(start: Start, upgraded: Path) -> None:
     upgrader = start(UPGRADER, upgraded, "stops")
     upgrader.says("ready")
     upgrader.tell()

@@ -32,7 +32,7 @@ def old(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return Path(shutil.copy(FIXTURES / request.param, tmp_path))
 
 
-def test_what_is_in_an_older_file_is_there_and_goes_on(old: Path) -> None:
+def test_tasks_of_an_older_file_are_kept_and_go_on(old: Path) -> None:
     with SqliteClaimStore(old, clock=ManualClock()) as store:
         assert store.check() == []
         states = {(task.instance_id, task.task_id): str(task.state) for task in store.list_tasks()}

@@ -96,7 +96,7 @@ for boot in range(3):
 
 @dataclass
 class Promises:
-    """What had been acknowledged when the power went."""
+    """Results that had been acknowledged when the power failed."""
 
     tasks: dict[str, int] = field(default_factory=dict)
     ended: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -127,7 +127,7 @@ class Promises:
 
 
 def broken_promises(folder: Path, told: list[str]) -> list[str]:
-    """What is missing, wrong or given twice in the store that is left, opened in the machine's next boot."""
+    """Return findings about the store that is left, opened in the next boot: tasks missing, wrong or given twice."""
     promised = Promises(told)
     with SqliteClaimStore(folder / "jobs.db", durability="process", clock=ManualClock()) as store:
         broken = store.check()
@@ -163,7 +163,7 @@ def broken_promises(folder: Path, told: list[str]) -> list[str]:
 
 
 def cut_at(records: list[Record], moment: int, seed: int, folder: Path) -> list[str]:
-    """What one power cut broke."""
+    """Findings after one power cut."""
     random = Random(seed)
     files, told = cut_power(records, moment, random)
     folder.mkdir()
@@ -207,7 +207,7 @@ def test_without_the_sync_that_full_durability_adds_a_power_cut_does_lose_someth
     records = record(recorder, folder, WORK, "process", 4, 1)
     broken = [cut_at(records, moment, seed, folder / str(seed)) for seed, moment in enumerate(moments(records, 20, 1))]
     assert any("missing" in finding for findings in broken for finding in findings)
-    # What is left is sound all the same, and no token comes twice.
+    # The file that is left is sound all the same, and no token is given twice.
     assert not [finding for findings in broken for finding in findings if "SQLite" in finding or "token" in finding]
 
 
@@ -271,13 +271,13 @@ def cut_after_failed_syncs(recorder: Path, folder: Path, number: int, seed: int)
         assert broken == [], f"cut at {moment} of {len(records)}, {attempt=}"
 
 
-def test_what_is_acknowledged_after_a_sync_that_failed_is_there_after_a_power_cut(recorder: Path, folder: Path) -> None:
+def test_a_result_acknowledged_after_a_failed_sync_survives_a_power_cut(recorder: Path, folder: Path) -> None:
     cut_after_failed_syncs(recorder, folder, 80, 1)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(2, 12))
-def test_what_is_acknowledged_after_any_of_many_failed_syncs_is_there_after_a_power_cut(
+def test_results_acknowledged_after_any_of_many_failed_syncs_survive_a_power_cut(
     recorder: Path, folder: Path, seed: int
 ) -> None:
     cut_after_failed_syncs(recorder, folder, 500, seed)

@@ -1,4 +1,4 @@
-"""Files and places that are no store's: refused by the right error, with nothing changed and nothing left beside."""
+"""Paths and files that are no store: refused by the right error, with nothing changed and no file left behind."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_a_missing_file_is_refused_where_it_may_not_be_made(tmp_path: Path, opti
     refused(tmp_path / "typo.db", StoreUnavailableError, "file not found", **options)
 
 
-def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
+def test_a_path_that_is_no_regular_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "fifo")
     for name in ("folder", "fifo"):
@@ -160,7 +160,7 @@ def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "path", ["", ":memory:", b"", "a\0b", b"\xff.db", "\ud800", None, 3, True, ["jobs.db"]], ids=repr
 )
-def test_what_is_no_path_is_an_invalid_argument(path: Any) -> None:
+def test_a_value_that_is_no_path_is_an_invalid_argument(path: Any) -> None:
     with pytest.raises(InvalidArgumentError, match="path"):
         SqliteClaimStore(path)
 
@@ -339,7 +339,9 @@ for path in args:
 
 
 @needs_root
-def test_who_may_only_read_can_read_while_the_store_is_in_use(start: Start, shared: Callable[[int], Path]) -> None:
+def test_a_process_that_may_only_read_can_read_while_the_store_is_in_use(
+    start: Start, shared: Callable[[int], Path]
+) -> None:
     path = shared(0o755) / "jobs.db"
     with SqliteClaimStore(path) as store:
         store.add_instance("i", [NewTask("t")])

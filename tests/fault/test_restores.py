@@ -95,7 +95,7 @@ def token(path: Path) -> int:
         return claim.token
 
 
-def beside(path: Path) -> list[str]:
+def side_files(path: Path) -> list[str]:
     return sorted(found.name for found in path.parent.iterdir() if found.name.startswith(path.name))
 
 
@@ -103,7 +103,7 @@ def test_a_restored_backup_is_a_store_with_its_claims_ended_and_larger_tokens(ba
     backup.chmod(0o640)
     target = tmp_path / "jobs.db"
     restore(backup, target)
-    assert beside(target) == ["jobs.db"]
+    assert side_files(target) == ["jobs.db"]
     assert stat.S_IMODE(target.stat().st_mode) == 0o640
     with SqliteClaimStore(tmp_path / "original.db") as store:
         (held,) = store.list_claims()
@@ -126,9 +126,9 @@ def test_tokens_are_larger_than_those_of_the_store_that_is_replaced_also_when_it
         first = again
 
 
-def test_what_is_stored_is_replaced_only_when_that_is_asked_for(backup: Path, other: Path) -> None:
+def test_an_existing_store_is_replaced_only_on_request(backup: Path, other: Path) -> None:
     before = other.read_bytes()
-    with pytest.raises(AlreadyExistsError, match="exists already"):
+    with pytest.raises(AlreadyExistsError, match="already exists"):
         restore(backup, other)
     assert other.read_bytes() == before
     restore(backup, other, replace=True)
@@ -243,7 +243,7 @@ def test_a_restore_that_is_killed_half_way_leaves_no_store_where_there_was_none(
 
 
 @pytest.mark.parametrize("program", [RESTORE, BEFORE], ids=["half way", "before it is written to"])
-def test_who_opens_the_store_meanwhile_waits_and_finds_it_restored(
+def test_a_process_that_opens_the_store_meanwhile_waits_and_finds_it_restored(
     start: Start, backup: Path, other: Path, program: str
 ) -> None:
     restoring = start(program, backup, other, "replace")
@@ -308,7 +308,7 @@ def test_a_damaged_backup_is_refused_before_anything_is_replaced(backup: Path, o
     assert names(other) == ["other"]
 
 
-def test_what_is_no_backup_is_refused_and_makes_no_file(other: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_no_backup_is_refused_and_makes_no_store(other: Path, tmp_path: Path) -> None:
     (tmp_path / "text").write_text("these are not the tables you are looking for" * 100)
     apsw.Connection(str(tmp_path / "foreign.db")).execute("CREATE TABLE mine (x)")
     before = sorted(tmp_path.iterdir())
@@ -351,7 +351,7 @@ def test_a_wal_that_a_removed_store_left_is_neither_taken_for_the_new_ones_nor_t
         restore(backup, other)
     shutil.move(other.with_name("jobs.db-wal"), other.with_name("moved.db-wal"))
     restore(backup, other)
-    assert "jobs.db-shm" not in beside(other)
+    assert "jobs.db-shm" not in side_files(other)
     assert names(other) == ["i"]
     assert names(other.with_name("moved.db")) == ["other", "late"]
 
@@ -397,7 +397,7 @@ def test_a_full_disk_ends_a_restore_with_nothing_changed(backup: Path, other: Pa
         resource.setrlimit(resource.RLIMIT_FSIZE, kept)
         signal.signal(signal.SIGXFSZ, handler)
     assert names(other) == ["other"]
-    assert beside(other.with_name("new.db")) == []
+    assert side_files(other.with_name("new.db")) == []
     assert not list(other.parent.glob("*.partial"))
 
 

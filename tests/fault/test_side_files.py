@@ -64,7 +64,7 @@ def test_a_file_that_is_no_plain_file_is_refused_and_left_alone(
 
 @pytest.mark.parametrize("make", STRANGE)
 @pytest.mark.parametrize("suffix", ["-sessions", "-bell"])
-def test_what_is_put_there_after_that_look_is_refused_as_well(
+def test_a_file_put_there_after_that_check_is_refused_as_well(
     tmp_path: Path, make: Callable[[Path], None], suffix: str
 ) -> None:
     path = tmp_path / "jobs.db"

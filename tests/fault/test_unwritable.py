@@ -87,7 +87,7 @@ def test_the_commands_that_read_work_on_a_read_only_mount(medium: Path, tmp_path
 
 
 @pytest.mark.parametrize("with_shm", [True, False])
-def test_what_a_killed_process_left_in_the_wal_is_read_too(
+def test_commits_that_a_killed_process_left_in_the_wal_are_read_too(
     start: Start, medium: Path, tmp_path: Path, with_shm: bool
 ) -> None:
     leave_a_wal(start, medium / "jobs.db")
@@ -190,7 +190,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_what_was_read_while_somebody_wrote_is_not_returned(alone: Path, fails: bool) -> None:
+def test_rows_read_while_another_process_wrote_are_not_returned(alone: Path, fails: bool) -> None:
     with SqliteClaimStore(alone, read_only=True) as store:
 
         def read(_: Any) -> None:

@@ -123,7 +123,7 @@ say("cancelled", store.get_instance("i").state, store.prune(0), store.check())
     limited.end()
 
 
-def test_where_no_room_was_kept_the_error_is_told_and_nothing_has_changed(mount: Callable[..., Path]) -> None:
+def test_without_reserved_room_the_error_is_raised_and_nothing_has_changed(mount: Callable[..., Path]) -> None:
     folder = mount("16m")
     with SqliteClaimStore(folder / "jobs.db") as store:
         complete_some(store, 10)
@@ -218,7 +218,7 @@ def test_a_cancellation_finds_room_also_where_the_database_has_too_far_to_grow(
 
 
 @pytest.mark.parametrize("what", ["a link", "a second name", "a FIFO", "a folder"])
-def test_what_is_not_the_stores_own_is_neither_used_nor_cut_short(tmp_path: Path, what: str) -> None:
+def test_a_file_that_is_not_the_stores_own_is_neither_used_nor_truncated(tmp_path: Path, what: str) -> None:
     (tmp_path / "precious").write_bytes(bytes(1 << 20))
     SqliteClaimStore(tmp_path / "jobs.db").close()
     kept = tmp_path / "jobs.db-reserve"

@@ -89,7 +89,7 @@ POSSIBLE = {
 
 
 @pytest.mark.parametrize("what", POSSIBLE)
-def test_what_can_have_happened_is_accepted(what: str) -> None:
+def test_a_possible_history_is_accepted(what: str) -> None:
     assert faults(*POSSIBLE[what]) == []
 
 

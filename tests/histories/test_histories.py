@@ -1,4 +1,4 @@
-"""Histories of many processes, amid kills, stops, forks and full disks, fit claims with one holder at a time."""
+"""Histories of many processes with kills, stops, forks and full disks: each claim has one holder at a time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["mount"]
 KILLS = 15
 
 
-def test_what_processes_saw_amid_kills_and_stops_can_have_happened(tmp_path: Path) -> None:
+def test_the_history_of_processes_with_kills_and_stops_is_possible(tmp_path: Path) -> None:
     logs = tmp_path / "logs"
     logs.mkdir()
     told = Run(tmp_path / "jobs.db", logs, 1)(8, 20_000, kills=KILLS, fills=False)
@@ -27,7 +27,7 @@ def test_what_processes_saw_amid_kills_and_stops_can_have_happened(tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_what_processes_saw_on_a_disk_that_is_full_now_and_then_can_have_happened(
+def test_the_history_of_processes_on_a_disk_that_is_full_at_times_is_possible(
     tmp_path: Path, mount: Callable[..., Path]
 ) -> None:
     logs = tmp_path / "logs"
@@ -39,7 +39,7 @@ def test_what_processes_saw_on_a_disk_that_is_full_now_and_then_can_have_happene
 
 
 @pytest.mark.soak
-def test_what_64_processes_saw_can_have_happened(tmp_path: Path, mount: Callable[..., Path]) -> None:
+def test_the_history_of_64_processes_is_possible(tmp_path: Path, mount: Callable[..., Path]) -> None:
     logs = tmp_path / "logs"
     logs.mkdir()
     seconds = float(os.environ.get("SQLITE_CLAIMS_HISTORY_SECONDS", "1200"))

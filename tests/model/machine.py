@@ -46,7 +46,7 @@ policies = st.sampled_from(
 )
 
 
-# What a holder does with a claim, given a number of seconds or None.
+# Calls of a holder with its claim, each given a number of seconds or None.
 SETTLE: dict[str, Callable[[Any, Any, int | None], Any]] = {
     "complete": lambda store, claim, _: store.complete_task(claim, b"out"),
     "complete with nothing": lambda store, claim, _: store.complete_task(claim),

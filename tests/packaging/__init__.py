@@ -1,1 +1,1 @@
-"""What is built and installed: with the C core, and where it can't be had."""
+"""The built and installed package: with the C core, and where it can't be built."""

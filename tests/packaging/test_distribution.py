@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 BUILT_FROM = ["pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "csrc", "sqlite_claims", "tests"]
 
-# Says which scan serves, after a task has gone through it.
+# Prints which scan serves, after a task has gone through it.
 USE = """
 import logging, sys
 from sqlite_claims import NewTask, SqliteClaimStore, StoreUnavailableError
@@ -34,7 +34,7 @@ try:
     SqliteClaimStore(f"{sys.argv[1]}/0.db", use_c_core=True).close()
 except StoreUnavailableError as error:
     print("refused:", error)
-print("core" if scan.core_available() else "twin", scan.__file__)
+print("core" if scan.core_available() else "python", scan.__file__)
 """
 
 
@@ -109,7 +109,7 @@ def install(python: Path, *what: str | Path, **changes: str) -> None:
 
 
 def use(python: Path, folder: Path) -> str:
-    """What a program that uses the installed package prints."""
+    """Run a program that uses the installed package; return its output."""
     done = run(python, "-I", "-c", USE, folder)
     assert done.returncode == 0, done.stdout
     return done.stdout
@@ -156,7 +156,7 @@ def test_the_core_leans_on_no_sqlite_but_the_one_that_loads_it(source: Path, tmp
     assert {name for name in defined if not name.startswith("_")} == {"PyInit__core", "claims_core_init"}
 
 
-def test_without_a_compiler_the_twin_serves_and_says_so(
+def test_without_a_compiler_the_python_scan_serves_and_the_log_says_so(
     source: Path, tmp_path: Path, python: Path, nothing_on_path: str
 ) -> None:
     wheel, printed = build_wheel(source, tmp_path / "dist", PATH=nothing_on_path)
@@ -167,10 +167,10 @@ def test_without_a_compiler_the_twin_serves_and_says_so(
     printed = use(python, tmp_path)
     assert printed.count("INFO sqlite_claims the C core is not installed") == 1
     assert "refused: the C core is not installed" in printed
-    assert printed.splitlines()[-1].startswith("twin ")
+    assert printed.splitlines()[-1].startswith("python ")
 
 
-def test_without_sqlites_headers_the_twin_serves(source: Path, tmp_path: Path) -> None:
+def test_without_sqlites_headers_the_python_scan_serves(source: Path, tmp_path: Path) -> None:
     (tmp_path / "include").mkdir()
     (tmp_path / "include" / "sqlite3ext.h").write_text('#error "as if it were not there"\n')
     wheel, printed = build_wheel(source, tmp_path / "dist", CPPFLAGS=f"-I{tmp_path / 'include'}")
@@ -179,9 +179,7 @@ def test_without_sqlites_headers_the_twin_serves(source: Path, tmp_path: Path) -
     assert wheel.name.endswith("-py3-none-any.whl")
 
 
-def test_where_the_core_is_demanded_a_failed_build_is_an_error(
-    source: Path, tmp_path: Path, nothing_on_path: str
-) -> None:
+def test_a_failed_build_is_an_error_if_the_core_is_required(source: Path, tmp_path: Path, nothing_on_path: str) -> None:
     command = (sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path / "dist", source)
     done = run(*command, PATH=nothing_on_path, SQLITE_CLAIMS_REQUIRE_C="1")
     assert done.returncode != 0
@@ -199,4 +197,4 @@ def test_an_editable_install_works_without_a_compiler(
     source: Path, tmp_path: Path, python: Path, nothing_on_path: str
 ) -> None:
     install(python, "--no-build-isolation", "--editable", source, PATH=nothing_on_path)
-    assert use(python, tmp_path).splitlines()[-1].startswith("twin ")
+    assert use(python, tmp_path).splitlines()[-1].startswith("python ")

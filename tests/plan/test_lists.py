@@ -1,4 +1,4 @@
-"""What a list of few tasks costs does not depend on the tasks that it leaves out: counted in SQLite's own steps."""
+"""The cost of a list of few tasks, in SQLite's steps, does not depend on the tasks that it leaves out."""
 
 from __future__ import annotations
 

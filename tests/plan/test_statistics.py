@@ -68,7 +68,9 @@ def test_a_full_store_without_statistics_has_the_same_plans_as_an_empty_one(tmp_
         assert costly(store) == {}
 
 
-def test_who_opens_the_store_while_another_writes_leaves_the_statistics_to_the_next(tmp_path: Path) -> None:
+def test_opening_the_store_while_another_process_writes_leaves_the_statistics_to_later(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "app.db"
     with SqliteClaimStore(path, durability="process") as store:
         fill(store, 2)

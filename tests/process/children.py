@@ -18,7 +18,7 @@ from textwrap import dedent
 import pytest
 
 PATIENCE = 60.0
-# What every program begins with. Lines are written whole, so that threads and forked children may say something too.
+# Every program begins with this. Lines are written whole, so that threads and forked children can write some, too.
 PRELUDE = """
 import os, signal, sys, threading, time
 from sqlite_claims import *

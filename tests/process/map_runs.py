@@ -32,7 +32,7 @@ echo "did $1"
 
 
 def wait_for(event: Callable[[], Any], what: str = "") -> Any:
-    """What ``event`` gives as soon as that is true."""
+    """Wait until ``event`` returns something true, and return that."""
     until = time.monotonic() + PATIENCE
     while not (found := event()):
         assert time.monotonic() < until, f"never happened: {what}"
@@ -133,7 +133,7 @@ class Runs:
         return twice
 
     def tasks(self) -> dict[bytes, TaskInfo]:
-        """What is stored, by line."""
+        """The stored tasks, by line."""
         with SqliteClaimStore(self.db, create=False, read_only=True) as store:
             return {task.input: task for task in store.list_tasks()}
 

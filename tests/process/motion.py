@@ -1,5 +1,4 @@
-"""A large instance is paused, resumed and cancelled while workers claim, renew and give back, and others look for work:
-how long each of them waits meanwhile."""
+"""Measure how long workers wait while a large instance is paused, resumed and cancelled."""
 
 from __future__ import annotations
 
@@ -16,8 +15,8 @@ from .children import Child, Start
 WORKERS = 4
 AT_ONCE_MAX = 100_000
 
-# What both say at the end: for each span of time that is asked about, how often, and how long at the longest and as
-# the rule (ms), each of their calls took.
+# Both answer at the end, for each span of time that they are asked about: how many calls of each kind there were, and
+# how long the longest and the median took (ms).
 _TELL = """
 import json
 from statistics import median
@@ -71,12 +70,11 @@ store.close()
 """
 
 Figures = dict[str, tuple[int, float, float]]
-"""For each kind of call how many there were, and how long the longest and the one in the middle took (ms)."""
+"""For each kind of call: how many there were, and how long the longest and the median took (ms)."""
 
 
 def fill(path: Path, tasks: int, *, ahead: bool) -> None:
-    """A large instance, and two small ones whose tasks come before it (all held by somebody, unless ``ahead``) and
-    after it."""
+    """Add a large instance, and two small ones: one before it (all claimed, unless ``ahead``) and one after it."""
     with SqliteClaimStore(path, durability="process") as store:
         store.add_instance("before", [NewTask(f"t{number}") for number in range(100)])
         if not ahead:
@@ -89,8 +87,8 @@ def fill(path: Path, tasks: int, *, ahead: bool) -> None:
 
 
 def measure(start: Start, path: Path, quiet_s: float) -> dict[str, tuple[float, Figures]]:
-    """Signal the large instance amid four workers and one who looks: for each signal how long the call took (s) and
-    what the others met with. ``quiet_s``: how long they work beforehand, undisturbed, for comparison."""
+    """Pause, resume and cancel the large instance while four workers claim and one process reads. Return for each how
+    long the call took (s), and the figures of the others. ``quiet_s``: how long they work before, for comparison."""
     children = [start(_TELL + _WORKER, path, f"w{number}") for number in range(WORKERS)]
     children.append(start(_TELL + _LOOKER, path))
     for child in children:

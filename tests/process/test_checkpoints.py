@@ -1,4 +1,4 @@
-"""The -wal is copied back by a thread, whatever else goes on in the process and beside it."""
+"""A thread copies the -wal back into the database, whatever this process and others do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sqlite_claims import SqliteClaimStore
 
 from .children import Start
 
-# Adds until the -wal has started over: it has been copied, and its first frame was written anew.
+# Adds until the -wal has started over: it has been copied, and its first frame was written again.
 UNTIL_STARTED_OVER = """
 from sqlite_claims.sqlite.wal import checkpoints
 from sqlite_claims.sqlite import forks

@@ -91,7 +91,7 @@ def test_the_instance_of_a_durable_map_is_not_pruned_while_its_results_are_read(
         assert store.prune(0) == 1
 
 
-def test_what_is_fed_does_not_hide_other_instances_from_a_bounded_prune(tmp_path: Path) -> None:
+def test_a_fed_instance_does_not_hide_others_from_a_bounded_prune(tmp_path: Path) -> None:
     with SqliteClaimStore(tmp_path / "jobs.db") as store:
         for number in range(6):
             _, feed = store._add_fed_instance(f"i{number}", [NewTask("t")])

@@ -48,7 +48,7 @@ os.wait()
 say("after a fork", store.check())
 store.close()
 with SqliteClaimStore(path) as store:
-    say("opened anew", store.check())
+    say("opened again", store.check())
 """,
         tmp_path / "jobs.db",
     )
@@ -63,16 +63,16 @@ def test_check_takes_no_connection_that_is_being_opened_for_another_drivers(star
         """
 import apsw, sqlite3
 store = SqliteClaimStore(args[0])
-amid = []
+opening = []
 def hook(connection):
-    if not amid:  # the check opens a connection, too
-        amid.append(connection)
-        say("amid the opening of another", store.check())
-        amid.clear()
+    if not opening:  # the check opens a connection, too
+        opening.append(connection)
+        say("while another is opened", store.check())
+        opening.clear()
 apsw.connection_hooks.append(hook)
 SqliteClaimStore(args[0]).close()
 """,
         tmp_path / "jobs.db",
     )
-    assert set(child.rest()) == {"amid the opening of another []"}
+    assert set(child.rest()) == {"while another is opened []"}
     assert child.wait() == 0

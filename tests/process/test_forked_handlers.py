@@ -81,7 +81,7 @@ def test_the_forked_child_of_a_handler_leaves_at_once_and_its_parents_result_cou
         if entry == "transaction" and how == "return":
             status = 1  # the block raises in the child
         if entry == "subtask" and how == "raise":
-            status = 0  # asyncio keeps the error for whoever awaits the task
+            status = 0  # asyncio keeps the error until the task is awaited
         program.says("child", status)
         if entry == "coroutine":
             program.says("later")  # once: the child has left where it waits

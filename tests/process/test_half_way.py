@@ -1,5 +1,5 @@
 """Killed half-way through pausing, resuming, cancelling or pruning: it has taken effect, and what is left of it is done
-by whoever looks, or prunes, next."""
+by the next process that looks for work, or prunes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .children import Start
 TASKS = max(10 * control.ROWS_PER_MOVE, 3 * pruning.TASKS_PER_STEP)
 AT_ONCE = 100_000
 
-# Says so, and waits to be killed, amid the statement that changes the n-th row, or between the n-th step and the next.
+# Reports and waits to be killed, within the statement that changes the n-th row, or between the n-th step and the next.
 HALF_WAY = """
 path, what, where, n = args
 store = SqliteClaimStore(path)
@@ -27,7 +27,7 @@ def another(*_):
     global count
     count += 1
     if count == int(n):
-        say("amid")
+        say("within")
         hear()
 if where == "row":
     store._db.connection.set_update_hook(another)
@@ -61,7 +61,7 @@ def one(path: Path, sql: str) -> Any:
 
 def killed(start: Start, path: Path, what: str, where: str, n: int) -> None:
     child = start(HALF_WAY, path, what, where, n)
-    child.says("amid")
+    child.says("within")
     child.kill()
 
 
@@ -157,7 +157,7 @@ def test_a_pruned_instance_is_gone_and_the_next_to_prune_removes_what_is_left(
 
 
 @pytest.mark.slow
-def test_who_picks_it_up_may_be_killed_too(start: Start, tmp_path: Path) -> None:
+def test_the_process_that_continues_may_be_killed_too(start: Start, tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     fill(path, TASKS)
     killed(start, path, "cancel", "row", 100)

@@ -1,4 +1,4 @@
-"""A signal whose handler raises, as Ctrl-C does, in the midst of any call: all or nothing, and on it goes."""
+"""A signal handler raises within a call, as Ctrl-C does: the call took effect or did not, and the store goes on."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ store.close()
 """
 
 
-@pytest.mark.parametrize("core", ["core", "twin"] if WITH_CORE else ["twin"])
+@pytest.mark.parametrize("core", ["core", "python"] if WITH_CORE else ["python"])
 def test_calls_that_are_interrupted_at_any_moment_are_done_or_not_and_the_store_goes_on(
     start: Start, tmp_path: Path, core: str
 ) -> None:
@@ -94,7 +94,7 @@ def test_calls_that_are_interrupted_at_any_moment_are_done_or_not_and_the_store_
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("core", ["core", "twin"] if WITH_CORE else ["twin"])
+@pytest.mark.parametrize("core", ["core", "python"] if WITH_CORE else ["python"])
 @pytest.mark.parametrize("durability", ["process", "full"])
 def test_calls_that_are_interrupted_thousands_of_times_are_done_or_not(
     start: Start, tmp_path: Path, core: str, durability: str

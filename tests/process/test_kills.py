@@ -63,7 +63,7 @@ while not all(store.stats().counts[state] == 0 for state in (TaskState.READY, Ta
 
 
 def kill_over_and_over(start: Start, path: Path, kills: int, choose: random.Random) -> list[list[str]]:
-    """What all workers said, those killed and those that followed them."""
+    """Return the lines of all workers, those killed and those that replaced them."""
     said: list[list[str]] = []
 
     def begin(number: int) -> Child:

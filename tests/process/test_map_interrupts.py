@@ -102,7 +102,7 @@ def test_killing_reaches_what_the_commands_have_started_themselves(runs: Runs) -
     child = int(started.read_text())
     _interrupt_twice(process, signal.SIGTERM)
     assert runs.finish(process).status == 130
-    # It is nobody's child that we could wait for; whoever adopted it takes a moment.
+    # This process can't wait for it: another one has adopted it and takes a moment.
     wait_for(lambda: not _is_running(child))
 
 
@@ -181,6 +181,6 @@ def test_a_progress_bar_on_a_terminal_leaves_the_output_whole(runs: Runs) -> Non
     wait_for(lambda: b"19 of 20 done, 0 failed, 1 running" in terminal.screen, "the bar")
     runs.let_go("line19")
     assert terminal.wait() == 0
-    # What stands on a line once everything before a clearing of the line is gone.
+    # The text of a line without everything before the last clearing of the line.
     shown = [line.rpartition(b"\x1b[K")[2].strip() for line in terminal.screen.split(b"\r\n")]
     assert sorted(line for line in shown if line.startswith(b"did")) == sorted(f"did {x}".encode() for x in lines)

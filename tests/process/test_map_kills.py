@@ -1,4 +1,4 @@
-"""What a ``map`` leaves behind when it is killed, and what the next one makes of it."""
+"""The remains of a ``map`` that was killed, and how the next one continues."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_two_commands_on_one_file_do_not_touch_each_others_lines(runs: Runs) -> 
     assert runs.finish(first).status == 0
 
 
-def test_what_is_done_is_not_run_again_and_added_lines_are(runs: Runs) -> None:
+def test_completed_lines_are_not_run_again_and_added_lines_are(runs: Runs) -> None:
     assert runs.run("-j", "2", lines=["a", "b", "a"]).status == 0
     assert runs.count("end") == {"a": 2, "b": 1}
     assert runs.run("-j", "2", lines=["b", "a", "a"]).status == 0

@@ -24,7 +24,7 @@ def test_the_status_is_0_when_all_ended_well_and_1_when_any_failed(runs: Runs) -
     assert runs.count("end") == dict.fromkeys("abd", 1)
 
 
-def test_what_failed_is_shown_at_the_end_with_its_last_words(runs: Runs) -> None:
+def test_failures_are_shown_at_the_end_with_their_last_output(runs: Runs) -> None:
     runs.fail("b")
     ended = runs.run("-q", lines=["a", "b", "c"])
     assert "sqlite-claims: failed: b: exit status 3\n    no good: b\n" in ended.err

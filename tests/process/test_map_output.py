@@ -1,4 +1,4 @@
-"""What commands print comes out whole, on the side where it belongs, and is kept to a bound."""
+"""The output of commands: printed whole, to the right stream, and stored up to a limit."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_a_failed_line_whose_reader_has_gone_does_not_hide_that(runs: Runs) -> N
     assert runs.finish(process).status == 128 + signal.SIGPIPE
 
 
-def test_what_was_done_without_output_is_done_also_where_the_reader_has_gone(runs: Runs) -> None:
+def test_lines_without_output_are_done_even_if_the_reader_has_gone(runs: Runs) -> None:
     read, write = os.pipe()
     os.close(read)
     ended = runs.run("-j", "1", lines=["a", "b"], command=["sh", "-c", "[ $1 = b ] || echo $1", "sh"], stdout=write)

@@ -79,7 +79,7 @@ def test_eight_workers_do_each_task_exactly_once(start: Start, tmp_path: Path, w
         assert store.check() == []
 
 
-@pytest.mark.parametrize("use_c_core", [None, False], ids=["core", "twin"])
+@pytest.mark.parametrize("use_c_core", [None, False], ids=["core", "python"])
 def test_threads_that_share_a_store_do_each_task_exactly_once(
     start: Start, tmp_path: Path, use_c_core: bool | None
 ) -> None:

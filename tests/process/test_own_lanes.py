@@ -118,7 +118,7 @@ def test_one_that_had_ended_and_is_in_progress_again_is_found_again(store: Sqlit
     store.complete_tasks([(one.claim, b"") for one in claimed[1:]])
     store.fail_task(claimed[0].claim, "no")
     assert store.get_instance("large").state == "failed"
-    store.add_instance("another", tasks(FEW))  # whoever looks reads the lanes anew, and leaves out those of the ended
+    store.add_instance("another", tasks(FEW))  # the next find reads the lanes again, without those of ended instances
     assert offered(store, 1) == [("another", "t00000")]
     store.retry_task("large", "t00000")
     assert ("large", "t00000") in offered(store, 1000)

@@ -85,7 +85,7 @@ def test_a_failure_in_a_process_is_logged_with_its_traceback(pools: Pools, caplo
     assert record.getMessage().endswith("failed permanently, 1 of 1 attempts: ValueError: no good")
 
 
-def test_what_nobody_can_read_ends_no_pool_and_is_dropped_with_a_warning(
+def test_unreadable_messages_end_no_pool_and_are_dropped_with_a_warning(
     pools: Pools, caplog: pytest.LogCaptureFixture
 ) -> None:
     pools.add("garble", "quick", "garble", "log")

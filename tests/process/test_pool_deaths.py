@@ -68,7 +68,7 @@ def test_a_task_that_timed_out_is_tried_again_by_its_policy(pools: Pools) -> Non
     assert (summary.completed, summary.failed) == (1, 1)
 
 
-def test_what_else_ran_in_a_process_that_is_killed_for_time_costs_nothing(pools: Pools) -> None:
+def test_other_tasks_of_a_process_that_is_killed_for_a_timeout_lose_no_attempt(pools: Pools) -> None:
     pools.add("hold", max_attempts=1)
     pool = WorkerPool(pools.path, "pool_handlers:registry", processes=1, concurrency=2, task_timeout=4)
     with pool.spawn(until_idle=True) as handle:
@@ -105,7 +105,7 @@ def test_a_process_whose_cancelled_handler_does_not_leave_is_replaced(pools: Poo
     assert pools.store.get_task("j", "0").output != str(pid).encode()
 
 
-def test_what_else_runs_in_a_process_that_is_replaced_is_given_back_at_no_cost(pools: Pools) -> None:
+def test_other_tasks_of_a_process_that_is_replaced_are_given_back_at_no_cost(pools: Pools) -> None:
     pools.add("hold")
     pool = WorkerPool(
         pools.path, "pool_handlers:registry", processes=1, concurrency=2, poll_interval=0.05, shutdown_timeout=0.1

@@ -145,7 +145,7 @@ def test_a_missing_main_guard_is_told_in_one_sentence(tmp_path: Path) -> None:
     assert len(ended.stderr.splitlines()) < 30
 
 
-def test_what_fails_in_the_import_of_the_main_file_names_the_guard_too(tmp_path: Path) -> None:
+def test_an_error_in_the_import_of_the_main_file_names_the_guard_too(tmp_path: Path) -> None:
     ended = start(tmp_path, program(tmp_path, UNGUARDED_BEFORE_THE_POOL))
     assert 'must run under `if __name__ == "__main__":`): AlreadyExistsError: ' in ended.stderr
 

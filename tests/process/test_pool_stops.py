@@ -39,7 +39,7 @@ def test_after_a_signal_what_runs_finishes_and_nothing_more_starts(
 
 
 @PROGRAMS
-def test_what_does_not_finish_in_time_is_given_back_at_no_cost(
+def test_tasks_that_do_not_finish_in_time_are_given_back_at_no_cost(
     pools: Pools, what: str, options: dict[str, int]
 ) -> None:
     pools.add("hold")

@@ -1,4 +1,4 @@
-"""What a pool of processes does while all goes well."""
+"""A pool of processes in normal operation."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def inner() -> Any:
 @pytest.mark.parametrize(
     "bad", [lambda _: None, inner(), {"a": inner()}, "no colon", "module:", ":attribute", "a b:c", 7, None]
 )
-def test_what_another_process_cannot_import_is_refused_at_once(pools: Pools, bad: Any) -> None:
+def test_handlers_that_another_process_cannot_import_are_refused_at_once(pools: Pools, bad: Any) -> None:
     with pytest.raises(InvalidArgumentError, match="handler"):
         WorkerPool(pools.path, bad)
 
@@ -99,7 +99,9 @@ def test_an_argument_without_sense_is_refused_by_name(pools: Pools, options: dic
         WorkerPool(pools.path, "pool_handlers:registry", **options)
 
 
-def test_what_the_processes_log_comes_out_in_the_supervisors(pools: Pools, caplog: pytest.LogCaptureFixture) -> None:
+def test_log_records_of_the_processes_appear_in_the_supervisors_log(
+    pools: Pools, caplog: pytest.LogCaptureFixture
+) -> None:
     pools.add("log")
     with caplog.at_level(logging.INFO):
         WorkerPool(pools.path, "pool_handlers:registry", processes=1).run(until_idle=True)

@@ -18,7 +18,7 @@ from .pool_runs import Pools, children_of, eventually, pools
 
 __all__ = ["pools"]
 
-# What a container is to us: process ids and mounts of its own, on the same kernel.
+# As a container: its own process ids and mounts, on the same kernel.
 CONTAINER = ("unshare", "--pid", "--mount", "--fork", "--kill-child", "--mount-proc")
 
 

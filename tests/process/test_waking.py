@@ -153,7 +153,7 @@ def test_a_sleeping_worker_runs_a_task_that_another_process_has(
     sleeper.says("runs", "t")
 
 
-def test_what_a_sleeping_worker_may_not_take_lets_it_sleep_on(
+def test_tasks_that_a_sleeping_worker_may_not_take_do_not_wake_it(
     start: Start, store: SqliteClaimStore, request: pytest.FixtureRequest
 ) -> None:
     sleeper = start(SLEEPER, store.path, request.node.callspec.params["store"])

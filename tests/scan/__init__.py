@@ -1,1 +1,1 @@
-"""What may be claimed, in which order, and at what cost: both scans, on tables made by hand."""
+"""Both scans on hand-made tables: which tasks may be claimed, in which order, and at what cost."""

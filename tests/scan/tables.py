@@ -28,7 +28,7 @@ VALUES (?1, 'i' || ?1, ?2, 0, '', 0, 0, 0, 0, 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What a scan sees of a task. ``next_at`` is ``None`` where it can't be claimed."""
+    """The columns of a task that a scan reads. ``next_at`` is ``None`` where it can't be claimed."""
 
     id: int
     lane: int = 1
@@ -63,7 +63,7 @@ def in_order(
     limit: int = 2**31 - 1,
     ended: Collection[int] = (),
 ) -> list[int]:
-    """What a scan has to answer, by sorting everything. ``ended``: instances whose rows don't count."""
+    """Return the answer that a scan has to give, by sorting everything. ``ended``: instances whose rows don't count."""
 
     def place(row: Row) -> tuple[int, ...]:
         assert row.next_at is not None

@@ -1,4 +1,4 @@
-"""What a scan costs does not depend on what waits: counted in SQLite's own steps, not in time."""
+"""The cost of a scan, in SQLite's steps, does not depend on the number of waiting tasks."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_twenty_times_the_backlog_costs_nothing(scan: Open, aging: int | None, l
     assert abs(cost(20_000) - cost(1000)) <= 2
 
 
-def test_what_a_worker_may_not_take_and_what_is_not_due_costs_nothing(scan: Open) -> None:
+def test_tasks_of_other_workers_and_tasks_not_due_cost_nothing(scan: Open) -> None:
     wanted = [Row(1, lane=5, priority=3), Row(2, lane=5, priority=4)]
     others = [Row(100 + i, lane=4 + 2 * (i % 2), priority=1) for i in range(2000)]
     others += [Row(10_000 + i, lane=5, priority=1 + i % 5, next_at=NOW + 1) for i in range(2000)]
@@ -49,7 +49,7 @@ def test_what_a_worker_may_not_take_and_what_is_not_due_costs_nothing(scan: Open
 
 
 @pytest.mark.parametrize("streams", [1, 200])
-def test_what_is_read_in_vain_is_bounded_by_what_is_taken(scan: Open, streams: int) -> None:
+def test_rows_read_in_vain_are_bounded_by_rows_taken(scan: Open, streams: int) -> None:
     rows = (Row(i, lane=1 + i % streams, next_at=i) for i in range(1, 20_001))
     connection, scanner = scan(rows)
     chosen = lanes(*range(1, streams + 1))

@@ -1,4 +1,4 @@
-"""What goes wrong within a scan comes back as apsw's exception, and leaves the connection fit for use."""
+"""Errors within a scan raise apsw's exception and leave the connection usable."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_scan_leaves_no_statement_under_way(scan: Open) -> None:
     scanner.ready_ids(*QUESTION)
     connection.execute("COMMIT")
     assert not connection.in_transaction
-    # VACUUM refuses to run beside any statement under way.
+    # VACUUM refuses to run while another statement runs.
     connection.execute("VACUUM")
 
 

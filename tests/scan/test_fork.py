@@ -1,4 +1,4 @@
-"""A fork while another thread is amidst a scan: SQLite's mutex is then held by a thread that the child doesn't have."""
+"""A fork while another thread runs a scan: SQLite's mutex is then held by a thread that the child doesn't have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""On random tables the C core, its Python twin and a plain sort agree."""
+"""On random tables the C core, the Python scan and a plain sort agree."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlite_claims.sqlite.scan import AGING_US_MAX, core_available, open_scanner
 
 from .tables import STATEMENTS, Row, in_order, lanes, table
 
-# Small ranges make ties, and blocks that end in the midst of them; large ones reach the ends of what a column holds.
+# Small ranges make ties, and blocks that end within ties; large ones reach the limits of a column.
 times = st.one_of(st.none(), st.integers(0, 3), st.integers(0, 300), st.integers(-(2**63), 2**63 - 1))
 tasks = st.lists(
     st.builds(

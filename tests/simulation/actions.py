@@ -17,7 +17,7 @@ from .world import Difference, Pair, World
 Action = Callable[[World, Random, Process], None]
 ACTIONS: dict[str, Action] = {}
 WEIGHTS: dict[str, float] = {}
-# Actions that may concern every process, so they can't happen in the midst of a call.
+# Actions that may concern every process, so they can't happen within a call.
 OF_THE_MACHINE = {"all_processes_die", "copy_is_put_to_work", "reboot", "kill_process", "machine_sleeps"}
 
 INSTANCES = ["i", "j", "k", "l"]

@@ -37,7 +37,7 @@ class Process:
         return "process with the C core" if self.use_c_core else "process with the Python scan"
 
     def start(self, path: str) -> None:
-        """Open the file anew."""
+        """Open the file again."""
         self.is_dead = False
         self.store = EagerStore(path, use_c_core=self.use_c_core, durability="process", clock=self.clock)
 

@@ -40,7 +40,7 @@ def dead_workers_are_not_noticed(patch: pytest.MonkeyPatch) -> None:
 
 
 def pruning_forgets_tokens(patch: pytest.MonkeyPatch) -> None:
-    """A task added anew under a pruned name gives the old tokens again."""
+    """A task added again under a pruned name gets the old tokens again."""
     patch.setattr(sql, "raise_token_floor", "SELECT ?")
 
 

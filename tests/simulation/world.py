@@ -60,7 +60,7 @@ class World:
         self.rows: dict[int, bytes] = {}  # of the application's own table in the same file
         self.calls = 0
         self.kills: Counter[str] = Counter()  # by outcome
-        # Runs an action of another process in the midst of a call; set by the history.
+        # Runs an action of another process within a call; set by the history.
         self.interleave: Callable[[Process], None] | None = None
         self._is_interleaved = False
         with self.processes[0].store.transaction() as tx:

@@ -37,7 +37,7 @@ from sqlite_claims import (
 )
 from sqlite_claims.testing import ManualClock
 
-# Every store is one to whoever asks for the protocol.
+# Every store satisfies the protocol.
 of_file: TaskClaimStore = SqliteClaimStore("jobs.db")
 in_memory: TaskClaimStore = InMemoryClaimStore(clock=ManualClock())
 of_coroutines: AsyncTaskClaimStore = AsyncSqliteClaimStore("jobs.db")

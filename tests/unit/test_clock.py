@@ -18,7 +18,7 @@ OFFSETS = b"monotonic         1000         500000000\nboottime         -2000    
 
 @pytest.fixture
 def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What /proc tells of this process, to be written by the test."""
+    """Stands in for /proc of this process; the test writes it."""
     (tmp_path / "ns").mkdir()
     monkeypatch.setattr(clocks, "_PROCESS", tmp_path)
     return tmp_path

@@ -17,7 +17,7 @@ from sqlite_claims.sqlite.wal.durability import WalSync
 
 
 class Disk:
-    """Stands in for the disk: counts syncs, holds them until let go, and lets them fail."""
+    """Stands in for the disk: counts syncs, holds them until released, and makes them fail."""
 
     def __init__(self) -> None:
         self.syncs = 0
@@ -93,7 +93,7 @@ def test_all_who_ask_while_a_sync_is_under_way_are_served_by_the_next_one(disk: 
     assert disk.syncs == 2
 
 
-def test_who_asks_after_a_sync_has_begun_is_not_served_by_it(disk: Disk, wal: WalSync) -> None:
+def test_a_request_made_after_a_sync_has_begun_is_not_served_by_it(disk: Disk, wal: WalSync) -> None:
     first = Asking(wal)
     assert disk.begun.acquire(timeout=60)
     second = Asking(wal)
@@ -172,7 +172,7 @@ def _in_transaction(store: SqliteClaimStore) -> None:
 
 
 @pytest.mark.parametrize("mode", ["full", "process"])
-def test_what_must_not_be_lost_waits_for_the_disk_and_nothing_else_does(
+def test_only_operations_that_must_not_be_lost_wait_for_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
     syncs: list[int] = []

@@ -121,7 +121,7 @@ def test_values_that_no_store_writes_mean_a_damaged_file(store: SqliteClaimStore
         cast(Any, tx._backend)._write(operation, False)
 
 
-def test_what_is_no_fault_of_the_store_passes_through_and_is_rolled_back(store: SqliteClaimStore) -> None:
+def test_an_error_that_is_not_the_stores_passes_through_and_is_rolled_back(store: SqliteClaimStore) -> None:
     def operation(db: Any) -> None:
         db.execute("UPDATE claims_instance SET definition_hash = 'changed'")
         raise KeyboardInterrupt

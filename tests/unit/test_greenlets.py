@@ -19,7 +19,7 @@ PATCHED = {
 
 
 @pytest.mark.parametrize("library", PATCHED)
-def test_who_waits_for_tasks_sleeps_in_a_way_that_lets_other_greenlets_run(
+def test_waiting_for_tasks_lets_other_greenlets_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str
 ) -> None:
     with SqliteClaimStore(tmp_path / "jobs.db") as store:

@@ -83,7 +83,7 @@ def test_lanes_without_a_row_in_the_order_cost_a_look_nothing(tmp_path: Path, us
 
 
 @pytest.mark.parametrize("use_c_core", CORES)
-def test_what_is_found_among_many_lanes_is_the_same_as_among_few(tmp_path: Path, use_c_core: bool) -> None:
+def test_the_same_tasks_are_found_among_many_lanes_as_among_few(tmp_path: Path, use_c_core: bool) -> None:
     oracle = InMemoryClaimStore()
     with SqliteClaimStore(tmp_path / "jobs.db", durability="process", use_c_core=use_c_core) as store:
         for one in (oracle, store):

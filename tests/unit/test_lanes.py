@@ -1,4 +1,4 @@
-"""Lanes: what one process knows of the file's kinds and sets of tags stays true, whoever adds some or fails to."""
+"""Lanes: a process's copy of the file's kinds and sets of tags stays true, even if others add some or fail to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A call from within a call of the same store, as signal handlers and destructors make it: refused, harming nothing."""
+"""A call within a call of the same store, as signal handlers and destructors make it, is refused without effect."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ INNER: dict[str, Callable[[SqliteClaimStore], Any]] = {
 
 @pytest.mark.parametrize("what", INNER)
 @pytest.mark.parametrize("mode", ["write", "read"])
-def test_what_comes_amid_a_call_is_refused_and_the_call_goes_on(store: SqliteClaimStore, what: str, mode: str) -> None:
+def test_a_call_within_a_call_is_refused_and_the_outer_call_goes_on(
+    store: SqliteClaimStore, what: str, mode: str
+) -> None:
     refused = []
 
     def outer(db: Database) -> None:

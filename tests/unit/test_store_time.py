@@ -110,7 +110,7 @@ def test_store_time_never_goes_back_over_a_reboot_whatever_was_rolled_back_befor
 ) -> None:
     store = open_store()
     for number in range(10):
-        # What records the time is rolled back each time; what follows within a second stands.
+        # The write that records the time is rolled back each time; the one that follows within a second is kept.
         clock.advance(1.5)
         fail_to_write(store)
         clock.advance(0.5)

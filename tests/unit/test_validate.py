@@ -15,7 +15,7 @@ NAN, INF = float("nan"), float("inf")
 
 
 class Text(str):
-    """What a program may hand in for a name."""
+    """A string subclass, as programs may pass for a name."""
 
     __slots__ = ()
 
@@ -42,7 +42,7 @@ def test_a_name_is_a_plain_str_of_at_most_256_bytes() -> None:
     ["", "x" * 257, "é" * 129, "\U0001f600" * 65, "a\0b", "\0", "\ud800", b"x", None, 3, True, ["x"]],
     ids=ascii,
 )
-def test_what_is_no_name_is_refused_with_the_argument_named(value: Any) -> None:
+def test_a_value_that_is_no_name_is_refused_with_the_argument_named(value: Any) -> None:
     with pytest.raises(InvalidArgumentError, match="worker_id"):
         validate.name("worker_id", value)
 
@@ -88,7 +88,7 @@ def test_a_duration_is_whole_microseconds(value: Any, us: int) -> None:
     [-1, -1e-9, NAN, INF, -INF, 1e300, 10**400, timedelta(microseconds=-1), timedelta.max, True, None, "1", Decimal(1)],
     ids=repr,
 )
-def test_what_is_no_duration_is_refused_with_the_argument_named(value: Any) -> None:
+def test_a_value_that_is_no_duration_is_refused_with_the_argument_named(value: Any) -> None:
     with pytest.raises(InvalidArgumentError, match="ttl"):
         validate.duration_us("ttl", value)
 
@@ -146,6 +146,6 @@ def test_states_may_be_given_by_their_values() -> None:
             validate.states("states", value, TaskState)
 
 
-def test_what_was_given_is_shown_and_not_at_any_length() -> None:
+def test_an_error_shows_the_given_value_shortened() -> None:
     assert validate.shown("x" * 10_000).endswith("...")
     assert len(validate.shown("x" * 10_000)) == 80

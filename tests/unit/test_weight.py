@@ -1,4 +1,4 @@
-"""What the package costs a process that imports it: little time, little memory, and nothing it doesn't use."""
+"""Cost of importing and using the package: no needless imports, and little memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MEMORY_MAX = 20 * MIB
 
 
 def told_by(program: str, *args: object) -> str:
-    """What a fresh Python process prints."""
+    """Run a program in a new Python process; return its output."""
     command = [sys.executable, "-c", program, *map(str, args)]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 

@@ -24,7 +24,7 @@ def break_the_loop() -> None:
 
 
 class Meeting:
-    """The one task that does harm waits until another coroutine is amidst its work, on the same loop."""
+    """The harmful task waits until another coroutine is at work on the same loop."""
 
     def __init__(self) -> None:
         self.is_there = threading.Event()
@@ -147,7 +147,7 @@ def test_a_task_that_breaks_every_loop_ends_the_run_and_is_given_back(store: Any
 
 
 @pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), OSError(24, "Too many open files")])
-def test_where_there_can_be_no_loop_the_run_ends_and_no_task_pays(
+def test_if_no_event_loop_can_be_made_the_run_ends_and_no_task_pays(
     store: Any, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def refuse() -> None:

@@ -1,4 +1,4 @@
-"""What becomes of a task, by what its handler does."""
+"""The outcome of a task depends on its handler: results, failures, retries."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def run(store: Any, handlers: Any, *tasks: NewTask, **options: Any) -> Any:
 
 
 @pytest.mark.parametrize(("returned", "stored"), [(b"done", b"done"), (None, b""), (bytearray(b"ab"), b"ab")])
-def test_what_the_handler_returns_is_the_output(store: Any, returned: Any, stored: bytes) -> None:
+def test_the_return_value_of_the_handler_is_the_output(store: Any, returned: Any, stored: bytes) -> None:
     summary = run(store, lambda _: returned)
     assert store.get_task("i", "t").output == stored
     assert (summary.reason, summary.completed, summary.failed, summary.lost) == ("idle", 1, 0, 0)
@@ -96,7 +96,7 @@ def test_a_result_that_cannot_be_shown_fails_for_good(store: Any) -> None:
 
 
 @pytest.mark.parametrize("asked", [FailTask, SnoozeTask])
-def test_what_a_handler_asks_for_in_a_broken_way_is_a_failed_attempt(store: Any, asked: Any) -> None:
+def test_a_malformed_request_of_a_handler_is_a_failed_attempt(store: Any, asked: Any) -> None:
     class Half(asked):  # type: ignore[misc]
         def __init__(self) -> None:
             pass

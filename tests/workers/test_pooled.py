@@ -126,7 +126,7 @@ def test_no_more_than_the_batch_size_is_held(store: Any, spy: Any) -> None:
     assert max(limits) <= 3
 
 
-def test_what_waits_behind_a_long_task_is_given_back_and_what_is_done_is_stored(
+def test_tasks_waiting_behind_a_long_one_are_given_back_and_results_are_stored(
     store: Any, gate: Any, eventually: Any
 ) -> None:
     """Short tasks let the batch grow; then one takes long. Another worker can have the rest meanwhile."""
@@ -148,7 +148,7 @@ def test_what_waits_behind_a_long_task_is_given_back_and_what_is_done_is_stored(
 
 
 def test_a_task_that_was_tried_before_is_held_alone(store: Any) -> None:
-    """It may be one that kills its worker: what is held beside it would be lost with it, time and again."""
+    """It may be one that kills its worker: other tasks of the batch would be lost with it each time."""
     held = []
 
     def fail_once(task: TaskContext) -> None:
@@ -352,7 +352,7 @@ def test_shutdown_lets_what_runs_finish_and_starts_nothing_more(store: Any, gate
     assert sorted(states(store).values()) == ["completed", "ready"]
 
 
-def test_what_is_not_finished_in_time_is_given_back_at_no_cost(store: Any) -> None:
+def test_tasks_not_finished_in_time_are_given_back_at_no_cost(store: Any) -> None:
     reached, told = threading.Event(), threading.Event()
 
     def stubborn(task: TaskContext) -> bytes:

@@ -61,6 +61,6 @@ def test_handlers_registered_after_the_worker_was_made_do_not_change_it() -> Non
 
 
 @pytest.mark.parametrize("bad", [{}, TaskRegistry(), None, "module:attribute", {"a": "b"}, {"": 1}, {1: handler}])
-def test_what_could_run_nothing_is_refused(bad: Any) -> None:
+def test_handlers_that_could_run_nothing_are_refused(bad: Any) -> None:
     with pytest.raises(InvalidArgumentError, match="handler"):
         HandlerTable(bad)

@@ -55,7 +55,7 @@ def test_tasks_run_in_order_on_the_callers_thread_and_the_ended_instance_comes_b
     assert store.get_task("i", "a").output == b"a"
 
 
-def test_what_is_ready_together_runs_by_priority(store: Any, handler: Handler) -> None:
+def test_tasks_that_are_ready_together_run_by_priority(store: Any, handler: Handler) -> None:
     store.add_instance("i", [NewTask("a", priority=5), NewTask("b", priority=1), NewTask("c", priority=3)])
     CheckpointingRunner(store, handler).run("i")
     assert handler.ran == ["b", "c", "a"]
@@ -186,7 +186,7 @@ def test_other_instances_are_left_alone(store: Any, handler: Handler) -> None:
     assert handler.ran == ["a"]
 
 
-def test_what_a_worker_holds_is_waited_for_and_never_run(store: Any, handler: Handler, gate: Any) -> None:
+def test_tasks_that_a_worker_holds_are_waited_for_and_never_run(store: Any, handler: Handler, gate: Any) -> None:
     store.add_instance("i", chain("a", "b"))
     with PooledWorker(store, {"*": lambda _: gate.pass_through()}).spawn() as worker:
         assert gate.reached.wait(30)

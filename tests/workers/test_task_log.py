@@ -82,7 +82,7 @@ def test_a_failure_that_is_to_be_retried_is_a_warning_with_how_often_when_and_th
         assert "in fail\n" in shown
 
 
-def test_what_fails_for_good_by_its_handlers_word_is_an_error_with_that_text(
+def test_a_task_that_its_handler_fails_for_good_is_logged_as_an_error_with_that_text(
     run: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(_: TaskContext) -> None:
@@ -94,7 +94,7 @@ def test_what_fails_for_good_by_its_handlers_word_is_an_error_with_that_text(
     ]
 
 
-def test_what_is_snoozed_is_logged_below_warnings(run: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
+def test_a_snoozed_task_is_logged_below_warnings(run: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
     seen: list[int] = []
 
     def later(_: TaskContext) -> None:
@@ -153,7 +153,7 @@ def test_a_task_that_timed_out_is_logged_as_a_failure(store: Any, caplog: pytest
     assert vars(record)["seconds"] >= 0.05
 
 
-def test_what_the_handler_completed_itself_is_logged_as_completed(
+def test_a_task_that_its_handler_completed_itself_is_logged_as_completed(
     run: Callable[..., Any], store: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     run(lambda task: store.complete_task(task.claim, b"own"))
@@ -209,7 +209,7 @@ def test_the_workers_own_warnings_end_no_run_where_logging_raises(store: Any, sp
 
 
 @pytest.mark.parametrize("level", [logging.WARNING, logging.CRITICAL])
-def test_what_is_not_wanted_is_neither_made_nor_read_for(
+def test_records_that_no_logger_wants_are_neither_made_nor_read_for(
     store: Any, spy: Any, caplog: pytest.LogCaptureFixture, level: int
 ) -> None:
     reads: list[str] = []
