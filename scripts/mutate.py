@@ -40,7 +40,6 @@ class Package(NamedTuple):
     stores: str = "sqlite-c"
 
 
-POOL = "pool supervisor process child control_channel descendants scoreboard log_relay log_lines importing"
 PACKAGES = {
     "operations": Package(
         "sqlite/operations/*.py",
@@ -49,14 +48,17 @@ PACKAGES = {
     ),
     "memory": Package("memory/*.py", "conformance", "memory"),
     "scan": Package("sqlite/scan/*scanner.py", "scan conformance/test_order.py", "sqlite-python"),
-    "arguments": Package("validate.py front.py", "unit/test_validate.py conformance/test_bad_input.py", "memory"),
+    "arguments": Package(
+        "validate.py arguments.py front.py", "unit/test_validate.py conformance/test_bad_input.py", "memory"
+    ),
     "workers": Package(
         "workers/worker_loop.py workers/slot.py workers/result_writer.py workers/execute.py workers/idle.py"
         " workers/options.py workers/registry.py workers/checkpointing.py",
         "workers",
     ),
     "pool": Package(
-        " ".join(f"workers/{name}.py" for name in POOL.split()),
+        "workers/supervisor.py workers/pool.py workers/process.py workers/child.py workers/c*_channel.py"
+        " workers/descendants.py workers/scoreboard.py workers/log_*.py workers/importing.py",
         "workers process/test_pool_work.py process/test_pool_deaths.py process/test_pool_stops.py"
         " process/test_pool_channels.py process/test_pool_logs.py",
     ),
@@ -73,8 +75,6 @@ LEFT_ALONE = (ast.Raise, ast.Assert, ast.JoinedStr, ast.Import, ast.ImportFrom, 
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change of one file."""
-
     file: str
     line: int
     before: str
