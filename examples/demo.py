@@ -1,7 +1,7 @@
-"""Compress and checksum every file of Python's standard library, with two ``sqlite-claims map`` that share one file.
-One of them and its running commands are killed on the way; the other finishes, and every result is verified.
+"""Compress every file of Python's standard library with two ``sqlite-claims map`` processes that share one store.
 
-``python examples/demo.py``: exit status 0 only if everything is as it should be.
+One of them is killed together with its running commands. The other finishes, and every result is verified. Run it with
+``python examples/demo.py``; the exit status is 0 only if all results are right.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sqlite_claims import SqliteClaimStore, TaskInfo, TaskState
 
 NAME = "standard-library"
 JOBS = 2
-KILL_AT = 0.4  # of all tasks done
+KILL_AT = 0.4  # share of the tasks that are done
 COMPRESS = Path(__file__).with_name("compress_file.py")
 BEGAN = time.monotonic()
 
@@ -77,7 +77,7 @@ def show(store: SqliteClaimStore, folder: Path, files: list[str]) -> int:
 
 
 def standard_library() -> list[str]:
-    """Its Python files, without the tests and without what was installed beside it."""
+    """List the Python files of the standard library, without its tests and without installed packages."""
     found = []
     for folder, folders, names in os.walk(sysconfig.get_path("stdlib")):
         folders[:] = [name for name in folders if name not in {"site-packages", "dist-packages", "test", "tests"}]
@@ -98,19 +98,19 @@ def worker_of(process: subprocess.Popen[bytes]) -> str:
 
 
 def wait_until_done(store: SqliteClaimStore, number: int, process: subprocess.Popen[bytes]) -> None:
-    """Until so many tasks are done, or the process has ended."""
-    told = time.monotonic()
+    """Wait until this many tasks are done, or the process has ended."""
+    reported_at = time.monotonic()
     while (done := store.stats().counts[TaskState.COMPLETED]) < number and process.poll() is None:
-        if time.monotonic() - told >= 2:
-            told = time.monotonic()
+        if time.monotonic() - reported_at >= 2:
+            reported_at = time.monotonic()
             say(f"{done} done")
         time.sleep(0.02)
 
 
 def kill(store: SqliteClaimStore, process: subprocess.Popen[bytes]) -> tuple[dict[str, str], float]:
-    """Kill the process and its commands while they run; the files they were at with their tasks, and when."""
+    """Kill the process and its running commands. Return the files of these commands with their tasks, and the time."""
     while True:
-        os.kill(process.pid, signal.SIGSTOP)  # so that it starts nothing while we look
+        os.kill(process.pid, signal.SIGSTOP)  # so that it starts no command meanwhile
         os.waitpid(process.pid, os.WUNTRACED)
         claimed = store.list_tasks(NAME, states=[TaskState.CLAIMED])
         held = {os.fsdecode(task.input): task.task_id for task in claimed if task.worker_id == worker_of(process)}
@@ -127,7 +127,7 @@ def kill(store: SqliteClaimStore, process: subprocess.Popen[bytes]) -> tuple[dic
 
 
 def wait_until_back(store: SqliteClaimStore, task_id: str, dead: subprocess.Popen[bytes]) -> float:
-    """When the store no longer has the task as the dead process's."""
+    """Wait until the dead process no longer holds the task, and return the time."""
     while True:
         task = store.get_task(NAME, task_id)
         if task.state is not TaskState.CLAIMED or task.worker_id != worker_of(dead):
@@ -136,20 +136,20 @@ def wait_until_back(store: SqliteClaimStore, task_id: str, dead: subprocess.Pope
 
 
 def children(pid: int) -> list[int]:
-    """The processes that it has started and that have not ended."""
+    """List the running child processes of a process."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = re.sub(r".*\) ", "", stat.read_text(errors="replace"), flags=re.DOTALL).split()
         except OSError:
-            continue  # it has just ended
+            continue  # the process has just ended
         if fields[0] != "Z" and int(fields[1]) == pid:
             found.append(int(stat.parent.name))
     return found
 
 
 def verify(tasks: dict[str, TaskInfo], files: list[str], held: dict[str, str], compressed: Path) -> list[str]:
-    """What is not as it should be."""
+    """Describe every wrong result."""
     wrong = [f"{file}: no task" for file in files if file not in tasks]
     for file, task in tasks.items():
         data = Path(file).read_bytes()

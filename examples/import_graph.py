@@ -1,8 +1,7 @@
-"""Build a large program in the order of its imports: every module under a folder, parsed by several processes, each
-after what it imports. Modules that import each other in a circle are one task.
+"""Parse all modules under a folder with several processes, each module after the modules that it imports.
 
-``python examples/import_graph.py [FOLDER]`` (the standard library, if none is given): exit status 0 only if every
-result is that of the same build in one process.
+Modules that import each other in a cycle are one task. Run it with ``python examples/import_graph.py [FOLDER]``; the
+default is the standard library. The exit status is 0 only if every result equals that of the same build in one process.
 """
 
 from __future__ import annotations
@@ -71,14 +70,16 @@ def main(folder: Path) -> int:
 
 
 def build(task: TaskContext) -> bytes:
-    """The handler: what a task's modules come to, given the results of all that they import."""
+    """Handle one task: combine its modules with the results of the modules that they import."""
     paths, needs = json.loads(task.input)
     return built(paths, map(task.result_of, needs))
 
 
 def built(paths: Iterable[str], results: Iterable[bytes]) -> bytes:
-    """A checksum of some modules' syntax trees and of what they were built upon, so that a result that was too early,
-    too late or another's shows in all that follow."""
+    """Compute a checksum of syntax trees and of the results that they depend on.
+
+    So a wrong result, or one that was used too early, changes all results that depend on it.
+    """
     checksum = hashlib.sha256()
     for path in paths:
         checksum.update(ast.dump(parsed(Path(path))).encode("utf-8", "surrogatepass"))
@@ -89,7 +90,7 @@ def built(paths: Iterable[str], results: Iterable[bytes]) -> bytes:
 
 def parsed(path: Path) -> ast.Module:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of other people's code
+        warnings.simplefilter("ignore")  # warnings about the parsed code
         return ast.parse(path.read_bytes())
 
 
@@ -99,7 +100,7 @@ def module_name(path: Path) -> str:
 
 
 def imports_of(name: str, path: Path, files: dict[str, Path]) -> set[str] | None:
-    """The modules among ``files`` that this one imports, their packages and its own too. ``None``: it is no Python."""
+    """List the modules among ``files`` that this one imports, and their packages; ``None`` if it can't be parsed."""
     try:
         tree = parsed(path)
     except (SyntaxError, ValueError):
@@ -120,7 +121,7 @@ def imports_of(name: str, path: Path, files: dict[str, Path]) -> set[str] | None
 
 
 def circles(graph: Graph) -> Iterator[list[str]]:
-    """The strongly connected components (Tarjan's algorithm, with a list in place of recursion)."""
+    """Find the strongly connected components, by Tarjan's algorithm without recursion."""
     number: dict[str, int] = {}
     lowest: dict[str, int] = {}
     open_: list[str] = []

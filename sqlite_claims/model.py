@@ -137,9 +137,11 @@ T = TypeVar("T")
 
 
 def _maker(record: type[T]) -> Callable[..., T]:
-    """Makes frozen records in a third of the time: their own ``__init__`` has to set each field by a call. Takes every
-    field, by position, and checks nothing. It fills an object of a twin class that isn't frozen, and makes it one that
-    is; Python refuses that where the two don't have the same slots."""
+    """Return a constructor of a frozen record that takes a third of the time of its own, and checks nothing.
+
+    A frozen record sets each field by a call. This constructor takes every field by position, fills an object of a
+    class with the same slots that isn't frozen, and then changes its class to the record's.
+    """
 
     def freeze(made: Any) -> None:
         made.__class__ = record
