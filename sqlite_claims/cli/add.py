@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 
 import click
 
+from .. import opening
 from ..errors import BackendError, InvalidArgumentError, InvalidStateError, NotFoundError, StoreUnavailableError
 from ..memory import InMemoryClaimStore
 from ..model import NewTask
@@ -130,7 +131,7 @@ def add_command(
         opened = open_store(database)
     except StoreUnavailableError:  # check the first tasks before the file is created
         InMemoryClaimStore().add_instance(instance, first, definition_hash=definition_hash)
-        opened = SqliteClaimStore(database)
+        opened = opening.open_store(database)
     with opened as store:
         # In an existing instance, the first tasks may depend on stored tasks, which _add_fed_instance would not know.
         tasks_of_new = () if _is_stored(store, instance) else first

@@ -13,7 +13,7 @@ from importlib import import_module
 import click
 from click.shell_completion import shell_complete
 
-from .. import __version__
+from .. import __version__, opening
 from ..errors import BackendError
 from ..sqlite.c_core import load, why_missing
 from ..sqlite.connection import apsw_version, sqlite_version
@@ -175,4 +175,4 @@ def _discard_output() -> None:
 
 def open_store(path: str, *, read_only: bool = False) -> SqliteClaimStore:
     """Open a store that must exist."""
-    return SqliteClaimStore(path, create=False, read_only=read_only)
+    return opening.open_store(path, create=False, read_only=read_only)

@@ -17,6 +17,7 @@ import socket
 import sys
 import threading
 
+from ..opening import open_store
 from ..sqlite.store import SqliteClaimStore
 from . import child_config, importing
 from .child_config import ChildConfig
@@ -49,7 +50,7 @@ def main(fields: object) -> None:
         try:
             handlers = _import_handlers(config)
             stage = "store"
-            with SqliteClaimStore(config.pool.path, **config.pool.store_options) as store:
+            with open_store(config.pool.path, **config.pool.store_options) as store:
                 stage = "run"
                 _work(config, control, store, handlers, signals)
         except importing.UnguardedError as error:

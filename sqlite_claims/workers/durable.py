@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 from .. import validate
 from ..errors import InvalidArgumentError, NotFoundError, TaskFailedError
 from ..model import NewTask, TaskState
+from ..opening import file_path, open_store
 from ..sqlite.store import SqliteClaimStore
-from ..validate import store_path
 from .context import FailTask, TaskContext
 from .handle import WorkerHandle
 from .importing import main_file, path_of
@@ -70,7 +70,7 @@ def durable_map(
         WorkerStartError: in the loop, when the worker processes crash on start-up.
     """
     validate.integer("retries", retries, 0, 2**31 - 2)
-    path = store_path(path)  # absolute, since the current folder may be another one when the loop starts
+    path = file_path(path)  # absolute, since the current folder may be another one when the loop starts
     name = _name(path_of("func", func))
     functions: dict[str, Any] = {name: func}
     pool = WorkerPool(path, functions, processes=processes, shutdown_timeout=_SHUTDOWN_S)
@@ -189,7 +189,7 @@ def _results(
     pool: WorkerPool, name: str, path: str | os.PathLike[str], items: Iterator[Any], max_attempts: int
 ) -> Iterator[Any]:
     handle: WorkerHandle | None = None
-    with SqliteClaimStore(path) as store:
+    with open_store(path) as store:
         try:
             tasks = _Items(store, name, items, max_attempts)
             pause_s = _POLL_S

@@ -13,7 +13,7 @@ from typing import Any, cast
 from .. import validate
 from ..errors import InvalidArgumentError
 from ..model import Duration
-from ..validate import store_path
+from ..opening import file_path
 from . import typed_json
 from .child_config import PoolConfig, StoreOptions
 from .context import RunSummary, WorkerStartError
@@ -97,7 +97,7 @@ class WorkerPool:
         validate.name("worker_id with a process's number", f"{options.worker_id}-4294967295")
         self._processes = cpus() if processes is None else validate.integer("processes", processes, 1, 4096)
         self._config = PoolConfig(
-            path=store_path(path),  # absolute, since the current folder may be another one when the pool runs
+            path=file_path(path),  # absolute, since the current folder may be another one when the pool runs
             handlers=paths_of(handlers),
             options=options,
             store_options=_checked_store_options(store_options or {}),

@@ -11,7 +11,7 @@ import click
 
 from ...errors import InvalidArgumentError
 from ...model import NewTask
-from ...sqlite.store import SqliteClaimStore
+from ...opening import open_store
 from ..app import for_the_shell
 from ..exit_status import ExitStatus
 from ..options import Number, Option, database
@@ -150,7 +150,7 @@ def map_command(
         plan = Plan(name, template, jobs, retries, keep_output, durable=durability == "full")
         _check_instance_name(plan)
         began = time.monotonic()
-        with SqliteClaimStore(database, durability=durability) as store:
+        with open_store(database, durability=durability) as store:
             outcome = MapLoop(store, plan, source, display).run()
     finally:
         source.close()
