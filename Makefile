@@ -45,6 +45,7 @@ lint: $(FOR_CHECK) ## Check style, types, import directions, and that each C com
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+	$(PY) scripts/check_types.py
 	.venv/bin/lint-imports --no-logo
 	.venv/bin/clang-format --dry-run --Werror $(C_FILES)
 	$(PY) scripts/check_api.py

@@ -27,7 +27,7 @@ class FailTask(Exception):
 
     def __init__(self, error: str) -> None:
         super().__init__(error)
-        self.error = str(error)
+        self.error: str = str(error)
 
 
 class SnoozeTask(Exception):
@@ -39,7 +39,7 @@ class SnoozeTask(Exception):
 
     def __init__(self, delay: Duration) -> None:
         super().__init__(delay)
-        self.delay = validate.duration_us("delay", delay) / 1e6
+        self.delay: float = validate.duration_us("delay", delay) / 1e6
 
 
 class StopWorker(BaseException):

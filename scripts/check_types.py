@@ -1,0 +1,62 @@
+"""Check with pyright that the type of every public name is complete: ``python scripts/check_types.py``.
+
+``pyright --verifytypes`` takes every module without a leading underscore for public. Here public is what ``__all__`` of
+the package, of ``aio`` and of ``testing`` lists, with the members of these classes and of their bases.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import sqlite_claims
+from sqlite_claims import aio, errors, interface, testing
+
+ROOT = Path(__file__).parents[1]
+
+
+def public_names() -> set[str]:
+    """Return the full names of the public objects and of the bases of the public classes."""
+    modules: list[ModuleType] = [sqlite_claims, aio]
+    objects: list[Any] = [getattr(module, name) for module in modules for name in module.__all__]
+    for module in (errors, interface, testing):
+        objects += [value for name, value in vars(module).items() if not name.startswith("_")]
+    names = set()
+    for value in objects:
+        for part in inspect.getmro(value) if inspect.isclass(value) else [value]:
+            if getattr(part, "__module__", "").startswith("sqlite_claims"):
+                names.add(f"{part.__module__}.{part.__qualname__}")
+    return names
+
+
+def main() -> None:
+    """Print each public name whose type is unknown or ambiguous, and exit with 1 if there is one."""
+    command = [str(Path(sys.executable).with_name("basedpyright")), "--pythonpath", sys.executable]
+    command += ["--verifytypes", "sqlite_claims", "--ignoreexternal", "--outputjson"]
+    run = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True, check=False
+    )
+    public = public_names()
+    checked = 0
+    bad = []
+    for symbol in json.loads(run.stdout)["typeCompleteness"]["symbols"]:
+        name = symbol["name"]
+        if name in public or name.rpartition(".")[0] in public:
+            checked += 1
+            if not symbol["isTypeKnown"] or symbol["isTypeAmbiguous"]:
+                bad.append(name)
+    for name in bad:
+        print(f"{name}: its type is unknown or ambiguous")
+    print(f"{checked - len(bad)} of {checked} public names have a complete type")
+    if bad or not checked:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
