@@ -24,7 +24,16 @@ from __future__ import annotations
 
 
 class BackendError(Exception):
-    """The base class of all errors of a claim store."""
+    """The base class of all errors of a claim store.
+
+    ``instance_id`` and ``task_id`` name the instance and the task that the error is about, if it is about one; else
+    they are ``None``.
+    """
+
+    def __init__(self, *args: object, instance_id: str | None = None, task_id: str | None = None) -> None:
+        super().__init__(*args)
+        self.instance_id: str | None = instance_id
+        self.task_id: str | None = task_id
 
 
 class InvalidArgumentError(BackendError, ValueError):

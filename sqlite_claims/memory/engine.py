@@ -212,17 +212,25 @@ class Engine:
         task = self.state.tasks.get((claim.instance_id, claim.task_id))
         if task is None or task.state is not TaskState.CLAIMED or task.token != claim.token:
             raise ClaimLostError(
-                f"Lost: the claim with token {claim.token} on task {claim.task_id!r} of instance {claim.instance_id!r}"
+                f"Lost: the claim with token {claim.token} on task {claim.task_id!r} of instance {claim.instance_id!r}",
+                instance_id=claim.instance_id,
+                task_id=claim.task_id,
             )
         return task
 
     def held_by_name(self, instance_id: str, task_id: str, worker_id: str) -> Task:
         task = self.task(instance_id, task_id)
         if task.state is not TaskState.CLAIMED:
-            raise NotFoundError(f"Nobody holds a claim on task {task_id!r} of instance {instance_id!r}")
+            raise NotFoundError(
+                f"Nobody holds a claim on task {task_id!r} of instance {instance_id!r}",
+                instance_id=instance_id,
+                task_id=task_id,
+            )
         if task.worker_id != worker_id:
             raise ClaimLostError(
-                f"Task {task_id!r} of instance {instance_id!r} is held by worker {task.worker_id!r}, not {worker_id!r}"
+                f"Task {task_id!r} of instance {instance_id!r} is held by worker {task.worker_id!r}, not {worker_id!r}",
+                instance_id=instance_id,
+                task_id=task_id,
             )
         return task
 
@@ -232,19 +240,21 @@ class Engine:
         try:
             return self.state.tasks[instance_id, task_id]
         except KeyError:
-            raise NotFoundError(f"There is no task {task_id!r} in an instance {instance_id!r}") from None
+            raise NotFoundError(
+                f"There is no task {task_id!r} in an instance {instance_id!r}", instance_id=instance_id, task_id=task_id
+            ) from None
 
     def instance(self, instance_id: str) -> Instance:
         try:
             return self.state.instances[instance_id]
         except KeyError:
-            raise NotFoundError(f"There is no instance {instance_id!r}") from None
+            raise NotFoundError(f"There is no instance {instance_id!r}", instance_id=instance_id) from None
 
     def add_instance(self, instance_id: str, specs: Sequence[NewTask], definition_hash: str, skip: bool) -> bool:
         if instance_id in self.state.instances:
             if skip:
                 return False
-            raise AlreadyExistsError(f"There is an instance {instance_id!r} already")
+            raise AlreadyExistsError(f"There is an instance {instance_id!r} already", instance_id=instance_id)
         state = self.state
         state.instances[instance_id] = Instance(instance_id, self._next_seq(), definition_hash, self.wall)
         state.members[instance_id], state.tally[instance_id] = {}, Counter()
@@ -254,13 +264,17 @@ class Engine:
     def add_tasks(self, instance_id: str, specs: Sequence[NewTask], skip: bool) -> int:
         instance = self.instance(instance_id)
         if instance.state is InstanceState.CANCELLED:
-            raise InvalidStateError(f"Instance {instance_id!r} is cancelled")
+            raise InvalidStateError(f"Instance {instance_id!r} is cancelled", instance_id=instance_id)
         stored = {task.spec.task_id: task for task in self.state.members_of(instance_id)}
         known = [spec.task_id for spec in specs if spec.task_id in stored]
         if known and not skip:
-            raise AlreadyExistsError(f"There is a task {known[0]!r} in instance {instance_id!r} already")
+            raise AlreadyExistsError(
+                f"There is a task {known[0]!r} in instance {instance_id!r} already",
+                instance_id=instance_id,
+                task_id=known[0],
+            )
         specs = [spec for spec in specs if spec.task_id not in stored]
-        _check_dependencies(specs, stored)
+        _check_dependencies(instance_id, specs, stored)
         if specs and instance.state.has_ended:
             self._put_instance(instance, InstanceState.IN_PROGRESS)
         self._add(instance_id, specs)
@@ -326,13 +340,17 @@ class Engine:
     def pause(self, instance_id: str) -> None:
         instance = self.instance(instance_id)
         if instance.state.has_ended:
-            raise InvalidStateError(f"Instance {instance_id!r} is {instance.state}: it can't be paused")
+            raise InvalidStateError(
+                f"Instance {instance_id!r} is {instance.state}: it can't be paused", instance_id=instance_id
+            )
         self._put_instance(instance, InstanceState.PAUSED)
 
     def resume(self, instance_id: str) -> None:
         instance = self.instance(instance_id)
         if instance.state is InstanceState.CANCELLED:
-            raise InvalidStateError(f"Instance {instance_id!r} is cancelled: it can't be resumed")
+            raise InvalidStateError(
+                f"Instance {instance_id!r} is cancelled: it can't be resumed", instance_id=instance_id
+            )
         if instance.state is InstanceState.PAUSED:
             self._put_instance(instance, InstanceState.IN_PROGRESS)
 
@@ -341,7 +359,9 @@ class Engine:
         if instance.state is InstanceState.CANCELLED:
             return
         if instance.state.has_ended:
-            raise InvalidStateError(f"Instance {instance_id!r} is {instance.state}: it can't be cancelled")
+            raise InvalidStateError(
+                f"Instance {instance_id!r} is {instance.state}: it can't be cancelled", instance_id=instance_id
+            )
         for task in list(self.state.members_of(instance_id)):
             if task.state in OPEN_STATES:
                 self.state.put(_without_claim(task, state=TaskState.CANCELLED, finished_wall=self.wall))
@@ -351,9 +371,15 @@ class Engine:
         task = self.task(instance_id, task_id)
         instance = self.instance(instance_id)
         if instance.state is InstanceState.CANCELLED:
-            raise InvalidStateError(f"Instance {instance_id!r} is cancelled: its tasks can't be retried")
+            raise InvalidStateError(
+                f"Instance {instance_id!r} is cancelled: its tasks can't be retried", instance_id=instance_id
+            )
         if task.state is not TaskState.FAILED:
-            raise InvalidStateError(f"Task {task_id!r} of instance {instance_id!r} is {task.state}, not failed")
+            raise InvalidStateError(
+                f"Task {task_id!r} of instance {instance_id!r} is {task.state}, not failed",
+                instance_id=instance_id,
+                task_id=task_id,
+            )
         fresh = replace(task, state=TaskState.READY, place=self.now, attempts=0, failures=0, losses=0)
         fresh = replace(fresh, worker_id=None, started_wall=None, finished_wall=None)
         self.state.put(replace(fresh, error=None, failed_on=None))
@@ -395,7 +421,7 @@ class Engine:
         return self.state.next_seq
 
 
-def _check_dependencies(specs: Sequence[NewTask], stored: dict[str, Task]) -> None:
+def _check_dependencies(instance_id: str, specs: Sequence[NewTask], stored: dict[str, Task]) -> None:
     new = {spec.task_id for spec in specs}
     for spec in specs:
         for name in spec.depends_on:
@@ -403,7 +429,9 @@ def _check_dependencies(specs: Sequence[NewTask], stored: dict[str, Task]) -> No
                 raise unknown_dependency(spec.task_id, name)
             if name in stored and stored[name].state in (TaskState.FAILED, TaskState.CANCELLED):
                 raise InvalidStateError(
-                    f"Task {spec.task_id!r} would depend on {name!r}, which is {stored[name].state}: it could never run"
+                    f"Task {spec.task_id!r} would depend on {name!r}, which is {stored[name].state}",
+                    instance_id=instance_id,
+                    task_id=spec.task_id,
                 )
 
 

@@ -32,7 +32,7 @@ def add_instance(db: Database, instance_id: str, tasks: Sequence[NewTask], defin
     if db.rows(sql.instance_by_name, instance_id):
         if skip:
             return False
-        raise AlreadyExistsError(f"there is an instance {instance_id!r} already")
+        raise AlreadyExistsError(f"there is an instance {instance_id!r} already", instance_id=instance_id)
     id = db.value(sql.add_instance, instance_id, definition_hash, db.time.wall)
     _add(db, id, tasks, {}, 0, paused=False)
     return True
@@ -42,15 +42,17 @@ def add_tasks(db: Database, instance_id: str, tasks: Sequence[NewTask], skip: bo
     """Add tasks to a stored instance; return how many were added. ``skip``: leave out tasks that exist already."""
     rows = db.rows(sql.instance_by_name, instance_id)
     if not rows:
-        raise NotFoundError(f"there is no instance {instance_id!r}")
+        raise NotFoundError(f"there is no instance {instance_id!r}", instance_id=instance_id)
     id, state, total = rows[0]
     if state == InstanceCode.CANCELLED:
-        raise InvalidStateError(f"instance {instance_id!r} is cancelled")
+        raise InvalidStateError(f"instance {instance_id!r} is cancelled", instance_id=instance_id)
     if not tasks:
         return 0
     stored = {name for (name,) in db.rows(sql.stored_names, id, apsw.carray(tuple(task.task_id for task in tasks)))}
     if stored and not skip:
-        raise AlreadyExistsError(f"instance {instance_id!r} has a task {min(stored)!r} already")
+        raise AlreadyExistsError(
+            f"instance {instance_id!r} has a task {min(stored)!r} already", instance_id=instance_id, task_id=min(stored)
+        )
     new = [task for task in tasks if task.task_id not in stored] if stored else tasks
     own = {task.task_id for task in new}
     known: dict[str, StoredTask] = {}
@@ -60,7 +62,9 @@ def add_tasks(db: Database, instance_id: str, tasks: Sequence[NewTask], skip: bo
                 found = db.rows(sql.stored_dependency, id, name)
                 if found and found[0].state in (TaskCode.FAILED, TaskCode.CANCELLED):
                     raise InvalidStateError(
-                        f"task {task.task_id!r} depends on {name!r}, which has failed or was cancelled"
+                        f"task {task.task_id!r} depends on {name!r}, which has failed or was cancelled",
+                        instance_id=instance_id,
+                        task_id=task.task_id,
                     )
                 if not found:
                     raise unknown_dependency(task.task_id, name)

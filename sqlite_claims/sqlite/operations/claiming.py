@@ -146,7 +146,9 @@ def claim_maker(db: Database, worker_id: str, wall: int, ttl: int | None) -> Cal
 def _by_name(db: Database, instance_id: str, task_id: str) -> NamedTask:
     tasks = db.rows(sql.task_by_name, instance_id, task_id)
     if not tasks:
-        raise NotFoundError(f"there is no task {task_id!r} in an instance {instance_id!r}")
+        raise NotFoundError(
+            f"there is no task {task_id!r} in an instance {instance_id!r}", instance_id=instance_id, task_id=task_id
+        )
     return tasks[0]
 
 
@@ -181,11 +183,17 @@ def require_held_by_worker(db: Database, instance_id: str, task_id: str, worker_
     """Return a task that this worker holds; raise if nobody or somebody else does."""
     tasks = db.rows(sql.task_by_name, instance_id, task_id)
     if not tasks or tasks[0].state != TaskCode.CLAIMED or tasks[0].instance_state == InstanceCode.CANCELLED:
-        raise NotFoundError(f"nobody holds a claim on task {task_id!r} of instance {instance_id!r}")
+        raise NotFoundError(
+            f"nobody holds a claim on task {task_id!r} of instance {instance_id!r}",
+            instance_id=instance_id,
+            task_id=task_id,
+        )
     task = tasks[0]
     if task.worker != worker_id:
         raise ClaimLostError(
-            f"task {task_id!r} of instance {instance_id!r} is held by {task.worker!r}, not by {worker_id!r}"
+            f"task {task_id!r} of instance {instance_id!r} is held by {task.worker!r}, not by {worker_id!r}",
+            instance_id=instance_id,
+            task_id=task_id,
         )
     return task
 
@@ -241,7 +249,9 @@ def require_held(db: Database, claim: TaskClaim) -> HeldTask:
     if task is None:
         raise ClaimLostError(
             f"the claim of {claim.worker_id!r} on task {claim.task_id!r} of instance {claim.instance_id!r} "
-            f"(token {claim.token}) was settled, taken over or cancelled"
+            f"(token {claim.token}) was settled, taken over or cancelled",
+            instance_id=claim.instance_id,
+            task_id=claim.task_id,
         )
     return task
 

@@ -30,7 +30,7 @@ _LAST_NAME = chr(0x10FFFF) * 65
 def _named(db: Database, instance_id: str) -> ControlledInstance:
     rows = db.rows(sql.instance_to_control, instance_id)
     if not rows:
-        raise NotFoundError(f"there is no instance {instance_id!r}")
+        raise NotFoundError(f"there is no instance {instance_id!r}", instance_id=instance_id)
     return rows[0]
 
 
@@ -45,7 +45,7 @@ def pause(db: Database, instance_id: str) -> bool:
     if instance.state == InstanceCode.PAUSED:
         return False
     if instance.state != InstanceCode.IN_PROGRESS:
-        raise InvalidStateError(f"instance {instance_id!r} has ended, so it can't be paused")
+        raise InvalidStateError(f"instance {instance_id!r} has ended, so it can't be paused", instance_id=instance_id)
     _begin_motion(db, instance)
     db.execute(sql.set_instance_state, (instance.id, InstanceCode.PAUSED))
     db.lanes.opened_or_closed(db, instance.id)
@@ -56,7 +56,9 @@ def resume(db: Database, instance_id: str) -> bool:
     """Resume an instance; return ``False`` if it isn't paused."""
     instance = _named(db, instance_id)
     if instance.state == InstanceCode.CANCELLED:
-        raise InvalidStateError(f"instance {instance_id!r} is cancelled, so it can't be resumed")
+        raise InvalidStateError(
+            f"instance {instance_id!r} is cancelled, so it can't be resumed", instance_id=instance_id
+        )
     if instance.state != InstanceCode.PAUSED:
         return False
     _begin_motion(db, instance)
@@ -72,7 +74,9 @@ def cancel(db: Database, instance_id: str, reason: str | None) -> bool:
     if instance.state == InstanceCode.CANCELLED:
         return False
     if instance.state in (InstanceCode.COMPLETED, InstanceCode.FAILED):
-        raise InvalidStateError(f"instance {instance_id!r} has ended, so it can't be cancelled")
+        raise InvalidStateError(
+            f"instance {instance_id!r} has ended, so it can't be cancelled", instance_id=instance_id
+        )
     _begin_motion(db, instance)
     db.execute(sql.cancel_instance, (instance.id, reason, db.time.wall))
     db.lanes.opened_or_closed(db, instance.id)

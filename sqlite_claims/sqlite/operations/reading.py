@@ -55,7 +55,9 @@ def task_state(
 def _task_row(db: Database, instance_id: str, task_id: str) -> TaskRow:
     rows = db.rows(sql.task, instance_id, task_id)
     if not rows:
-        raise NotFoundError(f"there is no task {task_id!r} in an instance {instance_id!r}")
+        raise NotFoundError(
+            f"there is no task {task_id!r} in an instance {instance_id!r}", instance_id=instance_id, task_id=task_id
+        )
     return rows[0]
 
 
@@ -139,7 +141,7 @@ def instance_row(db: Database, instance_id: str) -> int:
     """Return the id that an instance has in the file."""
     rows = db.rows(sql.instance_by_name, instance_id)
     if not rows:
-        raise NotFoundError(f"there is no instance {instance_id!r}")
+        raise NotFoundError(f"there is no instance {instance_id!r}", instance_id=instance_id)
     return rows[0].id
 
 
@@ -147,7 +149,7 @@ def get_instance(db: Database, instance_id: str) -> InstanceInfo:
     """Return the record of an instance."""
     rows = db.rows(sql.instance, instance_id)
     if not rows:
-        raise NotFoundError(f"there is no instance {instance_id!r}")
+        raise NotFoundError(f"there is no instance {instance_id!r}", instance_id=instance_id)
     return _instance_info(db, rows[0])
 
 

@@ -108,12 +108,16 @@ def retry_task(db: Database, instance_id: str, task_id: str) -> None:
     """Start a failed task over, and restore the tasks that were cancelled because it failed."""
     rows = db.rows(sql.task_to_retry, instance_id, task_id)
     if not rows:
-        raise NotFoundError(f"there is no task {task_id!r} in an instance {instance_id!r}")
+        raise NotFoundError(
+            f"there is no task {task_id!r} in an instance {instance_id!r}", instance_id=instance_id, task_id=task_id
+        )
     task = rows[0]
     if task.instance_state == InstanceCode.CANCELLED:
-        raise InvalidStateError(f"instance {instance_id!r} is cancelled")
+        raise InvalidStateError(f"instance {instance_id!r} is cancelled", instance_id=instance_id)
     if task.state != TaskCode.FAILED:
-        raise InvalidStateError(f"task {task_id!r} of instance {instance_id!r} has not failed")
+        raise InvalidStateError(
+            f"task {task_id!r} of instance {instance_id!r} has not failed", instance_id=instance_id, task_id=task_id
+        )
     paused = task.instance_state == InstanceCode.PAUSED
     db.ring()
     db.execute(sql.retry, (task.id, db.time.now, paused))
