@@ -3,8 +3,8 @@
 PY := .venv/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-# The project is installed anew when what is installed could have changed: its metadata, its C sources, or whether
-# this machine can compile them. The stamp's name carries the last, so that adding a compiler is noticed.
+# The project is installed again when its metadata or C sources have changed, or when this machine has gained or lost
+# a C compiler. The name of the stamp carries the last.
 BUILT_FROM := $(wildcard pyproject.toml setup.py csrc/*.c csrc/*.h csrc/*.py) scripts/make-venv
 CORE := $(shell scripts/has-c-toolchain && echo c || echo python)
 FOR_TEST := .venv/.installed-test-$(CORE)
@@ -20,7 +20,7 @@ REV ?= HEAD
 SEED := $(or $(SEED),$(shell od -An -N4 -tu4 /dev/urandom | tr -d ' '))
 C_FILES := $(wildcard csrc/*.c csrc/*.h benchmarks/*.c)
 
-.PHONY: help demo test test-all test-pythons lint format check bench-smoke bench bench-against bench-report bench-peers soak sanitize site generate clean
+.PHONY: help demo test test-all test-pythons mutants lint format check bench-smoke bench bench-against bench-report bench-peers soak sanitize site generate clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -61,7 +61,7 @@ format: $(FOR_CHECK) ## Bring Python and C into the project's style
 bench-smoke: $(FOR_CHECK) ## Run each benchmark once, without timing
 	$(PYTEST) benchmarks --benchmark-disable -q
 
-bench: $(FOR_CHECK) ## Take figures, beside their targets (give the machine to it alone)
+bench: $(FOR_CHECK) ## Take figures and compare them with their targets (on an otherwise idle machine)
 	$(PY) -m benchmarks
 
 bench-against: $(FOR_CHECK) ## Compare instructions and system calls with another commit's: make bench-against REV=HEAD~1
@@ -70,12 +70,16 @@ bench-against: $(FOR_CHECK) ## Compare instructions and system calls with anothe
 bench-report: $(FOR_REPORT) ## Write the tables and plots of docs/performance.md from benchmarks/results
 	$(PY) -m benchmarks.publish
 
-bench-peers: $(FOR_CHECK) ## Install other queues, and take figures of them beside ours (needs PyPI and npm)
+bench-peers: $(FOR_CHECK) ## Install other queues, and compare their figures with ours (needs PyPI and npm)
 	$(PY) -m benchmarks.peers
 	for case in peers peers-crowd peers-checks; do $(PY) -m benchmarks $$case || exit; done
 
+mutants: $(FOR_CHECK) ## Change the code in one place at a time, and list the changes that no test notices
+	$(PY) scripts/mutate.py --jobs $(JOBS) --seed $(SEED)
+
 soak: $(FOR_CHECK) ## Run the tests that take hours, which print their figures
 	$(PYTEST) -m soak -s -o faulthandler_timeout=0 --hypothesis-profile=soak --hypothesis-seed=$(SEED)
+	$(MAKE) mutants SEED=$(SEED)
 
 sanitize: $(FOR_TEST) ## Run the tests of the C core on a build with sanitizers (gcc)
 	$(PY) -m tests.sanitize -n $(JOBS)

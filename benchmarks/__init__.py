@@ -1,2 +1,2 @@
-"""How fast it is, beside yardsticks timed in the same run. ``python -m benchmarks`` compares the figures with their
+"""Speed, compared with baselines timed in the same run. ``python -m benchmarks`` compares the figures with their
 targets; ``pytest benchmarks`` times the single operations."""

@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: takes figures, prints them beside their targets, keeps them in ``benchmarks/results``."""
+"""``python -m benchmarks``: takes figures, prints them with their targets, keeps them in ``benchmarks/results``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.against REVISION``: instructions and system calls an operation, beside another commit's.
+"""``python -m benchmarks.against REVISION``: instructions and system calls per operation, compared with another commit.
 
 Both are counted, not timed, so that the ratio holds on a busy machine: instructions by ``valgrind --tool=callgrind``,
 system calls by ``strace -c``. Each operation runs twice, with few and with many repetitions; the difference is what the

@@ -1,4 +1,4 @@
-"""What the cases take their figures with."""
+"""The tools that the cases measure with."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ADMITS: dict[str, Any] = {"tags": ["cpu"], "kinds": [""]}
 
 
 class Bench:
-    """What the figures are taken with: sizes, stores, and what has to be closed."""
+    """The setting of a measurement: sizes, stores, and objects to be closed at the end."""
 
     def __init__(self, sizes: Sizes, stores: Stores, stack: ExitStack) -> None:
         self.sizes = sizes

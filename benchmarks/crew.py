@@ -52,7 +52,7 @@ class Crew:
         time.sleep(max(0.0, start - time.monotonic()))
 
     def results(self, count: int) -> list[dict[str, Any]]:
-        """What the job that was begun has given."""
+        """Return the result of the job that was begun."""
         return [self._hear(number) for number in range(count)]
 
     def _tell(self, number: int, order: dict[str, Any]) -> None:

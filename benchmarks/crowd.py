@@ -35,7 +35,7 @@ _BATCH = 10
 
 
 def crowd(bench: Bench) -> Iterator[Figure]:
-    """A crowd as it waits for the writer by itself, beside one on the same store with SQLite's own busy handler."""
+    """A crowd with the store's own wait for the writer, compared with SQLite's busy handler on the same store."""
     sizes = bench.sizes
     most = max(sizes.processes)
     with closing(Crew(most)) as crew:

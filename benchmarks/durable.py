@@ -1,5 +1,5 @@
-"""Completions that survive power loss: how many a second, beside a store that syncs within COMMIT, and whether each is
-on the disk before it is acknowledged."""
+"""Completions that survive power loss: how many a second, compared with a store that syncs within COMMIT, and whether
+each is on the disk before it is acknowledged."""
 
 from __future__ import annotations
 

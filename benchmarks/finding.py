@@ -36,7 +36,7 @@ def find_behind(bench: Bench) -> Iterator[Figure]:
 
 
 def find_by_lanes(bench: Bench) -> Iterator[Figure]:
-    """What do lanes and aging cost?"""
+    """Measure the cost of lanes and aging."""
     sizes, rounds, stores = bench.sizes, bench.sizes.rounds, bench.stores
     one, all = stores.lanes(sizes.many, 1), stores.lanes(sizes.many, sizes.lanes)
     for limit, target in ((10, Target(10)), (1, NONE)):

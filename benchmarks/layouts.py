@@ -1,4 +1,4 @@
-"""Other ways in which the file could be laid out, each timed beside the present one.
+"""Other layouts of the file, each timed together with the present one.
 
 A layout is the package's own schema and statements with a few edits of their text. The loop that claims and completes
 is the store's, as far as SQL goes, with as little Python between the statements as there can be, so that what the file
@@ -29,12 +29,12 @@ from .stores import WORKER
 
 Edits = tuple[tuple[str, str], ...]
 
-# What makes a checkpoint worth while, whatever the size of a page.
+# A checkpoint is worth while from this size on, for every page size.
 _CHECKPOINT_BYTES = 8 << 20
 _LEASE_US = 30_000_000
 _LANE = 1
 _SESSION = 1
-# What each statement of the loop is called with.
+# The bindings of each statement of the loop.
 _BINDINGS = {
     "claim_one": ("row", "floor", "lease", "worker", "session", "wall", "expires"),
     "complete_plain": ("row", "wall", "token", "task", "instance"),
@@ -103,7 +103,7 @@ _CLAIM_TABLE = """CREATE TABLE claims_claim (
     started_wall INTEGER NOT NULL, expires_wall INTEGER
 ) STRICT;
 """
-# A claim doesn't touch the task: whoever looks for work has to step over what is claimed.
+# A claim doesn't touch the task: each find has to step over claimed tasks.
 CLAIM_TABLE = Layout(
     "a table of claims",
     schema=((_NEXT_INDEX, _CLAIM_TABLE + _NEXT_INDEX),),

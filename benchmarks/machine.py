@@ -1,4 +1,4 @@
-"""What figures depend on besides the code."""
+"""The machine and the software that the figures depend on."""
 
 from __future__ import annotations
 

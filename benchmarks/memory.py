@@ -1,4 +1,4 @@
-"""What a process that finds and claims takes in memory: run as a program of its own, and told apart from what Python
+"""Memory of a process that finds and claims: run as a program of its own, and told apart from what Python
 and apsw take."""
 
 from __future__ import annotations

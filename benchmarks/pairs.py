@@ -14,7 +14,7 @@ K = TypeVar("K")
 T = TypeVar("T")
 
 clock: Callable[[], float] = time.perf_counter
-"""What is timed by. ``--cpu`` takes processor time instead: on a machine that does other things too it tells more,
+"""The clock to measure with. ``--cpu`` takes processor time instead: on a busy machine it tells more,
 but nothing of waiting for the disk."""
 Round = Callable[[], float]
 """Runs one round and returns the seconds that one operation took."""
@@ -73,7 +73,7 @@ class Figure:
 def figure(
     name: str, samples: list[float], unit: str, target: Target = NONE, detail: dict[str, Any] | None = None
 ) -> Figure:
-    """What the rounds gave, as one figure."""
+    """Combine the results of the rounds into one figure."""
     low, value, high = statistics.quantiles(samples, method="inclusive") if len(samples) > 1 else samples * 3
     return Figure(name, value, unit, low, high, target, detail or {})
 

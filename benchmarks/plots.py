@@ -22,7 +22,7 @@ _STYLE = {
     "axes.spines.right": False,
 }
 _UNITS = {"x": "ratio", "": "number", "/s": "a second"}
-# Where the largest is so many times the smallest, distances are ratios.
+# If the largest is so many times the smallest, the axis is logarithmic.
 _LOG_FROM = 20
 _ROW_IN, _PANEL_IN, _WIDTH_IN = 0.21, 0.6, 9.0
 _OURS, _TARGET = "#1f6f8b", "#c0392b"

@@ -19,7 +19,7 @@ PAGE = ROOT / "docs" / "performance.md"
 PLOTS = ROOT / "docs" / "performance"
 BEGIN, END = "<!-- figures: written by make bench-report -->\n", "<!-- end of figures -->\n"
 
-# What is told of cases, in this order; others follow by name. How each is taken, in a sentence or two.
+# How each case is measured, in a sentence or two, in the order of the page; other cases follow by name.
 CASES = {
     "find-backlog": (
         "Finding work in a long backlog",
@@ -31,7 +31,7 @@ CASES = {
     ),
     "find-lanes": (
         "Finding work among many kinds and tags",
-        "The same with tasks spread over kinds and priorities, with aging, and by the Python twin of the C core.",
+        "The same with tasks spread over kinds and priorities, with aging, and by the Python scan.",
     ),
     "cycle": (
         "Claiming and completing, one process",
@@ -106,7 +106,7 @@ def newest(results: Path = RESULTS) -> list[Case]:
 
 
 def tables(cases: list[Case]) -> str:
-    """What stands between the marks in the page."""
+    """Return the text between the marks in the page."""
     if not cases:
         return "\nNo figures are kept yet.\n\n"
     return "\n" + "\n".join(_lines(cases)) + "\n"
@@ -208,7 +208,7 @@ def number(value: float) -> str:
 
 
 def page(text: str, cases: list[Case]) -> str:
-    """The page with its tables written anew."""
+    """Return the page with its tables replaced."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}{tables(cases)}{END}{after}"

@@ -1,4 +1,4 @@
-"""Finding work while tasks of higher priority that can't be had are being settled by whoever looks."""
+"""Finding work while each find also sweeps some tasks of higher priority that can't be claimed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LOOKS_MIN = 5
 
 
 def figures(bench: Bench) -> Iterator[Figure]:
-    """The median look while it goes on, beside that of as many looks behind nothing."""
+    """Return the median time of a find during the sweep, and of as many finds with nothing to sweep."""
     number = bench.sizes.settled
     nothing = _made(bench, "nothing", lambda _: None)
     for name, ahead, step in (
@@ -37,7 +37,7 @@ def figures(bench: Bench) -> Iterator[Figure]:
         (f"{number:,} being cancelled", partial(_moving, number, _cancel), control.ROWS_PER_MOVE),
     ):
         path = _made(bench, name, ahead)
-        # Where a look settles some, so few that half of all are left.
+        # If a find sweeps some, it sweeps so few that half of all are left.
         looks = min(bench.sizes.looks, number // step // 2 if step else bench.sizes.looks)
         taken = [_round(bench, path, nothing, looks, settles=step > 0) for _ in range(bench.sizes.long_rounds)]
         ratios = [behind / base for behind, base in taken]

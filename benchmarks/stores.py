@@ -106,7 +106,7 @@ class Stores:
         return copy
 
     def new_path(self) -> Path:
-        """Where no file is yet."""
+        """Return a path at which there is no file yet."""
         return self.folder / f"new-{next(self._names)}.db"
 
     def made(self, name: str, make: Callable[[SqliteClaimStore], None], clock: Clock = SYSTEM_CLOCK) -> Path:

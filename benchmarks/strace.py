@@ -32,7 +32,7 @@ def has_strace() -> bool:
 
 
 def command(log: Path, only: str = "all") -> list[str]:
-    """What runs another command and its children and logs their calls, or ``only`` some of them."""
+    """Return the command that runs another one and its children and logs their calls, or ``only`` some of them."""
     return ["strace", "-f", "-qq", "-y", "-s0", "-e", f"trace={only}", "-e", "signal=none", "-o", str(log)]
 
 

@@ -44,8 +44,8 @@ def tail(bench: Bench) -> Iterator[Figure]:
             values = taken[who][name]
             yield figure(f"{name} of {number} cycles{whose}", values, "ms", NONE, {"rounds": values})
     yield figure(f"-wal at its longest, {number} cycles alone", wal, "MiB", _BOUND)
-    beside = {"held back": lambda: _beside_a_reader(bench), "visited": lambda: _visited(bench)}
-    yield from _by_name(interleaved(beside, rounds, warm_up=0))
+    cases = {"held back": lambda: _during_a_reader(bench), "visited": lambda: _visited(bench)}
+    yield from _by_name(interleaved(cases, rounds, warm_up=0))
 
 
 def _by_name(taken: dict[str, list[dict[str, float]]]) -> Iterator[Figure]:
@@ -86,7 +86,7 @@ def _timed(loop: Callable[[], None], count: int) -> list[float]:
     return taken
 
 
-def _beside_a_reader(bench: Bench) -> dict[str, float]:
+def _during_a_reader(bench: Bench) -> dict[str, float]:
     """With somebody in a read transaction all along, who then leaves."""
     cycles = bench.sizes.tail
     path = bench.stores.copied(cycles * 2)

@@ -25,7 +25,7 @@ from .writes import writes
 
 
 def cycles(bench: Bench) -> Iterator[Figure]:
-    """Claim and complete, one at a time and in batches, beside a bare loop and plain C."""
+    """Claim and complete, one at a time and in batches, compared with a bare loop and plain C."""
     sizes, rounds = bench.sizes, bench.sizes.rounds
     one = bench.store(bench.stores.fresh(bench.tasks()))
     bare = bench.bare()
@@ -67,7 +67,7 @@ def cycles(bench: Bench) -> Iterator[Figure]:
 
 
 def adding(bench: Bench) -> Iterator[Figure]:
-    """Add tasks in batches, beside plain C."""
+    """Add tasks in batches, compared with plain C."""
     if not ceiling.has_compiler():
         return
     size, rounds = bench.sizes.added, bench.sizes.rounds

@@ -1,4 +1,4 @@
-"""Adding tasks in batches, beside the same statements in C."""
+"""Adding tasks in batches, compared with the same statements in C."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Claiming and completing, beside a bare loop in Python and the same statements in C."""
+"""Claiming and completing, compared with a bare loop in Python and the same statements in C."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from .crew import Crew
 from .pairs import NONE, Figure, Target, figure, percentile
 from .stores import fill, opened
 
-# Between a task and the next: whoever took the one is asleep again.
+# Between two tasks: the worker that took the first is asleep again.
 _APART_S = (0.003, 0.007)
 _PATIENCE_S = 60.0
 _INSTANCE = "woken for"

@@ -68,7 +68,7 @@ def wake_up(bench: Bench) -> Iterator[Figure]:
 
 
 def idle(bench: Bench) -> Iterator[Figure]:
-    """What workers without work take."""
+    """Measure the cost of workers without work."""
     path, seconds = bench.stores.new_path(), bench.sizes.watched
     with _pool(path) as (store, children), _worker(path) as program:
         wait_for_workers(store, PROCESSES + 1)
@@ -81,7 +81,7 @@ def idle(bench: Bench) -> Iterator[Figure]:
 
 
 def renewals(bench: Bench) -> Iterator[Figure]:
-    """What keeping the claims of long tasks takes."""
+    """Measure the cost of renewing the claims of long tasks."""
     path, seconds = bench.stores.new_path(), bench.sizes.watched
     with _pool(path) as (store, children):
         store.add_instance("long", [NewTask(str(number), b"%f" % (seconds + 60)) for number in range(PROCESSES)])

@@ -21,7 +21,7 @@ Job = Generator[None, float, dict[str, Any]]
 _BUSY_MS = 10_000
 _LONG_S = 3600.0
 ACKNOWLEDGED = "-acknowledged"
-"""How the file beside a store ends to which is written what has been done."""
+"""Suffix of the file next to a store in which completed tasks are noted."""
 
 
 def crowd(path: str, worker_id: str, batch: int, sqlites_handler: bool) -> Job:
@@ -61,7 +61,7 @@ def _cycle(store: SqliteClaimStore, worker_id: str, batch: int) -> tuple[float, 
 def durable(path: str, worker_id: str, held: int, within_commit: bool, durability: Durability, note: bool) -> Job:
     """Complete one task at a time: of ``held`` that were claimed beforehand, or, where that is 0, claiming each too.
     ``within_commit``: with ``synchronous=FULL``, in which SQLite syncs within COMMIT. ``note``: write a byte to a file
-    beside the store after each, so that a tracer sees when it was acknowledged."""
+    next to the store after each, so that a tracer sees when it was acknowledged."""
     with (
         closing(SqliteClaimStore(path, durability=durability)) as store,
         open(f"{path}{ACKNOWLEDGED}", "wb", buffering=0) as noted,
@@ -159,7 +159,7 @@ def main() -> None:
     pairs = list(zip(descriptors[::2], descriptors[1::2], strict=True))
     for mine in pairs:
         if os.fork() == 0:
-            # Only so does the other side hear of this one's end, whoever lives on.
+            # Only so does the other side notice the end of this one, even if its children live on.
             for descriptor in set(descriptors).difference(mine):
                 os.close(descriptor)
             _work(*mine)

@@ -1,4 +1,4 @@
-"""What an operation costs the system: bytes and pages written, calls of the kernel, memory."""
+"""The cost of an operation: bytes and pages written, system calls, memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _WHO = {"ours": "", "bare": ", bare apsw loop"}
 
 
 def writes(bench: Bench) -> Iterator[Figure]:
-    """One at a time and in batches, beside the bare loop."""
+    """One at a time and in batches, compared with the bare loop."""
     sizes = bench.sizes
     rounds: dict[tuple[str, int], Callable[[], dict[str, float]]] = {
         (who, batch): partial(_measured, bench, who, batch) for batch in (1, sizes.batch) for who in _WHO
@@ -57,7 +57,7 @@ def _measured(bench: Bench, who: str, batch: int) -> dict[str, float]:
 
 
 def traced(bench: Bench, who: str) -> Iterator[dict[str, float]]:
-    """What the kernel is called for by one of each operation, in the mean, by the thread that does it."""
+    """Count the system calls of one operation of each kind, on average, by the thread that does it."""
     times = bench.sizes.looks
     path = _file(bench, who, (times + 1) * len(OPERATIONS))
     log = path.with_suffix(".strace")

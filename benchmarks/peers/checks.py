@@ -1,4 +1,4 @@
-"""What a claim is worth with each: a worker is killed, a worker comes too late, and the syncs are counted."""
+"""Guarantees of a claim with each queue: a worker is killed, a worker comes too late, and the syncs are counted."""
 
 from __future__ import annotations
 

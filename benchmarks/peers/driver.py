@@ -120,8 +120,8 @@ def opened(rows: list[Row], folders: dict[Row, Path], each: int = 1) -> Iterator
 
 
 def filled(row: Row, count: int) -> Path:
-    """A folder with a queue in which so many tasks wait, to be copied. Kept beside the peer's environment; ours is made
-    anew, since its code changes."""
+    """Return a folder, to be copied, with a queue in which so many tasks wait. It is kept next to the peer's
+    environment; ours is made each time, since its code changes."""
     kept = row.peer.folder / f"filled-{count}-{row.setting.name}"
     if row.is_ours or not kept.exists():
         with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as folder:

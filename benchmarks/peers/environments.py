@@ -1,4 +1,4 @@
-"""Who is compared with, and the environment of each: a venv or ``node_modules`` in ``.peers``, made once."""
+"""The queues to compare with, and the environment of each: a venv or ``node_modules`` in ``.peers``, made once."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Peer:
             return "no node or no npm on PATH"
         package = {"private": True, "dependencies": self.needs}
         (self.folder / "package.json").write_text(json.dumps(package), "utf-8")
-        # What finds no prebuilt binary is compiled, by the headers beside this node rather than by downloaded ones.
+        # A package without a prebuilt binary is compiled with the headers of this node, not with downloaded ones.
         prefix = Path(node).resolve().parents[1]
         headers = [f"--nodedir={prefix}"] if (prefix / "include" / "node" / "node.h").exists() else []
         return _run(["npm", "install", "--no-audit", "--no-fund", *headers], cwd=self.folder)

@@ -29,7 +29,7 @@ _ROUNDS_MAX = 7
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What is done in a round, with how many tasks waiting, and what a peer needs for it."""
+    """The work of a round, the number of waiting tasks, and the abilities that a peer needs for it."""
 
     name: str
     do: str
@@ -108,7 +108,7 @@ def _crowd(sizes: Sizes, rows: list[Row], folder: Path) -> Iterator[Figure]:
 
 
 def crowded(took: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the processes of one round tell together."""
+    """The combined reports of the processes of one round."""
     done = [one["done"] for one in took]
     waits = sorted(wait for one in took for wait in one["waits_us"])
     errors = [error for one in took for error in one["errors"]]

@@ -1,4 +1,4 @@
-// serve.py's twin for adapters in JavaScript: the same commands and answers. Called with the adapter and the folder of
+// The counterpart of serve.py for adapters in JavaScript: the same commands and answers. Called with the adapter and the folder of
 // the environment, which modules are loaded from.
 import { createRequire } from "node:module";
 import path from "node:path";

@@ -96,7 +96,7 @@ class Session:
         return _took(done, began)
 
     async def crowd(self, seconds: float) -> dict[str, Any]:
-        """The same beside other processes: how long each claim took, failed tries included, and what went wrong."""
+        """Do the same along with other processes; report the time of each claim, with failed tries, and the errors."""
         peer, done, errors, waits = self._peer, 0, [], []
         began = since = perf_counter()
         end = began + seconds
@@ -165,7 +165,7 @@ def _adapter(path: str) -> Any:
 
 
 async def _main() -> None:
-    # What a peer prints must not get between the answers.
+    # The output of a peer must not mix with the answers.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)
         session = Session(_adapter(sys.argv[1]))
@@ -173,7 +173,7 @@ async def _main() -> None:
             asked = json.loads(line)
             try:
                 answer = await getattr(session, asked.pop("do"))(**asked)
-            except Exception as error:  # noqa: BLE001 - it goes to whoever asked
+            except Exception as error:  # noqa: BLE001 - sent to the process that asked
                 answer = {"error": _said(error)}
             print(json.dumps(answer), file=answers, flush=True)
 

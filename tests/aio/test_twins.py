@@ -17,7 +17,7 @@ from sqlite_claims.front import OpenTransaction
 from sqlite_claims.interface import Transaction
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "make_aio.py"
-# What is not a twin of the same name, and why: a property can't be awaited.
+# Counterparts under another name, since a property can't be awaited.
 OTHER_NAMES = {"aging_interval": "get_aging_interval"}
 MANAGERS = {"__enter__": "__aenter__", "__exit__": "__aexit__"}
 
@@ -50,30 +50,30 @@ PAIRS: list[tuple[type[Any], type[Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "twin"), PAIRS, ids=lambda kind: kind.__name__)
-def test_every_public_name_has_an_async_counterpart_and_no_other_exists(kind: type, twin: type) -> None:
-    assert sorted(OTHER_NAMES.get(name, name) for name in public(kind)) == public(twin)
+@pytest.mark.parametrize(("kind", "counterpart"), PAIRS, ids=lambda kind: kind.__name__)
+def test_every_public_name_has_an_async_counterpart_and_no_other_exists(kind: type, counterpart: type) -> None:
+    assert sorted(OTHER_NAMES.get(name, name) for name in public(kind)) == public(counterpart)
     for name, other in MANAGERS.items():
-        assert hasattr(kind, name) == hasattr(twin, other)
+        assert hasattr(kind, name) == hasattr(counterpart, other)
 
 
-@pytest.mark.parametrize(("kind", "twin"), PAIRS, ids=lambda kind: kind.__name__)
-def test_async_counterparts_take_the_same_arguments_with_the_same_defaults(kind: type, twin: type) -> None:
+@pytest.mark.parametrize(("kind", "counterpart"), PAIRS, ids=lambda kind: kind.__name__)
+def test_async_counterparts_take_the_same_arguments_with_the_same_defaults(kind: type, counterpart: type) -> None:
     for name in [*(name for name in public(kind) if callable(getattr(kind, name))), "__init__"]:
         if name == "__init__" and "Open" in kind.__name__:
             continue  # made by the stores alone
-        taken, twins = (inspect.signature(getattr(of, name)).parameters for of in (kind, twin))
+        taken, others_taken = (inspect.signature(getattr(of, name)).parameters for of in (kind, counterpart))
         assert [(p.name, p.kind, p.default) for p in taken.values()] == [
-            (p.name, p.kind, p.default) for p in twins.values()
+            (p.name, p.kind, p.default) for p in others_taken.values()
         ], name
 
 
-@pytest.mark.parametrize("twin", [twin for _, twin in PAIRS], ids=lambda kind: kind.__name__)
-def test_every_method_is_a_coroutine_apart_from_those_for_async_with_and_async_for(twin: type) -> None:
+@pytest.mark.parametrize("counterpart", [counterpart for _, counterpart in PAIRS], ids=lambda kind: kind.__name__)
+def test_every_method_is_a_coroutine_apart_from_those_for_async_with_and_async_for(counterpart: type) -> None:
     others = {
         name
-        for name in public(twin)
-        if callable(getattr(twin, name)) and not inspect.iscoroutinefunction(getattr(twin, name))
+        for name in public(counterpart)
+        if callable(getattr(counterpart, name)) and not inspect.iscoroutinefunction(getattr(counterpart, name))
     }
     expected = {"transaction", "list_instances", "list_tasks", "list_claims", "list_workers"}
-    assert others == expected & set(public(twin))
+    assert others == expected & set(public(counterpart))

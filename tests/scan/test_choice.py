@@ -46,7 +46,7 @@ def test_the_core_serves_where_it_is_installed(connection: apsw.Connection, capl
     assert not caplog.records
 
 
-def test_the_twin_serves_where_the_core_is_forbidden(
+def test_the_python_scan_is_used_where_the_core_is_forbidden(
     connection: apsw.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
     with closing(open_scanner(connection, False, STATEMENTS)) as scanner:
@@ -55,7 +55,7 @@ def test_the_twin_serves_where_the_core_is_forbidden(
 
 
 @pytest.mark.usefixtures("without_core")
-def test_without_the_core_the_twin_serves_and_says_so_once(
+def test_without_the_core_the_python_scan_is_used_and_that_is_logged_once(
     connection: apsw.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert not scan.core_available()

@@ -22,7 +22,7 @@ class Peer:
         self._durability = options["durability"]
         self._store = SqliteClaimStore(os.path.join(folder, "claims.db"), durability=self._durability)
         self._store.add_instance(_INSTANCE, if_exists="skip")
-        # Names are given by whoever adds; several processes may.
+        # The process that adds gives the names; several processes may add.
         self._names = (f"{os.getpid()}-{number}" for number in count())
 
     def facts(self) -> dict[str, Any]:

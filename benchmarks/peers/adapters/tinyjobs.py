@@ -54,4 +54,4 @@ class Peer:
 
 
 def _nothing(payload: str) -> None:
-    """What a task would do."""
+    """The body of a task: nothing."""
