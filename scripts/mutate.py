@@ -48,9 +48,7 @@ PACKAGES = {
     ),
     "memory": Package("memory/*.py", "conformance", "memory"),
     "scan": Package("sqlite/scan/*scanner.py", "scan conformance/test_order.py", "sqlite-python"),
-    "arguments": Package(
-        "validate.py arguments.py front.py", "unit/test_validate.py conformance/test_bad_input.py", "memory"
-    ),
+    "arguments": Package("validate.py arguments.py front.py", "unit/test_validate.py conformance", "memory"),
     "workers": Package(
         "workers/worker_loop.py workers/slot.py workers/result_writer.py workers/execute.py workers/idle.py"
         " workers/options.py workers/registry.py workers/checkpointing.py",
