@@ -15,7 +15,12 @@ ROOT = Path(__file__).parents[1]
 # The state that programs rely on, until there is a tag.
 BASE = "249f714"
 MODULES = ("sqlite_claims", "sqlite_claims.aio", "sqlite_claims.testing", "sqlite_claims.workers")
-ACCEPTED: dict[str, str] = {}
+ACCEPTED = {
+    "InMemoryClaimStore: Base class was removed": "it still derives from TaskClaimStore, through another class",
+    "SqliteClaimStore: Base class was removed": "it still derives from TaskClaimStore, through another class",
+    "WorkerHandle.__init__: Parameter was added as required": "programs get handles from spawn() alone",
+    "WorkerHandle.__init__: Parameter was removed": "programs get handles from spawn() alone",
+}
 
 
 def public_api(package: griffe.Object | griffe.Alias) -> griffe.Module:
