@@ -179,4 +179,4 @@ def store_path(path: object) -> str:
     try:
         return os.path.realpath(text)
     except OSError as error:
-        raise StoreUnavailableError(f"{text}: the current folder cannot be found ({error.strerror})") from error
+        raise StoreUnavailableError(f"{text}: the current folder no longer exists ({error.strerror})") from error
