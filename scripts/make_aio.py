@@ -1,4 +1,4 @@
-"""Writes the asynchronous twins of what the interface and the file store declare, so that no method stands twice.
+"""Generate the asynchronous counterparts of the interface and of the store's methods, so that none is written twice.
 
 ``sqlite_claims/aio/interface.py`` has the Protocols of ``sqlite_claims/interface.py`` with coroutines, and
 ``sqlite_claims/aio/methods.py`` the methods of ``SqliteClaimStore`` and its transactions, each one call on the store's
@@ -89,7 +89,7 @@ NAMES = {
     "aging_interval": "get_aging_interval",
 }
 
-# Where what is said of the synchronous one is not so here.
+# Docstrings that differ from the synchronous ones.
 DOCSTRINGS = {
     "Transaction": '''\
 """What ``transaction()`` gives: its methods run within one transaction, which ends with the ``async with`` block.
@@ -121,9 +121,9 @@ DOCSTRINGS = {
 
 # Written by hand: they wait, or hold something.
 BY_HAND = {"wait_for_tasks", "wait_for_instance", "open_session", "transaction", "path", "close"}
-# What their callers must not lose to a cancellation.
+# Methods that claim: a cancellation must not lose the claims.
 CLAIMING = {"claim_task", "claim_available_tasks"}
-# Long reads: the store's method of that name with a leading underscore gives what a thread of its own runs.
+# Long reads: a separate thread runs what the store's method with a leading underscore returns.
 APART = {"backup", "check"}
 
 
@@ -236,7 +236,7 @@ def _passed(name: str) -> str:
 
 
 def _laid_out(indent: int, start: str, parts: list[str], end: str) -> str:
-    """On one line, or its parts on the next, or each on a line of its own: the first that fits."""
+    """Lay out on one line, or the parts on a second line, or each part on its own line: the first that fits."""
     space = " " * indent
     line = f"{space}{start}{', '.join(parts)}{end}"
     if len(line) <= LINE_LENGTH:

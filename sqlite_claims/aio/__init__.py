@@ -1,8 +1,8 @@
 """``AsyncSqliteClaimStore``: the file store for programs on an asyncio event loop.
 
-``thread`` runs the calls, ``calls`` brings them there and back, ``transaction`` and ``session`` are what a store hands
-out. ``interface`` and ``methods`` are written by scripts/make_aio.py from their synchronous twins. Nothing here knows
-SQLite, and nothing here decides what a method means.
+``thread`` runs the calls. ``calls`` passes them to the thread and returns the results. ``transaction`` and ``session``
+are the objects that a store returns. scripts/make_aio.py generates ``interface`` and ``methods`` from their synchronous
+counterparts. Nothing here knows SQLite, or decides the meaning of a method.
 """
 
 from .interface import AsyncTaskClaimStore

@@ -1,4 +1,4 @@
-"""From a method to the thread and back: what the generated methods stand on."""
+"""Pass a call to the store's thread and return its result. The generated methods use this."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ T = TypeVar("T")
 
 
 class WriterCalls:
-    """Calls of what a store and its transactions have in common."""
+    """Calls of the methods that a store and its transactions share."""
 
     async def _call(self, run: Callable[[Writer], T], undo: Callable[[Writer, T], object] | None = None) -> T:
         """Run something on the thread; ``undo`` it if the caller can't be given the result."""
         raise NotImplementedError
 
     async def _claim(self, run: Callable[[Writer], T]) -> T:
-        """Run something that claims: what its caller doesn't get is given back."""
+        """Run a claiming method. Claims that its caller does not get are released."""
         return await self._call(run, _release)
 
 
@@ -42,8 +42,10 @@ class StoreCalls(WriterCalls):
         )
 
     async def _apart(self, begin: Callable[[SqliteClaimStore], LongRead[T]]) -> T:
-        """Begin a long read when its turn has come, and run it on a thread of its own: other calls go on meanwhile. A
-        cancellation ends it, and is raised once it has left nothing behind."""
+        """Run a long read on a separate thread, so that other calls can be made meanwhile.
+
+        A cancellation ends the read, and is raised once the read has cleaned up.
+        """
         read = await self._call(begin)
         call = on_a_thread_of_its_own(read.run, read.path)
         assert call.arrived is not None
@@ -58,7 +60,7 @@ class StoreCalls(WriterCalls):
         return call.outcome()
 
     async def _listed(self, run: Callable[[SqliteClaimStore], Iterator[T]]) -> AsyncIterator[T]:
-        """What a listing gives, with one call for each of its pages, so that others get their turn between them."""
+        """Iterate over a list with one call for each page, so that other calls can be made between pages."""
 
         def listed(on: SqliteClaimStore) -> Iterator[list[T]]:
             found = run(on)
@@ -71,7 +73,7 @@ class StoreCalls(WriterCalls):
 
 
 def claims_in(found: Any) -> list[TaskClaim]:
-    """The claims in what a claiming method returned."""
+    """Return the claims in the result of a claiming method."""
     return [found] if isinstance(found, TaskClaim) else [claimed.claim for claimed in found or ()]
 
 

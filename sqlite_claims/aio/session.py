@@ -62,5 +62,5 @@ class AsyncWorkerSession:
 
 
 def bare(session: AsyncWorkerSession | None) -> WorkerSession | None:
-    """What the file store knows a session as; what is none is for it to refuse."""
+    """Return the session that the file store knows. Any other value is returned as it is: the store refuses it."""
     return session._session if isinstance(session, AsyncWorkerSession) else session

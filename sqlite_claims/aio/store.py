@@ -22,8 +22,8 @@ from .thread import Call, StoreThread, entered
 from .transaction import AsyncOpenTransaction
 
 T = TypeVar("T")
-# How long who waits for something sleeps between two looks: doubling from one to the other.
-_LOOK_EVERY_S_MIN, _LOOK_EVERY_S_MAX = 0.001, 0.05
+# Waiting polls the store. The interval doubles from the minimum to the maximum.
+_POLL_S_MIN, _POLL_S_MAX = 0.001, 0.05
 
 
 class AsyncSqliteClaimStore(AsyncStoreMethods):
@@ -35,7 +35,7 @@ class AsyncSqliteClaimStore(AsyncStoreMethods):
     a claim, a session or a transaction that its caller did not get is given back, closed or rolled back.
 
     Safe to share between tasks, and between loops, also of different threads. After ``os.fork`` both sides may go on
-    using it, each on a loop of its own; what was under way is the parent's.
+    using it, each on a loop of its own. Calls under way belong to the parent.
     """
 
     _store_class = SqliteClaimStore
@@ -76,7 +76,7 @@ class AsyncSqliteClaimStore(AsyncStoreMethods):
         """The file, as an absolute path."""
         return self._path
 
-    # -- waiting: by short looks, so that the thread is free between them
+    # -- waiting: by polling, so that the thread is free between two polls
 
     async def wait_for_tasks(
         self, timeout: Duration, *, tags: Collection[str] | None = None, kinds: Collection[str] | None = None
@@ -89,18 +89,18 @@ class AsyncSqliteClaimStore(AsyncStoreMethods):
     async def wait_for_instance(self, instance_id: str, timeout: Duration) -> InstanceInfo | None:
         return await self._wait(lambda on: on.wait_for_instance(instance_id, 0), timeout)
 
-    async def _wait(self, look: Callable[[SqliteClaimStore], T | None], timeout: Duration) -> T | None:
+    async def _wait(self, poll: Callable[[SqliteClaimStore], T | None], timeout: Duration) -> T | None:
         deadline = time.monotonic() + validate.duration_us("timeout", timeout) / 1e6
-        pause = _LOOK_EVERY_S_MIN
+        pause = _POLL_S_MIN
         while True:
-            found = await self._call(look)
+            found = await self._call(poll)
             left = deadline - time.monotonic()
             if found is not None or left <= 0:
                 return found
             await asyncio.sleep(min(pause, left))
-            pause = min(2 * pause, _LOOK_EVERY_S_MAX)
+            pause = min(2 * pause, _POLL_S_MAX)
 
-    # -- what is held for longer than a call
+    # -- sessions and transactions
 
     async def open_session(self, worker_id: str) -> AsyncWorkerSession:
         """Start a worker's session: claims bound to it (``session=``) are lost as soon as its process is gone, however

@@ -28,7 +28,7 @@ from ..front import OpenTransaction
 from ..sqlite.store import SqliteClaimStore
 
 T = TypeVar("T")
-# What a queue can be told to wait for at most; whoever needs longer waits again.
+# The longest wait on the queue. A longer one waits again.
 _WAIT_S_MAX = 3600.0
 
 
@@ -46,7 +46,7 @@ entered: ContextVar[tuple[Scope, ...]] = ContextVar("entered", default=())
 
 
 class Call(Generic[T]):
-    """One call: what to run, whom to tell, and how to undo it if that fails."""
+    """One call: the function to run, the loop to notify, and how to undo the call if that fails."""
 
     __slots__ = ("_decided", "_loop", "arrived", "error", "patience", "result", "run", "scopes", "undo", "until")
 
@@ -73,12 +73,14 @@ class Call(Generic[T]):
         self._decided = threading.Lock()
 
     def decide(self) -> bool:
-        """Whether it is for the asker to say if this call is run: the thread that would, or the caller who gives up.
-        True for the first of them alone."""
+        """Decide whether the call is run: by the thread that starts it, or by the caller that gives up.
+
+        Return ``True`` for the first of the two, ``False`` for the other.
+        """
         return self._decided.acquire(blocking=False)
 
     def perform(self) -> bool:
-        """Run it, and keep what came of it. ``False`` where it raised."""
+        """Run the call and keep its result or error. Return ``False`` if it raised."""
         try:
             self.result = self.run()
         except BaseException as error:  # noqa: BLE001 - raised again where the call was made
@@ -100,7 +102,7 @@ class Call(Generic[T]):
             self.arrived.set_result(None)
 
     def outcome(self) -> T:
-        """What it returned; raises what it raised."""
+        """Return the call's result, or raise its error."""
         error, self.error = self.error, None
         if error is None:
             return cast("T", self.result)
@@ -111,9 +113,12 @@ class Call(Generic[T]):
 
 
 class StoreThread:
-    """A file store and the thread that uses it. ``ask`` and ``submit`` are for any thread; what says so, for this one.
+    """A file store and the thread that uses it.
 
-    After a fork the child begins with a thread and a queue of its own; what was queued is the parent's.
+    ``ask``, ``submit`` and ``stop`` may be called from any thread, the methods below ``on the thread`` only from this
+    one.
+
+    After a fork the child begins with a new thread and an empty queue. The queued calls belong to the parent.
     """
 
     def __init__(self, open_store: Callable[[], SqliteClaimStore], path: str) -> None:
@@ -130,7 +135,8 @@ class StoreThread:
         self._queue: SimpleQueue[Call[Any] | None] = SimpleQueue()
         self._deferred: deque[Call[Any]] = deque()
         self._open: Scope | None = None
-        # Done, but not yet in their callers' hands. Whoever takes one out decides what becomes of it.
+        # Finished calls whose callers have not taken the result yet. Removing a call from here decides
+        # between taking its result and undoing it.
         self._unclaimed: dict[Call[Any], Any] = {}
         self._thread: threading.Thread | None = None
 
@@ -185,7 +191,7 @@ class StoreThread:
     # -- on the thread
 
     def store(self) -> SqliteClaimStore:
-        """The store, opened by the first who asks. On the thread."""
+        """Return the store; the first call opens it. On the thread."""
         if self._store is None:
             self._store = self._open_store()
         return self._store
@@ -257,7 +263,7 @@ class StoreThread:
             self._deferred.append(call)
 
     def _time_left(self, scope: Scope) -> float:
-        """Seconds until an open transaction, or whoever waits for it, has run out of time; 0 where one just did."""
+        """Return the seconds until the open transaction, or a call that waits for it, times out; 0 if one just did."""
         assert scope.tx is not None
         now = time.monotonic()
         if now > scope.tx._backend.deadline:
@@ -293,7 +299,7 @@ class StoreThread:
 
 
 def on_a_thread_of_its_own(run: Callable[[], T], path: str) -> Call[T]:
-    """A call that is under way on a thread that ends with it, and tells the running loop."""
+    """Start a call on a thread that ends with it. The running loop is notified at its end."""
     call = Call(run, loop=asyncio.get_running_loop())
 
     def perform() -> None:

@@ -76,7 +76,7 @@ class AsyncOpenTransaction(AsyncWriter, AsyncTransaction):
             end.outcome()
             return
         if kind is None and end is commit and end.error is None and self._claims:
-            # Committed, and whoever was to work on these won't.
+            # Committed, but the cancelled caller will not work on these claims.
             with suppress(StoreClosedError):
                 self._thread.submit(Call(lambda: self._thread.store().release_tasks(self._claims)))
         raise cancelled

@@ -36,7 +36,7 @@ T = TypeVar("T")
 K = TypeVar("K")
 # How long an operation waits for another thread's transaction, as the file store's default does.
 _BUSY_TIMEOUT_S = 10.0
-# A waiting thread looks again after this: a clock that a test moves wakes nobody.
+# A waiting thread checks again after this: a clock that a test moves wakes no thread.
 _POLL_S = 0.02
 
 
@@ -63,7 +63,7 @@ class MemoryOperations:
         self, *, instance_id: str, task_id: str, worker_id: str, ttl_us: int | None, session_id: int | None
     ) -> TaskClaim | None:
         with self._engine() as engine:
-            engine.look_at(engine.task(instance_id, task_id))
+            engine.sweep_task(engine.task(instance_id, task_id))
             task = engine.task(instance_id, task_id)
             if not engine.can_be_claimed(task):
                 return None
@@ -202,7 +202,7 @@ class MemoryBackend(MemoryOperations):
             self.changed.release()
 
     def notify(self) -> None:
-        """Wake all who wait, after a change."""
+        """Wake all waiting threads after a change."""
         self._commits += 1
         self.changed.notify_all()
 
@@ -215,7 +215,7 @@ class MemoryBackend(MemoryOperations):
 
     def any_available(self, *, tags: Tags, kinds: Kinds) -> bool:
         with self._engine(writes=False) as engine:
-            engine.look()
+            engine.sweep()
             return any(True for _ in engine.available(frozenset(tags), kinds))
 
     def ready_number(self) -> int:
@@ -234,7 +234,7 @@ class MemoryBackend(MemoryOperations):
                 return
             if not self.in_transaction:
                 self.changed.wait(min(timeout_s, _POLL_S))
-            else:  # to wait by the condition would let other threads in, amid the transaction
+            else:  # waiting on the condition would release the lock within the transaction
                 time.sleep(min(timeout_s, _POLL_S))
 
     # -- reading: a page for each record, which shows it as it is when it is reached
@@ -349,7 +349,7 @@ class MemoryBackend(MemoryOperations):
 
 
 class MemoryTransaction(MemoryOperations):
-    """Holds the store's lock from its begin to its end. The old state, put back, undoes what it did."""
+    """A transaction, which holds the store's lock from begin to end. To roll back, it restores the old state."""
 
     def __init__(self, store: MemoryBackend, timeout_s: float) -> None:
         self._store = store
@@ -434,7 +434,7 @@ class _Done(Generic[T]):
 
 def _first_available(engine: Engine, worker_id: str, limit: int, tags: Tags, kinds: Kinds) -> list[Task]:
     """Return the first tasks, with those whose last attempt failed on this worker behind the others."""
-    engine.look()
+    engine.sweep()
     tasks = list(islice(engine.available(frozenset(tags), kinds), limit))
     # The last attempt of a task whose claim has expired was lost: it failed on nobody.
     return sorted(tasks, key=lambda task: task.expires is None and task.failed_on == worker_id)

@@ -1,4 +1,4 @@
-"""What each operation means, on a ``State``: no locking, no checks of arguments, no records for callers.
+"""The meaning of each operation, on a ``State``. No locking, no checks of arguments, no records for callers.
 
 Every method checks first and changes afterwards, so that one that raises has changed nothing.
 """
@@ -20,7 +20,7 @@ from ..model import InstanceState, NewTask, TaskClaim, TaskState
 from .records import OPEN_STATES, Entry, Instance, Session, State, Task, TaskKey
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# Less than this is the two clocks being read one after the other, not sleep.
+# A smaller difference comes from reading the two clocks one after the other, and is no sleep.
 _SLEEP_US_MIN = 100_000
 
 
@@ -31,13 +31,13 @@ class Engine:
         self.state = State(boot_id=clock.boot_id(), boot=boot, slept=boot - clock.awake_us())
         self.now = boot
         self.wall = clock.wall_us()
-        # Not part of the state: no rollback brings a worker back to life.
+        # Not part of the state: a rollback does not undo the death of a worker.
         self.dead_sessions: set[int] = set()
 
     # -- time
 
     def catch_up(self) -> None:
-        """Read the clocks, and do what they ask for before anything else is looked at."""
+        """Read the clocks, and handle a reboot or a sleep of the machine before any operation."""
         state = self.state
         boot, boot_id = self.clock.boot_us(), self.clock.boot_id()
         slept = boot - self.clock.awake_us()
@@ -51,7 +51,7 @@ class Engine:
         self.wall = self.clock.wall_us()
 
     def _new_boot(self, boot_id: str, boot: int, slept: int) -> None:
-        """No worker survived: claims end without a loss. Time goes on from where it was, tokens from higher up."""
+        """Handle a reboot: claims end without a loss, store time continues, and tokens become larger."""
         state = self.state
         state.anchor += state.boot - boot
         state.boot_id, state.slept = boot_id, slept
@@ -61,7 +61,7 @@ class Engine:
             state.put(_without_claim(state.tasks[key], state=TaskState.READY, failed_on=None))
 
     def _prolong(self, by: int, last_seen: int) -> None:
-        """The machine slept: what lived when it was last seen awake goes on for as long as it had left."""
+        """Handle a sleep of the machine: prolong the leases that were live at the last call before it."""
         for key in list(self.state.held):
             task = self.state.tasks[key]
             if task.expires is not None and task.expires > last_seen:
@@ -69,8 +69,8 @@ class Engine:
 
     # -- looking for work
 
-    def look(self) -> None:
-        """What whoever looks for work finds out first."""
+    def sweep(self) -> None:
+        """Do the pending clean-up before a search for work: dead sessions, due tasks, expired last claims."""
         for session in self.dead_sessions & self.state.sessions.keys():
             self._lose_claims_of(session)
         self._settle_the_calendar()
@@ -78,8 +78,8 @@ class Engine:
             if self.state.instances[key[0]].state is InstanceState.IN_PROGRESS:
                 self._lose(self.state.tasks[key])
 
-    def look_at(self, task: Task) -> None:
-        """The same for who asks for one task by name: only what bears on that task."""
+    def sweep_task(self, task: Task) -> None:
+        """Do the pending clean-up of one task."""
         if task.session in self.dead_sessions:
             self._lose_claims_of(task.session)
             return
@@ -96,7 +96,7 @@ class Engine:
         del self.state.sessions[session]
 
     def _settle_the_calendar(self, just: Task | None = None) -> None:
-        """Give what the wall clock has made due its place: as long ago as it was due."""
+        """Give tasks that are due by the wall clock their position: the store time at which they were due."""
         for due, _, key in list(takewhile(lambda entry: entry[0] <= self.wall, self.state.by_calendar)):
             if just is None or just.key == key:
                 self.state.put(replace(self.state.tasks[key], place=self.now - (self.wall - due)))
@@ -108,7 +108,7 @@ class Engine:
         return task.state is TaskState.CLAIMED and task.expires is not None and task.expires <= self.now
 
     def can_be_claimed(self, task: Task) -> bool:
-        """Whether it is ready, or its claim has expired and may be lost, in an instance in progress."""
+        """Whether the task is ready or its claim has expired (not the last one), in an instance in progress."""
         if self.state.instances[task.instance_id].state is not InstanceState.IN_PROGRESS:
             return False
         if task.state is TaskState.READY:
@@ -116,7 +116,7 @@ class Engine:
         return self._has_expired(task) and not task.is_last_claim
 
     def available(self, tags: frozenset[str], kinds: frozenset[str] | None) -> Iterator[Task]:
-        """All that a worker with these tags and kinds could claim, in order."""
+        """Iterate over the tasks that a worker with these tags and kinds could claim, in order."""
         aging = self.state.aging
 
         def ranked(priority: int, timeline: list[Entry]) -> Iterator[tuple[int, int, int, TaskKey]]:
@@ -136,7 +136,10 @@ class Engine:
     # -- claims
 
     def claim(self, task: Task, worker_id: str, ttl_us: int | None, session: int | None) -> Task:
-        """Claim what ``can_be_claimed``. An expired claim there is a loss, and its expiry the task's place."""
+        """Claim a task for which ``can_be_claimed`` holds.
+
+        An expired claim on it becomes a loss, and its expiry the position of the task.
+        """
         took_over = task.state is TaskState.CLAIMED
         task = replace(
             task,
@@ -308,7 +311,7 @@ class Engine:
         return replace(task, state=TaskState.READY, place=place)
 
     def _dependents_of(self, task: Task) -> list[Task]:
-        """All that depend on it, through others too, each after what it depends on."""
+        """Return all direct and indirect dependents, each after its dependencies."""
         found: dict[str, None] = {}
         todo = [task.spec.task_id]
         while todo:
@@ -411,7 +414,7 @@ class Engine:
         return session
 
     def close_session(self, id: int) -> None:
-        """The worker ends its session itself, so nobody has to find out."""
+        """End a session by its worker: its claims are lost at once."""
         if id in self.state.sessions:
             self.dead_sessions.add(id)
             self._lose_claims_of(id)

@@ -1,4 +1,4 @@
-"""What callers are shown of the state: records made from an engine's, and nothing changed."""
+"""Build the records for callers from an engine's state. Nothing here changes the state."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _moment_or_none(wall_us: int | None) -> datetime | None:
 
 
 def waits_us(engine: Engine, task: Task) -> int:
-    """How long a task that is not claimed has yet to wait; negative: for how long it could have been claimed."""
+    """Return the time until an unclaimed task is available; negative: since when it has been available."""
     if task.place is None:
         return (task.due_wall or 0) - engine.wall
     return task.place - engine.now

@@ -1,4 +1,4 @@
-"""The state of an in-memory store: frozen records in dictionaries, and sorted lists of what time alone will change.
+"""The state of an in-memory store: frozen records in dictionaries, and timelines sorted by due time.
 
 Records never change, so a copy of the dictionaries is a snapshot. Nothing here knows a clock or a rule.
 """
@@ -98,23 +98,24 @@ class State:
     tally: dict[str, Counter[TaskState]] = field(default_factory=dict)
     dependents: dict[TaskKey, list[str]] = field(default_factory=dict)
     held: dict[TaskKey, None] = field(default_factory=dict)
-    # What can be claimed now or by time alone, a timeline for each priority, kind and set of tags; what waits for the
-    # calendar (by the wall clock); and last claims, whose expiry fails their task.
+    # The timelines. claimable: tasks that can be claimed, now or later without any further change; one timeline for
+    # each priority, kind and set of tags. by_calendar: tasks that are due by the wall clock. last_claims: claims whose
+    # expiry fails their task.
     claimable: dict[tuple[int, str, tuple[str, ...]], list[Entry]] = field(default_factory=dict)
     by_calendar: list[Entry] = field(default_factory=list)
     last_claims: list[Entry] = field(default_factory=list)
 
     def copy(self) -> Self:
-        """A snapshot: nothing done to this one afterwards shows in it."""
-        twin = copy(self)
+        """Return a snapshot, which later changes do not affect."""
+        snapshot = copy(self)
         for name in ("tasks", "instances", "sessions", "held", "by_calendar", "last_claims"):
-            setattr(twin, name, getattr(self, name).copy())
+            setattr(snapshot, name, getattr(self, name).copy())
         for name in ("members", "tally", "dependents", "claimable"):
-            setattr(twin, name, {key: value.copy() for key, value in getattr(self, name).items()})
-        return twin
+            setattr(snapshot, name, {key: value.copy() for key, value in getattr(self, name).items()})
+        return snapshot
 
     def put(self, task: Task) -> None:
-        """Store a task, new or in the place of its former self."""
+        """Store a new task, or replace the stored one of its name."""
         key = task.key
         before = self.tasks.get(key)
         if before is None:
@@ -155,7 +156,7 @@ class State:
                 del self.claimable[lane]
 
     def _place_of(self, task: Task) -> tuple[list[Entry] | None, Entry]:
-        """The timeline that a task stands on, if any, and its entry there."""
+        """Return the timeline that a task belongs to, if any, and its entry there."""
         timeline: list[Entry] | None = None
         when: int | None = None
         if task.state is TaskState.READY:
@@ -172,7 +173,7 @@ class State:
         return self.claimable.setdefault(_lane(spec), [])
 
     def damage(self) -> list[str]:
-        """What is not as it has to be: the lists and counters against what the records alone say."""
+        """Compare the timelines and counters with the records, and return a sentence for each difference."""
         found = []
         everything = sorted(
             self._place_of(task)[1] for task in self.tasks.values() if self._place_of(task)[0] is not None

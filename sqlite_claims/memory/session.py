@@ -8,13 +8,13 @@ from typing import Protocol, Self
 
 
 class End(Protocol):
-    """End a session. ``is_noticed``: its claims are lost at once, and not when somebody next looks for work."""
+    """End a session. ``is_noticed``: its claims are lost at once; otherwise at the next search for work."""
 
     def __call__(self, id: int, *, is_noticed: bool) -> None: ...
 
 
 class InMemorySession:
-    """A worker's life, as a store in memory knows it. Leaving its ``with`` block closes it."""
+    """The session of one worker. Leaving its ``with`` block closes it."""
 
     def __init__(self, id: int, worker_id: str, *, is_known: Callable[[int], bool], end: End) -> None:
         self.id = id
@@ -33,7 +33,7 @@ class InMemorySession:
         self._end(is_noticed=True)
 
     def kill(self) -> None:
-        """For tests: the worker dies. Its claims are lost when somebody next looks for work, and so finds out."""
+        """Simulate the death of the worker, in a test. Its claims are lost at the next search for work."""
         self._end(is_noticed=False)
 
     def _end(self, *, is_noticed: bool) -> None:
