@@ -161,8 +161,12 @@ def states(argument: str, values: object, kind: type[S]) -> frozenset[S] | None:
 
 
 def store_path(path: object) -> str:
-    """The absolute path of a store's file, links resolved; ``InvalidArgumentError`` for what can't be one,
-    ``StoreUnavailableError`` for a relative one if the current folder has been removed."""
+    """Return the absolute path of a store's file, with links resolved.
+
+    Raises:
+        InvalidArgumentError: The value can't be the path of a store.
+        StoreUnavailableError: The path is relative, and the current folder has been removed.
+    """
     if not isinstance(path, (str, bytes, os.PathLike)):
         raise InvalidArgumentError(f"path must be a str or a path, not {type(path).__name__}: {path!r}")
     text = os.fsdecode(path)

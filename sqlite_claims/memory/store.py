@@ -9,9 +9,13 @@ from .session import InMemorySession
 
 
 class InMemoryClaimStore(Store[InMemorySession]):
-    """A claim store in this process's memory, for tests of programs that use one: nothing is kept, no other process
-    sees it. It means the same as ``SqliteClaimStore``, except that ``backup`` and a transaction's ``execute`` are
-    ``InvalidStateError``. ``clock``: where it takes its time from (``sqlite_claims.testing.ManualClock`` stands still).
+    """A claim store in the memory of this process, for tests of programs that use a store.
+
+    It behaves as ``SqliteClaimStore``, except that ``backup`` and a transaction's ``execute`` raise
+    ``InvalidStateError``. Other processes can't see it, and nothing is stored.
+
+    Args:
+        clock: A ``sqlite_claims.testing.ManualClock`` for tests that control the time. Default: the system's clocks.
     """
 
     _backend: MemoryBackend

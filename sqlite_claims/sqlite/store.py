@@ -20,14 +20,18 @@ from .sessions.session_file import InstanceFeed, SqliteWorkerSession
 class SqliteClaimStore(Store[SqliteWorkerSession]):
     """A claim store in one SQLite file on a local disk.
 
-    ``create=False``: a missing file, or one without our tables, is ``StoreUnavailableError``. ``read_only``: only
-    reading methods. ``durability``: ``"full"``: task data survives power loss; ``"process"``: it survives a killed
-    process, and the last commits may go with the power. ``busy_timeout``: seconds a write may wait for the file's one
-    writer before ``StoreBusyError``. ``use_c_core``: ``None``: the compiled scan where it is installed, else its Python
-    twin; ``True`` demands it, ``False`` forbids it. ``clock``: for tests.
-
-    Safe to share between threads. After ``os.fork`` both sides may go on using it. Does NOT work on network file
+    Safe to share between threads. After ``os.fork`` both processes may go on using it. Does NOT work on network file
     systems. Never open the file with the standard library's ``sqlite3`` in a process that has it open here.
+
+    Args:
+        path: The file. It is created if it is missing.
+        create: ``False``: a missing file, or one without the store's tables, is ``StoreUnavailableError``.
+        read_only: Allow reading methods only.
+        durability: ``"full"``: task data survives power loss. ``"process"``: it survives a killed process; power loss
+            may undo the last commits.
+        busy_timeout: Seconds that a write waits for the file's one writer before it raises ``StoreBusyError``.
+        use_c_core: ``None``: use the C core if it is installed. ``True``: require it. ``False``: use the Python scan.
+        clock: For tests: a ``sqlite_claims.testing.ManualClock``.
     """
 
     _backend: SqliteBackend

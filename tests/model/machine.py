@@ -411,7 +411,7 @@ class SideBySide(RuleBasedStateMachine):
             # A file says to a second, rounded up, where store time has come to; then so must the oracle.
             oracle = self.benches[0].store
             oracle.stats()
-            oracle._inner.state.anchor += 1_000_000
+            oracle._backend.engine.state.anchor += 1_000_000
 
 
 def explore(make_bench: Callable[..., Any], implementations: list[str], *, all_drawn: bool = True, **how: Any) -> None:
