@@ -1,7 +1,5 @@
 """Change the code in one place at a time and report the changes that no test notices.
 
-    python scripts/mutate.py [--each N] [--seed SEED] [--jobs N] [PACKAGE ...]
-
 Each change (a mutant) is made in a copy of the tree, where the package's tests then run until the first failure. A
 mutant that survives stands for a rule that no test requires, or for code without effect. N mutants of each package are
 drawn from the seed. A run that hangs counts as killed.
@@ -159,16 +157,12 @@ class Runner:
         except subprocess.TimeoutExpired:
             return False
         finally:
-            _kill_group(process)
+            with suppress(ProcessLookupError):  # what the tests have started, too
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
             if mutant is not None:
                 shutil.copy(ROOT / mutant.file, copy / mutant.file)
             self._copies.put(copy)
-
-
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def main() -> None:

@@ -1,0 +1,43 @@
+"""Waits of the methods of all stores last as long as the caller says, and no longer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from sqlite_claims import NewTask, front
+from sqlite_claims.memory import InMemoryClaimStore
+
+WAITS: list[Callable[[InMemoryClaimStore, float], object]] = [
+    lambda store, timeout: store.wait_for_tasks(timeout),
+    lambda store, timeout: store.wait_for_instance("i", timeout),
+]
+
+
+@pytest.mark.parametrize("timeout", [0.25, 0.5, 3600])
+@pytest.mark.parametrize("wait", WAITS, ids=["for tasks", "for an instance"])
+def test_a_wait_in_vain_lasts_exactly_its_timeout(
+    monkeypatch: pytest.MonkeyPatch, wait: Callable[[InMemoryClaimStore, float], object], timeout: float
+) -> None:
+    """A clock stands in for the machine's, and moves only while the store waits; each wait lasts 1/4 s at the most."""
+    now, waited = 1000.0, 0.0
+
+    def pass_time(seconds: float) -> None:
+        nonlocal now, waited
+        now += min(seconds, 0.25)
+        waited += min(seconds, 0.25)
+
+    def wait_backend(*_: object, timeout_s: float, **__: Any) -> None:
+        pass_time(timeout_s)
+
+    monkeypatch.setattr(front, "time", SimpleNamespace(monotonic=lambda: now, sleep=pass_time))
+    with InMemoryClaimStore() as store:
+        store.add_instance("i", [NewTask("t")])
+        store.claim_task("i", "t", "w", None)
+        monkeypatch.setattr(store._backend, "wait_ready", wait_backend)
+        monkeypatch.setattr(store._backend, "wait_commit", wait_backend)
+        assert not wait(store, timeout)
+        assert timeout <= waited < timeout + 0.01
