@@ -122,7 +122,13 @@ static int read_rows(claims_scan *scan, int which, const question *q, stream *s,
   while (s->block_len < len && !s->range_done && (code = sqlite3_step(statement)) == SQLITE_ROW) {
     int64_t priority = sqlite3_column_int64(statement, 0);
     row r = {sqlite3_column_int64(statement, 1), sqlite3_column_int64(statement, 2)};
-    if (which == HEAD && s->block_len == 0) s->priority = priority;
+    if (which == HEAD && s->block_len == 0) {
+      if (priority <= s->priority) {
+        code = SQLITE_CORRUPT; /* see next_block */
+        break;
+      }
+      s->priority = priority;
+    }
     if (priority == s->priority && r.next_at <= q->now) {
       block[s->block_len++] = r;
     } else {
@@ -147,7 +153,10 @@ static int next_priority(claims_scan *scan, const question *q, stream *s) {
   return code;
 }
 
-/* Reads on within the priority, after the last row of the block. */
+/* Reads on within the priority, after the last row of the block.
+ *
+ * The rows of a damaged index may be out of order, and its values no integers, which SQLite then converts. Each block
+ * must end after the one before, and each priority follow the last one: otherwise the scan might never end. */
 static int next_block(claims_scan *scan, const question *q, stream *s) {
   const row last = block_of(scan, s)[s->block_len - 1];
   int64_t len = s->taken > q->share ? s->taken : q->share;
@@ -160,7 +169,9 @@ static int next_block(claims_scan *scan, const question *q, stream *s) {
   }
   if (code == SQLITE_OK) code = read_rows(scan, RANGE, q, s, (int)len);
   if (s->block_len < len) s->range_done = 1;
-  return code;
+  if (code != SQLITE_OK || s->block_len == 0) return code;
+  const row end = block_of(scan, s)[s->block_len - 1];
+  return end.next_at > last.next_at || (end.next_at == last.next_at && end.id > last.id) ? SQLITE_OK : SQLITE_CORRUPT;
 }
 
 /* Drops the first row of a stream. Its block is empty afterwards if it has no other. */

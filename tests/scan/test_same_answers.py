@@ -1,18 +1,22 @@
-"""On random tables the C core, the Python scan and a plain sort agree."""
+"""On random tables the C core, the Python scan and a plain sort agree; on damaged tables both scans end."""
 
 from __future__ import annotations
 
 from contextlib import closing
+from typing import Any
 
+import apsw
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sqlite_claims.sqlite.scan import AGING_US_MAX, core_available, open_scanner
 
+from .conftest import needs_core
 from .tables import STATEMENTS, Row, in_order, lanes, table
 
 # Small ranges make ties, and blocks that end within ties; large ones reach the limits of a column.
-times = st.one_of(st.none(), st.integers(0, 3), st.integers(0, 300), st.integers(-(2**63), 2**63 - 1))
+ends = st.sampled_from([-(2**63), 1 - 2**63, -(2**62), 2**62, 2**63 - 2, 2**63 - 1])
+times = st.one_of(st.none(), st.integers(0, 3), st.integers(0, 300), st.integers(-(2**63), 2**63 - 1), ends)
 tasks = st.lists(
     st.builds(
         Row,
@@ -53,3 +57,60 @@ def test_both_scans_answer_as_sorting_everything_does(
                 assert list(scanner.ready_ids(lanes(*chosen), now, aging, limit, moving)) == expected
         for scanner in scanners:
             scanner.close()
+
+
+# Values that a damaged page may hold in a column of integers.
+values = st.one_of(
+    st.integers(-3, 8),
+    ends,
+    st.none(),
+    st.floats(),
+    st.floats(-1, 8),
+    st.text("0123 e.-", max_size=4),
+    st.binary(max_size=2),
+)
+damaged_tasks = st.lists(st.tuples(st.integers(1, 2) | values, values, values, st.integers(1, 3)), max_size=80)
+
+
+def damaged_table(tasks: list[tuple[Any, ...]]) -> apsw.Connection:
+    """Make a table whose columns hold any values: only the declarations that the values break are left out."""
+    connection = table(":memory:", [], {1: 0, 2: 1, 3: 0})
+    with connection:
+        query = "SELECT sql FROM sqlite_schema WHERE tbl_name = 'claims_task' AND sql IS NOT NULL ORDER BY type DESC"
+        scripts = [script for (script,) in connection.execute(query)]
+        connection.execute("DROP TABLE claims_task")
+        for script in scripts:
+            connection.execute(script.replace(") STRICT", ")").replace("NOT NULL,", ","))
+        connection.executemany(
+            "INSERT INTO claims_task (lane, priority, next_at, instance, name) VALUES (?, ?, ?, ?, random())", tasks
+        )
+    return connection
+
+
+@given(damaged_tasks, questions)
+@example([(1, 2.5, 500, 1)], [([1], 100, None, 10, False)])
+@example([(1, 2.5, 5, 2)], [([1], 100, None, 1, True), ([1], 100, 10, 1, True)])
+@example([(1, 3, 5.5, 2)] * 3, [([1], 100, None, 1, True)])
+def test_a_scan_of_damaged_values_ends(
+    tasks: list[tuple[Any, ...]], questions: list[tuple[list[int], int, int | None, int, bool]]
+) -> None:
+    needs_core()
+    # Without it, a scan that never ends would be interrupted by nothing: it holds the interpreter's lock.
+    steps = 0
+
+    def goes_on_for_ever() -> bool:
+        nonlocal steps
+        steps += 1
+        return steps > 2000
+
+    with closing(damaged_table(tasks)) as connection:
+        connection.set_progress_handler(goes_on_for_ever, 1000)
+        for use_c_core in (True, False):
+            with closing(open_scanner(connection, use_c_core, STATEMENTS)) as scanner:
+                for chosen, now, aging, limit, moving in questions:
+                    steps = 0
+                    try:
+                        ids = list(scanner.ready_ids(lanes(*chosen), now, aging, limit, moving))
+                    except (apsw.CorruptError, TypeError, OverflowError):  # which the store translates
+                        continue
+                    assert len(ids) <= limit

@@ -18,6 +18,8 @@ import apsw
 from .scanner import WEIGHT_WITHOUT_AGING, ScanStatements, checked_aging
 
 BLOCK_MAX = 64
+# A damaged index may return rows out of order, and a scan that went on might never end.
+_OUT_OF_ORDER = "the rows of the index claims_task_next are out of order"
 
 Row = tuple[int, int, int]  # priority, next_at, id
 Block = tuple[list[Row], bool]  # rows of one priority, and whether it may have more
@@ -102,6 +104,8 @@ class _Question:
     def _head(self, lane: int, beyond: int) -> Block | None:
         """The first due rows of the lane's next priority that has any."""
         while rows := self._execute(self._statements.head, (lane, beyond, self._share)).fetchall():
+            if rows[0][0] <= beyond:
+                raise apsw.CorruptError(_OUT_OF_ORDER)
             beyond = rows[0][0]
             if rows[-1][0] != beyond or rows[-1][1] > self._now:
                 rows = [row for row in rows if row[0] == beyond and row[1] <= self._now]
@@ -113,6 +117,8 @@ class _Question:
         """The rows after this one in its priority."""
         priority, next_at, id = last
         rows = self._execute(self._statements.range, (lane, priority, next_at, id, self._now, length)).fetchall()
+        if rows and rows[-1] <= last:
+            raise apsw.CorruptError(_OUT_OF_ORDER)
         return (rows, len(rows) == length) if rows else None
 
     def may_run(self, id: int) -> bool:
