@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import socket
 from contextlib import suppress
 from typing import Any
@@ -151,6 +150,6 @@ def _checked(name: str, value: Any) -> Any:
         raise ValueError(name)  # noqa: TRY004
     if isinstance(value, str) and len(value) > _NAME_CHARS_MAX:
         raise ValueError(name)
-    if isinstance(value, (int, float)) and not (math.isfinite(value) and abs(value) < _NUMBERS_MAX):
+    if isinstance(value, (int, float)) and not abs(value) < _NUMBERS_MAX:  # true of NaN, too
         raise ValueError(name)
     return value

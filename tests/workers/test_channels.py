@@ -9,20 +9,26 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from random import Random
 from typing import Any
+from unittest import mock
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from sqlite_claims.workers import log_relay
 from sqlite_claims.workers.control_channel import LINE_BYTES_MAX, ControlChannel, Ended, Failed, Message, Ready, Stop
+from sqlite_claims.workers.control_channel import decode as decode_message
 from sqlite_claims.workers.control_channel import encode as encode_message
 from sqlite_claims.workers.log_lines import decode, encode, make_sockets
 from sqlite_claims.workers.log_relay import LogRelay, LogSource
 
+NUMBERS = st.integers() | st.floats() | st.sampled_from([10**400, 2**63])
 JSON: st.SearchStrategy[Any] = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    st.none() | st.booleans() | NUMBERS | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
 )
 
@@ -125,6 +131,46 @@ def test_a_closed_peer_is_noticed_and_sending_to_it_does_nothing(
     assert (channel.receive(), channel.ended) == ([], True)
 
 
+MESSAGE_FIELDS = {
+    "type": st.sampled_from(["ready", "failed", "ended", "stop"]),
+    "stage": st.sampled_from(["main file", "run"]),
+    "text": st.text(),
+    "reason": st.sampled_from(["idle", "interrupted"]),
+    "by_handler": st.booleans(),
+    "abandoned_handlers": st.integers(),
+    "timeout_s": st.floats() | st.none(),
+}
+# Lines that are messages, nearly messages, or anything.
+FIELDS = st.fixed_dictionaries({}, optional={name: values | JSON for name, values in MESSAGE_FIELDS.items()})
+LINES = (
+    st.sampled_from([READY, encode_message(Stop(None))])
+    | FIELDS.map(lambda fields: json.dumps(fields).encode() + b"\n")
+    | st.binary()
+    | st.integers(0, 2 * LINE_BYTES_MAX).map(lambda size: b"x" * size)
+    | st.just(b"9" * 5000 + b"\n")  # more digits than Python converts
+)
+
+
+@given(st.lists(LINES, max_size=8), st.randoms(use_true_random=False))
+def test_whatever_arrives_is_a_message_or_is_counted_as_unreadable(lines: list[bytes], choose: Random) -> None:
+    data = b"".join(lines)
+    theirs, ours = socket.socketpair()
+    ours.setblocking(False)
+    with theirs, ours:
+        channel = ControlChannel(ours)
+        messages: list[Message] = []
+        at = 0
+        while at < len(data):
+            at += theirs.send(data[at : at + choose.choice((1, 7, 1000, 60_000))])
+            messages += received(channel)
+            assert len(channel._partial) <= LINE_BYTES_MAX
+        theirs.send(b"\n" + READY)
+        messages += received(channel)
+        assert messages[-1] == Ready()
+        assert len(messages) + channel.unreadable == data.count(b"\n") + 2
+        assert [repr(decode_message(encode_message(message))) for message in messages] == list(map(repr, messages))
+
+
 def record(message: str = "text", **names: Any) -> logging.LogRecord:
     return logging.makeLogRecord({"name": "app", "levelno": 20, "levelname": "INFO", "msg": message, **names})
 
@@ -176,6 +222,7 @@ def test_bytes_that_are_no_record_raise_value_error(line: bytes) -> None:
 
 
 @given(st.dictionaries(st.sampled_from(sorted(json.loads(encode(record())))), JSON))
+@example({"lineno": 10**400})  # more than a float can hold
 def test_a_record_with_wrong_values_is_refused_or_can_be_shown(changes: dict[str, Any]) -> None:
     line = json.dumps({**json.loads(encode(record())), **changes}).encode()
     try:
@@ -190,6 +237,39 @@ def test_attributes_that_would_break_a_record_are_left_out(name: str) -> None:
     shown = json.loads(encode(record("text")))
     shown["extra"] = {name: "broken"}
     assert decode(json.dumps(shown).encode(), "worker").getMessage() == "text"
+
+
+@given(
+    st.lists(
+        st.binary()
+        | JSON.map(lambda value: json.dumps(value).encode())
+        | st.dictionaries(st.sampled_from(sorted(json.loads(encode(record())))), JSON).map(
+            lambda changes: json.dumps({**json.loads(encode(record())), **changes}).encode()
+        ),
+        max_size=8,
+    )
+)
+def test_the_relay_goes_on_after_whatever_arrives(lines: list[bytes]) -> None:
+    relay = LogRelay()
+    ours, theirs = make_sockets()
+    arrived = threading.Event()
+    handler = logging.Handler(1)
+    handler.createLock()
+    handler.emit = lambda record: arrived.set() if record.msg == "the last one" else None  # type: ignore[method-assign]
+    logger = logging.getLogger("app.fuzz")
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        with mock.patch.object(log_relay, "show_failure") as shown, theirs:
+            relay.add(LogSource(ours, "w"))
+            for line in [*lines, encode(record("the last one", name="app.fuzz", levelno=40))]:
+                theirs.send(line)
+            assert arrived.wait(60)
+            relay.close()
+            assert not shown.called
+    finally:
+        logger.removeHandler(handler)
+        ours.close()
 
 
 def test_unreadable_lines_are_logged_at_once_then_each_ten_seconds_and_at_the_end(
