@@ -79,6 +79,8 @@ mutants: $(FOR_CHECK) ## Change the code in one place at a time, and list the ch
 
 soak: $(FOR_CHECK) ## Run the tests that take hours, which print their figures
 	$(PYTEST) -m soak -s -o faulthandler_timeout=0 --hypothesis-profile=soak --hypothesis-seed=$(SEED)
+	$(PY) -m tests.sanitize -n 0 -m soak -s -o faulthandler_timeout=0 --hypothesis-profile=soak --hypothesis-seed=$(SEED) \
+		tests/scan/test_same_answers.py tests/fault/test_fuzz_files.py
 	$(MAKE) mutants SEED=$(SEED)
 
 sanitize: $(FOR_TEST) ## Run the tests of the C core on a build with sanitizers (gcc)
