@@ -60,15 +60,18 @@ def _is_ours(name: str | None) -> bool:
     return name is not None and name.lower().startswith("claims_")
 
 
-class Guard:
-    """Judges a text of the caller's own SQL, which may not end the transaction, nor reach our tables or connection."""
+class CallerSqlRules:
+    """The rules for one text of the caller's own SQL: it may neither end the transaction, nor write to the store's
+    tables, nor change the connection."""
 
     def __init__(self) -> None:
         self.refused = ""
-        self.defines = False  # whether it changes the schema: then the result has to be looked at, too
+        """What was refused, in words; empty if nothing was."""
+        self.changes_schema = False
+        """Whether the SQL changes the schema; the resulting schema then has to be checked, too."""
 
-    def judge(self, action: int, first: str | None, second: str | None) -> int:
-        """SQLite's answer to an action; notes what was refused."""
+    def check(self, action: int, first: str | None, second: str | None) -> int:
+        """Return the answer for SQLite, and note what was refused."""
         refused = self._why_not(action, first, second)
         if not refused:
             return apsw.SQLITE_OK
@@ -81,15 +84,15 @@ class Guard:
         if action in _WRITES:
             if _is_ours(first):
                 return f"a write to {first}, which is the store's"
-            if first in _SHARED and not self.defines:
+            if first in _SHARED and not self.changes_schema:
                 return f"a write to {first}, which also holds rows of the store"
         elif action in _DEFINITIONS:
-            self.defines = True
+            self.changes_schema = True
             for name in (first, second):
                 if _is_ours(name):
                     return f"a write to {name}, which is the store's (as are all names that begin with claims_)"
         elif action == apsw.SQLITE_ALTER_TABLE:
-            self.defines = True
+            self.changes_schema = True
             if _is_ours(second):
                 return f"a change to {second}, which is the store's"
         elif action == apsw.SQLITE_ANALYZE:
@@ -102,10 +105,34 @@ class Guard:
         return ""
 
 
-def is_strange(action: int, context: str | None) -> bool:
-    """Whether an action that SQLite asks about while it prepares a statement of ours comes from a trigger on our
-    tables, or from a view in the place of one: the store has none of either. (Common table expressions only read.)"""
+def _is_unknown(action: int, context: str | None) -> bool:
+    """Whether an action, reported while SQLite prepares a statement of the store, comes from a trigger on the store's
+    tables or from a view in the place of one. The store has neither. (Its common table expressions only read.)"""
     if context is None:
         return False
     reads = (apsw.SQLITE_SELECT, apsw.SQLITE_READ, apsw.SQLITE_RECURSIVE, apsw.SQLITE_FUNCTION)
     return context not in _OUR_CONTEXTS or action not in reads
+
+
+class Authorizer:
+    """The authorizer of a store's connection."""
+
+    def __init__(self) -> None:
+        self.caller_sql: CallerSqlRules | None = None
+        """The rules in force while the caller's own SQL runs."""
+        self._unknown_context = ""
+
+    def __call__(
+        self, action: int, first: str | None, second: str | None, _database: str | None, context: str | None
+    ) -> int:
+        if self.caller_sql is not None:
+            return self.caller_sql.check(action, first, second)
+        if _is_unknown(action, context):
+            self._unknown_context = str(context)
+            return apsw.SQLITE_DENY
+        return apsw.SQLITE_OK
+
+    def take_unknown_context(self) -> str:
+        """Return, once, the name of the trigger or view because of which a statement of the store was refused."""
+        context, self._unknown_context = self._unknown_context, ""
+        return context

@@ -224,8 +224,8 @@ class SqliteBackend(SqliteOperations):
         return sessions.open_session(self._db, worker_id, self._end_session)
 
     def _end_session(self, session: SqliteWorkerSession) -> None:
-        if session in self._db.own_sessions:
-            self._db.own_sessions.remove(session)
+        if session in self._db.local_sessions:
+            self._db.local_sessions.remove(session)
         # If this fails, the next search for work finds the lock free.
         with contextlib.suppress(BackendError):
             self._write(sessions.close_session, False, session.id)
@@ -365,7 +365,7 @@ class SqliteBackend(SqliteOperations):
 
     def check(self) -> LongRead[list[str]]:
         with contextlib.suppress(StoreBusyError):  # another thread's transaction need not end first
-            self._db.look_now()
+            self._db.check_files()
         return checking.check(self._db, self._db.checkpoint_findings())
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import apsw
 
 from ..errors import StoreUnavailableError
-from .files.open_files import HALVES_WAIT_S, is_locked, refuse_halves
+from .files.open_files import MISSING_WAIT_S, is_locked, refuse_missing
 from .hooks import HookedConnection
 from .statements import sql
 
@@ -50,7 +50,7 @@ def connect(
         flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if create else 0)
     connection = _counted(path, path, flags=flags, vfs=vfs, statementcachesize=_STATEMENT_CACHE)
     try:
-        refuse_halves(path, min(busy_timeout, HALVES_WAIT_S), is_locked)
+        refuse_missing(path, min(busy_timeout, MISSING_WAIT_S), is_locked)
         # Undo what apsw.connection_hooks of the application may have set: rows are read as tuples here.
         connection.cursor_factory = apsw.Cursor
         connection.row_trace = None

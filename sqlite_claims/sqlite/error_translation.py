@@ -44,12 +44,16 @@ DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """Also where it is this process's limit on the size of a file that is reached."""
 
 
-FOREIGN = (apsw.Error, OSError, LookupError, ArithmeticError, ValueError, TypeError)
-"""What an operation may meet with: SQLite's errors, the system's, and those of values that no store writes."""
+TRANSLATED = (apsw.Error, OSError, LookupError, ArithmeticError, ValueError, TypeError)
+"""The exceptions that become a ``BackendError``: SQLite's, the system's, and Python's for column values that a sound
+store never contains."""
 
 
-def translate(error: BaseException, path: str, system_errno: int = 0) -> BackendError:
-    """Our error for one that isn't. ``system_errno`` tells a full disk where SQLite only says that I/O failed."""
+def translate(error: BaseException, path: str, system_errno: int = 0, culprit: str = "") -> BackendError:
+    """Return the ``BackendError`` for an exception. ``system_errno``: the system's last error on the connection, which
+    shows a full disk when SQLite only reports that I/O failed. ``culprit``: the value in the file that caused it."""
+    if culprit:
+        return StoreCorruptError(f"{path}: {culprit} ({type(error).__name__}: {error})")
     if not isinstance(error, (apsw.Error, OSError)):
         return StoreCorruptError(f"{path}: holds what no store writes ({type(error).__name__}: {error})")
     if isinstance(error, OSError):

@@ -49,7 +49,7 @@ def register(store: Forkable) -> None:
         _stores.add(store)
 
 
-def guard(path: str) -> None:
+def check(path: str) -> None:
     """Raise where this process must not touch the file."""
     if os.getpid() != pid:
         _adopt_unhooked_fork()

@@ -15,7 +15,7 @@ from ..errors import SchemaVersionError, StoreCorruptError, StoreUnavailableErro
 from ..validate import shown
 from .connection import connect_to_file_alone
 from .files.copies import identity_of
-from .files.open_files import is_locked, refuse_halves
+from .files.open_files import is_locked, refuse_missing
 from .statements import migrations, sql
 
 VERSION = migrations()[-1][0]
@@ -123,7 +123,7 @@ def _normal(text: str | None) -> str:
     return re.sub(r"\s+", " ", re.sub(r"--[^\n]*", "", text or "")).replace('"', "").strip()
 
 
-def harmed(execute: Callable[..., apsw.Cursor]) -> str:
+def forbidden_change(execute: Callable[..., apsw.Cursor]) -> str:
     """After the caller's own SQL has changed the schema: the forbidden change that it made, in words; empty if none.
     (The authorizer isn't told of a new name, nor of rows that SQLite itself changes.)"""
     found = [name for (name,) in execute(sql.temporary_of_our_names).fetchall()]
@@ -139,7 +139,7 @@ def peek(path: str, wait: float) -> None:
     """Refuse, for who may not write and before SQLite makes a -wal and a -shm that such a connection leaves behind,
     what the file alone tells is no store. To be called where there is no -wal; one that is gone may hold all of it."""
     with contextlib.suppress(apsw.Error), contextlib.closing(connect_to_file_alone(path)) as connection:
-        refuse_halves(path, wait, is_locked)
+        refuse_missing(path, wait, is_locked)
         check(connection, path, create=False, read_only=True)
 
 

@@ -41,7 +41,7 @@ def _stored(execute: Callable[..., apsw.Cursor]) -> tuple[Any, ...]:
     return execute(sql.meta_timeline).fetchall()[0]
 
 
-class Timeline:
+class StoreTime:
     """One store's view of store time. ``now`` and ``wall`` are read once an operation, under the write lock."""
 
     __slots__ = (

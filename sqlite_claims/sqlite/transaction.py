@@ -9,6 +9,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ..errors import InvalidStateError, StoreBusyError, StoreClosedError
 from .database import Database
+from .long_transaction import LongTransaction
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -19,6 +20,7 @@ class CallerTransaction:
 
     def __init__(self, db: Database, timeout_s: float) -> None:
         self._db = db
+        self._open = LongTransaction(db)
         self._timeout_s = timeout_s
         self._thread = 0
         self.deadline = 0.0
@@ -31,28 +33,28 @@ class CallerTransaction:
         self.deadline = time.monotonic() + self._timeout_s
         self._thread = threading.get_ident()
         try:
-            self._db.begin(self._timeout_s, id(self))
+            self._open.begin(self._timeout_s)
         except BaseException:
             self._thread = 0
             raise
 
     def __del__(self) -> None:
         # The exception of a signal handler may have come before the block was entered, or amid its end.
-        if (db := getattr(self, "_db", None)) is not None:
-            db.abandon(id(self))
+        if (transaction := getattr(self, "_open", None)) is not None:
+            transaction.abandon()
 
     def end(self, *, commit: bool) -> None:
         """End the transaction. Raise if it was to be committed and could not be."""
         if threading.get_ident() != self._thread:
             raise InvalidStateError("a transaction belongs to the thread that entered it")
         over, self._over = self._over, self._over or "the transaction has ended"
-        if self._db.is_closed():
+        if self._db.store_closed:
             if commit:
-                self._db.end(commit=False)  # raises why
+                self._open.end(commit=False)  # raises why
             return
         is_late = not over and self._time_is_up()
-        can_commit = commit and not over and not is_late and self._db.is_open()
-        self._db.end(can_commit)
+        can_commit = commit and not over and not is_late and self._open.is_open
+        self._open.end(commit=can_commit)
         if not commit or can_commit:
             return
         if is_late:
@@ -82,8 +84,8 @@ class CallerTransaction:
             raise (StoreBusyError if self._over.startswith("held") else InvalidStateError)(self._over)
         if self._time_is_up():
             raise self._end_early()
-        if not self._db.is_open():
-            if self._db.is_closed():
+        if not self._open.is_open:
+            if self._db.store_closed:
                 raise StoreClosedError("this process was forked within the transaction, which is its parent's")
             self._over = "SQLite rolled the transaction back within the caller's own SQL"
             raise InvalidStateError(self._over)
@@ -93,12 +95,12 @@ class CallerTransaction:
     ) -> T:
         """Run an operation within the transaction, which is synced as a whole."""
         self._check()
-        return self._db.nested(operation, *args, **kwargs)
+        return self._open.run(operation, *args, **kwargs)
 
     def read(self, operation: Callable[Concatenate[Database, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an operation that only reads, within the transaction."""
         self._check()
-        return self._db.nested(operation, *args, **kwargs)
+        return self._open.run(operation, *args, **kwargs)
 
     def execute(self, sql: str, params: Sequence[Any] | dict[str, Any]) -> list[tuple[Any, ...]]:
         """Run the caller's own SQL."""
@@ -111,7 +113,7 @@ class CallerTransaction:
             return interrupted
 
         try:
-            return self._db.execute_foreign(sql, params, time_is_up)
+            return self._open.execute(sql, params, time_is_up)
         except Exception as error:
             if interrupted:
                 raise self._end_early() from error

@@ -29,7 +29,7 @@ from sqlite_claims.sqlite.doorbell import COMMITS, READY
 from sqlite_claims.sqlite.lanes import Lanes
 from sqlite_claims.sqlite.operations import control, pruning
 from sqlite_claims.sqlite.statements import sql
-from sqlite_claims.sqlite.store_time import Timeline
+from sqlite_claims.sqlite.store_time import StoreTime
 from sqlite_claims.sqlite.wal import checkpoints
 
 from ..conftest import WITH_CORE
@@ -53,13 +53,13 @@ def raise_once(error: BaseException, function: Callable[..., Any], when: Callabl
 def inject(monkeypatch: pytest.MonkeyPatch, store: SqliteClaimStore, place: str, error: BaseException) -> None:
     db: Any = store._db
     if place in ("lanes", "time"):
-        kind: Any = {"lanes": Lanes, "time": Timeline}[place]
+        kind: Any = {"lanes": Lanes, "time": StoreTime}[place]
         monkeypatch.setattr(kind, "saved", raise_once(error, kind.saved, lambda _: True))
     elif place in ("commits", "ready"):
         which = {"commits": COMMITS, "ready": READY}[place]
         monkeypatch.setattr(db.bell, "ring", raise_once(error, db.bell.ring, lambda rung: rung == which))
     elif place == "checkpointer":
-        checkpointer: Any = db._checkpointer
+        checkpointer: Any = db.opened.checkpointer
         monkeypatch.setattr(checkpointer, "committed", raise_once(error, checkpointer.committed, lambda _: True))
     else:  # the exception of a signal handler, as soon as COMMIT has returned
 
@@ -135,7 +135,7 @@ def test_a_sync_that_fails_in_any_way_says_that_the_write_is_committed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, add: Callable[[SqliteClaimStore], None]
 ) -> None:
     with SqliteClaimStore(tmp_path / "jobs.db", busy_timeout=1) as store:
-        monkeypatch.setattr(store._db._sync, "sync", raise_once(error, store._db._sync.sync, lambda: True))
+        monkeypatch.setattr(store._db.files.sync, "sync", raise_once(error, store._db.files.sync.sync, lambda: True))
         if isinstance(error, Exception):
             with pytest.raises(StoreUnavailableError, match="committed, but could not be synced"):
                 add(store)
@@ -258,7 +258,7 @@ def test_a_checkpoint_that_fails_is_logged_and_told_until_one_succeeds(
     monkeypatch.setattr(checkpoints.Checkpointer, "_checkpoint", fail)
     with SqliteClaimStore(tmp_path / "jobs.db") as store:
         store.add_instance("order", [NewTask("t")])
-        checkpointer = store._db._checkpointer
+        checkpointer = store._db.opened.checkpointer
         assert checkpointer is not None
         assert checkpointer._thread is not None
         checkpointer._thread.join(60)
@@ -296,7 +296,7 @@ def test_check_and_top_tell_of_a_wal_that_nobody_copies_back(
 
 
 @pytest.mark.parametrize("error", ERRORS[:3], ids=repr)
-@pytest.mark.parametrize("part", ["_scanner", "_sync"])
+@pytest.mark.parametrize("part", ["scanner", "sync"])
 def test_a_store_closes_whatever_closing_meets(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -308,7 +308,7 @@ def test_a_store_closes_whatever_closing_meets(
     store = SqliteClaimStore(tmp_path / "jobs.db", use_c_core=False)
     store.open_session("w")
     store.add_instance("order", [NewTask("t")])
-    kind = type(getattr(store._db, part))
+    kind: Any = type({"scanner": store._db.opened.scanner, "sync": store._db.files.sync}[part])
     monkeypatch.setattr(kind, "close", raise_once(error, kind.close, lambda _: True))
     store.close()
     assert "closing the file met an error" in caplog.text

@@ -19,7 +19,8 @@ from sqlite_claims import (
     StoreCorruptError,
     StoreFullError,
 )
-from sqlite_claims.sqlite.maintenance import bad_values, checking
+from sqlite_claims.sqlite import bad_values
+from sqlite_claims.sqlite.maintenance import checking
 
 from ..process.children import Start
 from .test_alien_schema import ENDLESS_VIEW, change

@@ -18,7 +18,7 @@ from sqlite_claims import NewTask, SqliteClaimStore, StoreUnavailableError, Task
 from sqlite_claims.sqlite.sessions.session_file import locked
 from sqlite_claims.sqlite.statements import sql
 from sqlite_claims.sqlite.wal import checkpoints, durability
-from sqlite_claims.sqlite.wal.durability import WalSync, make_good
+from sqlite_claims.sqlite.wal.durability import WalSync, recover
 from sqlite_claims.sqlite.wal.failed_sync import UnsyncedMark, write_again
 
 from ..process.children import Start
@@ -116,7 +116,8 @@ except StoreUnavailableError:
 def test_a_wal_that_a_killed_process_left_is_written_again_first(start: Start, disk: Disk, tmp_path: Path) -> None:
     """The process may have been killed within the sync that failed: then nobody has heard of it."""
     path = tmp_path / "jobs.db"
-    child = start('SqliteClaimStore(args[0]).add_instance("before"); os.kill(os.getpid(), signal.SIGKILL)', path)
+    program = 'store = SqliteClaimStore(args[0]); store.add_instance("before"); os.kill(os.getpid(), signal.SIGKILL)'
+    child = start(program, path)
     assert child.rest() == []
     child.wait()
     with SqliteClaimStore(path) as store:
@@ -162,13 +163,13 @@ def test_a_sync_that_fails_while_an_earlier_one_is_made_good_is_made_good_too(di
     path = tmp_path / "jobs.db"
     with SqliteClaimStore(path) as one, SqliteClaimStore(path, durability="process") as other:
         one.add_instance("before")
-        one._db._sync.doubt()
+        one._db.files.sync.mark_failed()
 
         def happens() -> None:
             other.add_instance("meanwhile")
             disk.failures = 1
 
-        make_good(one._db._sync, cast("apsw.Connection", Between(one._db.connection, happens)))
+        recover(one._db.files.sync, cast("apsw.Connection", Between(one._db.connection, happens)))
         assert disk.failures == 0
         frames, _ = one._db._checkpoint(apsw.SQLITE_CHECKPOINT_NOOP)
         assert disk.frames[-1] == frames
@@ -183,22 +184,22 @@ def test_a_failure_that_is_heard_while_making_good_outlives_that_an_earlier_one_
     path = tmp_path / "jobs.db"
     with SqliteClaimStore(path) as one, SqliteClaimStore(path) as other:
         one.add_instance("before")
-        one._db._sync.doubt()
+        one._db.files.sync.mark_failed()
         frames, _ = one._db._checkpoint(apsw.SQLITE_CHECKPOINT_NOOP)
-        earlier = one._db._sync.failure()
+        earlier = one._db.files.sync.failure()
         if when == "before the frames are counted":
             disk.failures = 1
-            later = other._db._sync.failure()
+            later = other._db.files.sync.failure()
         else:
-            later = other._db._sync.failure()
+            later = other._db.files.sync.failure()
             assert later == earlier
             disk.failures = 1
             with pytest.raises(StoreUnavailableError, match="could not be synced"):
-                other._db._sync.write_again(frames, later)
-            later = other._db._sync.failure()
-        one._db._sync.write_again(frames, earlier)
+                other._db.files.sync.write_again(frames, later)
+            later = other._db.files.sync.failure()
+        one._db.files.sync.write_again(frames, earlier)
         assert is_marked(path)
-        other._db._sync.write_again(frames, later)
+        other._db.files.sync.write_again(frames, later)
         assert not is_marked(path)
 
 
@@ -208,13 +209,13 @@ def test_no_checkpoint_copies_what_the_disk_may_not_have(
     path = tmp_path / "jobs.db"
     monkeypatch.setattr(checkpoints, "PASSIVE_FRAMES", 1)
     with SqliteClaimStore(path, durability="process") as store:
-        store._db._sync.doubt()
+        store._db.files.sync.mark_failed()
         size = path.stat().st_size
         disk.failures = 1000
         store._db.checkpoint()
         store.add_instance("i", [NewTask(f"t{n}") for n in range(1000)])
-        assert store._db._checkpointer is not None
-        assert store._db._checkpointer.close()
+        assert store._db.opened.checkpointer is not None
+        assert store._db.opened.checkpointer.close()
         assert path.stat().st_size == size
     assert path.stat().st_size == size  # closing left the -wal
     disk.failures = 0
@@ -243,7 +244,7 @@ def test_pages_copied_before_the_sync_of_a_database_failed_are_copied_again(star
         # The disk loses what was copied so far, by another process: closing the file in this one drops SQLite's locks.
         lose = "with open(args[0], 'r+b') as file: file.write(open(args[1], 'rb').read())"
         start(lose, path, before).end()
-        store._db._sync.note(apsw.exception_for(apsw.SQLITE_IOERR_FSYNC))
+        store._db.files.sync.note(apsw.exception_for(apsw.SQLITE_IOERR_FSYNC))
         store.add_instance("third")
         assert not is_marked(path)
         frames, copied = store._db._checkpoint(apsw.SQLITE_CHECKPOINT_RESTART)
@@ -264,7 +265,7 @@ def test_copying_again_waits_for_the_checkpoint_that_is_under_way(tmp_path: Path
         assert copied != bytes(4)
         with locked(shm, 121) as free, ThreadPoolExecutor(1) as pool:
             assert free
-            copying = pool.submit(store._db._sync.copy_again)
+            copying = pool.submit(store._db.files.sync.copy_again)
             with pytest.raises(TimeoutError):
                 copying.result(0.1)
             assert os.pread(shm, 4, 96) == copied
@@ -278,11 +279,11 @@ def test_a_sync_of_sqlites_own_that_fails_leaves_the_mark_too(disk: Disk, tmp_pa
     path = tmp_path / "jobs.db"
     with SqliteClaimStore(path) as store:
         error = apsw.exception_for(apsw.SQLITE_IOERR_FSYNC)
-        store._db._sync.note(error)
+        store._db.files.sync.note(error)
         assert is_marked(path)
         store.add_instance("after")
         assert not is_marked(path)
-        store._db._sync.note(apsw.exception_for(apsw.SQLITE_IOERR_READ))
+        store._db.files.sync.note(apsw.exception_for(apsw.SQLITE_IOERR_READ))
         assert not is_marked(path)
     assert len(disk.frames) == 1
 

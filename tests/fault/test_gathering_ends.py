@@ -236,7 +236,7 @@ def test_commit_rollback_and_wal_hooks_of_the_application_are_called(hooked: Cal
         assert "rollback" in called
         [work] = store.claim_available_tasks("w")
         store.complete_task(work.claim)
-        assert store._db._frames[0] > 0  # or nobody would checkpoint
+        assert store._db.opened.frames[0] > 0  # or nobody would checkpoint
 
 
 def test_a_commit_that_a_hook_of_the_application_refuses_is_told_as_that(hooked: Callable[..., Any]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sqlite_claims import AsyncSqliteClaimStore, NewTask, SqliteClaimStore, StoreUnavailableError
-from sqlite_claims.sqlite.database import LOOK_EVERY_COMMITS
+from sqlite_claims.sqlite.database import CHECK_EVERY_COMMITS
 from sqlite_claims.testing import ManualClock
 
 from ..process.children import Start
@@ -143,7 +143,7 @@ def commit_until_noticed(store: SqliteClaimStore) -> list[str]:
     added: list[str] = []
 
     def add() -> None:
-        while len(added) < LOOK_EVERY_COMMITS:
+        while len(added) < CHECK_EVERY_COMMITS:
             store.add_instance(f"i{len(added)}")
             added.append(f"i{len(added)}")
 
@@ -174,9 +174,9 @@ def test_without_syncs_it_is_noticed_within_so_many_commits(
     with SqliteClaimStore(path, durability="process", clock=ManualClock()) as store:
         store.stats()
         removed(path, *suffixes)
-        assert len(commit_until_noticed(store)) == LOOK_EVERY_COMMITS - 1
+        assert len(commit_until_noticed(store)) == CHECK_EVERY_COMMITS - 1
         store.add_instance("after")
-    assert len(stored(start, path)) == LOOK_EVERY_COMMITS + 1
+    assert len(stored(start, path)) == CHECK_EVERY_COMMITS + 1
 
 
 def test_without_syncs_it_is_noticed_within_a_second(tmp_path: Path) -> None:

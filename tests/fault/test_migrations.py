@@ -19,7 +19,7 @@ UPGRADE = "CREATE TABLE claims_upgraded (at INTEGER); INSERT INTO claims_upgrade
 
 # The same in another process. The upgrade stops where it is half done and waits to be told to go on.
 UPGRADER = f"""
-from sqlite_claims.sqlite import database
+from sqlite_claims.sqlite import open_connection
 from sqlite_claims.sqlite import schema
 scripts = [*schema.migrations(), ({NEXT}, {UPGRADE!r}.replace("INSERT", "SELECT half_done(); INSERT"))]
 schema.migrations = lambda: scripts
@@ -31,12 +31,12 @@ def half_done():
         say("half", "done")
         hear()
 
-def connect(*given, connect=database.connect, **options):
+def connect(*given, connect=open_connection.connect, **options):
     connection = connect(*given, **options)
     connection.create_scalar_function("half_done", half_done)
     return connection
 
-database.connect = connect
+open_connection.connect = connect
 say("ready")
 hear()
 store = SqliteClaimStore(args[0])

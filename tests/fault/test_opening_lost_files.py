@@ -68,7 +68,7 @@ def test_a_checkpoint_beside_removed_files_makes_none_of_them_anew(
         assert store.stats()  # after which it is not looked at for a second
         removed(path, "-wal")
         store.add_instance("before")
-        checkpointer = store._db._checkpointer
+        checkpointer = store._db.opened.checkpointer
         assert checkpointer is not None
         assert checkpointer._thread is not None
         checkpointer._thread.join(60)  # it ends by the error

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sqlite_claims import SqliteClaimStore, StoreUnavailableError
-from sqlite_claims.sqlite.database import LOOK_EVERY_COMMITS
+from sqlite_claims.sqlite.database import CHECK_EVERY_COMMITS
 
 from ..process.children import Start
 
@@ -73,7 +73,7 @@ for durability in ("full", "process"):
 """,
         tmp_path / "jobs",
     )
-    for most in (0, LOOK_EVERY_COMMITS - 1):
+    for most in (0, CHECK_EVERY_COMMITS - 1):
         added, message = child.next_line().split(" ", 1)
         assert int(added) <= most
         assert "another copy of SQLite in this process" in message

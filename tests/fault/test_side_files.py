@@ -119,7 +119,7 @@ def test_a_removed_sessions_file_that_cannot_be_made_anew_is_told_and_made_later
         assert store.check() == []
         told = [record.message for record in caplog.records]
         assert len(told) == 1
-        assert "cannot be made anew (OSError: [Errno 28]" in told[0]
+        assert "cannot be created again (OSError: [Errno 28]" in told[0]
         failing = False
         clock.advance(1)
         assert store.stats()

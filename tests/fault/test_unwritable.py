@@ -149,7 +149,7 @@ def test_a_user_who_may_only_read_sees_what_others_write_meanwhile(
 store = SqliteClaimStore(args[1], read_only=True)
 while True:
     names = [info.instance_id.replace(" ", "_") for info in store.list_instances()]
-    say(store._db._unshared is None, *names)
+    say(store._db.opened.unshared is None, *names)
     if hear() == "end":
         break
 try:

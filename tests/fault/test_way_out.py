@@ -75,7 +75,7 @@ def test_a_file_of_somebody_elses_under_the_name_is_never_cut(tmp_path: Path) ->
         theirs.unlink()
         (tmp_path / "backup.db").rename(theirs)
         data = theirs.read_bytes()
-        assert not reserve.give_up(str(path))
+        assert not reserve.release(str(path))
     SqliteClaimStore(path).close()
     assert theirs.read_bytes() == data
 
@@ -192,8 +192,8 @@ def test_room_grows_with_the_wal_to_a_part_of_what_is_free(mount: Callable[..., 
     assert os.stat(f"{store}-reserve").st_size > (2 << 20)
     reserve.keep_least(store)
     assert os.stat(f"{store}-reserve").st_size == reserve.BYTES_MIN
-    assert reserve.give_up(store)
-    assert not reserve.give_up(store)
+    assert reserve.release(store)
+    assert not reserve.release(store)
 
 
 def test_a_cancellation_finds_room_also_where_the_database_has_too_far_to_grow(
@@ -233,6 +233,6 @@ def test_a_file_that_is_not_the_stores_own_is_neither_used_nor_truncated(tmp_pat
         kept.mkdir()
     with SqliteClaimStore(tmp_path / "jobs.db") as store:
         store.add_instance("i")
-        assert not reserve.give_up(store.path)
+        assert not reserve.release(store.path)
         reserve.keep(store.path, 2 << 20)
     assert (tmp_path / "precious").stat().st_size == 1 << 20

@@ -79,11 +79,11 @@ def test_processes_wake_each_other_again_by_a_new_one(path: Path, removed: bool)
         for store in (one, other):
             assert isinstance(store._db.bell, FutexBell)
             assert not store._db.bell.in_place()
-            store._db.look_soon()
+            store._db.check_files_soon()
             store.stats()
             assert store._db.bell.in_place()
-            assert store._db._waiter is not None
-            assert store._db._waiter.bell is store._db.bell
+            assert store._db.opened.waiter is not None
+            assert store._db.opened.waiter.bell is store._db.bell
         seen = one._db.bell.read(READY)
         other.add_tasks("i", [NewTask("t")])
         assert one._db.bell.read(READY) != seen

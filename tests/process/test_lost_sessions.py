@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from sqlite_claims import NewTask, SqliteClaimStore, StoreBusyError, restore
-from sqlite_claims.sqlite import database
+from sqlite_claims.sqlite import store_connection
 from sqlite_claims.sqlite.operations import sweep
 from sqlite_claims.sqlite.sessions import session_file
 
 from .children import Child, Start
 
 HOLDER = """
-from sqlite_claims.sqlite import database
-database.LOOK_EVERY_US = 0
+from sqlite_claims.sqlite import store_connection
+store_connection.CHECK_EVERY_US = 0
 store = SqliteClaimStore(args[0], durability="process")
 held = store.open_session("holder")
 [work] = store.claim_available_tasks("holder", 1, 3600, session=held)
@@ -100,7 +100,7 @@ def test_a_worker_that_makes_calls_is_known_again_by_its_lock(
 def test_a_store_that_still_has_the_old_file_takes_nobody_for_dead_by_it(
     start: Start, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "LOOK_EVERY_US", 1 << 60)
+    monkeypatch.setattr(store_connection, "CHECK_EVERY_US", 1 << 60)
     with SqliteClaimStore(path) as store:
         store.stats()
         remove(path)
@@ -115,7 +115,7 @@ def test_a_descriptor_that_a_command_has_inherited_stays_the_sessions(path: Path
         number = held.fileno()
         os.set_inheritable(number, True)
         remove(path)
-        store._db.look_soon()
+        store._db.check_files_soon()
         store.stats()
         assert held.fileno() == number
         assert os.get_inheritable(number)
@@ -130,7 +130,7 @@ _, feed = store._add_fed_instance("fed")
 store.cancel_instance("fed")
 say("feeds")
 hear()
-store._db.look_soon()
+store._db.check_files_soon()
 store.stats()
 say("used")
 hear()
@@ -154,7 +154,7 @@ def test_a_store_that_is_open_is_not_restored_over(path: Path, tmp_path: Path) -
     with SqliteClaimStore(path) as store:
         store.backup(tmp_path / "backup.db")
         remove(path)
-        store._db.look_soon()
+        store._db.check_files_soon()
         store.stats()
         with pytest.raises(StoreBusyError):
             restore(tmp_path / "backup.db", path, replace=True)
@@ -162,13 +162,13 @@ def test_a_store_that_is_open_is_not_restored_over(path: Path, tmp_path: Path) -
 
 def test_the_mark_of_a_failed_sync_is_not_forgotten_with_the_file(path: Path) -> None:
     with SqliteClaimStore(path) as store:
-        store._db._sync.doubt()
+        store._db.files.sync.mark_failed()
         remove(path)
-        store._db.look_soon()
+        store._db.check_files_soon()
         store.stats()
-        assert store._db._sync.is_marked()
+        assert store._db.files.sync.is_marked()
         store.add_instance("after")
-        assert not store._db._sync.is_marked()
+        assert not store._db.files.sync.is_marked()
 
 
 def test_a_killed_workers_task_is_back_at_once_in_a_file_that_nobody_removed(start: Start, path: Path) -> None:

@@ -19,7 +19,7 @@ def pause_within_the_scan():
     go_on.wait()
     return False
 
-store._db._connection.set_progress_handler(pause_within_the_scan, 100)
+store._db.connection.set_progress_handler(pause_within_the_scan, 100)
 thread = threading.Thread(target=store.find_available_tasks, args=("w", 10))
 thread.start()
 under_way.wait()

@@ -88,8 +88,8 @@ class Process:
         database = self.store._db
         database.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         database._close_connection()
-        database._drop_sessions()
-        database._closed = True
+        database.files.drop_sessions()
+        database.store_closed = True
 
     def exit(self) -> None:
         """Close the store in good order."""

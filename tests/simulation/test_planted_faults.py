@@ -9,7 +9,7 @@ import pytest
 
 from sqlite_claims.sqlite.operations import claiming, settling, sweep
 from sqlite_claims.sqlite.statements import sql
-from sqlite_claims.sqlite.store_time import Timeline
+from sqlite_claims.sqlite.store_time import StoreTime
 
 from ..tiers import first_is_fast
 from . import history
@@ -31,7 +31,7 @@ def tokens_are_not_compared(patch: pytest.MonkeyPatch) -> None:
 
 def sleep_is_not_granted(patch: pytest.MonkeyPatch) -> None:
     """Leases run while the machine sleeps."""
-    patch.setattr(Timeline, "_take", lambda self: setattr(self, "now", self.clock.boot_us() + self._anchor))
+    patch.setattr(StoreTime, "_take", lambda self: setattr(self, "now", self.clock.boot_us() + self._anchor))
 
 
 def dead_workers_are_not_noticed(patch: pytest.MonkeyPatch) -> None:

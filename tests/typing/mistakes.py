@@ -10,6 +10,7 @@ from sqlite_claims.backend import Backend, TransactionBackend, WriterBackend
 from sqlite_claims.interface import WorkerSession
 from sqlite_claims.sqlite.backend import SqliteBackend
 from sqlite_claims.sqlite.database import Database
+from sqlite_claims.sqlite.long_transaction import LongTransaction
 from sqlite_claims.sqlite.operations import adding, claiming, reading
 from sqlite_claims.sqlite.statements import sql
 
@@ -34,7 +35,7 @@ def from_a_method_to_an_engine(backend: WriterBackend, claim: TaskClaim) -> None
     backend.add_task("i", [], skip_existing=False)  # type: ignore[attr-defined]
 
 
-def from_an_engine_to_an_operation(backend: SqliteBackend, db: Database) -> None:
+def from_an_engine_to_an_operation(backend: SqliteBackend, db: Database, transaction: LongTransaction) -> None:
     # As it should be.
     backend._write(claiming.claim_task, False, "i", "t", "w", 30_000_000, None)
     backend._write(adding.add_tasks, True, "i", [], True)
@@ -47,7 +48,7 @@ def from_an_engine_to_an_operation(backend: SqliteBackend, db: Database) -> None
     backend._write(claiming.claim_task, False, "i", "t", "w", None)  # type: ignore[call-arg]
     backend._read(reading.get_task, "i")  # type: ignore[call-arg]
     db.read(reading.get_task, "i")  # type: ignore[call-arg]
-    db.nested(reading.get_task, "i")  # type: ignore[call-arg]
+    transaction.run(reading.get_task, "i")  # type: ignore[call-arg]
     db.write(adding.add_tasks, True, "i", [])  # type: ignore[call-arg]
 
 

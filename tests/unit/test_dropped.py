@@ -52,7 +52,7 @@ def test_the_thread_of_checkpoints_ends_with_a_store_that_is_dropped(
     for number in range(3):
         store = SqliteClaimStore(path, use_c_core=use_c_core)
         store.add_instance(f"i{number}", [NewTask("t")])
-        checkpointer = store._db._checkpointer
+        checkpointer = store._db.opened.checkpointer
         assert checkpointer is not None
         thread = checkpointer._thread
         assert thread is not None

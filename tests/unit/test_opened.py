@@ -27,7 +27,7 @@ def files(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_p
 
 def test_files_in_their_places_are_no_news(files: OpenedFiles) -> None:
     for _ in range(3):
-        files.look()
+        files.check()
     assert not files.lost
 
 
@@ -38,10 +38,10 @@ def test_a_file_that_is_removed_replaced_or_moved_is_told_by_its_name(
     path = tmp_path / f"jobs.db{suffix}"
     path.rename(tmp_path / "moved")
     with pytest.raises(StoreUnavailableError, match=f"jobs.db{suffix}: removed or replaced"):
-        files.look()
+        files.check()
     path.touch()
     with pytest.raises(StoreUnavailableError, match=f"jobs.db{suffix}: removed or replaced"):
-        files.look()
+        files.check()
     assert files.lost
     assert files.database_lost == (suffix == "")
     assert not files.is_ours_alone()
@@ -57,10 +57,10 @@ def test_a_descriptor_that_is_closed_and_used_for_another_file_is_no_loss(tmp_pa
     for descriptor in descriptors:
         os.close(descriptor)
         os.open(os.devnull, os.O_RDONLY)
-    files.look()
+    files.check()
     paths[1].unlink()
     with pytest.raises(StoreUnavailableError, match="removed or replaced"):
-        files.look()
+        files.check()
     for descriptor in descriptors + more:
         os.close(descriptor)
 

@@ -24,7 +24,7 @@ _SHARED_FIRST, _SHARED_SIZE = 0x40000002, 510
 # The two bytes of the file's header that tell whether it is in WAL mode.
 _MODES_AT = 18
 # How long opening a store waits for others that are just closing it.
-HALVES_WAIT_S = 2.0
+MISSING_WAIT_S = 2.0
 _CAUSES = (
     "Likely causes: another copy of SQLite in this process (the standard library's sqlite3, another driver) closed the "
     "file; or it, its -wal or its -shm was deleted, moved, restored or copied over by hand, by a clean-up or by a "
@@ -49,7 +49,7 @@ class OpenedFiles:
         opened = {suffix: identity for suffix, identity in found.items() if identity is not None}
         links = _links(opened) or {}
         if all and (len(opened) < len(_SUFFIXES) or (links and len(links) < len(opened))):
-            raise self.lose([suffix for suffix in _SUFFIXES if suffix not in links])
+            raise self.record_loss([suffix for suffix in _SUFFIXES if suffix not in links])
         self._opened = {suffix: opened[suffix] for suffix in opened if all or suffix in links}
         self._set_links(links)
 
@@ -67,7 +67,7 @@ class OpenedFiles:
         self._links = links
         self._quick = tuple(links.values()) if len(links) == len(self._opened) else ()
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Raise if a file has been removed or replaced, or no descriptor of it is open any more."""
         try:
             for link, place in self._quick:
@@ -78,20 +78,20 @@ class OpenedFiles:
                     return
         except OSError:
             pass
-        self._look_closely()
+        self._check_closely()
 
-    def _look_closely(self) -> None:
+    def _check_closely(self) -> None:
         """Compare by name, and find the descriptors again: the earlier ones may have been another connection's."""
         opened = self._opened
         lost = [suffix for suffix in opened if _identity_at(self._path + suffix) != opened[suffix]]
         if lost:
-            raise self.lose(lost)
+            raise self.record_loss(lost)
         links = _links(opened)
         if self._quick and links is not None and len(links) < len(opened):
             raise self._closed([suffix for suffix in opened if suffix not in links])
         self._set_links(links or {})
 
-    def lose(self, lost: Iterable[str] = _SUFFIXES[:2]) -> StoreUnavailableError:
+    def record_loss(self, lost: Iterable[str] = _SUFFIXES[:2]) -> StoreUnavailableError:
         """Note that these have been lost. Returns the error to raise."""
         self.lost = True
         lost = list(lost)
@@ -168,7 +168,7 @@ def _identity_at(path: str) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def refuse_halves(path: str, wait: float, in_use: Callable[[str], bool] = any_connected) -> None:
+def refuse_missing(path: str, wait: float, in_use: Callable[[str], bool] = any_connected) -> None:
     """Refuse a store whose -wal or -shm is gone while others have it open: SQLite would make new ones, and each side
     would write over the other's commits. Waits ``wait`` seconds for others that are just closing or opening it."""
     deadline = time.monotonic() + wait

@@ -40,7 +40,7 @@ def keep_least(store: str) -> None:
     keep(store)
 
 
-def give_up(store: str) -> bool:
+def release(store: str) -> bool:
     """Release the room. Returns whether there was any."""
     with contextlib.suppress(OSError), _opened(store) as descriptor:
         if os.fstat(descriptor).st_size:

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 
 import apsw
 
-from .. import schema
+from .. import bad_values, schema
 from ..operations.pruning import foreign_descriptors, has_journal, side_files
 from ..statements import sql
-from . import bad_values
 from .long_read import LongRead
 
 if TYPE_CHECKING:

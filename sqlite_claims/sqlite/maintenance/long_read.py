@@ -11,7 +11,7 @@ import apsw
 
 from ...errors import BackendError, StoreClosedError
 from .. import forks
-from ..error_translation import FOREIGN, translate
+from ..error_translation import TRANSLATED, translate
 from ..files.read_only import UnsharedFiles, connect_to_read
 from ..statements import sql
 
@@ -65,16 +65,16 @@ class LongRead(Generic[T]):
         with self._lock:
             self._thread = threading.get_ident()
             try:
-                forks.guard(self.path)
-                if self._stopped or self._db.is_closed():
+                forks.check(self.path)
+                if self._stopped or self._db.store_closed:
                     raise StoreClosedError(f"{self.path}: the store was closed")
-                self._db.look_before_connecting()
+                self._db.check_before_connecting()
                 self._connection, self._unshared = connect_to_read(self.path, self._db.busy_timeout)
                 self._connection.execute(sql.begin_read)
                 self._connection.execute(sql.schema_version).fetchall()  # which takes the snapshot
                 self._go_on()
                 return self._read(self._connection, self._go_on)
-            except FOREIGN as error:
+            except TRANSLATED as error:
                 if self._unshared is not None:
                     self._unshared.check()
                 if isinstance(error, BackendError):

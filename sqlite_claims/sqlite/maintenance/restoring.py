@@ -25,7 +25,7 @@ from ...errors import (
 from ...validate import store_path
 from .. import forks, schema
 from ..connection import connect, connect_to_file_alone
-from ..error_translation import FOREIGN, log, translate
+from ..error_translation import TRANSLATED, log, translate
 from ..files.paths import check_place, has_content
 from ..files.read_only import connect_to_read
 from ..operations.pruning import copy_to, make_beside, make_new
@@ -71,7 +71,7 @@ def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str], *, rep
 def _told_as_ours(path: str) -> Iterator[None]:
     try:
         yield
-    except FOREIGN as error:
+    except TRANSLATED as error:
         if isinstance(error, BackendError):
             raise
         raise translate(error, path) from error
@@ -118,7 +118,7 @@ def _stored_already(target: str) -> AlreadyExistsError:
 def _alone(target: str, like: os.stat_result, replace: bool) -> Iterator[tuple[apsw.Connection, int]]:
     """The file, made where it is missing, which nobody else has open, nor gets open before the end; and its floor of
     tokens."""
-    forks.guard(target)
+    forks.check(target)
     made = not os.path.exists(target)
     if made:
         make_new(target, like)

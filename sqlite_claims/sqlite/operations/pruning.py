@@ -101,7 +101,7 @@ def set_aging(db: Database, aging: int | None) -> None:
 
 def backup(db: Database, target: str) -> LongRead[None]:
     """Copy a snapshot to a new file, marked so that its first use lets its tokens leave the original's behind."""
-    if db.is_closed():
+    if db.store_closed:
         raise StoreClosedError(f"{db.path}: the store is closed")
     if os.path.exists(target):
         raise AlreadyExistsError(f"{target}: exists already; a backup does not overwrite")

@@ -29,8 +29,8 @@ def open_session(db: Database, worker_id: str, forget: Callable[[SqliteWorkerSes
     except BaseException:
         for session in made:
             session.drop()
-            if session in db.own_sessions:
-                db.own_sessions.remove(session)
+            if session in db.local_sessions:
+                db.local_sessions.remove(session)
         raise
     return made[0]
 
@@ -48,7 +48,7 @@ def _open_session(
             db.execute(sql.drop_session, (id,))
             continue
         made.append(SqliteWorkerSession(id, worker_id, descriptor, forget))
-        db.own_sessions += made
+        db.local_sessions += made
 
 
 def close_session(db: Database, id: int) -> None:
@@ -92,5 +92,5 @@ def feed_instance(db: Database, instance_id: str) -> InstanceFeed:
 def _feed_instance(db: Database, instance_id: str, made: list[InstanceFeed]) -> None:
     assert db.sessions is not None
     row = instance_row(db, instance_id)
-    made.append(InstanceFeed(row, db.sessions.feed(row), db.own_feeds.discard))
-    db.own_feeds.update(made)
+    made.append(InstanceFeed(row, db.sessions.feed(row), db.local_feeds.discard))
+    db.local_feeds.update(made)

@@ -76,7 +76,7 @@ def is_over(db: Database, session: int) -> bool:
     if sessions.is_alive(session):
         return False
     if not sessions.in_place():
-        db.look_soon()
+        db.check_files_soon()
         return False
     elsewhere = sessions.may_be_elsewhere(session, db.time.now)
     if elsewhere is not None:

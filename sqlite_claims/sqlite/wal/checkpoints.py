@@ -18,7 +18,7 @@ import apsw
 
 from ..error_translation import log_after_commit
 from ..files import reserve
-from .durability import make_good
+from .durability import recover
 
 if TYPE_CHECKING:
     from ..sessions.session_file import SessionFile
@@ -104,7 +104,7 @@ class Checkpointer:
     def _checkpoint(self, connection: apsw.Connection) -> None:
         try:
             if self._wal.is_marked():  # the database must never be newer than what the disk has of the -wal
-                make_good(self._wal, connection)
+                recover(self._wal, connection)
                 self._let_go()
             frames, done = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             # The database may have to grow by as much before the next one.

@@ -96,9 +96,9 @@ class WalSync:
     def note(self, error: BaseException) -> None:
         """Set the mark if an error of SQLite's is a failed sync of its own."""
         if getattr(error, "extendedresult", 0) in _SYNC_ERRORS:
-            self.doubt()
+            self.mark_failed()
 
-    def doubt(self) -> None:
+    def mark_failed(self) -> None:
         """Set the mark, in the present file: a sync has failed, or may have."""
         with self._lock:
             self.mark.close()
@@ -116,11 +116,11 @@ class WalSync:
             if self.mark.is_set():
                 return False
             if expected is not None:
-                self._files.look()
+                self._files.check()
         except FileNotFoundError:
             self._drop()
             if expected is not None or not os.path.exists(self._store):
-                raise self._files.lose() from None
+                raise self._files.record_loss() from None
             # The last connection was closed, which copied everything into the database and synced that.
         except OSError as error:
             self._drop()
@@ -166,7 +166,7 @@ class WalSync:
         self.mark.close()
 
 
-def make_good(wal: WalSync, connection: apsw.Connection) -> None:
+def recover(wal: WalSync, connection: apsw.Connection) -> None:
     """Write the frames of a -wal once more, and sync them, after a sync that failed in any process. ``connection``: one
     of the store's, with no transaction open."""
     before = -1

@@ -11,9 +11,9 @@ from typing import Any
 
 import apsw
 
-from ... import validate
-from ...errors import BackendError, InvalidArgumentError
-from ..statements import sql
+from .. import validate
+from ..errors import BackendError, InvalidArgumentError
+from .statements import sql
 
 Execute = Callable[..., apsw.Cursor]
 # A page is read in a few milliseconds.

@@ -1,0 +1,170 @@
+"""``store.transaction()``: a transaction of the caller's, which is open over several calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import get_ident
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import apsw
+
+from ..errors import BackendError, InvalidArgumentError, InvalidStateError, StoreClosedError
+from ..validate import shown
+from . import forks, schema
+from .authorizer import CallerSqlRules
+from .database import Database, Rows
+from .error_translation import TRANSLATED
+from .statements import sql
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Steps of SQLite's virtual machine between two checks of the caller's deadline: under a millisecond.
+_STEPS_PER_CHECK = 10_000
+
+
+class LongTransaction:
+    """A transaction that one thread has open. As long as it is open the thread holds the lock of the ``Database``."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self.thread = 0
+        """The id of the thread that has begun the transaction."""
+
+    def begin(self, timeout: float) -> None:
+        """Take the write lock. Waits for it at most ``timeout`` seconds."""
+        db = self._db
+        db.acquire(timeout)
+        try:
+            db.refuse_writes()
+            if db.in_call:
+                raise InvalidStateError(f"{db.path}: called from within another call of the same store")
+            db.opened.set_busy_timeout(timeout)
+            try:
+                db.execute(sql.begin_write)
+            finally:
+                db.opened.set_busy_timeout(db.busy_timeout)
+            self.thread = get_ident()
+            db.transaction = self
+        except BaseException as error:
+            try:
+                if db.transaction is None and not db.in_call:  # else another call is under way
+                    db.undo()
+            finally:
+                db.release()
+            if isinstance(error, apsw.Error):
+                raise db.translated(error) from error
+            raise
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the transaction is still open. The caller's own SQL may have made SQLite roll it back."""
+        db = self._db
+        if not db.is_connected() and not db.store_closed:  # closed, since a call in it could not be undone
+            return False
+        return bool(db.connection.in_transaction)
+
+    def run(self, operation: Callable[Concatenate[Database, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run an operation within the transaction. If it raises, only this operation is undone."""
+        db = self._db
+        forks.check(db.path)
+        connection = db.connection
+        db.refuse_reentry()
+        try:
+            db.execute(sql.savepoint)
+            try:
+                db.time.write(db.execute)
+                result = operation(db, *args, **kwargs)
+            except BaseException:
+                db.lanes.forget()
+                db.time.forget()
+                self._undo_call(connection)
+                raise
+            db.execute(sql.savepoint_release)
+            return result
+        except BackendError:
+            raise
+        except TRANSLATED as error:
+            raise db.translated(error, connection.system_errno if db.is_connected() else 0) from error
+        finally:
+            db.in_call = False
+
+    def _undo_call(self, connection: apsw.Connection) -> None:
+        """Undo the changes of one call; if that fails, those of the whole transaction."""
+        if not connection.in_transaction:
+            return
+        try:
+            self._db.execute(sql.savepoint_rollback)
+            self._db.execute(sql.savepoint_release)
+        except apsw.Error:
+            self._db.undo()
+
+    def execute(self, statement: str, params: Any, time_is_up: Callable[[], bool]) -> Rows:
+        """Run the caller's own SQL, checked by ``CallerSqlRules``. If it raises, only this call is undone. It is
+        interrupted as soon as ``time_is_up``."""
+        db = self._db
+        forks.check(db.path)
+        connection = db.connection
+        rules = CallerSqlRules()
+        db.refuse_reentry()
+        try:  # with no call in between, at which the exception of a signal handler could come
+            db.execute(sql.savepoint)
+            try:
+                rows = self._run_caller_sql(rules, statement, params, time_is_up)
+            except BaseException as error:
+                self._undo_call(connection)
+                if rules.refused:
+                    raise InvalidArgumentError(f"sql must not contain {rules.refused}: {shown(statement)}") from error
+                raise
+            if connection.in_transaction:
+                db.execute(sql.savepoint_release)
+            return rows
+        finally:
+            db.in_call = False
+
+    def _run_caller_sql(
+        self, rules: CallerSqlRules, statement: str, params: Any, time_is_up: Callable[[], bool]
+    ) -> Rows:
+        connection, authorizer = self._db.connection, self._db.authorizer
+        connection.set_progress_handler(lambda: authorizer.caller_sql is not None and time_is_up(), _STEPS_PER_CHECK)
+        authorizer.caller_sql = rules
+        try:
+            # Not from the statement cache: it has our own COMMIT, prepared and permitted.
+            rows = connection.execute(statement, params, can_cache=False).fetchall()
+        finally:
+            authorizer.caller_sql = None
+            connection.set_progress_handler(None)
+        if rules.changes_schema and connection.in_transaction:
+            rules.refused = schema.forbidden_change(self._db.execute)
+            if rules.refused:
+                raise apsw.AuthError(rules.refused)
+        return rows
+
+    def abandon(self) -> None:
+        """Roll back and end the transaction if this thread has it open."""
+        if self._db.transaction is self and self.thread == get_ident():
+            self.end(commit=False)
+
+    def end(self, *, commit: bool) -> None:
+        """End the transaction, and release the lock."""
+        db = self._db
+        if db.store_closed:
+            raise StoreClosedError(f"{db.path}: this process was forked within the transaction, which is its parent's")
+        try:
+            if commit:
+                try:
+                    db.execute(sql.commit)
+                except apsw.Error as error:
+                    db.files.sync.note(error)
+                    raise db.translated(error, db.connection.system_errno) from error
+                db.follow_up_commit()
+        finally:
+            try:
+                db.undo()
+            finally:
+                db.transaction = None
+                db.release()
+        if commit and db.durable:
+            db.make_durable()
+        elif commit:
+            db.check_files()

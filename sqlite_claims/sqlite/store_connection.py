@@ -1,0 +1,359 @@
+"""A connection to the file that is opened when it is needed, under a lock: threads share it, a fork closes it, and a
+loss of its files is noticed."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import weakref
+from collections.abc import Callable
+from functools import partial
+from os import getpid
+from typing import NoReturn, Protocol
+
+import apsw
+
+from ..clock import Clock
+from ..errors import (
+    BackendError,
+    InvalidStateError,
+    StoreBusyError,
+    StoreClosedError,
+    StoreFullError,
+    StoreUnavailableError,
+)
+from . import forks
+from .authorizer import Authorizer
+from .doorbell import WRITER, Doorbell
+from .error_translation import log_after_commit
+from .files import reserve
+from .open_connection import OpenConnection, Opening, Settings
+from .sessions.session_file import SessionFile
+from .store_files import StoreFiles
+from .store_time import StoreTime
+from .wal.checkpoints import RESTART_WAIT_S
+from .wal.durability import recover
+
+# A store in use checks this often whether its files are still in their places.
+CHECK_EVERY_US = 1_000_000
+
+
+class Stoppable(Protocol):
+    """A read with a connection of its own."""
+
+    def stop(self, *, wait: bool) -> None:
+        """End the read."""
+
+
+class StoreConnection:
+    """The connection of one store, and the lock that its threads take for each call.
+
+    ``acquire`` takes the lock and opens the connection if it was closed, by a fork for example.
+    """
+
+    # With more attributes than Python keeps in an instance's shared dictionary, slots make a transaction cheaper.
+    __slots__ = (
+        "__weakref__",
+        "_check_due",
+        "_commits_unchecked",
+        "_create",
+        "_is_owned",
+        "_lock",
+        "_opened",
+        "_settings",
+        "authorizer",
+        "bell",
+        "busy_timeout",
+        "changes",
+        "durable",
+        "execute",
+        "executemany",
+        "files",
+        "in_call",
+        "local_feeds",
+        "local_sessions",
+        "long_reads",
+        "path",
+        "read_only",
+        "store_closed",
+        "time",
+        "transaction",
+    )
+
+    execute: Callable[..., apsw.Cursor]
+    executemany: Callable[..., apsw.Cursor]
+    changes: Callable[[], int]
+
+    def __init__(self, settings: Settings, *, create: bool, clock: Clock, bell: Doorbell) -> None:
+        """``bell``: the doorbell to use without the C core."""
+        self._settings = settings
+        self._create = create
+        self.path = settings.path
+        self.read_only = settings.read_only
+        self.durable = settings.durable
+        self.busy_timeout = settings.busy_timeout
+        self.time = StoreTime(clock)
+        self.files = StoreFiles(self.path, read_only=self.read_only, time=self.time)
+        self.local_sessions = self.files.local_sessions
+        self.local_feeds = self.files.local_feeds
+        self.long_reads: set[Stoppable] = set()  # under way
+        self.transaction: object | None = None  # open over several calls; its thread holds the lock
+        self.in_call = False  # whether a call is under way; its thread holds the lock
+        self.store_closed = False  # by `close`, or in the child of a fork that can't use the store
+        self.authorizer = Authorizer()
+        self.bell = bell
+        self._commits_unchecked = 0  # commits since the files were last checked
+        self._opened: OpenConnection | None = None
+        self._forget_file()
+        self._make_lock()
+        with self._lock:
+            forks.register(self)  # first, so that no fork copies a connection unnoticed
+            self._open()
+
+    def _make_lock(self) -> None:
+        self._lock = threading.RLock()
+        # Private, but threading.Condition uses it, too. A field can't replace it: the exception of a signal handler may
+        # come between taking the lock and setting the field.
+        self._is_owned = self._lock._is_owned  # type: ignore[attr-defined]
+
+    def _forget_file(self) -> None:
+        """Forget what belongs to the connection and the file: the file that is opened next may be another."""
+        # Not a method of this object: that would be a reference cycle, and keep a dropped store in memory.
+        self.execute = self.executemany = self.changes = partial(_raise_closed, self.path)
+        self._check_due = 0  # store time at which the files are checked next
+
+    # -- opening and closing
+
+    def _open(self) -> None:
+        try:
+            self._open_once()
+        except StoreFullError:
+            if self.read_only or not reserve.release(self.path):
+                raise
+            self._open_once()
+        else:
+            if not self.read_only:
+                reserve.keep(self.path)
+
+    def _open_once(self) -> None:
+        opened = Opening(
+            self._settings,
+            create=self._create,
+            time=self.time,
+            files=self.files,
+            bell=self.bell,
+            authorizer=self.authorizer,
+            ring_writer=partial(_ring_writer, weakref.ref(self)),
+        ).run()
+        self.authorizer.caller_sql = None
+        self.bell = opened.bell
+        self.execute = opened.execute
+        self.executemany = opened.executemany
+        self.changes = opened.changes
+        self._opened = opened
+        self._create = False  # from now on a missing file is an error
+
+    @property
+    def opened(self) -> OpenConnection:
+        """The open connection with its parts."""
+        if self._opened is None:
+            _raise_closed(self.path)
+        return self._opened
+
+    @property
+    def connection(self) -> apsw.Connection:
+        """The open connection."""
+        return self.opened.connection
+
+    @property
+    def sessions(self) -> SessionFile | None:
+        """The ``-sessions`` file."""
+        return self.files.sessions
+
+    def is_connected(self) -> bool:
+        """Whether the connection is open at present."""
+        return self._opened is not None
+
+    def close(self) -> None:
+        """Close the connection and end this store's presence and sessions. May be called twice."""
+        if getpid() != forks.pid:
+            self.store_closed = True
+            return
+        with self._lock:
+            if self.in_call:
+                self._raise_reentry()
+            sessions = [] if self.store_closed else list(self.local_sessions)
+        for session in sessions:
+            session.close()
+        with self._lock:
+            self.store_closed = True
+            for read in list(self.long_reads):
+                read.stop(wait=True)
+            was_reported = self.files.has_loss()
+            self.files.drop_local()  # sessions that another thread has opened meanwhile
+            try:
+                self._close_connection()
+            except Exception as error:  # noqa: BLE001 - everything is committed, and there is nothing to try again
+                log_after_commit(self.path, "closing the file met an error", error)
+            self.files.drop_sessions()
+            if not self.read_only:
+                reserve.keep_least(self.path)
+            if not was_reported:
+                self.files.raise_loss()
+
+    def _close_connection(self, wait: float | None = None) -> bool:
+        """Close all connections. Returns ``False``, with them open, if the checkpoints don't end within ``wait``
+        seconds."""
+        opened = self._opened
+        if opened is not None:
+            if not opened.end_checkpoints(wait):
+                return False
+            self.files.save(opened.connection)
+            self._recover_or_keep_wal(opened)
+        self._opened = None
+        self._forget_file()
+        with contextlib.ExitStack() as stack:  # if one of them raises, the others are closed all the same
+            stack.callback(self.files.disconnected)
+            if opened is not None:
+                stack.callback(opened.connection.close, True)
+            stack.callback(self.files.sync.close)
+            if opened is not None:
+                stack.callback(opened.scanner.close)
+        return True
+
+    def _recover_or_keep_wal(self, opened: OpenConnection) -> None:
+        """Before a connection is closed after a failed sync: recover from it. If that fails, keep SQLite from copying
+        into the database what a power cut may remove from the -wal."""
+        if self.read_only or not self.files.sync.is_marked():
+            return
+        try:
+            opened.set_busy_timeout(RESTART_WAIT_S)
+            recover(self.files.sync, opened.connection)
+        except (apsw.Error, BackendError, OSError):  # the mark remains, so the next process tries again
+            opened.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+
+    # -- the lock
+
+    def acquire(self, timeout: float | None = None) -> None:
+        """Take the lock, and open the connection if it is closed. ``timeout``: seconds; ``None``: the busy timeout."""
+        if getpid() != forks.pid:
+            forks.check(self.path)  # before taking the lock, which a thread of the parent's may hold for ever
+        lock = self._lock
+        if self._is_owned() and not self.in_call and self.transaction is None:
+            # The exception of a signal handler kept this thread from releasing the lock after an earlier call.
+            while self._is_owned():
+                lock.release()
+        if not lock.acquire(blocking=False):
+            wait = self.busy_timeout if timeout is None else timeout
+            if not lock.acquire(timeout=min(wait, threading.TIMEOUT_MAX)):
+                raise StoreBusyError(f"{self.path}: another thread of this process is using the store")
+        if self._opened is not None:
+            return
+        try:
+            if self.store_closed:
+                _raise_closed(self.path)
+            self._open()
+        except BaseException:
+            lock.release()
+            raise
+
+    def release(self) -> None:
+        """Release the lock."""
+        self._lock.release()
+
+    def refuse_reentry(self) -> None:
+        """Begin a call, unless this thread is within one: a signal handler or a destructor that ran during that call
+        would commit one half of its changes. The caller has to reset ``in_call``."""
+        if self.in_call:
+            self._raise_reentry()
+        self.in_call = True
+
+    def _raise_reentry(self) -> NoReturn:
+        raise InvalidStateError(f"{self.path}: called from within another call of the same store")
+
+    # -- the files
+
+    def _check_files(self) -> None:
+        """Raise if a file of the connection was removed or replaced. The next call opens the files that exist then."""
+        self._commits_unchecked = 0
+        side_files_too = self.time.now >= self._check_due  # less often, since their loss loses no commit
+        if side_files_too:
+            self._check_due = self.time.now + CHECK_EVERY_US
+        try:
+            self.files.opened.check()
+        except StoreUnavailableError as error:
+            try:
+                self._close_connection()
+            except OSError as nested:  # the code that closed SQLite's descriptors has closed others, too
+                log_after_commit(self.path, "closing the file met an error", nested)
+                self.files.drop_sessions()
+            self.files.raise_loss()
+            saved = "" if self.read_only else ". All that this process has committed was saved into the database"
+            raise StoreUnavailableError(f"{error}{saved}") from None
+        if side_files_too and self._opened is not None:
+            self.files.check_sessions(self._opened.connection)
+            self.bell = self._opened.renew_bell(self.path)
+
+    def check_files(self) -> None:
+        """Raise if a file of the store was removed or replaced."""
+        self.acquire()
+        try:
+            if not self.in_call and self.transaction is None:
+                self._check_files()
+        finally:
+            self._lock.release()
+
+    def check_files_soon(self) -> None:
+        """Have the files checked when this call ends."""
+        self._check_due = 0
+
+    def check_before_connecting(self) -> None:
+        """Raise if a file was removed or replaced; to be called, from any thread, before this process opens another
+        connection. The next call of the store then opens the files again."""
+        try:
+            self.files.check_before_connecting()
+        except StoreUnavailableError:
+            self.check_files_soon()
+            raise
+
+    # -- forks
+
+    def before_fork(self, wait: float) -> bool:
+        if not self._lock.acquire(timeout=wait):
+            return False
+        if self.transaction is not None or self.in_call:  # of this very thread
+            self._lock.release()
+            return False
+        closed = False
+        with contextlib.suppress(apsw.Error, BackendError):  # then the child is refused the store
+            closed = self._close_connection(wait)
+        if not closed:
+            self._lock.release()
+        return closed
+
+    def after_fork_in_parent(self) -> None:
+        self._lock.release()
+
+    def after_fork_in_child(self, usable: bool) -> None:
+        self.files.after_fork_in_child()
+        self.long_reads.clear()
+        self._make_lock()
+        self.in_call = False
+        self.transaction = None
+        self._check_due = self._commits_unchecked = 0
+        if not usable:
+            self.store_closed = True
+            opened, self._opened = self._opened, None
+            if opened is not None:
+                opened.checkpointer = None
+                forks.leak(opened)  # with its statements: finalizing them waits for the parent's threads
+
+
+def _raise_closed(path: str, *_: object) -> NoReturn:
+    raise StoreClosedError(f"{path}: the store is closed")
+
+
+def _ring_writer(store: weakref.ref[StoreConnection]) -> None:
+    """Report that a checkpoint has released the write lock. The thread must not keep a store alive."""
+    if (db := store()) is not None:
+        db.bell.ring(WRITER)

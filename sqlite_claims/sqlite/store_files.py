@@ -1,0 +1,160 @@
+"""The files of one open store: whether they are still the files that were opened, and what to do if they are not."""
+
+from __future__ import annotations
+
+import contextlib
+
+import apsw
+
+from ..errors import BackendError, StoreUnavailableError
+from .error_translation import log, log_after_commit
+from .files.open_files import OpenedFiles
+from .sessions.session_file import InstanceFeed, SessionFile, SqliteWorkerSession
+from .statements import sql
+from .store_time import StoreTime
+from .wal.durability import WalSync
+
+
+class StoreFiles:
+    """The database, its -wal and -shm, and ``-sessions``, as one open store uses them."""
+
+    def __init__(self, path: str, *, read_only: bool, time: StoreTime) -> None:
+        self._path = path
+        self._read_only = read_only
+        self._time = time
+        self.sessions: SessionFile | None = None
+        self.local_sessions: list[SqliteWorkerSession] = []
+        """The sessions that this store has opened."""
+        self.local_feeds: set[InstanceFeed] = set()
+        """The instances that this store feeds."""
+        self._loss: StoreUnavailableError | None = None
+        self._start()
+
+    def _start(self) -> None:
+        self.opened = OpenedFiles(self._path)
+        self.sync = WalSync(self._path, self.opened)
+        self._sessions_unbegun = False  # whether -sessions doesn't record yet which sessions are older than the file
+        self._sessions_error = ""  # the last logged error of creating -sessions again
+
+    def watch(self) -> None:
+        """Note the files of a connection that has just been opened, and show other processes that it is open."""
+        self.opened.watch(all=not self._read_only)
+        if self.sessions is not None and not self._read_only:
+            self.sessions.connected(True)
+
+    # -- losses
+
+    def raise_loss(self) -> None:
+        """Raise the error of a loss that was recorded: once, or, if the database itself is lost, always."""
+        error = self._loss
+        if error is not None:
+            if not self.opened.database_lost:
+                self._loss = None
+            raise error
+
+    def has_loss(self) -> bool:
+        """Whether ``raise_loss`` would raise."""
+        return self._loss is not None
+
+    def check_before_connecting(self) -> None:
+        """Raise if a file was removed or replaced. To be called, from any thread, before this process opens another
+        connection: that would create the -wal again, and nothing could be saved any more."""
+        loss = self._loss
+        if loss is not None and self.opened.database_lost:
+            raise loss
+        self.opened.check()
+
+    # -- before a connection is closed
+
+    def save(self, connection: apsw.Connection) -> None:
+        """Before closing a connection whose files were removed: copy into the database the commits that no other
+        process can reach. Also keep SQLite from removing the files that now have the names of the lost ones."""
+        try:
+            self.opened.check()
+        except StoreUnavailableError as error:
+            saved = False
+            # If the checkpoint fails, the loss is recorded and raised.
+            with contextlib.suppress(apsw.Error):
+                if not self._read_only and self.opened.is_ours_alone():
+                    frames, copied = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+                    saved = frames == copied
+            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            if not saved and (self.opened.database_lost or not self._read_only):
+                self._loss = error
+
+    # -- the -sessions file
+
+    def open_sessions(self) -> SessionFile:
+        """Return the ``-sessions`` file, which is opened if it is not open yet."""
+        if self.sessions is None:
+            self.sessions = SessionFile(self._path, read_only=self._read_only)
+        return self.sessions
+
+    def begin_sessions(self, connection: apsw.Connection) -> None:
+        """Let a new ``-sessions`` file record which sessions are older than it. Takes the write lock, so that no
+        session is being opened meanwhile. If the lock or room on the disk is not available, a later check
+        tries again."""
+        assert self.sessions is not None
+        self._sessions_unbegun = False
+        if not self.sessions.is_new():
+            return
+        self._time.read(connection.execute)
+        with contextlib.suppress(apsw.Error, OSError):
+            connection.execute(sql.begin_write)
+            try:
+                newest = connection.execute(sql.newest_session).fetchall()[0][0]
+                self.sessions.begin(int(str(newest)) + 1, self._time.now)
+            finally:
+                connection.execute(sql.rollback)
+        self._sessions_unbegun = self.sessions.is_new()
+
+    def check_sessions(self, connection: apsw.Connection) -> None:
+        """Create the ``-sessions`` file again if it was removed or replaced, with the locks of this process."""
+        sessions = self.sessions
+        if sessions is None:
+            return
+        if sessions.in_place():
+            if self._sessions_unbegun:
+                self.begin_sessions(connection)
+            return
+        try:
+            sessions.reopen([*self.local_sessions, *self.local_feeds])
+        except (OSError, BackendError) as error:
+            # The caller's operation has been done, so this is only logged. The next check tries again.
+            if repr(error) != self._sessions_error:
+                self._sessions_error = repr(error)
+                log_after_commit(self._path, "-sessions was removed or replaced, and cannot be created again", error)
+            return
+        self._sessions_error = ""
+        if not self._read_only:
+            self.sync.mark_failed()  # the removed file may have had the mark of a failed sync
+            self.begin_sessions(connection)
+            log.warning("%s-sessions: was removed or replaced while the store was open; created again", self._path)
+
+    def disconnected(self) -> None:
+        """Show other processes that the connection is closed."""
+        if self.sessions is not None:
+            self.sessions.connected(False)
+
+    def drop_sessions(self) -> None:
+        """Close the ``-sessions`` file."""
+        if self.sessions is not None:
+            self.sessions.close()
+            self.sessions = None
+
+    def drop_local(self) -> None:
+        """Release the locks of this store's sessions and feeds, and nothing else."""
+        for session in self.local_sessions:
+            session.drop()
+        for feed in self.local_feeds:
+            feed.drop()
+
+    def after_fork_in_child(self) -> None:
+        """Drop what belongs to the parent."""
+        self.drop_local()
+        self.local_sessions.clear()
+        self.local_feeds.clear()
+        self.drop_sessions()
+        database_lost = self.opened.database_lost
+        self._start()
+        self.opened.database_lost = database_lost
