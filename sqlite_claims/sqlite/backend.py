@@ -25,6 +25,7 @@ from .database import Database
 from .doorbell import COMMITS, READY
 from .error_translation import log_after_commit
 from .maintenance import checking
+from .maintenance.backup import backup
 from .maintenance.long_read import LongRead
 from .operations import (
     adding,
@@ -361,7 +362,7 @@ class SqliteBackend(SqliteOperations):
         yield from self._steps(lambda db: unused_lanes.remove_step(db, unused))
 
     def backup(self, path: str) -> LongRead[None]:
-        return pruning.backup(self._db, path)
+        return backup(self._db, path)
 
     def check(self) -> LongRead[list[str]]:
         with contextlib.suppress(StoreBusyError):  # another thread's transaction need not end first

@@ -15,8 +15,8 @@ from typing import Any
 import apsw
 
 from ..errors import StoreUnavailableError
-from .files.open_files import MISSING_WAIT_S, is_locked, refuse_missing
 from .hooks import HookedConnection
+from .open_files import MISSING_WAIT_S, is_locked, refuse_missing
 from .statements import sql
 
 # Where the file is ours: measured 14 % more claim cycles a second than 4096, and half the -wal.

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import json
 from array import array
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
 
 from ..errors import StoreCorruptError
 from ..validate import shown
 from .codes import CLAIMED_SIDE, NEVER, InstanceCode
-from .statements import sql
+from .statements import Row, Statement, sql
 
-if TYPE_CHECKING:
-    from .database import Database
+T = TypeVar("T")
 
 Kinds = frozenset[str] | None
 Tags = tuple[str, ...]
@@ -38,6 +38,22 @@ def _stored_tags(path: str, id: int, text: str) -> Tags:
     except (ValueError, RecursionError):
         pass
     raise StoreCorruptError(f"{path}: claims_lane row {id}: tags is {shown(text)}")
+
+
+class Executor(Protocol):
+    """Runs statements on the store's connection."""
+
+    path: str
+
+    @property
+    def execute(self) -> Callable[..., Any]:
+        """Run a statement with a sequence of bindings."""
+
+    def rows(self, statement: Statement[Row], *bindings: Any) -> list[Row]:
+        """Return all rows of a statement."""
+
+    def value(self, statement: Statement[tuple[T]], *bindings: Any) -> T:
+        """Return the first column of the first row."""
 
 
 class Lanes:
@@ -66,7 +82,7 @@ class Lanes:
             self.__init__()  # type: ignore[misc]
             self._unsaved = True  # the rest of the transaction may be rolled back too
 
-    def refresh(self, db: Database, version: int) -> None:
+    def refresh(self, db: Executor, version: int) -> None:
         """Reload the cache if its version is not this one, which is the file's."""
         if version == self._version:
             return
@@ -118,7 +134,7 @@ class Lanes:
             (kinds is None or kind in kinds) and (not tags or set(tags).issuperset(wanted)) and id not in self._closed
         )
 
-    def to_visit(self, db: Database, tags: Tags, kinds: Kinds, *, paused: bool) -> array[int]:
+    def to_visit(self, db: Executor, tags: Tags, kinds: Kinds, *, paused: bool) -> array[int]:
         """Return the lanes of ``select``; where they are many, only those that have tasks.
 
         ``paused``: include the paused sides.
@@ -134,7 +150,7 @@ class Lanes:
                 self._skipped_searches = CROWDED_SEARCHES
         return selected + array("q", [-lane for lane in selected]) if paused else selected
 
-    def kind_and_tags(self, db: Database, lane: int) -> tuple[str, Tags]:
+    def kind_and_tags(self, db: Executor, lane: int) -> tuple[str, Tags]:
         """Return the kind and tags of a task's lane, on whichever side."""
         cached = self._by_column.get(lane)
         if cached is None:
@@ -145,7 +161,7 @@ class Lanes:
             cached = self._by_column[lane] = self._by_id[id]
         return cached
 
-    def intern(self, db: Database, kind: str, tags: Tags, instance: int) -> int:
+    def intern(self, db: Executor, kind: str, tags: Tags, instance: int) -> int:
         """Return the id of a lane, which is added if it doesn't exist. Needs the write lock.
 
         It is an own lane of ``instance``. If that is 0, or there are ``OWN_MAX`` own lanes, it is the shared lane.
@@ -160,7 +176,7 @@ class Lanes:
             self._version = -1  # the next refresh reads whether it is open
         return id or shared
 
-    def _add(self, db: Database, instance: int, kind: str, tags: Tags) -> int:
+    def _add(self, db: Executor, instance: int, kind: str, tags: Tags) -> int:
         id = db.value(sql.add_lane, instance, kind, json.dumps(tags, separators=(",", ":")))
         db.execute(sql.lanes_changed)
         self._learn(id, instance, kind, tags)
@@ -168,17 +184,17 @@ class Lanes:
         self._unsaved = True
         return id
 
-    def opened_or_closed(self, db: Database, instance: int) -> None:
+    def opened_or_closed(self, db: Executor, instance: int) -> None:
         """Have every process reload the lanes if the instance has own ones: they are open while it is in progress."""
         db.execute(sql.own_lanes_changed, (instance,))
         self._unsaved = True
 
-    def dropped(self, db: Database) -> None:
+    def dropped(self, db: Executor) -> None:
         """Have every process reload the lanes: unused ones were deleted."""
         db.execute(sql.lanes_changed)
         self._unsaved = True
 
-    def drop_own(self, db: Database, instance: int) -> None:
+    def drop_own(self, db: Executor, instance: int) -> None:
         """Delete an instance's own lanes: the last of its tasks is deleted."""
         self.opened_or_closed(db, instance)
         db.execute(sql.drop_own_lanes, (instance,))

@@ -15,10 +15,10 @@ from .authorizer import Authorizer
 from .connection import connect, patience, use_wal
 from .doorbell import Doorbell, FutexBell
 from .error_translation import DISK_FULL, TRANSLATED, translate
-from .files.open_files import MISSING_WAIT_S, refuse_missing
 from .files.paths import check_place, has_content, is_full, may_write
-from .files.read_only import UnsharedFiles, connect_to_read
 from .hooks import HookedConnection
+from .open_files import MISSING_WAIT_S, refuse_missing
+from .read_only import UnsharedFiles, connect_to_read
 from .scan import Scanner, ScanStatements, open_scanner
 from .sessions.session_file import SessionFile, any_connected
 from .statements import sql

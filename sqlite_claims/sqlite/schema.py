@@ -15,7 +15,7 @@ from ..errors import SchemaVersionError, StoreCorruptError, StoreUnavailableErro
 from ..validate import shown
 from .connection import connect_to_file_alone
 from .files.copies import identity_of
-from .files.open_files import is_locked, refuse_missing
+from .open_files import is_locked, refuse_missing
 from .statements import migrations, sql
 
 VERSION = migrations()[-1][0]

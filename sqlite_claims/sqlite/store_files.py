@@ -8,7 +8,7 @@ import apsw
 
 from ..errors import BackendError, StoreUnavailableError
 from .error_translation import log, log_after_commit
-from .files.open_files import OpenedFiles
+from .open_files import OpenedFiles
 from .sessions.session_file import InstanceFeed, SessionFile, SqliteWorkerSession
 from .statements import sql
 from .store_time import StoreTime

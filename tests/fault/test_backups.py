@@ -93,8 +93,8 @@ def test_the_remains_of_a_killed_backup_are_no_store_and_do_not_block_the_next_o
 ) -> None:
     killed = start(
         """
-from sqlite_claims.sqlite.operations import pruning
-pruning.os.rename = lambda *_: (say("about to"), hear())
+from sqlite_claims.sqlite.maintenance import backup
+backup.os.rename = lambda *_: (say("about to"), hear())
 SqliteClaimStore(args[0]).backup(args[1])
 """,
         store.path,

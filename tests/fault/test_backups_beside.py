@@ -20,8 +20,8 @@ from sqlite_claims import (
     StoreClosedError,
     StoreUnavailableError,
 )
+from sqlite_claims.sqlite.maintenance import backup as backups
 from sqlite_claims.sqlite.maintenance.long_read import LongRead
-from sqlite_claims.sqlite.operations import pruning
 from sqlite_claims.sqlite.statements import sql
 
 from ..process.children import Start
@@ -32,7 +32,7 @@ class Pause:
     stop."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(pruning, "PAGES_PER_STEP", 1)
+        monkeypatch.setattr(backups, "PAGES_PER_STEP", 1)
         self.begun, self.go_on = threading.Event(), threading.Event()
         self.steps = 0
         go_on = LongRead._go_on
@@ -149,7 +149,7 @@ def test_a_signal_handler_may_close_the_store_that_it_has_interrupted_a_backup_o
         store.close()
         go_on(read)
 
-    monkeypatch.setattr(pruning, "PAGES_PER_STEP", 1)
+    monkeypatch.setattr(backups, "PAGES_PER_STEP", 1)
     monkeypatch.setattr(LongRead, "_go_on", close_and_go_on)
     with pytest.raises(StoreClosedError):
         store.backup(tmp_path / "copy.db")
@@ -164,14 +164,14 @@ def test_a_backup_that_is_interrupted_leaves_nothing(
     def fail(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(pruning, "PAGES_PER_STEP", 1)
+    monkeypatch.setattr(backups, "PAGES_PER_STEP", 1)
     with monkeypatch.context() as failing:
         if place == "step":
             failing.setattr(LongRead, "_go_on", fail)
         elif place == "rename":
             failing.setattr(os, "rename", fail)
         else:
-            failing.setattr(pruning, "sync_folder", fail)
+            failing.setattr(backups, "sync_folder", fail)
         expected = StoreUnavailableError if isinstance(error, OSError) else type(error)
         with pytest.raises(expected):
             store.backup(tmp_path / "copy.db")
@@ -183,10 +183,10 @@ def test_a_backup_that_is_interrupted_leaves_nothing(
 
 FORKED = """
 from sqlite_claims.sqlite import forks
-from sqlite_claims.sqlite.operations import pruning
+from sqlite_claims.sqlite.maintenance import backup as backups
 from sqlite_claims.sqlite.maintenance.long_read import LongRead
 path, target, heeds = args[0], args[1], args[2] == "heeds"
-pruning.PAGES_PER_STEP = 1
+backups.PAGES_PER_STEP = 1
 begun, go_on = threading.Event(), threading.Event()
 
 def pausing(read, proceed=LongRead._go_on):

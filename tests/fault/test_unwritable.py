@@ -14,8 +14,7 @@ import apsw
 import pytest
 
 from sqlite_claims import NewTask, SqliteClaimStore, StoreBusyError, StoreUnavailableError, restore
-from sqlite_claims.sqlite import connection
-from sqlite_claims.sqlite.files import read_only
+from sqlite_claims.sqlite import connection, read_only
 
 from ..process.children import Start
 from .test_full_disk import fill
@@ -29,7 +28,7 @@ hear()
 """
 # A user who may only read. The modules it needs are imported before the process becomes that user.
 AS_NOBODY = """
-from sqlite_claims.sqlite.files import read_only
+from sqlite_claims.sqlite import read_only
 SqliteClaimStore(args[0] + ".elsewhere").close()
 os.setgid(65534)
 os.setuid(65534)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sqlite_claims import NewTask, SqliteClaimStore, StoreFullError, StoreUnavailableError
-from sqlite_claims.sqlite.files.open_files import OpenedFiles
+from sqlite_claims.sqlite.open_files import OpenedFiles
 from sqlite_claims.sqlite.wal import durability
 from sqlite_claims.sqlite.wal.durability import WalSync
 

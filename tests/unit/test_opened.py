@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from sqlite_claims import StoreUnavailableError
-from sqlite_claims.sqlite.files import open_files
-from sqlite_claims.sqlite.files.open_files import OpenedFiles
+from sqlite_claims.sqlite import open_files
+from sqlite_claims.sqlite.open_files import OpenedFiles
 
 
 @pytest.fixture(params=["with /proc", "without /proc"])

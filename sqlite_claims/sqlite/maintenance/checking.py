@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import apsw
 
 from .. import bad_values, schema
-from ..operations.pruning import foreign_descriptors, has_journal, side_files
 from ..statements import sql
+from .file_findings import has_journal, other_driver_findings, side_file_findings
 from .long_read import LongRead
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ FINDINGS_MAX = 1_000
 def check(db: Database, more: Sequence[str]) -> LongRead[list[str]]:
     """Everything that isn't as it should be, a sentence each, at most ``FINDINGS_MAX``. ``more``: found already."""
     if has_journal(db.path):
-        return _Unread(db, [*side_files(db.path), *more])
+        return _Unread(db, [*side_file_findings(db.path), *more])
 
     def read(connection: apsw.Connection, go_on: Callable[[], None]) -> list[str]:
         connection.execute(sql.commit)  # each page has a snapshot of its own
@@ -36,7 +36,7 @@ def check(db: Database, more: Sequence[str]) -> LongRead[list[str]]:
                 found.append(f"there are more findings: these are the first {FINDINGS_MAX:,}")
                 break
             found.append(finding)
-        return [*found, *side_files(db.path), *foreign_descriptors(db.path), *more]
+        return [*found, *side_file_findings(db.path), *other_driver_findings(db.path), *more]
 
     return LongRead(db, read)
 

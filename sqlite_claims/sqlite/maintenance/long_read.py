@@ -12,7 +12,7 @@ import apsw
 from ...errors import BackendError, StoreClosedError
 from .. import forks
 from ..error_translation import TRANSLATED, translate
-from ..files.read_only import UnsharedFiles, connect_to_read
+from ..read_only import UnsharedFiles, connect_to_read
 from ..statements import sql
 
 if TYPE_CHECKING:

@@ -27,10 +27,10 @@ from .. import forks, schema
 from ..connection import connect, connect_to_file_alone
 from ..error_translation import TRANSLATED, log, translate
 from ..files.paths import check_place, has_content
-from ..files.read_only import connect_to_read
-from ..operations.pruning import copy_to, make_beside, make_new
+from ..read_only import connect_to_read
 from ..sessions.session_file import SessionFile
 from ..statements import sql
+from .backup import copy_to, make_beside, make_new
 
 
 def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str], *, replace: bool = False) -> None:

@@ -17,7 +17,7 @@ import apsw
 
 from ...errors import BackendError, StoreFullError, StoreUnavailableError
 from ..error_translation import DISK_FULL
-from ..files.open_files import OpenedFiles
+from ..open_files import OpenedFiles
 from ..statements import sql
 from .failed_sync import UnsyncedMark, copy_again, write_again
 

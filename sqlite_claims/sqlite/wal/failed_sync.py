@@ -21,7 +21,7 @@ from array import array
 from contextlib import suppress
 
 from ...errors import StoreUnavailableError
-from ..files.open_files import descriptor_of
+from ..open_files import descriptor_of
 from ..sessions.session_file import SUPPORTED, locked
 
 _NUMBER_LEN = 8

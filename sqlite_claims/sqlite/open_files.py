@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable, Iterable
 from os import readlink
 
-from ...errors import StoreUnavailableError
-from ..sessions.session_file import any_connected, is_shared, lock_holder
+from ..errors import StoreUnavailableError
+from .sessions.session_file import any_connected, is_shared, lock_holder
 
 _DESCRIPTORS = "/proc/self/fd"
 _SUFFIXES = ("", "-wal", "-shm")

@@ -11,10 +11,10 @@ import os
 
 import apsw
 
-from ...errors import StoreBusyError
-from ..connection import connect, connect_to_file_alone, connect_without_locks
-from ..hooks import HookedConnection
-from .paths import has_content
+from ..errors import StoreBusyError
+from .connection import connect, connect_to_file_alone, connect_without_locks
+from .files.paths import has_content
+from .hooks import HookedConnection
 
 # The piece by which SQLite lets a -shm grow. A smaller one was left by somebody who found no room for it.
 _SHM_BYTES_MIN = 32_768

@@ -1,0 +1,112 @@
+"""Backups: a copy of one snapshot in a new file."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from collections.abc import Callable
+
+import apsw
+
+from ...errors import (
+    AlreadyExistsError,
+    InvalidArgumentError,
+    InvalidStateError,
+    StoreClosedError,
+    StoreUnavailableError,
+)
+from ..database import Database
+from ..error_translation import translate
+from ..files.paths import SUFFIXES
+from ..statements import sql
+from .long_read import LongRead
+
+# Pages that a backup copies before it checks whether it has to stop: a few milliseconds.
+PAGES_PER_STEP = 1000
+
+
+def backup(db: Database, target: str) -> LongRead[None]:
+    """Copy a snapshot to a new file, marked so that its first use lets its tokens leave the original's behind."""
+    if db.store_closed:
+        raise StoreClosedError(f"{db.path}: the store is closed")
+    if os.path.exists(target):
+        raise AlreadyExistsError(f"{target}: exists already; a backup does not overwrite")
+    if not os.path.isdir(os.path.dirname(target)):
+        raise StoreUnavailableError(f"{target}: there is no folder {os.path.dirname(target)}")
+    if target in {db.path + suffix for suffix in SUFFIXES}:
+        raise InvalidArgumentError(f"path must not be the name of a file of the store's own: {target}")
+    if db.has_transaction():
+        raise InvalidStateError("this thread has a transaction open: a backup can only hold what is committed")
+
+    def copy(source: apsw.Connection, go_on: Callable[[], None]) -> None:
+        made = make_beside(target, os.stat(db.path))
+        try:
+            copy_to(made, source, between=go_on)
+            go_on()
+            os.rename(made, target)
+            try:
+                sync_folder(target)
+            except BaseException:
+                os.unlink(target)
+                raise
+        finally:
+            for suffix in ("", "-journal", "-wal", "-shm"):
+                with contextlib.suppress(OSError):
+                    os.unlink(made + suffix)
+
+    return LongRead(db, copy)
+
+
+def copy_to(new: str, source: apsw.Connection, token_floor: int = 0, between: Callable[[], None] | None = None) -> None:
+    """Fill a file that nobody else knows of with a marked copy, whose tokens will also be above this. It is done in one
+    step, or ``between`` is called after each of many; ``source`` must then have a transaction open, since every commit
+    between two steps would start the copy over."""
+    copy = apsw.Connection(new)
+    # Triggers that somebody has put on our tables are copied, but not run.
+    copy.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
+    try:
+        with copy.backup("main", source, "main") as job:
+            while not job.step(-1 if between is None else PAGES_PER_STEP):
+                if between is not None:
+                    between()
+        copy.pragma("journal_mode", "delete")
+        copy.execute(sql.synchronous_full)
+        copy.execute(sql.mark_copy)
+        copy.execute(sql.raise_token_floor, (token_floor,))
+    except apsw.Error as error:
+        raise translate(error, new, copy.system_errno) from error
+    finally:
+        copy.close(True)
+
+
+_numbers = itertools.count()
+
+
+def make_beside(target: str, like: os.stat_result) -> str:
+    """A new file for what is to become ``target``; see ``make_new``."""
+    made = f"{target}.{os.getpid()}-{next(_numbers)}.partial"  # two threads may be at it
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(made)  # of a process that was killed and had this number
+    make_new(made, like)
+    return made
+
+
+def make_new(path: str, like: os.stat_result) -> None:
+    """A new file with the permissions and, where root makes it, the owner of another; its owner may write to it."""
+    mode = like.st_mode & 0o777 | 0o600
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode)
+    with contextlib.suppress(OSError):  # some file systems have neither
+        os.fchmod(descriptor, mode)
+        if os.geteuid() == 0:
+            os.fchown(descriptor, like.st_uid, like.st_gid)
+    os.close(descriptor)
+
+
+def sync_folder(path: str) -> None:
+    """Let the names in this file's folder survive power loss."""
+    folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

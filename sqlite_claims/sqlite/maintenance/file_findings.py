@@ -1,0 +1,62 @@
+"""The part of ``check()`` that is about the files, not their content."""
+
+from __future__ import annotations
+
+import glob
+import os
+import sys
+
+from ..connection import descriptors_max
+from ..error_translation import translate
+
+
+def other_driver_findings(path: str) -> list[str]:
+    """Whether the standard library's driver seems to have the file open in this process, where closing it drops the
+    locks of ours. Only where the kernel lists a process's descriptors."""
+    if "_sqlite3" not in sys.modules:
+        return []
+    own = os.stat(path)
+    number = 0
+    for entry in glob.glob("/proc/self/fd/*"):
+        try:
+            status = os.stat(entry)
+        except OSError:
+            continue
+        number += (status.st_dev, status.st_ino) == (own.st_dev, own.st_ino)
+    if number <= descriptors_max(path):
+        return []
+    finding = (
+        f"{path}: this process has {number} descriptors of it, more than its stores need: if the standard library's "
+        "sqlite3 has it open too, closing that connection drops the locks of this one; give the store a file of its own"
+    )
+    return [finding]
+
+
+def side_file_findings(path: str) -> list[str]:
+    """What the files beside the database tell."""
+    findings: list[str] = []
+    status = os.stat(path)
+    mode = status.st_mode & 0o777
+    for suffix in ("-wal", "-shm", "-sessions", "-bell", "-reserve"):
+        try:
+            own = os.stat(path + suffix).st_mode & 0o777
+        except FileNotFoundError:
+            continue
+        if own != mode:
+            findings.append(f"{path}{suffix}: permissions {own:o} differ from the database's {mode:o}")
+    if status.st_nlink > 1:
+        findings.append(f"{path}: has {status.st_nlink} names, each with another -wal: who uses two damages it")
+    if has_journal(path):
+        findings.append(f"{path}-journal: a rollback journal beside a database in WAL mode")
+    return findings
+
+
+def has_journal(path: str) -> bool:
+    """Whether there is one that SQLite would heed: one that begins with a zero has ended, or a power cut came first."""
+    try:
+        with open(f"{path}-journal", "rb") as journal:
+            return journal.read(1) not in (b"", b"\0")
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise translate(error, path) from error
