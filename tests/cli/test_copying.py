@@ -21,8 +21,7 @@ from .conftest import Cli
 SCRIPT = """
 import os, signal, sys
 from sqlite_claims.cli.app import run
-from sqlite_claims.sqlite.operations import pruning
-from sqlite_claims.sqlite.maintenance import restoring
+from sqlite_claims.sqlite.maintenance import backup, restoring
 
 def copy_to(new, *args, **kwargs):
     with open(new, "ab") as file:
@@ -30,7 +29,7 @@ def copy_to(new, *args, **kwargs):
     os.kill(os.getpid(), int(sys.argv[1]))
     raise AssertionError("it was not ended")
 
-pruning.copy_to = restoring.copy_to = copy_to
+backup.copy_to = restoring.copy_to = copy_to
 sys.exit(run(sys.argv[2:]))
 """
 
