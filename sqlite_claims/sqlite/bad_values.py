@@ -1,5 +1,5 @@
-"""Values that no store writes, and counts that are wrong. Tables are read by pages; what is compared with other tables
-is compared within its page."""
+"""Values that no store writes, and counts that are wrong. Tables are read by pages, and compared with other tables page
+by page."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ _PASSES = (
 
 
 def culprit(execute: Execute, error: BaseException) -> str:
-    """A value that no store writes, and that may have caused an error, where one is found soon; ``""``: none."""
+    """Search, for a short time, for a value that no store writes and that may have caused an error. Returns ``""`` if
+    none is found."""
     until = time.monotonic() + _SEARCH_S
 
     def go_on() -> None:
@@ -79,7 +80,7 @@ def guarded(subject: str, find: Callable[[], Iterator[str]]) -> Iterator[str]:
 
 
 def findings(execute: Execute, go_on: Callable[[], None]) -> Iterator[str]:
-    """Values that no store writes, and counts that are wrong."""
+    """Yield the values that no store writes, and the counts that are wrong."""
     yield from _values(execute, go_on)
     counters = ("claims_instance", sql.page_of_instance, _COUNTERS_PAGE, sql.check_counters)
     yield from guarded("claims_instance", lambda: _pass(execute, go_on, *counters))

@@ -1,9 +1,9 @@
-"""What ``os.fork`` does to open stores, and how both sides may go on.
+"""``os.fork`` with open stores: after it, both processes may go on using them.
 
 SQLite keeps its locks in process-wide tables that a fork copies: with a connection open across it, the child believes
 it holds locks that the kernel knows nothing of, and even a new connection of the child commits without any. So every
-connection is closed before the fork and reopened by either side when next needed. Where that can't be done in time, or
-the fork goes round Python's hooks, the child must not touch those files at all.
+connection is closed before the fork and reopened by either side when next needed. If that can't be done in time, or
+if the fork bypasses Python's hooks, the child must not use those files at all.
 """
 
 from __future__ import annotations
@@ -20,18 +20,19 @@ WAIT_S = 1.0
 
 
 class Forkable(Protocol):
-    """An open store, as a fork sees it."""
+    """An open store, or another object with a connection, for which a fork has to be prepared."""
 
     path: str
 
     def before_fork(self, wait: float) -> bool:
-        """Close the connection and keep others out; ``False`` where that could not be done in ``wait`` seconds."""
+        """Close the connection and keep other threads from opening it. Returns ``False`` if that takes longer than
+        ``wait`` seconds."""
 
     def after_fork_in_parent(self) -> None:
-        """Let others in again."""
+        """Let threads use the connection again."""
 
     def after_fork_in_child(self, usable: bool) -> None:
-        """Drop what belongs to the parent; where not ``usable``, never touch the connection again."""
+        """Drop what belongs to the parent. If not ``usable``, never use the connection again."""
 
 
 _stores: weakref.WeakSet[Forkable] = weakref.WeakSet()
@@ -50,7 +51,7 @@ def register(store: Forkable) -> None:
 
 
 def check(path: str) -> None:
-    """Raise where this process must not touch the file."""
+    """Raise if this process must not use the file."""
     if os.getpid() != pid:
         _adopt_unhooked_fork()
     if _poisoned and path in _poisoned:
@@ -61,7 +62,7 @@ def check(path: str) -> None:
 
 
 def _adopt_unhooked_fork() -> None:
-    """A fork that ran no hooks: whatever was open belongs to the parent."""
+    """Handle a fork that ran no hooks: all open connections belong to the parent."""
     global pid
     pid = os.getpid()
     for store in list(_stores):
@@ -86,7 +87,7 @@ def _after_in_parent() -> None:
 def _after_in_child() -> None:
     global pid
     pid = os.getpid()
-    # One store that stayed open spoils every other on that file: the lock tables are by file, not by connection.
+    # One store that stayed open makes every other store on that file unusable: the lock tables are per file.
     _poisoned.update(store.path for store in _not_ready)
     for store in _ready:
         store.after_fork_in_child(usable=store.path not in _poisoned)

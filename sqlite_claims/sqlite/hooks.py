@@ -1,4 +1,4 @@
-"""A connection that keeps the hooks which the application sets on every connection of its process."""
+"""A connection that keeps the hooks which the application sets on each connection of its process."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import apsw
 
 
 class HookedConnection(apsw.Connection):
-    """Remembers which hooks ``apsw.connection_hooks`` have set on it, since SQLite has one of each and the store wants
-    some for itself."""
+    """Record which hooks ``apsw.connection_hooks`` have set: SQLite has one of each, and the store needs some."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self.has_commit_hook = False
@@ -32,7 +31,7 @@ class HookedConnection(apsw.Connection):
     setcommithook, setrollbackhook, setwalhook = set_commit_hook, set_rollback_hook, set_wal_hook
 
     def add_authorizer(self, ours: Callable[..., int]) -> None:
-        """Set an authorizer of the store. The previous authorizer is asked, too, about all that it permits."""
+        """Set the store's authorizer. What it permits, the application's authorizer, if any, has to permit, too."""
         theirs = self.authorizer
         if theirs is None:
             self.set_authorizer(ours)

@@ -1,8 +1,8 @@
-"""Whether the database, its -wal and its -shm are still the files that were opened.
+"""Open files: whether the database, its -wal and its -shm are still the files that were opened.
 
-SQLite doesn't notice when they are removed or replaced: it goes on writing to files that nobody else will find.
-The kernel tells the path of each open descriptor in /proc/self/fd, with "(deleted)" once the file has lost that name.
-That is read first, and ``stat`` is not called: since Linux 6.13 a file whose times were asked for has its inode written
+SQLite doesn't notice when they are removed or replaced: it goes on writing to files that no other process will find.
+The kernel shows the path of each open descriptor in /proc/self/fd, with "(deleted)" once the file has lost that name.
+``check`` reads that, and does not call ``stat``: since Linux 6.13 the inode of a file whose times were read is written
 with the next write, and then synced (129 µs instead of 90). Only SQLite's own descriptors are used: closing another one
 of the database or its -shm would drop SQLite's locks.
 """
@@ -21,9 +21,9 @@ _DESCRIPTORS = "/proc/self/fd"
 _SUFFIXES = ("", "-wal", "-shm")
 # SQLite's lock on a database that it has open, by its file format.
 _SHARED_FIRST, _SHARED_SIZE = 0x40000002, 510
-# The two bytes of the file's header that tell whether it is in WAL mode.
+# The two bytes of the file's header that show whether it is in WAL mode.
 _MODES_AT = 18
-# How long opening a store waits for others that are just closing it.
+# How long opening a store waits for other processes that are just closing it.
 MISSING_WAIT_S = 2.0
 _CAUSES = (
     "Likely causes: another copy of SQLite in this process (the standard library's sqlite3, another driver) closed the "
@@ -33,7 +33,7 @@ _CAUSES = (
 
 
 class OpenedFiles:
-    """The files of one open connection."""
+    """The files of an open connection."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -43,7 +43,7 @@ class OpenedFiles:
         self.lost = self.database_lost = False
 
     def watch(self, *, all: bool = True) -> None:
-        """Note the files of a connection that has just been opened. ``all``: it has all three of them."""
+        """Note the files of a connection that has just been opened. ``all``: the connection has all three of them."""
         self.lost = self.database_lost = False
         found = {suffix: _identity_at(self._path + suffix) for suffix in _SUFFIXES}
         opened = {suffix: identity for suffix, identity in found.items() if identity is not None}
@@ -81,7 +81,8 @@ class OpenedFiles:
         self._check_closely()
 
     def _check_closely(self) -> None:
-        """Compare by name, and find the descriptors again: the earlier ones may have been another connection's."""
+        """Compare the files by name, and find their descriptors again: the earlier ones may have been another
+        connection's."""
         opened = self._opened
         lost = [suffix for suffix in opened if _identity_at(self._path + suffix) != opened[suffix]]
         if lost:
@@ -92,21 +93,21 @@ class OpenedFiles:
         self._set_links(links or {})
 
     def record_loss(self, lost: Iterable[str] = _SUFFIXES[:2]) -> StoreUnavailableError:
-        """Note that these have been lost. Returns the error to raise."""
+        """Record that these files are lost. Returns the error to raise."""
         self.lost = True
         lost = list(lost)
         self.database_lost = "" in lost
         return StoreUnavailableError(
             f"{self._names(lost)}: removed or replaced while this process had the store open{self._moved()}, so its "
-            f"commits since then may be in no file that others can find. {_CAUSES} End all processes that have "
-            "the store open, then open it again"
+            f"commits since then may be in no file that other processes can find. {_CAUSES} End all processes that "
+            "have the store open, then open it again"
         )
 
     def _closed(self, lost: list[str]) -> StoreUnavailableError:
         self.lost = True
         return StoreUnavailableError(
-            f"{self._names(lost)}: closed by something else in this process (os.closerange, say) while it had the "
-            "store open, so what it committed since may be in no file, or in one that was opened in its place; the "
+            f"{self._names(lost)}: closed by something else in this process (os.closerange, for example) while it had "
+            "the store open, so what it committed since may be in no file, or in one that was opened in its place; the "
             "next call opens the store again"
         )
 
@@ -123,9 +124,9 @@ class OpenedFiles:
         return "" if now == place or now.endswith(" (deleted)") else f" (the database is {now} now)"
 
     def is_ours_alone(self) -> bool:
-        """Whether a connection with lost files may still copy its commits into the database: nobody else can have
-        written there since, as it is in its place, nothing has taken the places of the others, and this process still
-        has its lock."""
+        """Whether a connection with lost files may still copy its commits into the database. It may if no other process
+        can have written there since: the database is in its place, no file has replaced the lost ones, and this process
+        still has its lock."""
         opened = self._opened
         for suffix in opened:
             now = _identity_at(self._path + suffix)
@@ -138,8 +139,8 @@ class OpenedFiles:
 
 
 def _links(opened: dict[str, tuple[int, int]]) -> dict[str, tuple[str, str]] | None:
-    """A descriptor of each of these files: its entry in /proc and the path that this tells. ``None`` where that can't
-    be told."""
+    """Return a descriptor of each of these files: its entry in /proc and the path that the entry shows. ``None`` if
+    that is unknown."""
     wanted = {identity: suffix for suffix, identity in opened.items()}
     links: dict[str, tuple[str, str]] = {}
     try:
@@ -154,7 +155,7 @@ def _links(opened: dict[str, tuple[int, int]]) -> dict[str, tuple[str, str]] | N
             if suffix is not None and suffix not in links:
                 links[suffix] = (link, readlink(link))
         except FileNotFoundError:
-            continue  # closed meanwhile, as the one of the listing itself
+            continue  # closed meanwhile, for example the descriptor of the listing itself
         except OSError:  # a process that has given up privileges may not read these
             return None
     return links
@@ -169,8 +170,9 @@ def _identity_at(path: str) -> tuple[int, int] | None:
 
 
 def refuse_missing(path: str, wait: float, in_use: Callable[[str], bool] = any_connected) -> None:
-    """Refuse a store whose -wal or -shm is gone while others have it open: SQLite would make new ones, and each side
-    would write over the other's commits. Waits ``wait`` seconds for others that are just closing or opening it."""
+    """Refuse a store whose -wal or -shm is missing while other processes have it open: SQLite would create new ones,
+    and each side would overwrite the other's commits. Waits ``wait`` seconds for processes that are just closing or
+    opening it."""
     deadline = time.monotonic() + wait
     while missing := [suffix for suffix in ("-wal", "-shm") if not os.path.exists(path + suffix)]:
         if not in_use(path):

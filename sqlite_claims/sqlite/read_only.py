@@ -1,8 +1,8 @@
-"""Reading a store without its -shm, where this process can't make one: on a read-only mount, in a folder that it may
+"""Reading a store without its -shm, if this process can't create one: on a read-only mount, in a folder that it may
 not write to, or on a full disk.
 
-Without the -shm no other process sees the reader. Nobody has the store open then, but somebody may open it at any time,
-through another mount, say. So whatever was read counts only if the files are afterwards as they were before.
+Without the -shm no other process sees the reader. No process has the store open then, but one may open it at any time,
+for example through another mount. So the result of a read is used only if the files did not change meanwhile.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from .connection import connect, connect_to_file_alone, connect_without_locks
 from .files.paths import has_content
 from .hooks import HookedConnection
 
-# The piece by which SQLite lets a -shm grow. A smaller one was left by somebody who found no room for it.
+# SQLite extends a -shm by pieces of this size. A smaller one was left by a process that found no room for it.
 _SHM_BYTES_MIN = 32_768
 
 
 class UnsharedFiles:
-    """The files of one such connection, as they were when it was opened."""
+    """The files of a connection without locks, as they were when it was opened."""
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._seen = self._look()
+        self._seen = self._state()
 
-    def _look(self) -> list[tuple[int, ...]]:
+    def _state(self) -> list[tuple[int, ...]]:
         found: list[tuple[int, ...]] = []
         for suffix in ("", "-wal", "-shm"):
             try:
@@ -40,10 +40,10 @@ class UnsharedFiles:
 
     def changed(self) -> bool:
         """Whether another process has written to the files, or has the store open now."""
-        return self._look() != self._seen
+        return self._state() != self._seen
 
     def check(self) -> None:
-        """Raise if the data read may be half of one state and half of another."""
+        """Raise if the data read may be partly from one state of the files and partly from another."""
         if self.changed():
             raise StoreBusyError(
                 f"{self._path}: changed by another process while it was read without a lock, since this process can't "
@@ -52,8 +52,8 @@ class UnsharedFiles:
 
 
 def connect_to_read(path: str, busy_timeout: float) -> tuple[HookedConnection, UnsharedFiles | None]:
-    """Open a connection that only reads; and, where that is possible without the -shm alone, what to look at before and
-    after each use."""
+    """Open a connection that only reads. If that is possible only without the -shm, also return the files, which have
+    to be checked before and after each use."""
     try:
         connection = connect(path, create=False, read_only=True, busy_timeout=busy_timeout)
         try:

@@ -1,4 +1,4 @@
-"""The tables: are they there, in which version, and how they get to the newest."""
+"""The tables: whether they exist, their schema version, and their migration to the newest version."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _OF_OURS = tuple(sorted(TABLES))
 
 
 def version_of(connection: apsw.Connection) -> int | None:
-    """The schema version of the file, or ``None`` where it has no tables of ours. Reads only."""
+    """Return the schema version of the file, or ``None`` if it has no tables of a store. Reads only."""
     path = connection.filename
     rows: list[tuple[Any, ...]] = connection.execute(sql.named_like_ours, (apsw.carray(_OF_OURS),)).fetchall()
     kinds: dict[str, str] = dict(rows)
@@ -63,20 +63,20 @@ def version_of(connection: apsw.Connection) -> int | None:
 
 
 def triggers_on_ours(execute: Callable[..., apsw.Cursor]) -> list[tuple[str, str]]:
-    """Triggers on the store's tables, of which it has none itself: name and table."""
+    """Return the triggers on the store's tables, as name and table. The store itself has none."""
     found: list[tuple[Any, ...]] = execute(sql.triggers, (apsw.carray(_OF_OURS),)).fetchall()
     return [(name, table) for name, table in found]
 
 
 def not_ours(path: str, name: str) -> str:
-    """The message about a trigger, or a view, that changes the effect of the store's statements."""
+    """Return the message about a trigger or a view that changes the effect of the store's statements."""
     return (
         f"{path}: {name!r}, a trigger on the store's tables or a view in the place of one, is not the store's: drop it"
     )
 
 
 def _refuse_other_tables(connection: apsw.Connection, version: int) -> None:
-    """Raise where the tables aren't those of the version that the file names: a migration would spoil them."""
+    """Raise if the tables aren't those of the version that the file names: a migration would damage them."""
     expected = _expected(version)
     rows: list[tuple[Any, ...]] = connection.execute(sql.objects).fetchall()
     for kind, name, _, text in rows:
@@ -87,8 +87,8 @@ def _refuse_other_tables(connection: apsw.Connection, version: int) -> None:
 
 
 def differences(execute: Callable[..., apsw.Cursor]) -> tuple[list[str], bool]:
-    """The schema objects with our names, or on our tables, that differ from those that this version creates, one
-    sentence each; and whether our tables are tables, so that reading them comes to an end."""
+    """Return the schema objects with our names, or on our tables, that differ from those that this version creates, one
+    sentence each. Also return whether our tables are tables, so that reading them ends."""
     expected = _expected(VERSION)
     present: dict[tuple[str, str], tuple[str, str]] = {}
     rows: list[tuple[Any, ...]] = execute(sql.objects).fetchall()
@@ -109,7 +109,7 @@ def differences(execute: Callable[..., apsw.Cursor]) -> tuple[list[str], bool]:
 
 @lru_cache
 def _expected(version: int) -> dict[tuple[str, str], str]:
-    """The tables, indexes and views of a version, as SQLite stores them."""
+    """Return the tables, indexes and views of a version, as SQLite stores them."""
     with contextlib.closing(apsw.Connection(":memory:")) as connection:
         for number, script in migrations():
             if number <= version:
@@ -119,13 +119,14 @@ def _expected(version: int) -> dict[tuple[str, str], str]:
 
 
 def _normal(text: str | None) -> str:
-    """SQL text without spaces, comments and quotes around names, which SQLite may change."""
+    """Return SQL text without the parts that SQLite may change: spaces, comments and quotes around names."""
     return re.sub(r"\s+", " ", re.sub(r"--[^\n]*", "", text or "")).replace('"', "").strip()
 
 
 def forbidden_change(execute: Callable[..., apsw.Cursor]) -> str:
-    """After the caller's own SQL has changed the schema: the forbidden change that it made, in words; empty if none.
-    (The authorizer isn't told of a new name, nor of rows that SQLite itself changes.)"""
+    """Return a forbidden change that the caller's own SQL has made to the schema, in words; empty if there is none.
+
+    The authorizer can't refuse these: SQLite reports neither new names to it nor rows that SQLite itself changes."""
     found = [name for (name,) in execute(sql.temporary_of_our_names).fetchall()]
     if found:
         return f"a temporary object in the place of {found[0]}, which is the store's"
@@ -136,16 +137,16 @@ def forbidden_change(execute: Callable[..., apsw.Cursor]) -> str:
 
 
 def peek(path: str, wait: float) -> None:
-    """Refuse, for who may not write and before SQLite makes a -wal and a -shm that such a connection leaves behind,
-    what the file alone tells is no store. To be called where there is no -wal; one that is gone may hold all of it."""
+    """For a read-only open: refuse a file that is no store, before SQLite creates a -wal and a -shm that a read-only
+    connection leaves behind. Call this only if there is no -wal: the tables may be in the -wal alone."""
     with contextlib.suppress(apsw.Error), contextlib.closing(connect_to_file_alone(path)) as connection:
         refuse_missing(path, wait, is_locked)
         check(connection, path, create=False, read_only=True)
 
 
 def check(connection: apsw.Connection, path: str, *, create: bool, read_only: bool) -> bool:
-    """Refuse, before anything is written, a file that can't be used. Returns whether it must be migrated."""
-    # On one snapshot: another process may be making the tables, or migrating them, just now.
+    """Refuse a file that can't be used, before anything is written. Returns whether it must be migrated."""
+    # On one snapshot: another process may be creating or migrating the tables.
     is_first = not connection.in_transaction
     if is_first:
         connection.execute(sql.begin_read)
@@ -177,12 +178,12 @@ def _check(connection: apsw.Connection, path: str, *, create: bool, read_only: b
 
 
 def forget_statistics(connection: apsw.Connection) -> bool:
-    """Drop what an ANALYZE of the application's has noted of our tables: of a store that was small then it makes plans
-    that scan, and keeps them however large the store grows. Returns whether this connection has read any."""
+    """Drop the statistics of our tables that an ANALYZE of the application has stored: statistics taken while the store
+    was small lead to full scans for ever. Returns whether this connection may have read them."""
     tables = [name for (name,) in connection.execute(sql.statistics_tables).fetchall()]
     if not tables or not connection.execute(sql.statistics).fetchall()[0][0]:
         return False
-    with contextlib.suppress(apsw.BusyError):  # left to who opens the file next
+    with contextlib.suppress(apsw.BusyError):  # the next process that opens the file does it
         connection.execute(sql.drop_statistics)
         if "sqlite_stat4" in tables:
             connection.execute(sql.drop_samples)
@@ -190,7 +191,7 @@ def forget_statistics(connection: apsw.Connection) -> bool:
 
 
 def migrate(connection: apsw.Connection, clock: Clock, scripts: list[tuple[int, str]] | None = None) -> None:
-    """Bring the file to the newest version, each step in a transaction of its own. Two processes may race here."""
+    """Bring the file to the newest version, each step in a transaction of its own. Two processes may do it at once."""
     for version, script in migrations() if scripts is None else scripts:
         connection.execute(sql.begin_write)
         try:

@@ -14,9 +14,9 @@ from .files.copies import Identity, Origin, compare, identity_of, split
 from .sessions.session_file import SessionFile
 from .statements import sql
 
-# No write is further than this past the recorded time, so store time can go on from there after a reboot.
+# The time in the file (meta.seen) is updated this often: store time goes on from seen + this after a reboot.
 SEEN_EVERY_US = 1_000_000
-# The two clocks are read one after the other: less than this is no sleep.
+# The two clocks are read one after the other, so a smaller difference is not taken for a sleep.
 SLEEP_US_MIN = 100_000
 # A token is an epoch, which each boot and each copy raises, above 32 bits of claims.
 _EPOCH = 32
@@ -42,17 +42,17 @@ def _stored(execute: Callable[..., apsw.Cursor]) -> tuple[Any, ...]:
 
 
 class StoreTime:
-    """One store's view of store time. ``now`` and ``wall`` are read once an operation, under the write lock."""
+    """The store time as one store sees it. ``now`` and ``wall`` are read once an operation, under the write lock."""
 
     __slots__ = (
         "_anchor",
+        "_asleep_us",
+        "_granted_us",
         "_identity",
-        "_lag",
-        "_looked",
+        "_measured_boot_us",
         "_saved",
         "_seen",
         "_sessions",
-        "_sleep",
         "clock",
         "now",
         "token_floor",
@@ -65,48 +65,48 @@ class StoreTime:
         self.wall = 0
         self.token_floor = 0
         self._anchor = 0
-        self._seen = 0
-        self._sleep = 0
-        self._lag = 0  # boot clock - awake clock
-        self._looked = 0  # at it, by the boot clock
+        self._seen = 0  # the store time recorded in the file
+        self._granted_us = 0  # the part of `_asleep_us` for which leases were prolonged
+        self._asleep_us = 0  # boot clock - awake clock: how long the machine has slept since it was booted
+        self._measured_boot_us = 0  # when `_asleep_us` was measured, by the boot clock
         self._identity = Identity(0, 0, 0)
         self._sessions: SessionFile | None = None
         self._saved: tuple[int, int] | None = None  # seen and sleep, where the open transaction has changed them
 
     def read(self, execute: Callable[..., apsw.Cursor]) -> None:
-        """Take the time for an operation that only reads."""
+        """Read the clocks for an operation that only reads."""
         if self._take():
             # Another process may have prolonged the leases since.
-            self._sleep = _stored(execute)[3]
+            self._granted_us = _stored(execute)[3]
         self.wall = self.clock.wall_us()
 
     def _take(self) -> bool:
         """Read the boot clock. Returns whether the machine has slept since leases were last prolonged for it, as far
-        as this process knows. (No sleep is longer than the time since the last look at it.)"""
+        as this process knows. (No sleep is longer than the time since it was last measured.)"""
         boot = self.clock.boot_us()
         self.now = boot + self._anchor
-        if boot - self._looked >= SLEEP_US_MIN:
-            self._looked = boot
-            self._lag = boot - self.clock.awake_us()
-        return self._lag - self._sleep >= SLEEP_US_MIN
+        if boot - self._measured_boot_us >= SLEEP_US_MIN:
+            self._measured_boot_us = boot
+            self._asleep_us = boot - self.clock.awake_us()
+        return self._asleep_us - self._granted_us >= SLEEP_US_MIN
 
     def slept(self) -> bool:
-        """Whether leases have to be prolonged for a sleep of the machine before they are judged."""
-        return self._lag - self._sleep >= SLEEP_US_MIN
+        """Whether leases have to be prolonged for a sleep of the machine before any lease may expire."""
+        return self._asleep_us - self._granted_us >= SLEEP_US_MIN
 
     def awake(self, moment: int) -> int:
         """A moment of store time, no earlier than the last sleep, on the awake clock."""
-        return moment - self._anchor - self._lag
+        return moment - self._anchor - self._asleep_us
 
     def write(self, execute: Callable[..., apsw.Cursor]) -> None:
-        """Take the time for an operation that holds the write lock, and settle what the passing of time demands."""
+        """Read the clocks for an operation that holds the write lock. Prolong leases if the machine has slept."""
         if self._take():
             _, _, seen, known, _, _ = _stored(execute)
-            if self._lag - known >= SLEEP_US_MIN:
-                execute(sql.prolong_leases, (self._lag - known, seen))
-                execute(sql.set_sleep, (self._lag,))
+            if self._asleep_us - known >= SLEEP_US_MIN:
+                execute(sql.prolong_leases, (self._asleep_us - known, seen))
+                execute(sql.set_sleep, (self._asleep_us,))
             self._change()
-            self._sleep = self._lag
+            self._granted_us = self._asleep_us
         self.wall = self.clock.wall_us()
         if self.now - self._seen >= SEEN_EVERY_US:
             execute(sql.set_seen, (self.now,))
@@ -115,10 +115,10 @@ class StoreTime:
 
     def _change(self) -> None:
         if self._saved is None:
-            self._saved = self._seen, self._sleep
+            self._saved = self._seen, self._granted_us
 
     def saved(self) -> None:
-        """After a commit: what ``write`` has noted is there."""
+        """Note, after a commit, that the changes of ``write`` are in the file."""
         if self._saved is not None:
             self._saved = None
             self._note()
@@ -138,14 +138,14 @@ class StoreTime:
         return False
 
     def forget(self) -> None:
-        """After a rollback: it isn't."""
+        """Forget, after a rollback, the changes of ``write``."""
         if self._saved is not None:
-            self._seen, self._sleep = self._saved
+            self._seen, self._granted_us = self._saved
             self._saved = None
 
     def lease_ends(self, lease_expires: int) -> int:
         """When a stored lease ends on the awake clock, sleep that isn't granted yet included."""
-        return self.awake(lease_expires) + (self._lag - self._sleep if self.slept() else 0)
+        return self.awake(lease_expires) + (self._asleep_us - self._granted_us if self.slept() else 0)
 
     def enter_namespace(self, path: str) -> None:
         """Refuse a process whose clocks can't be compared with those of others."""
@@ -162,9 +162,9 @@ class StoreTime:
         same = not is_copy and boot_id in (split(recorded)[0], UNKNOWN_BOOT) and boot + anchor >= seen - SEEN_EVERY_US
         # A store that may not write still needs a time that fits what is stored.
         self._anchor = anchor if same else seen + SEEN_EVERY_US - boot
-        self._seen, self._sleep, self.token_floor = seen, sleep, floor
-        self._looked = boot
-        self._lag = boot - self.clock.awake_us()
+        self._seen, self._granted_us, self.token_floor = seen, sleep, floor
+        self._measured_boot_us = boot
+        self._asleep_us = boot - self.clock.awake_us()
         return same
 
     def start(self, connection: apsw.Connection, path: str, sessions: SessionFile) -> None:
@@ -236,7 +236,7 @@ class StoreTime:
                 )
             self.token_floor = epoch << _EPOCH
         if change.ends_claims:
-            self._sleep = self._lag
+            self._granted_us = self._asleep_us
             self._seen = self.clock.boot_us() + self._anchor
             connection.execute(sql.end_all_claims)
             connection.execute(sql.end_all_sessions)
@@ -247,5 +247,5 @@ class StoreTime:
             boot_id = split(_stored(connection.execute)[0])[0]
         connection.execute(
             sql.set_timeline,
-            (f"{boot_id} {self._identity}", self._anchor, self._seen, self._sleep, self.token_floor),
+            (f"{boot_id} {self._identity}", self._anchor, self._seen, self._granted_us, self.token_floor),
         )

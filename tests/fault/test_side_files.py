@@ -165,7 +165,7 @@ def test_a_file_of_a_strange_owner_is_told_and_refused_if_nobody_trusted_made_it
 ) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root gives files away")
-    monkeypatch.setattr(side_files, "_told", set())
+    monkeypatch.setattr(side_files, "_warned", set())
     path, sessions = tmp_path / "jobs.db", tmp_path / "jobs.db-sessions"
     SqliteClaimStore(path).close()
     os.chown(sessions, 4321, -1)

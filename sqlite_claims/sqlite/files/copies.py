@@ -1,6 +1,6 @@
-"""Whether a file is still the one that its own record speaks of, or a copy of it.
+"""Copies: whether a file is still the one that its own record describes, or a copy of it.
 
-A copy made behind the library's back (``cp``, ``VACUUM INTO``, a replicator, a snapshot) would give tokens that the
+A copy made without the library (by ``cp``, ``VACUUM INTO``, a replicator, a snapshot) would give tokens that the
 original gives, too. So the file records its own device, inode and time of birth, which no copy shares and which a
 rename keeps. The path is no part of it: a file may be moved, and be seen under several names.
 """

@@ -1,7 +1,7 @@
-"""Room on the disk that is kept for making room: a file beside the store that is emptied when the disk is full.
+"""Reserved room on the disk: a file next to the database that is emptied when the disk is full.
 
 SQLite can't remove anything without writing first, and it can't start the -wal over before what that holds is in the
-database, which has to grow for it. So a full disk would keep everybody from cancelling and pruning, too.
+database, which has to grow for it. So on a full disk not even cancelling and pruning would be possible.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterator
 
 SUFFIX = "-reserve"
-# As much as a store that was closed in order needs to be opened and pruned.
+# Enough to open and prune a store that was closed properly.
 BYTES_MIN = 1 << 18
 # Beyond that, no more than this part of the free room.
 _PART = 4

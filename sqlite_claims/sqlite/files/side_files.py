@@ -1,7 +1,8 @@
-"""The files next to a store's own, ``-sessions`` and ``-bell``: anyone who may use the store may use them.
+"""Side files, ``-sessions`` and ``-bell``: they get the permissions and the owner of the database file.
 
-Anyone who may write to the folder can put something else there under their names. So they are never opened through a
-symbolic link, never waited for, and are used only if they are plain files of the expected size and owner.
+Any user who may write to the folder can put something else there under these names. So the side files are never opened
+through a symbolic link, opening them never waits, and they are used only if they are regular files of the expected size
+and owner.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from ...errors import StoreUnavailableError
 
 log = logging.getLogger("sqlite_claims.storage")
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
-_told: set[str] = set()  # of which files of strange owners
+_warned: set[str] = set()  # files with another owner that a warning was logged about
 
 
 def open_beside(store: str, suffix: str, size_max: int) -> int:
@@ -72,8 +73,8 @@ def _check(store: str, path: str, status: os.stat_result, size_max: int) -> None
         return
     if status.st_uid not in (os.geteuid(), 0):
         raise _refusal(path, f"owned by user {status.st_uid}, while the store is user {owner}'s")
-    if path not in _told:
-        _told.add(path)
+    if path not in _warned:
+        _warned.add(path)
         log.warning("%s: owned by user %d, while the store is user %d's", path, status.st_uid, owner)
 
 

@@ -1,4 +1,4 @@
-"""Reads of the whole file, by a connection of their own, so that other threads of the store go on meanwhile."""
+"""Long reads: each reads the whole file with its own connection, so that other threads can use the store meanwhile."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class LongRead(Generic[T]):
 
     def __init__(self, db: Database, read: Read[T]) -> None:
         """``read``: gets the connection, in a transaction that keeps to one snapshot, and a function that it has to
-        call between steps of some milliseconds, and before what it has read is put to use. It must be able to start
-        over, and leave nothing behind when it raises."""
+        call between steps of some milliseconds, and before it uses what it has read. It must be able to start
+        over, and must leave nothing behind when it raises."""
         self.path = db.path
         self._db = db
         self._read = read

@@ -1,9 +1,9 @@
-"""A backup put where a store is to be. What must not happen: that somebody goes on with the file as it was before, that
-an old -wal is taken for the new file's, or that a token is given a second time.
+"""Restoring a backup to the path of a store. Three things must not happen: a process goes on with the old file, an old
+-wal is taken for the new file's, or a token is given a second time.
 
 SQLite itself writes into the file, in one transaction, which is on the disk, names and all, when it has ended; and
-nobody else has the file open meanwhile. A rename over it would leave whoever is just opening it with a file that has no
-name, and a -wal under the name of the new one.
+no other process has the file open meanwhile. With a rename instead, a process that is just opening the old file would
+keep a file without a name, and a -wal under the name of the new one.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str], *, rep
         raise AlreadyExistsError(
             f"{target}-wal: left by a store that is gone, and may hold its last commits; move it away first"
         )
-    with _told_as_ours(source), closing(_open_backup(source)) as original:
+    with _translated(source), closing(_open_backup(source)) as original:
         _check_store(original, source)
-        with _told_as_ours(target), _alone(target, os.stat(source), replace) as (file, floor):
+        with _translated(target), _alone(target, os.stat(source), replace) as (file, floor):
             partial = make_beside(target, os.stat(source))
             try:
                 _check(original, source)
@@ -68,7 +68,7 @@ def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str], *, rep
 
 
 @contextmanager
-def _told_as_ours(path: str) -> Iterator[None]:
+def _translated(path: str) -> Iterator[None]:
     try:
         yield
     except TRANSLATED as error:
@@ -78,7 +78,7 @@ def _told_as_ours(path: str) -> Iterator[None]:
 
 
 def _open_backup(source: str) -> apsw.Connection:
-    """To be read. Beside a backup that was not in use since it was made no file comes to be."""
+    """Open the backup for reading. If it was never used since it was made, no -wal or -shm is created next to it."""
     if has_content(f"{source}-wal") or os.path.exists(f"{source}-journal"):
         return connect_to_read(source, 1.0)[0]
     return connect_to_file_alone(source)
@@ -116,8 +116,8 @@ def _stored_already(target: str) -> AlreadyExistsError:
 
 @contextmanager
 def _alone(target: str, like: os.stat_result, replace: bool) -> Iterator[tuple[apsw.Connection, int]]:
-    """The file, made where it is missing, which nobody else has open, nor gets open before the end; and its floor of
-    tokens."""
+    """Open the file, created if it is missing, and keep all other processes from opening it until the end. Yields the
+    connection and the floor of the file's tokens."""
     forks.check(target)
     made = not os.path.exists(target)
     if made:
@@ -126,11 +126,11 @@ def _alone(target: str, like: os.stat_result, replace: bool) -> Iterator[tuple[a
     hold = _Hold(target)
     try:
         connection = hold.connection = connect(target, create=False, read_only=False, busy_timeout=0)
-        _judge(connection, target, replace)  # what is refused should be refused before anything is changed
+        _judge(connection, target, replace)  # refuse before anything is changed
         connection.execute(sql.synchronous_full)
         connection.execute(sql.locking_mode_exclusive)
         try:
-            # Refused while anybody else is connected to a file in WAL mode; ends with its -wal in the file, and gone.
+            # SQLite refuses this while another process is connected. Afterwards the -wal is in the file, and gone.
             connection.pragma("journal_mode", "delete")
             connection.execute(sql.begin_exclusive)
             connection.execute(sql.commit)  # which keeps the lock, in this locking mode
@@ -149,7 +149,7 @@ def _alone(target: str, like: os.stat_result, replace: bool) -> Iterator[tuple[a
 
 
 def _remove(path: str) -> None:
-    """Remove a file at the end, whatever came of the restore: failing at that changes nothing of it."""
+    """Remove a file at the end. A failure is only logged, since it doesn't change the result of the restore."""
     try:
         os.unlink(path)
     except OSError as error:
@@ -157,7 +157,7 @@ def _remove(path: str) -> None:
 
 
 class _Hold:
-    """A connection as a fork has to see it: the child can never use the file, whose locks would be copied."""
+    """A connection that a fork must not copy: the child can never use the file."""
 
     def __init__(self, path: str) -> None:
         self.path = path

@@ -1,10 +1,10 @@
-"""Checkpoints off the claim path: a thread with a connection of its own copies the -wal back into the database.
+"""Checkpoints: a thread with its own connection copies the -wal back into the database, so that no claim waits for it.
 
-A checkpoint stalls whoever runs it for a sync of the disk. Passive ones hold up nobody else, but under a steady writer
-they never reach the end of the -wal, so it would only grow: past a bound one RESTART takes the writer's lock for what
-little a passive one has just left, and the next commit starts at the front again.
+A checkpoint waits for a sync of the disk. A passive one delays no other connection, but while another process writes
+steadily it never reaches the end of the -wal, which would grow for ever. So, past a size limit, one RESTART takes the
+write lock for the few frames that a passive one has just left, and the next commit starts at the front again.
 
-There is no timer: without commits nothing runs. One process at a time does it, by a lock.
+There is no timer: without commits nothing runs. A lock lets one process at a time do it.
 """
 
 from __future__ import annotations
@@ -24,33 +24,34 @@ if TYPE_CHECKING:
     from ..sessions.session_file import SessionFile
     from .durability import WalSync
 
-# Frames (pages of 2 KiB, where the file is ours) since the last checkpoint that make another one worth while.
+# Frames (pages of 2 KiB in a file that a store created) since the last checkpoint after which another one is due.
 PASSIVE_FRAMES = 4000
-# Frames in the -wal past which it has to start over.
+# Frames in the -wal after which it has to start over.
 RESTART_FRAMES = 16_000
-# Frames not copied back yet that tell of checkpoints that fail, or are held up, for long.
+# If more frames are not copied back yet, checkpoints have failed, or have been delayed, for a long time.
 BEHIND_FRAMES = 32_000
-# How long a RESTART may hold the writer's lock while it waits for readers, who ring for nobody.
+# How long a RESTART may hold the write lock while it waits for readers, which wake no waiting process.
 RESTART_WAIT_S = 0.01
 
 
 class Checkpointer:
-    """The maintenance of one store's -wal. ``committed`` is called after each commit; its thread does the rest."""
+    """Runs the checkpoints of one store. ``committed`` is called after each commit; the thread does the rest."""
 
     def __init__(
         self,
         path: str,
         open_connection: Callable[[], apsw.Connection],
         sessions: SessionFile,
-        let_go: Callable[[], None],
+        ring_writer: Callable[[], None],
         wal: WalSync,
     ) -> None:
-        """``path``: for messages. ``open_connection``: makes the thread's own; called in the thread. ``let_go``: called
-        when the writer's lock, which a RESTART takes, is free again. ``wal``: knows of syncs that failed."""
+        """``path``: for messages. ``open_connection``: opens the thread's connection; called in the thread.
+        ``ring_writer``: called when the write lock, which a RESTART takes, is free again. ``wal``: knows failed
+        syncs."""
         self._path = path
         self._open_connection = open_connection
         self._sessions = sessions
-        self._let_go = let_go
+        self._ring_writer = ring_writer
         self._wal = wal
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
@@ -62,7 +63,7 @@ class Checkpointer:
     def committed(self, frames: int) -> None:
         """Note how long the -wal is now."""
         if frames < self._next:
-            if frames < self._next - 2 * PASSIVE_FRAMES:  # it has started over
+            if frames < self._next - 2 * PASSIVE_FRAMES:  # the -wal has started over
                 self._next = PASSIVE_FRAMES
             return
         self._next = frames + PASSIVE_FRAMES
@@ -71,7 +72,7 @@ class Checkpointer:
             self._thread = threading.Thread(target=self._run, name="sqlite-claims-checkpoints", daemon=True)
             try:
                 self._thread.start()
-            except Exception as error:  # noqa: BLE001 - at a limit of threads, say; what was committed is
+            except Exception as error:  # noqa: BLE001 - a limit of threads, for example; the commit has taken effect
                 self._failed("no thread could be started for a checkpoint; it is tried again later", error)
 
     def _failed(self, message: str, error: Exception) -> None:
@@ -89,11 +90,11 @@ class Checkpointer:
                 self._wake.clear()
                 if connection is None:
                     connection = self._open_connection()
-                # Another process at it makes this one superfluous.
+                # If another process runs a checkpoint, this one is not needed.
                 with self._sessions.checkpointing() as free:
                     if free:
                         self._checkpoint(connection)
-        except Exception as error:  # noqa: BLE001 - a full disk, say; commits go on
+        except Exception as error:  # noqa: BLE001 - a full disk, for example; commits go on
             self._wal.note(error)
             self._failed("a checkpoint failed; it is tried again when the -wal has grown further", error)
         finally:
@@ -103,29 +104,30 @@ class Checkpointer:
 
     def _checkpoint(self, connection: apsw.Connection) -> None:
         try:
-            if self._wal.is_marked():  # the database must never be newer than what the disk has of the -wal
+            if self._wal.is_marked():  # the database must never be newer than the part of the -wal that is on the disk
                 recover(self._wal, connection)
-                self._let_go()
+                self._ring_writer()
             frames, done = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             # The database may have to grow by as much before the next one.
             reserve.keep(self._path, min(frames, RESTART_FRAMES) * connection.pragma("page_size"))
-            # More left than a moment's writes is kept by a reader, which would be waited for in vain.
+            # If more is left than a moment's writes, a reader keeps it. Waiting for that reader would be in vain.
             if frames >= RESTART_FRAMES and frames - done < PASSIVE_FRAMES:
                 try:
                     connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
                 finally:
-                    self._let_go()
+                    self._ring_writer()
         except apsw.BusyError:
-            pass  # a long reader: the next one tries again
+            pass  # a reader takes long: the next checkpoint tries again
         self.last_error = None
 
     def abandon(self) -> None:
-        """Make the thread end by itself, since nothing refers to the store any more."""
+        """Let the thread end, without waiting for it, since nothing refers to the store any more."""
         self._stop = True
         self._wake.set()
 
     def close(self, wait: float | None = None) -> bool:
-        """End the thread and its connection. ``False`` where it was not done after ``wait`` seconds, and goes on."""
+        """End the thread and its connection. Returns ``False`` if that takes longer than ``wait`` seconds; the thread
+        then goes on."""
         thread = self._thread
         self._stop = True
         self._wake.set()

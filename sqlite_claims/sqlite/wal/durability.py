@@ -1,8 +1,8 @@
-"""Making a commit survive power loss, after the write lock is free, so that many workers share one sync of the disk.
+"""Durable commits: sync the -wal after the write lock is free, so that many workers share one sync of the disk.
 
-Commits run with ``synchronous=NORMAL``, which never syncs. What must last is then synced by a descriptor of our own
-on the -wal: SQLite keeps no locks on that file, so opening and closing it is harmless (on the database itself or its
--shm it would drop SQLite's locks). A sync covers every commit before it, whoever made it.
+Commits run with ``synchronous=NORMAL``, which never syncs. A durable commit is then synced through a descriptor of our
+own on the -wal. SQLite keeps no locks on that file, so opening and closing it is harmless (on the database or its -shm
+it would drop SQLite's locks). A sync covers every commit before it, of any process.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class WalSync:
     """Syncs one store's -wal. Of the threads that ask while a sync is under way, the next one syncs for all."""
 
     def __init__(self, path: str, files: OpenedFiles) -> None:
-        """``files``: those of the store's connection, which have to be in their places when a sync has ended."""
+        """``files``: the files of the store's connection. They have to be in their places when a sync has ended."""
         self._store = path
         self._path = f"{path}-wal"
         self._files = files
@@ -55,20 +55,22 @@ class WalSync:
         return True
 
     def failure(self) -> bytes:
-        """The failure to make good, by its mark. To be asked before the number of frames is, so that it covers them."""
+        """Return the number of the failure to recover from. Call this before counting the frames to write again."""
         with self._lock:
             try:
                 if self._descriptor < 0:
                     self._reopen()
-                _sync(self._descriptor)  # which reports, once a descriptor, what others have heard before
+                _sync(
+                    self._descriptor
+                )  # reports, once to each descriptor, failures that other processes have seen before
             except OSError:
-                # The report may be the only one there is, and be of frames that somebody who makes good an earlier
-                # failure doesn't write again.
+                # This may be the only report of the failure, and its frames may not be among those that another process
+                # writes again to recover from an earlier failure.
                 self.mark.set()
             return self.mark.failure()
 
     def write_again(self, frames: int, failure: bytes) -> None:
-        """Make good a sync that failed: write this many frames again, and sync them. With the writer's lock held."""
+        """Recover from a failed sync: write this many frames again, and sync them. The caller holds the write lock."""
         with self._lock:
             try:
                 if self._descriptor < 0:
@@ -78,7 +80,7 @@ class WalSync:
                 self.mark.clear(failure)
             except OSError as error:
                 self._drop()
-                self.mark.set()  # anew, so that clearing an earlier failure doesn't clear this one
+                self.mark.set()  # as a new failure, which clearing an earlier one doesn't clear
                 raise self._failed(error) from error
 
     def copy_again(self) -> None:
@@ -86,7 +88,7 @@ class WalSync:
         copy_again(self._store)
 
     def is_marked(self) -> bool:
-        """Whether a sync has failed and was not made good yet; also true if that can't be determined."""
+        """Whether a sync has failed from which no process has recovered yet; also true if that is unknown."""
         with self._lock:
             try:
                 return self.mark.is_set()
@@ -94,12 +96,12 @@ class WalSync:
                 return True
 
     def note(self, error: BaseException) -> None:
-        """Set the mark if an error of SQLite's is a failed sync of its own."""
+        """Set the mark if an exception of SQLite reports that a sync of SQLite's failed."""
         if getattr(error, "extendedresult", 0) in _SYNC_ERRORS:
             self.mark_failed()
 
     def mark_failed(self) -> None:
-        """Set the mark, in the present file: a sync has failed, or may have."""
+        """Set the mark in the file that has the name now: a sync has failed, or may have failed."""
         with self._lock:
             self.mark.close()
             self.mark.set()
@@ -107,7 +109,7 @@ class WalSync:
     def _sync_now(self) -> bool:
         expected = self._files.wal
         try:
-            # Without a connection its files may change: another process's connection is all that keeps a -wal then.
+            # While this process has no connection, the -wal may change: only other processes' connections keep it then.
             found = expected or _identity(os.stat(self._path))
             if found != self._inode:
                 self._reopen()
@@ -147,8 +149,8 @@ class WalSync:
         self._inode = _identity(os.fstat(self._descriptor))
 
     def close(self) -> None:
-        """Let go of the descriptor, once no sync is under way; the next sync opens it anew. To be called before the
-        connection is closed."""
+        """Close the descriptor, once no sync is under way; the next sync opens it again. Call this before closing the
+        connection."""
         with self._lock:
             self._files.forget()
             self._drop()
@@ -167,8 +169,9 @@ class WalSync:
 
 
 def recover(wal: WalSync, connection: apsw.Connection) -> None:
-    """Write the frames of a -wal once more, and sync them, after a sync that failed in any process. ``connection``: one
-    of the store's, with no transaction open."""
+    """Recover from a sync that failed in any process: write the frames of the -wal again, and sync them.
+
+    ``connection``: one of the store's, with no transaction open."""
     before = -1
     while True:
         failure = wal.failure()

@@ -1,4 +1,4 @@
-"""After a failed sync: a mark that all processes of a store see, and the recovery.
+"""Failed syncs: the mark that all processes of a store see, and the recovery.
 
 The kernel reports a failed write of a file's pages once to each descriptor, and then takes the pages for written: no
 later sync writes them. A commit that is synced on top of them would be lost with them in a power cut, and a checkpoint
@@ -9,7 +9,7 @@ The sync may have been one of the database. SQLite syncs that only when a checkp
 and counts pages as copied before. So the next checkpoint has to copy them all.
 
 The mark is the first 16 bytes of the ``-sessions`` file: a random number for the latest failure, then that of the
-latest failure that was made good. It outlives a process that is killed. Looking at it costs one system call.
+latest failure that was recovered from. It outlives a process that is killed. Reading it costs one system call.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ _CHECKPOINT_WAIT_S = 60.0
 
 
 class UnsyncedMark:
-    """The mark of one store. Raises ``OSError`` where the file can't be read."""
+    """The mark of one store. Raises ``OSError`` if the file can't be read."""
 
     def __init__(self, store: str) -> None:
         self._store = store
         self._descriptor = -1
-        self._seen = b""  # the file's bytes, when last looked at
-        self._unwritten = False  # a mark that could not be left in the file
+        self._seen = b""  # the file's bytes when they were last read
+        self._unwritten = False  # whether a mark could not be written to the file
 
-    def _look(self) -> bytes:
+    def _read(self) -> bytes:
         if self._descriptor < 0:
             try:
                 self._descriptor = os.open(f"{self._store}-sessions", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -56,35 +56,35 @@ class UnsyncedMark:
         return os.pread(self._descriptor, 2 * _NUMBER_LEN, 0)
 
     def is_set(self) -> bool:
-        """Whether a sync has failed that was not made good yet."""
-        seen = self._seen = self._look()
+        """Whether a sync has failed from which no process has recovered yet."""
+        seen = self._seen = self._read()
         return seen[:_NUMBER_LEN] != seen[_NUMBER_LEN:] or self._unwritten
 
     def set(self) -> bool:
-        """Leave the mark. Returns whether another failure was made good since the last look, which may be the one that
-        was just reported to a descriptor of this process."""
+        """Set the mark. Returns whether a process has recovered from a failure since the mark was last read: that may
+        be the failure that was just reported to a descriptor of this process."""
         self._unwritten = True
         with suppress(OSError):
-            now = self._look()
+            now = self._read()
             os.pwrite(self._descriptor, os.urandom(_NUMBER_LEN), 0)
             self._unwritten = False
             return self._seen[_NUMBER_LEN:] != now[_NUMBER_LEN:]
         return False
 
     def failure(self) -> bytes:
-        """The failure that is to be made good. Read before that is done."""
-        return self._look()[:_NUMBER_LEN]
+        """Return the number of the latest failure. Call this before the recovery begins."""
+        return self._read()[:_NUMBER_LEN]
 
     def clear(self, failure: bytes) -> None:
-        """Note that a failure was made good; one that came later still counts."""
+        """Record the recovery from a failure. A later failure still counts."""
         os.pwrite(self._descriptor, failure, _NUMBER_LEN)
         self._unwritten = False
 
     def close(self) -> None:
-        """Close the file; the next look opens the present one."""
+        """Close the file. The next use opens the file that has the name then."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
-            with suppress(OSError):  # closed by something else in this process
+            with suppress(OSError):  # other code in this process has closed it
                 os.close(descriptor)
 
 
@@ -109,8 +109,8 @@ def copy_again(store: str) -> None:
 
 
 def write_again(descriptor: int, path: str, frames: int) -> None:
-    """Write the first ``frames`` frames of a -wal once more, so that the next sync writes them to the disk. To be
-    called with the writer's lock held. ``StoreUnavailableError`` if they can't be read as they were written."""
+    """Write the first ``frames`` frames of a -wal once more, so that the next sync writes them to the disk. The
+    caller holds the write lock. Raises ``StoreUnavailableError`` if the frames can't be read as they were written."""
     if not frames:
         return
     intact, end = _intact(descriptor, frames)
