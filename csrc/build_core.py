@@ -12,8 +12,8 @@ from cffi import FFI
 
 HERE = Path(__file__).parent
 SOURCES = ["extension.c", "scan.c", "doorbell.c", "frames.c", "wal_file.c"]
-# Hidden symbols: nothing of ours may meet, or be replaced by, a function of the same name elsewhere in the process. The
-# errors are those that compilers of today (GCC 14, clang 16) make of these by themselves: so older ones say the same.
+# Hidden symbols: no function here may clash with one of the same name elsewhere in the process. The warnings that are
+# turned into errors are errors by default in newer compilers (GCC 14, clang 16): so older ones behave the same.
 COMPILE = ["-O2", "-fvisibility=hidden", "-Wall", "-Wextra"] + [
     f"-Werror={what}"
     for what in ("implicit-function-declaration", "implicit-int", "incompatible-pointer-types", "int-conversion")
@@ -31,6 +31,6 @@ ffibuilder.set_source(
     include_dirs=[str(HERE)],
     depends=[str(HERE / "core.h")],
     extra_compile_args=COMPILE,
-    # Where it cannot be built the install goes on, and the Python twin serves.
+    # If it cannot be built, the installation goes on without it, and the Python scan is used.
     optional=not REQUIRED,
 )

@@ -1,9 +1,9 @@
-/* The scan under a magnifying glass: not part of the core, built and run by tests/scan/test_memory.py.
+/* A test program for the scan, not part of the core; tests/scan/test_memory.py builds and runs it.
  *
- * Linked against a system's SQLite and with sanitizers, it answers one question about one file, then answers it again
- * with the first allocation failing, then the second, and so on, until none is left to fail. Each of SQLite's own
- * allocations has its turn, since the scan allocates through SQLite. Whatever failed, the handle must be fit for the
- * same question again, and no statement may be left under way. */
+ * It is linked with a system's SQLite and with sanitizers. It runs one scan of one file, then runs it again with the
+ * first allocation failing, then the second, and so on, until no allocation is left to fail. The scan allocates through
+ * SQLite, so SQLite's own allocations fail in turn too. Whichever one failed, the handle must be able to run the same
+ * scan again, and no statement may be left open. */
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +15,7 @@ enum { DATABASE = 1, HEAD, RANGE, INSTANCE_STATE, NOW, AGING, LIMIT, MOVING, FIR
 
 static sqlite3_mem_methods real;
 static long allocations;  /* since the last reset */
-static long failing = -1; /* which of them fails */
+static long failing = -1; /* the number of the one that fails */
 
 static int fails(void) { return allocations++ == failing; }
 static void *failing_malloc(int size) { return fails() ? 0 : real.xMalloc(size); }
@@ -44,12 +44,12 @@ static void demand_whole(sqlite3 *db, int code, const int64_t *ids, int64_t ids_
                          int64_t whole_len) {
   demand(code == SQLITE_OK, "the scan failed", code);
   demand(ids_len == whole_len && (ids_len == 0 || memcmp(ids, whole, (size_t)ids_len * sizeof *ids) == 0),
-         "the scan gave another answer", code);
+         "the scan returned other ids", code);
   for (sqlite3_stmt *s = 0; (s = sqlite3_next_stmt(db, s)) != 0;)
-    demand(!sqlite3_stmt_busy(s), "a statement is under way", code);
+    demand(!sqlite3_stmt_busy(s), "a statement is open", code);
 }
 
-/* One round: open, ask, and, where something failed, ask again. Whether anything did fail. */
+/* Opens a handle and scans; if an allocation failed, scans again. Returns whether one failed. */
 static int round_fails(const question *q, sqlite3 *db, const int64_t *whole, int64_t whole_len) {
   claims_scan *scan = 0;
   const int64_t *ids = 0;
@@ -63,7 +63,7 @@ static int round_fails(const question *q, sqlite3 *db, const int64_t *whole, int
   }
   int failed = allocations > failing;
   demand(code == SQLITE_OK || (failed && ((code & 0xff) == SQLITE_NOMEM || code == SQLITE_IOERR_NOMEM)),
-         "not told as want of memory", code);
+         "not reported as out of memory", code);
   long turn = failing;
   failing = -1;
   if (code != SQLITE_OK && scan != 0) code = answer(q, scan, &ids, &ids_len);
@@ -88,7 +88,7 @@ int main(int argc, char **argv) {
   int code = sqlite3_open_v2(argv[DATABASE], &db, SQLITE_OPEN_READWRITE, 0);
   demand(code == SQLITE_OK, "the file can't be opened", code);
   sqlite3_extended_result_codes(db, 1);
-  /* What SQLite would take from its lookaside buffer goes through the allocator too. */
+  /* Without the lookaside buffer, all of SQLite's allocations go through the allocator. */
   sqlite3_db_config(db, SQLITE_DBCONFIG_LOOKASIDE, (void *)0, 0, 0);
 
   claims_scan *scan = 0;

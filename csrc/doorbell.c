@@ -1,12 +1,13 @@
 /* The doorbell: counters in a small file that every process of a store maps, and the kernel's futex to sleep on them.
  *
- * Who changes something counts up and wakes; who finds nothing reads the counter first, looks, and sleeps only while
- * the counter still has that value, so no change can fall between the look and the sleep. The counters own nothing: a
- * process that dies with the mapping leaves nothing broken, at worst a count of sleepers that is too high, which costs
- * a system call a ring. Every sleep has an end.
+ * A process that changes something raises the counter and wakes the sleepers. A process that searches reads the counter
+ * first, and sleeps only while the counter still has that value, so no change can be missed between the search and the
+ * sleep. The counters are no locks: a process that dies with the file mapped leaves at worst a count of sleepers that
+ * is too high, which costs a system call for each ring. Every sleep has a time limit.
  *
- * The busy handler sleeps here too. SQLite's own naps up to 100 ms while others overtake without end (8 processes on
- * 2 cores: worst claim 633 ms, slowest worker 0.00 of the fastest's share); one that only yields burns a core. */
+ * The busy handler sleeps here too. SQLite's own handler sleeps up to 100 ms while others overtake it again and again
+ * (8 processes on 2 cores: worst claim 633 ms, slowest worker 0.00 of the fastest's share). A handler that only yields
+ * keeps a core busy. */
 #define _GNU_SOURCE /* for syscall() and the clocks, whatever -std says */
 #include <errno.h>
 #include <limits.h>
@@ -20,10 +21,11 @@
 
 SQLITE_EXTENSION_INIT3
 
-/* Of those who wait for the writer one is woken, and at most one a turn: waking someone after each commit made 8
- * processes on 2 cores switch 2,800 times for 1,000 tasks, mostly to find that another was faster; in turns of 1 ms 700
- * times, for half as many tasks more (2 ms: 3 % more still, but the slowest then gets 0.67 of the fastest's share
- * instead of 0.78). A commit that nobody is woken for is noticed after a nap. */
+/* Of the processes that wait for the write lock one is woken, at most one in each turn of TURN_US. Waking one after
+ * each commit made 8 processes on 2 cores switch 2,800 times for 1,000 tasks, mostly to find that another process was
+ * faster. With turns of 1 ms they switch 700 times and do half as many tasks more. (With 2 ms they do another 3 % more,
+ * but the slowest gets 0.67 of the fastest's share instead of 0.78.) A commit that wakes nobody is noticed within
+ * NAP_US_MAX. */
 enum { NAP_US_MAX = 1000, YIELDS = 2, TURN_US = 1000 };
 
 static int64_t now_us(void) {
@@ -42,16 +44,16 @@ static int64_t now_us(void) {
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* As the kernel's <linux/futex.h> has them, which not every libc brings along. */
+/* From the kernel's <linux/futex.h>, which not every libc installs. */
 enum { FUTEX_WAIT = 0, FUTEX_WAKE = 1 };
 
-/* As this system call takes it. On 32-bit machines the C library's timespec may be wider. */
+/* The argument of this system call. On 32-bit machines the C library's timespec can be wider. */
 typedef struct {
   long seconds;
   long nanoseconds;
 } futex_time;
 
-/* Each counter on a cache line of its own, since different processes write them. */
+/* Each counter has its own cache line, since different processes write them. */
 typedef struct {
   _Alignas(64) _Atomic uint32_t count;
   _Atomic uint32_t sleepers;
@@ -59,24 +61,24 @@ typedef struct {
 
 struct claims_bell {
   counter counters[CLAIMS_BELL_COUNTERS];
-  /* When somebody who waits for the writer was last woken, in microseconds of a clock that starts over after 71
-   * minutes: not every 32-bit machine can read and write 64 bits at once. */
+  /* The time when a process that waits for the write lock was last woken, in microseconds. It wraps around after 71
+   * minutes: not every 32-bit machine reads and writes 64 bits at once. */
   _Alignas(64) _Atomic uint32_t turn_began;
-  _Atomic uint32_t lost; /* LOST in a page of memory that has taken the file's place */
+  _Atomic uint32_t lost; /* LOST in the page of memory that has replaced the file */
 };
 
 _Static_assert(sizeof(struct claims_bell) <= CLAIMS_BELL_SIZE, "the file must hold the counters");
 
-/* The file may be cut short while it is mapped, by hand, by a clean-up, or by a file system that gives up. The next use
- * of the mapping raises SIGBUS, which ends the process, and looking at the size before each use would cost a system
- * call and still come too late. So there is a handler for SIGBUS, which puts a page of memory in the mapping's place:
- * this process then rings for nobody, as if it had no doorbell, until the file is opened anew. Any other
- * SIGBUS is passed on to the handler that was installed before. */
+/* The file can be cut short while it is mapped: by hand, by a clean-up, or by a failing file system. The next use of
+ * the mapping would raise SIGBUS, which ends the process. Checking the size before each use would cost a system call,
+ * and the file could still be cut short after it. So a handler for SIGBUS replaces the mapping by a page of memory:
+ * this process then wakes nobody, as if it had no doorbell, until the file is opened again. Any other SIGBUS is passed
+ * on to the handler that was installed before. */
 enum { LOST = 0x74736f6c, BELLS_MAX = 1024 };
 static _Atomic(claims_bell *) bells[BELLS_MAX];
 static struct sigaction next_handler;
 
-static int lose(const char *address) {
+static int replace_mapping(const char *address) {
   for (int i = 0; i < BELLS_MAX; i++) {
     claims_bell *bell = atomic_load(&bells[i]);
     if (bell == 0 || address < (char *)bell || address >= (char *)bell + CLAIMS_BELL_SIZE) continue;
@@ -90,7 +92,7 @@ static int lose(const char *address) {
 
 static void on_bus_error(int number, siginfo_t *info, void *context) {
   int code = errno;
-  int done = info->si_code > 0 && lose(info->si_addr); /* not one that a process has sent */
+  int done = info->si_code > 0 && replace_mapping(info->si_addr); /* raised by the kernel, not sent by a process */
   errno = code;
   if (done) return;
   if (next_handler.sa_flags & SA_SIGINFO) {
@@ -129,7 +131,7 @@ int claims_bell_open(int descriptor, claims_bell **bell) {
   if (mapped == MAP_FAILED) return errno;
   *bell = mapped;
   note_bell(mapped);
-  /* A sleep that ends at once would be a loop without a pause: kernels and sandboxes may be without futexes. */
+  /* Kernels and sandboxes can be without futexes. Each sleep would return at once, and waiting would be a busy loop. */
   if (syscall(SYS_futex, &(*bell)->counters[0].count, FUTEX_WAKE, 0, 0, 0, 0) >= 0) return 0;
   int code = errno;
   claims_bell_close(mapped);
@@ -169,14 +171,14 @@ void claims_bell_wait(claims_bell *bell, int which, uint32_t seen, int64_t us_ma
   futex_time left = {(long)(us_max / 1000000), (long)(us_max % 1000000 * 1000)};
   atomic_fetch_add(&c->sleepers, 1);
   syscall(SYS_futex, &c->count, FUTEX_WAIT, seen, &left, 0, 0);
-  /* It may have been counted in a file that was cut short since and begins at zero again. */
+  /* The count can be lower than it was: the file may have been replaced meanwhile. */
   uint32_t sleepers = atomic_load(&c->sleepers);
   while (sleepers != 0 && !atomic_compare_exchange_weak(&c->sleepers, &sleepers, sleepers - 1)) continue;
 }
 
 #else
 
-/* Without futexes Python polls, see sqlite/doorbell.py. */
+/* Without futexes, Python polls: see sqlite/doorbell.py. */
 int claims_bell_open(int descriptor, claims_bell **bell) {
   (void)descriptor, (void)bell;
   return ENOSYS;
@@ -200,7 +202,7 @@ static int wait_for_writer(void *argument, int tries) {
   if (tries < YIELDS) {
     sched_yield();
   } else {
-    /* `seen` was read before the attempt that has just failed: a commit since then ends the sleep before it begins. */
+    /* `seen` was read before the attempt that has just failed. After a commit since then, the wait returns at once. */
     claims_bell_wait(waiter->bell, CLAIMS_BELL_WRITER, waiter->seen, left < NAP_US_MAX ? left : NAP_US_MAX);
   }
   waiter->seen = claims_bell_read(waiter->bell, CLAIMS_BELL_WRITER);

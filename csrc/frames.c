@@ -1,5 +1,5 @@
-/* How long the -wal is after each commit: SQLite tells its hook, which only notes it, so that a commit costs no call
- * into Python. */
+/* Records the length of the -wal at each commit. SQLite passes it to a hook, which is in C so that a commit costs no
+ * call into Python. */
 #include <sqlite3ext.h>
 
 #include "core.h"

@@ -1,20 +1,20 @@
-/* Which tasks may be claimed, in their exact order: a k-way merge over the index claims_task_next.
+/* Finds the tasks that can be claimed, in their exact order, by a k-way merge over the index claims_task_next.
  *
- * Within one (lane, priority) the index is in order of age, and a task's place in the order, priority * weight +
- * next_at, only grows along it. So the order over all is the merge of those ranges, and costs O(ranges + limit)
- * whatever waits behind. The weight is the aging interval; without aging no time outweighs a priority. Two places are
- * compared without computing either: no values that the columns hold can overflow that.
+ * A task's position in the order is priority * weight + next_at. Within one (lane, priority) the index is sorted by
+ * next_at, so the order over all lanes is the merge of these ranges. It costs O(ranges + limit), no matter how many
+ * tasks follow. The weight is the aging interval; without aging, no time outweighs a priority. Two positions are
+ * compared without computing either, so that no value of the columns can cause an overflow.
  *
- * Without aging a lane is read priority after priority: it is one stream, and costs one seek until its first priority
- * is used up. With aging any priority may come next: a stream is one (lane, priority).
+ * Without aging, a lane is read priority after priority: it is one stream, and costs one seek until its first priority
+ * is used up. With aging, any priority can come next: a stream is one (lane, priority).
  *
- * A stream reads its rows in blocks that double up to BLOCK_MAX, and goes on after a block by a seek. Weighed against
- * a cursor held open by each stream: a thousand streams would hold a thousand statements, and with a bounded pool those
- * that got none would need this same seek.
+ * A stream reads its rows in blocks that double up to BLOCK_MAX, and continues after a block with a seek. The
+ * alternative was a cursor that each stream keeps open. But a thousand streams would need a thousand statements, and
+ * with a limited number of statements the other streams would need this seek anyway.
  *
- * The SQL comes from Python. Every statement is reset before the function that stepped it returns, so that no reader
- * stays behind in the caller's transaction. One handle serves one thread at a time; its owner sees to that.
- * sqlite_claims/sqlite/scan/py_scanner.py is the same in Python and gives the same answers. */
+ * The SQL comes from Python. Every statement is reset before the function that stepped it returns, so that no read
+ * stays open in the caller's transaction. The owner of a handle makes sure that one thread at a time uses it.
+ * sqlite_claims/sqlite/scan/py_scanner.py does the same in Python and gives the same answers. */
 #include <sqlite3ext.h>
 #include <string.h>
 
@@ -24,7 +24,7 @@ SQLITE_EXTENSION_INIT3
 
 enum {
   BLOCK_MAX = 64,         /* rows that a stream reads at once */
-  KEPT_BYTES_MAX = 65536, /* what a buffer keeps from one call to the next */
+  KEPT_BYTES_MAX = 65536, /* larger buffers are freed before the next call */
 };
 
 /* The first two give rows of (priority, next_at, id). */
@@ -36,16 +36,16 @@ typedef struct {
 } row;
 
 typedef struct {
-  row first; /* of its rows not yet taken; a copy, so that the heap looks at nothing else */
+  row first; /* the first row not yet taken; a copy, so that the heap reads nothing else */
   int64_t lane;
   int64_t priority;
-  int64_t taken;  /* rows of it so far */
-  int64_t block;  /* where its block begins in the rows */
+  int64_t taken;  /* number of rows taken so far */
+  int64_t block;  /* index of its block in the handle's rows */
   int block_cap;  /* rows that the block has room for */
-  int block_len;  /* rows in it */
-  int block_pos;  /* those of them already taken */
+  int block_len;  /* rows in the block */
+  int block_pos;  /* rows of the block already taken */
   int range_done; /* the priority has no due rows after the block */
-  int lane_done;  /* and the lane none after the priority */
+  int lane_done;  /* the lane has no due rows after the priority */
 } stream;
 
 typedef struct {
@@ -63,12 +63,12 @@ struct claims_scan {
   int64_t ids_len;
 };
 
-/* What one call asks. */
+/* The arguments of one call. */
 typedef struct {
   int64_t aging; /* microseconds worth a priority level, 0 for none */
   int64_t now;
   int64_t limit;
-  int share; /* rows that a stream reads first: the limit, if all lanes gave alike */
+  int share; /* rows in a stream's first block: the limit divided by the number of lanes */
   int moving;
 } question;
 
@@ -113,8 +113,8 @@ static int new_block(claims_scan *scan, stream *s, int cap) {
 
 static row *block_of(const claims_scan *scan, const stream *s) { return (row *)scan->rows.items + s->block; }
 
-/* Fills the block up to `len` rows from a bound statement, which it resets. What HEAD gives first decides the priority;
- * a row of another one, or not yet due, ends the range. */
+/* Fills the block up to `len` rows from a bound statement, and resets the statement. The first row of HEAD decides the
+ * stream's priority. A row of another priority, or one that is not due, ends the range. */
 static int read_rows(claims_scan *scan, int which, const question *q, stream *s, int len) {
   sqlite3_stmt *statement = scan->statements[which];
   row *block = block_of(scan, s);
@@ -139,7 +139,7 @@ static int read_rows(claims_scan *scan, int which, const question *q, stream *s,
   return code == SQLITE_ROW || code == SQLITE_DONE ? SQLITE_OK : code;
 }
 
-/* Goes to the lane's next priority that has due rows, skipping from priority to priority. None: the block is empty. */
+/* Moves to the lane's next priority that has due rows. If there is none, the block is empty afterwards. */
 static int next_priority(claims_scan *scan, const question *q, stream *s) {
   int len = q->share;
   int code = new_block(scan, s, len);
@@ -153,7 +153,7 @@ static int next_priority(claims_scan *scan, const question *q, stream *s) {
   return code;
 }
 
-/* Reads on within the priority, after the last row of the block.
+/* Reads the next block within the priority.
  *
  * The rows of a damaged index may be out of order, and its values no integers, which SQLite then converts. Each block
  * must end after the one before, and each priority follow the last one: otherwise the scan might never end. */
@@ -174,7 +174,7 @@ static int next_block(claims_scan *scan, const question *q, stream *s) {
   return end.next_at > last.next_at || (end.next_at == last.next_at && end.id > last.id) ? SQLITE_OK : SQLITE_CORRUPT;
 }
 
-/* Drops the first row of a stream. Its block is empty afterwards if it has no other. */
+/* Takes the first row off a stream. If the stream has no other, its block is empty afterwards. */
 static int advance(claims_scan *scan, const question *q, stream *s) {
   int code = SQLITE_OK;
   s->taken++;
@@ -187,7 +187,8 @@ static int advance(claims_scan *scan, const question *q, stream *s) {
 
 /* ---- the heap ---- */
 
-/* Whether a's time is before b's by more than the levels that a's priority is behind; if by just as much, by id. */
+/* Returns whether a comes before b: a's next_at is earlier by more than the levels that its priority is behind are
+ * worth. If by exactly as much, the lower id comes first. */
 static int comes_before(const question *q, const stream *a, const stream *b) {
   if (a->priority < b->priority) return !comes_before(q, b, a);
   if (a->first.next_at > b->first.next_at) return 0;
@@ -229,7 +230,7 @@ static int gather_lane(claims_scan *scan, const question *q, int64_t lane) {
 
 /* ---- the merge ---- */
 
-/* Whether the task's instance is in progress. */
+/* Sets *yes to whether the task's instance is in progress. */
 static int may_run(claims_scan *scan, int64_t id, int *yes) {
   sqlite3_stmt *statement = scan->statements[INSTANCE_STATE];
   int code = bind(statement, &id, 1);
@@ -255,12 +256,12 @@ static int take_first(claims_scan *scan, const question *q) {
   return code;
 }
 
-/* ---- what Python calls ---- */
+/* ---- the functions that Python calls ---- */
 
-/* The ids of up to `limit` tasks that may be claimed at `now`, in order; they stay valid until the next call.
+/* Returns the ids of up to `limit` tasks that can be claimed at `now`, in order. They stay valid until the next call.
  *
- * lanes: each once. aging: microseconds worth a priority level, 0 for none. moving: whether some instance's rows don't
- * all follow its state yet, so that each row's instance has to be asked. */
+ * lanes: without duplicates. aging: microseconds worth a priority level, 0 for no aging. moving: whether an instance is
+ * in motion, so that the state of each row's instance has to be read. */
 int claims_scan_ready(claims_scan *scan, const int64_t *lanes, int64_t lanes_len, int64_t now, int64_t aging,
                       int64_t limit, int moving, const int64_t **ids, int64_t *ids_len) {
   if (!claims_core_loaded()) return CLAIMS_NOT_LOADED;
@@ -283,7 +284,7 @@ int claims_scan_ready(claims_scan *scan, const int64_t *lanes, int64_t lanes_len
   return code;
 }
 
-/* Frees the handle and all that it holds. Before the connection closes, which the statements would keep it from. */
+/* Frees the handle and its statements. Call it before the connection is closed, which open statements would prevent. */
 void claims_scan_close(claims_scan *scan) {
   if (scan == 0) return;
   for (int i = 0; i < STATEMENTS; i++) sqlite3_finalize(scan->statements[i]);
@@ -293,7 +294,7 @@ void claims_scan_close(claims_scan *scan) {
   sqlite3_free(scan);
 }
 
-/* A handle for one connection, whose pointer must be of the SQLite that loaded us. *scan is null after a failure. */
+/* Opens a handle for one connection of the SQLite that loaded this object. *scan is null after a failure. */
 int claims_scan_open(sqlite3 *db, const char *head, const char *range, const char *instance_state, claims_scan **scan) {
   *scan = 0;
   if (!claims_core_loaded()) return CLAIMS_NOT_LOADED;

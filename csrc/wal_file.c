@@ -1,23 +1,23 @@
-/* One write a commit: a VFS that hands the kernel in one piece what a COMMIT appends to the -wal.
+/* One write for each commit: a VFS that gathers the frames that a COMMIT appends to the -wal, and writes them at once.
  *
  * SQLite writes every page of a commit in two pieces, a header of 24 bytes and the page: twelve system calls to claim
- * and complete one task. Here they are gathered from the commit hook on and written when the frame is whole that ends
- * the transaction; not before that does SQLite hear whether it went well. So what it believes of the file is true
- * whenever it looks at it or lets others look, and whatever fails, fails within COMMIT.
+ * and complete one task. This VFS gathers the pieces from the commit hook on. It writes them when the frame that ends
+ * the transaction is complete, and only that write's result tells SQLite whether the commit succeeded. So the file is
+ * as SQLite believes whenever SQLite reads it or lets other processes read it, and every failure is one of COMMIT.
  *
- * Nothing is held outside of a commit: a transaction that outgrows the cache writes frames before its end, and when it
- * is rolled back no call tells this file so, while others write in the same place. Those frames go straight on.
+ * Nothing is gathered outside of a commit. A transaction that outgrows the cache writes frames before its end. If it is
+ * rolled back, no call reports that to this VFS, while other processes write to the same place. So those frames are
+ * written at once.
  *
  * A state that only a bug here can cause, or an SQLite that writes its log in another way, is never ignored: the call
- * that meets it fails, and nothing is gathered from then on. Writes of an unknown form end the gathering, too, but no
+ * that finds it fails, and nothing is gathered from then on. A write of an unknown form ends the gathering too, but no
  * call fails.
  *
- * For who syncs each commit the file grows ahead, by zeros: as many as there are bytes, at most a megabyte at a time. A
- * sync of what was appended has to wait for the file's new length too, one of what was written over doesn't (143 to 192
- * µs against 79 to 91, by ext4). A frame of zeros is none to SQLite, which reads up to the first whose checksum is
- * wrong.
+ * If each commit is synced, the file grows ahead by zeros: by its present length, at most a megabyte at a time. A sync
+ * of appended bytes has to wait for the file's new length too, a sync of overwritten bytes doesn't (143 to 192 µs
+ * against 79 to 91 on ext4). SQLite reads frames up to the first with a wrong checksum, which a frame of zeros has.
  *
- * All other files are the system's VFS's own, and so are all locks. */
+ * All other files, and all locks, are left to the system's VFS. */
 #include <sqlite3ext.h>
 #include <string.h>
 
@@ -34,33 +34,33 @@ enum {
   GROWTH_MAX = 1 << 20
 };
 
-/* Of a connection, for the hooks too. It lives as long as the connection, which may close its -wal before that and open
- * another, by PRAGMA journal_mode. */
+/* The state of a connection, for its hooks too. It lives as long as the connection. PRAGMA journal_mode can close the
+ * connection's -wal before that, and open another. */
 typedef struct {
   sqlite3 *db;
-  sqlite3_int64 start;      /* where in the file the held bytes belong */
+  sqlite3_int64 start;      /* offset in the file of the held bytes */
   sqlite3_int64 frame_size; /* its header included */
   int held_len;
   int committing;    /* since the commit hook, until the frame that ends the transaction is written */
-  int begun;         /* to write what that commit appends */
-  int spilled;       /* pages, before the commit hook */
-  int frame_commits; /* the frame under way is that one */
-  int over;          /* for good */
+  int begun;         /* the commit has begun to write */
+  int spilled;       /* pages written before the commit hook */
+  int frame_commits; /* the present frame ends the transaction */
+  int over;          /* nothing is gathered any more */
   unsigned char held[HELD_MAX];
 } gathering;
 
 typedef struct {
-  sqlite3_file base;  /* what SQLite takes it for; the system's file stands behind the struct */
-  gathering *commit;  /* null: nothing is ever held */
-  sqlite3_int64 size; /* of the file, as far as is known */
-  int grows;          /* in large steps, ahead of what is written */
+  sqlite3_file base;  /* the part that SQLite knows; the system's file follows the struct */
+  gathering *commit;  /* null: nothing is gathered */
+  sqlite3_int64 size; /* last known length of the file */
+  int grows;          /* whether it grows ahead of the writes */
 } wal_file;
 
 static sqlite3_vfs *system_vfs;
 
 static sqlite3_file *system_file(sqlite3_file *file) { return (sqlite3_file *)((wal_file *)file + 1); }
 
-/* -1 where it isn't counted. */
+/* Returns the number of pages that outgrew the cache; -1 if SQLite doesn't count them. */
 static int spilled(sqlite3 *db) {
   int pages = 0, unused = 0;
   int code = sqlite3_db_status(db, SQLITE_DBSTATUS_CACHE_SPILL, &pages, &unused, 0);
@@ -72,7 +72,7 @@ static void end_gathering(gathering *commit) {
   commit->committing = commit->frame_commits = commit->held_len = 0;
 }
 
-/* Held bytes that SQLite takes for written. They can't be written now: others may have written there since. */
+/* Drops held bytes that SQLite takes for written. Other processes may have written to their place since. */
 static int fail(gathering *commit, const char *when) {
   sqlite3_log(SQLITE_IOERR_WRITE, "sqlite_claims: a commit has not ended as it should, seen %s: %d bytes left", when,
               commit->held_len);
@@ -80,8 +80,9 @@ static int fail(gathering *commit, const char *when) {
   return SQLITE_IOERR_WRITE;
 }
 
-/* An empty COMMIT calls the hook and writes nothing, so the hook alone doesn't tell. What comes next may be a statement
- * that is a transaction by itself, and outgrows the cache: that is counted before it is written. */
+/* Returns whether the present write belongs to a commit. The hook alone doesn't show that, since an empty COMMIT calls
+ * it and writes nothing. The next write can then be one of a statement outside a transaction that outgrows the cache:
+ * such pages are counted before they are written. */
 static int may_hold(gathering *commit) {
   if (commit == 0 || !commit->committing || !sqlite3_get_autocommit(commit->db)) return 0;
   if (!commit->begun) commit->committing = spilled(commit->db) == commit->spilled;
@@ -89,8 +90,8 @@ static int may_hold(gathering *commit) {
   return commit->committing;
 }
 
-/* Nobody else writes here meanwhile: who appends to the -wal holds the writer's lock. Where there is no room for zeros
- * there may be some for frames. */
+/* Appends zeros. No other process writes here meanwhile, since this one holds the write lock. A failure is no error:
+ * where there is no room for zeros, there can be room for frames. */
 static void grow(sqlite3_file *file, sqlite3_int64 end) {
   static const unsigned char ZEROS[GROWTH_MIN];
   wal_file *wal = (wal_file *)file;
@@ -135,8 +136,8 @@ static uint32_t page_size_in(const unsigned char *wal_header) {
   return (uint32_t)wal_header[8] << 24 | (uint32_t)wal_header[9] << 16 | (uint32_t)wal_header[10] << 8 | wal_header[11];
 }
 
-/* Whether a piece is a frame's header or its page. The header of the log itself is neither. If a piece is none of
- * the three, or the log has another page size, the write is unknown. */
+/* Returns whether a write is a frame's header or its page. The header of the log itself is neither. Any other write,
+ * and a log with another page size, ends the gathering. */
 static int is_of_frame(gathering *commit, const void *data, int len, sqlite3_int64 offset) {
   sqlite3_int64 page_size = commit->frame_size - FRAME_HEADER;
   if (offset == 0 && len == WAL_HEADER && page_size_in(data) == page_size) return 0;
@@ -222,7 +223,7 @@ static int wal_traits(sqlite3_file *file) {
 }
 
 static const sqlite3_io_methods WAL_METHODS = {
-    .iVersion = 1, /* without shared memory, which belongs to the database's own file */
+    .iVersion = 1, /* without shared memory, which belongs to the database file */
     .xClose = wal_close,
     .xRead = wal_read,
     .xWrite = wal_write,
@@ -242,11 +243,11 @@ static int open_file(sqlite3_vfs *vfs, sqlite3_filename name, sqlite3_file *file
   if (!(flags & SQLITE_OPEN_WAL)) return system_vfs->xOpen(system_vfs, name, file, flags, flags_out);
   memset(file, 0, sizeof(wal_file));
   int code = system_vfs->xOpen(system_vfs, name, system_file(file), flags, flags_out);
-  if (system_file(file)->pMethods != 0) file->pMethods = &WAL_METHODS; /* else there is nothing to close */
+  if (system_file(file)->pMethods != 0) file->pMethods = &WAL_METHODS; /* else it was not opened, and is not closed */
   return code;
 }
 
-/* Other than 0 makes the COMMIT a ROLLBACK. */
+/* The commit hook. A result other than 0 turns the COMMIT into a ROLLBACK. */
 static int begin_commit(void *argument) {
   gathering *commit = argument;
   if (commit->over) return 0;
@@ -262,22 +263,25 @@ static void roll_back(void *argument) {
   commit->committing = commit->held_len = commit->frame_commits = 0;
 }
 
-/* The SQL function by which the connection owns the struct: whether its commits are gathered. */
-static void tell(sqlite3_context *context, int len, sqlite3_value **values) {
+/* The SQL function claims_gathers(): whether the connection's commits are gathered. It also makes the connection the
+ * owner of the struct. */
+static void report_gathering(sqlite3_context *context, int len, sqlite3_value **values) {
   (void)len, (void)values;
   const gathering *commit = sqlite3_user_data(context);
   sqlite3_result_int(context, !commit->over);
 }
 
-/* Gathers the commits of a connection from now on, and lets the -wal grow ahead where asked to. Without a word it
- * doesn't where that is no gain or not safe. The connection must have no commit hook and no rollback hook: SQLite has
- * one each, and doesn't tell which function it was; CLAIMS_HOOKED if it had one, which is gone. */
+/* Gathers the commits of a connection from now on; `grows`: lets the -wal grow ahead. Does nothing, and returns
+ * SQLITE_OK, where gathering brings nothing or is unsafe.
+ *
+ * The connection must have no commit hook and no rollback hook: SQLite keeps one of each, and doesn't say which
+ * function it replaces. Returns CLAIMS_HOOKED if there was one; it is removed then. */
 int claims_wal_install(sqlite3 *db, int page_size, int grows) {
   if (!claims_core_loaded()) return CLAIMS_NOT_LOADED;
   sqlite3_file *file = 0;
   int code = sqlite3_file_control(db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &file);
   if (code != SQLITE_OK || file == 0 || file->pMethods != &WAL_METHODS) return code;
-  /* Without this trait SQLite pads what it syncs, and splits writes where the padding begins. */
+  /* Without this trait, SQLite pads a commit before it syncs, and splits the write where the padding begins. */
   if (!(wal_traits(file) & SQLITE_IOCAP_POWERSAFE_OVERWRITE)) return SQLITE_OK;
   wal_file *wal = (wal_file *)file;
   if (wal->commit != 0 || spilled(db) < 0) return SQLITE_OK;
@@ -286,8 +290,8 @@ int claims_wal_install(sqlite3 *db, int page_size, int grows) {
   memset(commit, 0, sizeof *commit);
   commit->db = db;
   commit->frame_size = FRAME_HEADER + page_size;
-  code = sqlite3_create_function_v2(db, "claims_gathers", 0, SQLITE_UTF8, commit, tell, 0, 0, sqlite3_free);
-  if (code != SQLITE_OK) return code; /* which has freed it */
+  code = sqlite3_create_function_v2(db, "claims_gathers", 0, SQLITE_UTF8, commit, report_gathering, 0, 0, sqlite3_free);
+  if (code != SQLITE_OK) return code; /* SQLite has freed the struct */
   int hooked = sqlite3_commit_hook(db, begin_commit, commit) != 0;
   if (sqlite3_rollback_hook(db, roll_back, commit) != 0 || hooked) {
     sqlite3_commit_hook(db, 0, 0);
@@ -300,7 +304,7 @@ int claims_wal_install(sqlite3 *db, int page_size, int grows) {
   return SQLITE_OK;
 }
 
-/* Makes the VFS known to SQLite, by its name alone: who doesn't ask for it gets the system's as ever. */
+/* Registers the VFS with SQLite, by its name: connections that don't ask for it still get the system's. */
 const char *claims_wal_vfs(void) {
   static sqlite3_vfs vfs;
   if (vfs.zName != 0) return vfs.zName;

@@ -8,7 +8,7 @@ from typing import Self
 
 from ..errors import StoreClosedError
 from ..interface import WorkerSession
-from ..sqlite.sessions.session_file import SqliteWorkerSession
+from ..sqlite.sessions.owned_locks import SqliteWorkerSession
 from .calls import StoreCalls
 
 

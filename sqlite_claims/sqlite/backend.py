@@ -40,7 +40,7 @@ from .operations import (
     sweep,
     unused_lanes,
 )
-from .sessions.session_file import InstanceFeed, SqliteWorkerSession
+from .sessions.owned_locks import InstanceFeed, SqliteWorkerSession
 from .transaction import CallerTransaction
 
 P = ParamSpec("P")

@@ -1,7 +1,7 @@
-"""The doorbell: how a process that has nothing to do sleeps until there may be something, and how one that waits for
-the file's writer learns that it is free. See csrc/doorbell.c, which does it; without futexes the waits below poll.
+"""The doorbell: it wakes processes that wait for work, for a commit, or for the file's write lock.
 
-It only ever tells that a look may be worth while. What there is to do stands in the database.
+csrc/doorbell.c implements it; without futexes, the waits below poll. A ring only means that something may have changed.
+The database alone says what there is to do.
 """
 
 from __future__ import annotations
@@ -18,27 +18,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 READY, COMMITS, WRITER = 0, 1, 2
-"""What is rung for: tasks that may be claimed, now or sooner than was known; any commit; that whoever had the writer
-won't want it again at once. (A commit lets somebody else have it, too, but once a millisecond only.)"""
+"""The reasons for a ring. READY: a task can be claimed now, or sooner than was known. COMMITS: any commit. WRITER: the
+process that had the write lock won't need it again at once. (A commit hands the lock on too, but at most once a
+millisecond.)"""
 _SIZE = 4096
 _POLL_S_MIN, _POLL_S_MAX = 0.001, 0.02
 
 
 class Doorbell(Protocol):
-    """Waiting for others, and letting them know."""
+    """Waits for other processes, and wakes them."""
 
     def read(self, which: int) -> int:
-        """A number that changes whenever it rings. To be read before the look that finds nothing."""
+        """Return a number that changes with every ring. Read it before the search that may find nothing."""
 
     def ring(self, which: int) -> None:
-        """Wake all who wait for this."""
+        """Wake all that wait for this reason."""
 
     def wait(self, which: int, seen: int, seconds: float) -> None:
-        """Sleep until it has rung since ``seen`` was read, for at most ``seconds``. May return early."""
+        """Sleep until a ring after ``seen`` was read, for at most ``seconds``. Can return early."""
 
 
 class FutexBell(CBell):
-    """By a mapped file and the kernel's futex: nothing runs until somebody rings."""
+    """A doorbell of a mapped file and the kernel's futex: a waiting process sleeps until a ring."""
 
     def __init__(self, core: CCore, store: str) -> None:
         """Open the ``-bell`` file of a store. Raises ``OSError`` if the file or the platform can't be used."""
@@ -48,14 +49,14 @@ class FutexBell(CBell):
             status = os.fstat(descriptor)
             self._identity = status.st_dev, status.st_ino
             if status.st_size != _SIZE:
-                # Really there: on a full disk, writing to a hole of a mapped file would kill the process.
+                # Allocate the space: on a full disk, writing to a hole of a mapped file would kill the process.
                 os.posix_fallocate(descriptor, 0, _SIZE)
             super().__init__(core, descriptor)
         finally:
             os.close(descriptor)
 
     def in_place(self) -> bool:
-        """Whether this is still the file that others open, and it is whole."""
+        """Return whether this is still the file that other processes open, and was not cut short."""
         try:
             status = os.stat(self._path)
         except OSError:
@@ -71,14 +72,14 @@ class FutexBell(CBell):
 
 
 class PollingBell:
-    """Where there is no futex: ``version`` (SQLite's data version, which any commit changes) is looked at."""
+    """A doorbell without futexes: it polls ``version``, SQLite's data version, which every commit changes."""
 
     def __init__(self, version: Callable[[], int]) -> None:
         self._version = version
         self._rings = 0
 
-    def read(self, which: int) -> int:  # noqa: ARG002 - it can't tell what was rung for
-        # The data version doesn't tell of commits by this very connection, that is, of other threads of this process.
+    def read(self, which: int) -> int:  # noqa: ARG002 - every ring counts as each reason
+        # The data version doesn't change with commits of this connection, that is, by other threads of this process.
         return (self._version() << 32) + self._rings
 
     def ring(self, which: int) -> None:  # noqa: ARG002
@@ -90,18 +91,20 @@ class PollingBell:
 
 def _poll(read: Callable[[], int], seen: int, seconds: float) -> None:
     deadline = time.monotonic() + seconds
-    nap = _POLL_S_MIN
+    nap_s = _POLL_S_MIN
     while read() == seen:
-        left = deadline - time.monotonic()
-        if left <= 0:
+        remaining_s = deadline - time.monotonic()
+        if remaining_s <= 0:
             return
-        time.sleep(min(nap, left))
-        nap = min(nap * 2, _POLL_S_MAX)
+        time.sleep(min(nap_s, remaining_s))
+        nap_s = min(nap_s * 2, _POLL_S_MAX)
 
 
 def threads_are_greenlets() -> bool:
-    """Whether gevent or eventlet has made greenlets of this process's threads: one that waits in C, and not in one of
-    the functions that they have replaced, keeps all others from running."""
+    """Return whether gevent or eventlet has replaced this process's threads by greenlets.
+
+    A greenlet that waits in C, and not in a function that they have replaced, blocks all others.
+    """
     gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
     return (gevent is not None and gevent.is_module_patched("threading")) or (
         eventlet is not None and eventlet.is_monkey_patched("thread")

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable
 from os import readlink
 
 from ..errors import StoreUnavailableError
-from .sessions.session_file import any_connected, is_shared, lock_holder
+from .sessions.locks import is_shared, lock_holder
+from .sessions.session_file import any_connected
 
 _DESCRIPTORS = "/proc/self/fd"
 _SUFFIXES = ("", "-wal", "-shm")

@@ -14,7 +14,7 @@ from ..front import Store
 from ..model import NewTask
 from .backend import SqliteBackend
 from .database import PROBE_EVERY_US, Database
-from .sessions.session_file import InstanceFeed, SqliteWorkerSession
+from .sessions.owned_locks import InstanceFeed, SqliteWorkerSession
 
 
 class SqliteClaimStore(Store[SqliteWorkerSession]):

@@ -9,7 +9,8 @@ import apsw
 from ..errors import BackendError, StoreUnavailableError
 from .error_translation import log, log_after_commit
 from .open_files import OpenedFiles
-from .sessions.session_file import InstanceFeed, SessionFile, SqliteWorkerSession
+from .sessions.owned_locks import InstanceFeed, SqliteWorkerSession
+from .sessions.session_file import SessionFile
 from .statements import sql
 from .store_time import StoreTime
 from .wal.durability import WalSync

@@ -15,7 +15,7 @@ import apsw
 import pytest
 
 from sqlite_claims import NewTask, SqliteClaimStore, StoreUnavailableError, TaskState
-from sqlite_claims.sqlite.sessions.session_file import locked
+from sqlite_claims.sqlite.sessions.locks import locked
 from sqlite_claims.sqlite.statements import sql
 from sqlite_claims.sqlite.wal import checkpoints, durability
 from sqlite_claims.sqlite.wal.durability import WalSync, recover

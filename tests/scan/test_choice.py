@@ -36,7 +36,7 @@ def without_core(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(c_core, "is_built", lambda: False)
     monkeypatch.setattr(c_core, "_core", None)
     monkeypatch.setattr(c_core, "_missing", None)
-    monkeypatch.setattr(scan, "_said_so", False)
+    monkeypatch.setattr(scan, "_logged", False)
 
 
 def test_the_core_serves_where_it_is_installed(connection: apsw.Connection, caplog: pytest.LogCaptureFixture) -> None:

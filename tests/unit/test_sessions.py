@@ -12,7 +12,7 @@ import apsw
 import pytest
 
 from sqlite_claims import NewTask, SqliteClaimStore, StoreFullError, StoreUnavailableError
-from sqlite_claims.sqlite.sessions import session_file as lease_session
+from sqlite_claims.sqlite.sessions import locks
 from sqlite_claims.sqlite.sessions.session_file import SessionFile
 
 
@@ -108,8 +108,8 @@ def test_closing_the_store_ends_its_sessions(store: SqliteClaimStore) -> None:
 def test_without_these_locks_nobody_looks_dead_and_a_reboot_is_told_by_the_boot_alone(
     store: SqliteClaimStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lease_session, "_SETLK", None)
-    monkeypatch.setattr(lease_session, "_GETLK", None)
+    monkeypatch.setattr(locks, "_SETLK", None)
+    monkeypatch.setattr(locks, "_GETLK", None)
     file = SessionFile(store.path)
     assert file.is_alive(1)
     assert not file.anyone_present()

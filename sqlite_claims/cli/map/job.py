@@ -6,7 +6,8 @@ import os
 import time
 
 from ...model import ClaimedTask
-from ...sqlite.sessions.session_file import SUPPORTED, SqliteWorkerSession
+from ...sqlite.sessions.locks import SUPPORTED
+from ...sqlite.sessions.owned_locks import SqliteWorkerSession
 from .command import describe_end
 from .output import Relay, Sink
 from .plan import Plan

@@ -16,7 +16,7 @@ import time
 
 from ...errors import BackendError, ClaimLostError, InvalidStateError, StoreBusyError
 from ...model import ClaimedTask, InstanceState, TaskState
-from ...sqlite.sessions.session_file import SqliteWorkerSession
+from ...sqlite.sessions.owned_locks import SqliteWorkerSession
 from ...sqlite.store import SqliteClaimStore
 from ..exit_status import ExitStatus
 from ..text import plural

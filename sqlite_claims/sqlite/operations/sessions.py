@@ -12,7 +12,8 @@ from ...errors import StoreCorruptError
 from ...model import TaskClaim
 from ..database import Database
 from ..rows import row_id
-from ..sessions.session_file import SESSIONS_MAX, InstanceFeed, SqliteWorkerSession
+from ..sessions.locks import SESSIONS_MAX
+from ..sessions.owned_locks import InstanceFeed, SqliteWorkerSession
 from ..statements import sql
 from . import claiming, sweep
 from .reading import instance_row

@@ -1,6 +1,6 @@
-"""The scan: which tasks may be claimed, in order. The C core does it, or Python; both give the same answers.
+"""The scan: finds the tasks that can be claimed, in order. The C core or Python runs it; both give the same answers.
 
-The SQL, of ``sqlite/sql/scan.sql``, is passed in.
+The caller passes the SQL, which is in ``sqlite/sql/scan.sql``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _HOW_TO_GET_IT = (
     "then, in a checkout of sqlite-claims: SQLITE_CLAIMS_REQUIRE_C=1 pip install --force-reinstall --no-deps . "
     "(which fails, and shows why, where the core can't be built)"
 )
-_said_so = False
+_logged = False
 
 
 def core_available() -> bool:
@@ -31,22 +31,22 @@ def core_available() -> bool:
 
 
 def open_scanner(connection: apsw.Connection, use_c_core: bool | None, statements: ScanStatements) -> Scanner:
-    """A scanner for this connection, whose tables must exist.
+    """Return a scanner for this connection, whose tables must exist.
 
-    ``use_c_core``: ``None`` takes the C core where it is installed, else its twin, saying so once a process; ``True``
-    demands it (``StoreUnavailableError`` where it is not); ``False`` forbids it.
+    ``use_c_core``: ``None`` uses the C core if it is installed, else the Python scan, and logs that once in a process.
+    ``True`` raises ``StoreUnavailableError`` if the core is missing. ``False`` uses the Python scan.
     """
-    global _said_so
+    global _logged
     loaded = None if use_c_core is False else c_core.load()
     if loaded is not None:
         return CoreScanner(loaded, connection, statements)
     state = "can't be loaded" if c_core.is_built() else "is not installed"
     if use_c_core:
         raise StoreUnavailableError(f"the C core {state} ({c_core.why_missing()}); {_HOW_TO_GET_IT}")
-    if use_c_core is None and not _said_so:
-        _said_so = True
-        # Its absence is no warning: without any set-up of logging that would stand in the standard error of every
-        # command. A core that was built and doesn't load is a fault.
+    if use_c_core is None and not _logged:
+        _logged = True
+        # A missing core is no warning: without logging set up, every command would print it to standard error. A core
+        # that was built and doesn't load is a fault.
         logging.getLogger("sqlite_claims").log(
             logging.WARNING if c_core.is_built() else logging.INFO,
             "the C core %s (%s): the slower Python scan is used, with the same results; %s",

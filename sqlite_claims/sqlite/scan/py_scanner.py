@@ -1,8 +1,8 @@
-"""The scan in Python, for where the C core is not installed. Same SQL, same reads, same answers.
+"""The scan in Python, used if the C core is not installed. Same SQL, same reads, same answers.
 
-``csrc/scan.c`` explains the merge. Here a stream is a generator of (place, id) and ``heapq`` merges them. One cursor
-serves all, which costs a quarter less than ``Connection.execute``; so every statement is finished by ``fetchall``
-before its rows are used.
+``csrc/scan.c`` explains the merge. Here a stream is a generator of (position, id), and ``heapq`` merges the streams.
+They share one cursor, which costs a quarter less than ``Connection.execute``. So every statement is finished, by
+``fetchall``, before its rows are used.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 import apsw
 
+from ..codes import InstanceCode
 from .scanner import WEIGHT_WITHOUT_AGING, ScanStatements, checked_aging
 
 BLOCK_MAX = 64
@@ -23,11 +24,11 @@ _OUT_OF_ORDER = "the rows of the index claims_task_next are out of order"
 
 Row = tuple[int, int, int]  # priority, next_at, id
 Block = tuple[list[Row], bool]  # rows of one priority, and whether it may have more
-Place = tuple[int, int]  # place in the order, id
+Position = tuple[int, int]  # position in the order, id
 
 
 class PyScanner:
-    """A ``Scanner`` that needs nothing but apsw."""
+    """A ``Scanner`` in Python."""
 
     __slots__ = ("_cursor", "_statements")
 
@@ -42,14 +43,14 @@ class PyScanner:
         if not lanes or limit <= 0:
             return array("q")
         share = min(max(limit // len(lanes), 1), BLOCK_MAX)
-        question = _Question(self._cursor, self._statements, now, aging, share)
+        scan = _Scan(self._cursor, self._statements, now, aging, share)
         try:
-            ids = (id for _, id in merge(*question.streams(lanes)))
+            ids = (id for _, id in merge(*scan.streams(lanes)))
             if moving:
-                ids = (id for id in ids if question.may_run(id))
+                ids = (id for id in ids if scan.may_run(id))
             return array("q", islice(ids, limit))
         except BaseException:
-            # A statement that is left unfinished would hold the connection to its snapshot: no write could follow.
+            # An unfinished statement would keep the read transaction open, and no write could follow.
             connection = self._cursor.connection
             self._cursor.close(True)
             self._cursor = connection.cursor()
@@ -61,8 +62,8 @@ class PyScanner:
             self._cursor = None
 
 
-class _Question:
-    """What one call asks, and the reads that answer it."""
+class _Scan:
+    """The arguments of one call, and its reads."""
 
     __slots__ = ("_aging", "_execute", "_now", "_share", "_statements", "_weight")
 
@@ -74,10 +75,10 @@ class _Question:
         self._now = now
         self._aging = aging is not None
         self._weight = WEIGHT_WITHOUT_AGING if aging is None else aging
-        self._share = share  # rows that a stream reads first: the limit, if all lanes gave alike
+        self._share = share  # rows in a stream's first block: the limit divided by the number of lanes
 
-    def streams(self, lanes: array[int]) -> list[Iterator[Place]]:
-        """Without aging each lane is one stream; with it, each of its priorities."""
+    def streams(self, lanes: array[int]) -> list[Iterator[Position]]:
+        """Return the streams: without aging one for each lane, with aging one for each priority of a lane."""
         streams = []
         for lane in lanes:
             block = self._head(lane, 0)
@@ -86,7 +87,7 @@ class _Question:
                 block = self._head(lane, block[0][0][0]) if self._aging else None
         return streams
 
-    def _stream(self, lane: int, rows: list[Row], more: bool) -> Iterator[Place]:
+    def _stream(self, lane: int, rows: list[Row], more: bool) -> Iterator[Position]:
         taken = 0
         while True:
             for priority, next_at, id in rows:
@@ -102,7 +103,7 @@ class _Question:
             rows, more = block
 
     def _head(self, lane: int, beyond: int) -> Block | None:
-        """The first due rows of the lane's next priority that has any."""
+        """Return the first due rows of the lane's next priority that has any."""
         while rows := self._execute(self._statements.head, (lane, beyond, self._share)).fetchall():
             if rows[0][0] <= beyond:
                 raise apsw.CorruptError(_OUT_OF_ORDER)
@@ -114,7 +115,7 @@ class _Question:
         return None
 
     def _block(self, lane: int, last: Row, length: int) -> Block | None:
-        """The rows after this one in its priority."""
+        """Return the due rows after this one in its priority."""
         priority, next_at, id = last
         rows = self._execute(self._statements.range, (lane, priority, next_at, id, self._now, length)).fetchall()
         if rows and rows[-1] <= last:
@@ -122,6 +123,6 @@ class _Question:
         return (rows, len(rows) == length) if rows else None
 
     def may_run(self, id: int) -> bool:
-        """Whether the task's instance is in progress."""
+        """Return whether the task's instance is in progress."""
         rows: list[tuple[int]] = self._execute(self._statements.instance_state, (id,)).fetchall()
-        return rows == [(0,)]
+        return rows == [(InstanceCode.IN_PROGRESS,)]

@@ -1,7 +1,7 @@
-"""Which processes hold a lock of ``-sessions``: only asked when a session outlives the process that opened it.
+"""Finding the processes that hold a lock of ``-sessions``, for a session that outlives the process that opened it.
 
-The kernel doesn't say who shares an open-file-description lock, but ``/proc`` shows the locks of each descriptor. Only
-processes of this user and of this process-id namespace are seen.
+The kernel doesn't report which processes share an OFD lock, but ``/proc`` shows the locks of each descriptor. Only
+processes of this user and of this process-id namespace are found.
 """
 
 from __future__ import annotations
@@ -12,35 +12,35 @@ from pathlib import Path
 
 
 def namespace() -> int:
-    """The low 10 bits of this process's process-id namespace; 0 if it is unknown."""
+    """Return the low 10 bits of this process's process-id namespace; 0 if it is unknown."""
     with suppress(OSError):
         return os.stat("/proc/self/ns/pid").st_ino & 0x3FF
     return 0
 
 
 def runs(pid: int) -> bool:
-    """Whether the process exists and has not ended; a zombie has ended."""
+    """Return whether the process exists and has not ended; a zombie has ended."""
     try:
         os.kill(pid, 0)
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except (ProcessLookupError, FileNotFoundError):
         return False
-    except OSError:  # somebody else's
+    except OSError:  # it belongs to another user
         return True
     return stat.rpartition(b") ")[2][:1] not in (b"Z", b"X")
 
 
 def holders(descriptor: int, byte: int) -> list[int]:
-    """The processes that have a descriptor which holds the lock of this byte of the file. Reads all of ``/proc``."""
+    """Return the processes with a descriptor that holds the lock of this byte of the file. Reads all of ``/proc``."""
     file = os.fstat(descriptor)
-    found = []
+    pids = []
     with suppress(OSError):
-        found = [int(name) for name in os.listdir("/proc") if name.isdecimal() and _holds(name, file, byte)]
-    return sorted(found)
+        pids = [int(name) for name in os.listdir("/proc") if name.isdecimal() and _holds(name, file, byte)]
+    return sorted(pids)
 
 
 def _holds(pid: str, file: os.stat_result, byte: int) -> bool:
-    with suppress(OSError):  # it has ended, or is somebody else's
+    with suppress(OSError):  # the process has ended, or belongs to another user
         for number in os.listdir(f"/proc/{pid}/fd"):
             with suppress(OSError):  # closed meanwhile
                 if os.path.samestat(os.stat(f"/proc/{pid}/fd/{number}"), file):

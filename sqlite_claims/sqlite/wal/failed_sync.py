@@ -22,7 +22,7 @@ from contextlib import suppress
 
 from ...errors import StoreUnavailableError
 from ..open_files import descriptor_of
-from ..sessions.session_file import SUPPORTED, locked
+from ..sessions.locks import SUPPORTED, locked
 
 _NUMBER_LEN = 8
 # The -wal, by SQLite's file format.
