@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, NamedTuple, Protocol, Self
 
 from .model import (
     AvailableTask,
@@ -34,8 +34,13 @@ from .model import (
 )
 
 IfExists = Literal["error", "skip"]
-Settled = tuple[list[TaskClaim], list[TaskClaim]]
-"""The result of a batch: the claims that were settled, and the claims that had been lost."""
+
+
+class Settled(NamedTuple):
+    """The result of a batch: ``(done, lost)``."""
+
+    done: list[TaskClaim]
+    lost: list[TaskClaim]
 
 
 class WorkerSession(Protocol):

@@ -114,7 +114,7 @@ class MemoryOperations:
             _, lost = _in_turn(
                 engine, claims, lambda task, _: done.append(reading.claim_of(engine, engine.renew(task, ttl_us)))
             )
-            return done, lost
+            return Settled(done, lost)
 
     def complete_tasks(self, results: Sequence[tuple[TaskClaim, bytes]]) -> Settled:
         with self._engine() as engine:
@@ -451,4 +451,4 @@ def _in_turn(engine: Engine, claims: Sequence[TaskClaim], settle: Callable[[Task
         else:
             settle(task, index)
             done.append(claim)
-    return done, lost
+    return Settled(done, lost)

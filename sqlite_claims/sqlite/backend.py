@@ -83,36 +83,62 @@ class SqliteOperations:
     def claim_task(
         self, *, instance_id: str, task_id: str, worker_id: str, ttl_us: int | None, session_id: int | None
     ) -> TaskClaim | None:
-        return self._write(claiming.claim_task, False, instance_id, task_id, worker_id, ttl_us, session_id)
+        return self._write(
+            claiming.claim_task,
+            False,
+            instance_id=instance_id,
+            task_id=task_id,
+            worker_id=worker_id,
+            ttl_us=ttl_us,
+            session_id=session_id,
+        )
 
     def claim_available_tasks(
         self, *, worker_id: str, limit: int, ttl_us: int | None, tags: Tags, kinds: Kinds, session_id: int | None
     ) -> list[ClaimedTask]:
         write, claim = self._write, claiming.claim_available
-        while (claimed := write(claim, False, worker_id, limit, ttl_us, tags, kinds, session_id)) is None:
+        while (
+            claimed := write(
+                claim,
+                False,
+                worker_id=worker_id,
+                limit=limit,
+                ttl_us=ttl_us,
+                tags=tags,
+                kinds=kinds,
+                session_id=session_id,
+            )
+        ) is None:
             pass
         return claimed
 
     def release_task_claim(self, *, instance_id: str, task_id: str, worker_id: str) -> None:
-        self._write(claiming.release_by_worker, False, instance_id, task_id, worker_id)
+        self._write(claiming.release_by_worker, False, instance_id=instance_id, task_id=task_id, worker_id=worker_id)
 
     def extend_task_claim(self, *, instance_id: str, task_id: str, worker_id: str, additional_us: int) -> bool:
-        return self._write(claiming.extend_by_worker, False, instance_id, task_id, worker_id, additional_us)
+        return self._write(
+            claiming.extend_by_worker,
+            False,
+            instance_id=instance_id,
+            task_id=task_id,
+            worker_id=worker_id,
+            additional_us=additional_us,
+        )
 
     def renew_task_claim(self, claim: TaskClaim, *, ttl_us: int | None) -> TaskClaim:
-        return self._write(by_token.renew, False, claim, ttl_us)
+        return self._write(by_token.renew, False, claim, ttl_us=ttl_us)
 
     def complete_task(self, claim: TaskClaim, output: bytes) -> None:
         self._write(by_token.complete, True, claim, output)
 
     def fail_task(self, claim: TaskClaim, *, error: str, retry: bool, retry_in_us: int | None) -> None:
-        self._write(by_token.fail, True, claim, error, retry, retry_in_us)
+        self._write(by_token.fail, True, claim, error=error, retry=retry, retry_in_us=retry_in_us)
 
     def release_task(self, claim: TaskClaim, *, delay_us: int | None) -> None:
-        self._write(by_token.release, False, claim, delay_us)
+        self._write(by_token.release, False, claim, delay_us=delay_us)
 
     def renew_task_claims(self, claims: Sequence[TaskClaim], *, ttl_us: int | None) -> Settled:
-        return self._write(by_token.renew_many, False, claims, ttl_us)
+        return self._write(by_token.renew_many, False, claims, ttl_us=ttl_us)
 
     def complete_tasks(self, results: Sequence[tuple[TaskClaim, bytes]]) -> Settled:
         return self._write(by_token.complete_many, True, results)
@@ -128,10 +154,12 @@ class SqliteOperations:
     def add_instance(
         self, instance_id: str, tasks: Sequence[NewTask], *, definition_hash: str, skip_existing: bool
     ) -> bool:
-        return self._write(adding.add_instance, True, instance_id, tasks, definition_hash, skip_existing)
+        return self._write(
+            adding.add_instance, True, instance_id, tasks, definition_hash=definition_hash, skip_existing=skip_existing
+        )
 
     def add_tasks(self, instance_id: str, tasks: Sequence[NewTask], *, skip_existing: bool) -> int:
-        return self._write(adding.add_tasks, True, instance_id, tasks, skip_existing)
+        return self._write(adding.add_tasks, True, instance_id, tasks, skip_existing=skip_existing)
 
     def pause_instance(self, instance_id: str) -> Steps:
         self._write(control.pause, True, instance_id)
@@ -146,13 +174,13 @@ class SqliteOperations:
         return ()
 
     def retry_task(self, *, instance_id: str, task_id: str) -> None:
-        self._write(settling.retry_task, True, instance_id, task_id)
+        self._write(settling.retry_task, True, instance_id=instance_id, task_id=task_id)
 
     def set_aging_interval(self, aging_us: int | None) -> None:
         self._write(pruning.set_aging, True, aging_us)
 
     def get_task(self, *, instance_id: str, task_id: str) -> TaskInfo:
-        return self._read(reading.get_task, instance_id, task_id)
+        return self._read(reading.get_task, instance_id=instance_id, task_id=task_id)
 
     def get_instance(self, instance_id: str) -> InstanceInfo:
         return self._read(reading.get_instance, instance_id)
@@ -174,11 +202,15 @@ class SqliteBackend(SqliteOperations):
 
     def find_available_tasks(self, *, worker_id: str, limit: int, tags: Tags, kinds: Kinds) -> list[AvailableTask]:
         return self._swept(
-            lambda may_sweep: self._read(claiming.find_available, worker_id, limit, tags, kinds, may_sweep)
+            lambda may_sweep: self._read(
+                claiming.find_available, worker_id, limit=limit, tags=tags, kinds=kinds, may_sweep=may_sweep
+            )
         )
 
     def any_available(self, *, tags: Tags, kinds: Kinds) -> bool:
-        return self._swept(lambda may_sweep: self._read(claiming.any_available, tags, kinds, may_sweep))
+        return self._swept(
+            lambda may_sweep: self._read(claiming.any_available, tags=tags, kinds=kinds, may_sweep=may_sweep)
+        )
 
     def _swept(self, search: Callable[[bool], T | None]) -> T:
         """Run a search for work, and before it the sweep until none is needed."""
@@ -196,7 +228,7 @@ class SqliteBackend(SqliteOperations):
         # If the last search found nothing, take the write lock only once there is something to claim or to sweep.
         if not self._found_work:
             self._db.refuse_writes()
-            if self._read(claiming.any_available, tags, kinds, True) is False:
+            if self._read(claiming.any_available, tags=tags, kinds=kinds, may_sweep=True) is False:
                 return []
         claimed = super().claim_available_tasks(
             worker_id=worker_id, limit=limit, ttl_us=ttl_us, tags=tags, kinds=kinds, session_id=session_id
@@ -210,7 +242,7 @@ class SqliteBackend(SqliteOperations):
         return self._db.bell.read(READY)
 
     def wait_ready(self, number: int, *, tags: Tags, kinds: Kinds, timeout_s: float) -> None:
-        next_s = self._read(claiming.seconds_until_next, tags, kinds)
+        next_s = self._read(claiming.seconds_until_next, tags=tags, kinds=kinds)
         self._db.bell.wait(READY, number, min(timeout_s, next_s, claiming.SHORT_US / 1e6))
 
     def commit_number(self) -> int:
@@ -325,12 +357,18 @@ class SqliteBackend(SqliteOperations):
         before = self.wall_us() - older_than_us
         self._db.refuse_writes()
         pruned = 0
-        for instance in self._read(pruning.candidates, before, limit):
+        for instance in self._read(pruning.candidates, before_wall=before, limit=limit):
             try:
                 token = self._read(pruning.newest_token, instance.id)
                 # Not durable: what a power cut brings back can be pruned again.
                 pruned += self._with_reserve(
-                    lambda: self._write(pruning.prune_instance, False, instance.id, instance.finished_wall, token)  # noqa: B023
+                    lambda: self._write(
+                        pruning.prune_instance,
+                        False,
+                        instance.id,  # noqa: B023 - called at once
+                        finished_wall=instance.finished_wall,  # noqa: B023
+                        token=token,  # noqa: B023
+                    )
                 )
             except Exception as error:
                 if not pruned:
@@ -350,7 +388,7 @@ class SqliteBackend(SqliteOperations):
     def _remove_unused(self, before: int) -> Iterator[None]:
         """Remove lanes and policies that no task has any more, once nothing else is there to be pruned."""
         try:
-            if self._read(pruning.candidates, before, 1):
+            if self._read(pruning.candidates, before_wall=before, limit=1):
                 return
             if (unused := self._read(unused_lanes.begin)) is None:
                 return

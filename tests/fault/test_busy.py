@@ -158,11 +158,11 @@ def test_a_pruning_that_comes_to_a_busy_writer_tells_how_many_it_has_pruned(
         store.cancel_instance(f"old{number}")
     calls = []
 
-    def prune(db: Any, *candidate: Any, prune: Any = pruning.prune_instance) -> bool:
-        calls.append(candidate)
+    def prune(db: Any, id: int, prune: Any = pruning.prune_instance, **seen: Any) -> bool:
+        calls.append(id)
         if len(calls) == 3:
             raise StoreBusyError("not now")
-        return bool(prune(db, *candidate))
+        return bool(prune(db, id, **seen))
 
     monkeypatch.setattr(pruning, "prune_instance", prune)
     assert store.prune(0) == 2

@@ -110,8 +110,8 @@ def test_a_mark_that_comes_between_the_two_steps_of_a_prune_is_heeded(
         end_all(store, "n")
         read = store._backend._read
 
-        def candidates_first(operation: Callable[..., Any], *args: Any) -> Any:
-            found = read(operation, *args)
+        def candidates_first(operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            found = read(operation, *args, **kwargs)
             if operation.__name__ == "candidates":
                 other._add_fed_instance("n")
             return found

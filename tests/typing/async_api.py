@@ -21,12 +21,13 @@ from sqlite_claims import (
 )
 from sqlite_claims.aio import AsyncOpenTransaction, AsyncWorkerSession
 from sqlite_claims.aio.interface import AsyncTransaction
+from sqlite_claims.interface import Settled
 
 
 async def of_any(store: AsyncTaskClaimStore, claim: TaskClaim) -> None:
     assert_type(await store.find_available_tasks("w", 1, tags=["a"], kinds={"b"}), list[AvailableTask])
     assert_type(await store.renew_task_claim(claim, None), TaskClaim)
-    assert_type(await store.complete_tasks([(claim, b"")]), tuple[list[TaskClaim], list[TaskClaim]])
+    assert_type(await store.complete_tasks([(claim, b"")]), Settled)
     assert_type(await store.add_instance("i", (NewTask("t") for _ in "a"), if_exists="skip"), bool)
     assert_type(await store.add_tasks("i", []), int)
     assert_type(await store.get_instance("i"), InstanceInfo)

@@ -11,7 +11,7 @@ from sqlite_claims.interface import WorkerSession
 from sqlite_claims.sqlite.backend import SqliteBackend
 from sqlite_claims.sqlite.database import Database
 from sqlite_claims.sqlite.long_transaction import LongTransaction
-from sqlite_claims.sqlite.operations import adding, claiming, reading
+from sqlite_claims.sqlite.operations import adding, by_token, reading
 from sqlite_claims.sqlite.statements import sql
 
 
@@ -35,20 +35,24 @@ def from_a_method_to_an_engine(backend: WriterBackend, claim: TaskClaim) -> None
     backend.add_task("i", [], skip_existing=False)  # type: ignore[attr-defined]
 
 
-def from_an_engine_to_an_operation(backend: SqliteBackend, db: Database, transaction: LongTransaction) -> None:
+def from_an_engine_to_an_operation(
+    backend: SqliteBackend, db: Database, transaction: LongTransaction, claim: TaskClaim
+) -> None:
     # As it should be.
-    backend._write(claiming.claim_task, False, "i", "t", "w", 30_000_000, None)
-    backend._write(adding.add_tasks, True, "i", [], True)
-    backend._read(reading.get_task, "i", "t")
+    backend._write(by_token.renew, False, claim, ttl_us=30_000_000)
+    backend._write(adding.add_tasks, True, "i", [], skip_existing=True)
+    backend._read(reading.get_task, instance_id="i", task_id="t")
+    # Without the names that keep arguments of one type apart.
+    backend._write(by_token.renew, False, claim, 30_000_000)  # type: ignore[call-arg]
+    backend._read(reading.get_task, "i", "t")  # type: ignore[call-arg]
     # Swapped.
-    backend._write(claiming.claim_task, False, "i", "t", 30_000_000, "w", None)  # type: ignore[arg-type]
-    backend._write(adding.add_tasks, True, "i", True, [])  # type: ignore[arg-type]
-    db.write(adding.add_tasks, True, "i", True, [])  # type: ignore[arg-type]
+    backend._write(adding.add_tasks, True, [], "i", skip_existing=True)  # type: ignore[arg-type]
+    db.write(adding.add_tasks, True, [], "i", skip_existing=True)  # type: ignore[arg-type]
     # Dropped.
-    backend._write(claiming.claim_task, False, "i", "t", "w", None)  # type: ignore[call-arg]
-    backend._read(reading.get_task, "i")  # type: ignore[call-arg]
-    db.read(reading.get_task, "i")  # type: ignore[call-arg]
-    transaction.run(reading.get_task, "i")  # type: ignore[call-arg]
+    backend._write(by_token.renew, False, claim)  # type: ignore[call-arg]
+    backend._read(reading.get_task, instance_id="i")  # type: ignore[call-arg]
+    db.read(reading.get_task, instance_id="i")  # type: ignore[call-arg]
+    transaction.run(reading.get_task, task_id="t")  # type: ignore[call-arg]
     db.write(adding.add_tasks, True, "i", [])  # type: ignore[call-arg]
 
 

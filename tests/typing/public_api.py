@@ -35,6 +35,7 @@ from sqlite_claims import (
     durable_map,
     restore,
 )
+from sqlite_claims.interface import Settled
 from sqlite_claims.testing import ManualClock
 
 # Every store satisfies the protocol.
@@ -69,7 +70,7 @@ def store_methods(store: TaskClaimStore, claim: TaskClaim, tasks: Iterator[NewTa
     assert_type(store.find_available_tasks("w", 1, tags=["a"], kinds={"b"}), list[AvailableTask])
     assert_type(store.claim_available_tasks("w"), list[ClaimedTask])
     assert_type(store.renew_task_claim(claim, 0.5), TaskClaim)
-    assert_type(store.complete_tasks([(claim, b"")]), tuple[list[TaskClaim], list[TaskClaim]])
+    assert_type(store.complete_tasks([(claim, b"")]), Settled)
     assert_type(store.add_instance("i", tasks, if_exists="skip"), bool)
     assert_type(store.get_task("i", "t"), TaskInfo)
     assert_type(store.get_instance("i"), InstanceInfo)

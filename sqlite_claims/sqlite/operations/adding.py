@@ -27,10 +27,15 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-def add_instance(db: Database, instance_id: str, tasks: Sequence[NewTask], definition_hash: str, skip: bool) -> bool:
-    """Add an instance and its tasks. If it exists, raise ``AlreadyExistsError``, or return ``False`` with ``skip``."""
+def add_instance(
+    db: Database, instance_id: str, tasks: Sequence[NewTask], *, definition_hash: str, skip_existing: bool
+) -> bool:
+    """Add an instance and its tasks.
+
+    If it exists, raise ``AlreadyExistsError``, or return ``False`` with ``skip_existing``.
+    """
     if db.rows(sql.instance_by_name, instance_id):
-        if skip:
+        if skip_existing:
             return False
         raise AlreadyExistsError(f"there is an instance {instance_id!r} already", instance_id=instance_id)
     id = db.value(sql.add_instance, instance_id, definition_hash, db.time.wall)
@@ -38,8 +43,8 @@ def add_instance(db: Database, instance_id: str, tasks: Sequence[NewTask], defin
     return True
 
 
-def add_tasks(db: Database, instance_id: str, tasks: Sequence[NewTask], skip: bool) -> int:
-    """Add tasks to a stored instance; return how many were added. ``skip``: leave out tasks that exist already."""
+def add_tasks(db: Database, instance_id: str, tasks: Sequence[NewTask], *, skip_existing: bool) -> int:
+    """Add tasks to a stored instance; return how many were added. ``skip_existing``: leave out tasks that exist."""
     rows = db.rows(sql.instance_by_name, instance_id)
     if not rows:
         raise NotFoundError(f"there is no instance {instance_id!r}", instance_id=instance_id)
@@ -49,7 +54,7 @@ def add_tasks(db: Database, instance_id: str, tasks: Sequence[NewTask], skip: bo
     if not tasks:
         return 0
     stored = {name for (name,) in db.rows(sql.stored_names, id, apsw.carray(tuple(task.task_id for task in tasks)))}
-    if stored and not skip:
+    if stored and not skip_existing:
         raise AlreadyExistsError(
             f"instance {instance_id!r} has a task {min(stored)!r} already", instance_id=instance_id, task_id=min(stored)
         )

@@ -1,4 +1,4 @@
-"""The operations on claims, which go by a claim's token. Each runs in one transaction."""
+"""The operations on claims, checked by the claim's token. Each runs in one transaction."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ..rows import HeldTask, row_id
 from . import claiming, settling
 
 
-def renew(db: Database, claim: TaskClaim, ttl_us: int | None) -> TaskClaim:
+def renew(db: Database, claim: TaskClaim, *, ttl_us: int | None) -> TaskClaim:
     """Set the claim's expiry to now + ``ttl_us``."""
-    return claiming.renew(db, claim, ttl_us, claiming.require_held(db, claim))
+    return claiming.renew(db, claim, claiming.require_held(db, claim), ttl_us=ttl_us)
 
 
 def complete(db: Database, claim: TaskClaim, output: bytes) -> None:
@@ -22,21 +22,21 @@ def complete(db: Database, claim: TaskClaim, output: bytes) -> None:
         settling.complete(db, [claiming.require_held(db, claim)], [output])
 
 
-def fail(db: Database, claim: TaskClaim, error: str, retry: bool, retry_in_us: int | None) -> None:
+def fail(db: Database, claim: TaskClaim, *, error: str, retry: bool, retry_in_us: int | None) -> None:
     """End the claim as a failure."""
-    settling.fail(db, claiming.require_held(db, claim), error, retry, retry_in_us)
+    settling.fail(db, claiming.require_held(db, claim), error=error, retry=retry, retry_in_us=retry_in_us)
 
 
-def release(db: Database, claim: TaskClaim, delay_us: int | None) -> None:
-    """Give the claim's task back."""
-    claiming.release(db, row_id(claiming.require_held(db, claim)), delay_us)
+def release(db: Database, claim: TaskClaim, *, delay_us: int | None) -> None:
+    """Release the claim's task."""
+    claiming.release(db, row_id(claiming.require_held(db, claim)), delay_us=delay_us)
 
 
-def renew_many(db: Database, claims: Sequence[TaskClaim], ttl_us: int | None) -> Settled:
+def renew_many(db: Database, claims: Sequence[TaskClaim], *, ttl_us: int | None) -> Settled:
     """Renew each claim that is still held."""
     tasks = claiming.held_tasks(db, claims)
-    done = [claiming.renew(db, claim, ttl_us, task) for claim, task in zip(claims, tasks, strict=True) if task]
-    return done, [claim for claim, task in zip(claims, tasks, strict=True) if not task]
+    done = [claiming.renew(db, claim, task, ttl_us=ttl_us) for claim, task in zip(claims, tasks, strict=True) if task]
+    return Settled(done, [claim for claim, task in zip(claims, tasks, strict=True) if not task])
 
 
 def complete_many(db: Database, results: Sequence[tuple[TaskClaim, bytes]]) -> Settled:
@@ -44,23 +44,23 @@ def complete_many(db: Database, results: Sequence[tuple[TaskClaim, bytes]]) -> S
     held, done, lost = _split_held(db, [claim for claim, _ in results])
     if held:
         settling.complete(db, [task for _, task in held], [results[index][1] for index, _ in held])
-    return done, lost
+    return Settled(done, lost)
 
 
 def fail_many(db: Database, failures: Sequence[tuple[TaskClaim, str]]) -> Settled:
     """End each claim that is still held as a failure, by the policy of its task."""
     held, done, lost = _split_held(db, [claim for claim, _ in failures])
     for index, task in held:
-        settling.fail(db, task, failures[index][1], True, None)
-    return done, lost
+        settling.fail(db, task, error=failures[index][1], retry=True, retry_in_us=None)
+    return Settled(done, lost)
 
 
 def release_many(db: Database, claims: Sequence[TaskClaim]) -> Settled:
-    """Give the task of each claim that is still held back."""
+    """Release the task of each claim that is still held."""
     held, done, lost = _split_held(db, claims)
     for _, task in held:
-        claiming.release(db, row_id(task), None)
-    return done, lost
+        claiming.release(db, row_id(task), delay_us=None)
+    return Settled(done, lost)
 
 
 def _split_held(

@@ -58,7 +58,7 @@ def available(db: Database, task: FoundTask) -> AvailableTask:
 
 
 def find_available(
-    db: Database, worker_id: str, limit: int, tags: Tags, kinds: Kinds, may_sweep: bool
+    db: Database, worker_id: str, *, limit: int, tags: Tags, kinds: Kinds, may_sweep: bool
 ) -> list[AvailableTask] | None:
     """Return a page of tasks that this worker could claim. ``None``: the sweep has to run first, and may."""
     state = sweep.sweep_state(db)
@@ -70,7 +70,7 @@ def find_available(
     return [available(db, task) for task in tasks]
 
 
-def any_available(db: Database, tags: Tags, kinds: Kinds, may_sweep: bool) -> bool | None:
+def any_available(db: Database, *, tags: Tags, kinds: Kinds, may_sweep: bool) -> bool | None:
     """Return whether a worker with these tags and kinds could claim a task. ``None``: the sweep has to run first."""
     state = sweep.sweep_state(db)
     if may_sweep and sweep.is_needed(db, state):
@@ -81,7 +81,7 @@ def any_available(db: Database, tags: Tags, kinds: Kinds, may_sweep: bool) -> bo
     return None if not is_any and may_sweep and sweep.has_deferrable_work(state) else is_any
 
 
-def seconds_until_next(db: Database, tags: Tags, kinds: Kinds) -> float:
+def seconds_until_next(db: Database, *, tags: Tags, kinds: Kinds) -> float:
     """Return the seconds until time alone makes a task claimable for these tags and kinds; ``inf`` if none is known."""
     db.lanes.refresh(db, db.value(sql.lanes_version))
     lanes = db.lanes.to_visit(db, tags, kinds, paused=False)
@@ -96,14 +96,14 @@ def seconds_until_next(db: Database, tags: Tags, kinds: Kinds) -> float:
     return max(0, min(spans_us)) / 1e6
 
 
-def _ring_for_short_lease(db: Database, ttl: int | None) -> None:
+def _ring_for_short_lease(db: Database, ttl_us: int | None) -> None:
     """Wake waiting workers if a claim will expire before their next check, so that they can wait for its expiry."""
-    if ttl is not None and ttl < SHORT_US:
+    if ttl_us is not None and ttl_us < SHORT_US:
         db.ring()
 
 
 def claim_available(
-    db: Database, worker_id: str, limit: int, ttl: int | None, tags: Tags, kinds: Kinds, session: int | None
+    db: Database, *, worker_id: str, limit: int, ttl_us: int | None, tags: Tags, kinds: Kinds, session_id: int | None
 ) -> list[ClaimedTask] | None:
     """Find tasks and claim them. ``None``: the sweep ran, and has to run again first."""
     state = sweep.sweep_state(db)
@@ -115,15 +115,15 @@ def claim_available(
     if not tasks:
         return []
     now, wall, floor = db.time.now, db.time.wall, db.time.token_floor
-    lease = None if ttl is None else now + ttl
-    expires = None if ttl is None else wall + ttl
-    _ring_for_short_lease(db, ttl)
+    lease = None if ttl_us is None else now + ttl_us
+    expires = None if ttl_us is None else wall + ttl_us
+    _ring_for_short_lease(db, ttl_us)
     if len(tasks) == 1:
-        db.execute(sql.claim_one, (row_id(tasks[0]), floor, lease, worker_id, session, wall, expires))
+        db.execute(sql.claim_one, (row_id(tasks[0]), floor, lease, worker_id, session_id, wall, expires))
     else:
         ids = apsw.carray(array("q", list(map(row_id, tasks))))
-        db.execute(sql.claim_many, (ids, floor, lease, worker_id, session, wall, expires))
-    make = claim_maker(db, worker_id, wall, ttl)
+        db.execute(sql.claim_many, (ids, floor, lease, worker_id, session_id, wall, expires))
+    make = claim_maker(db, worker_id, wall=wall, ttl_us=ttl_us)
     claimed = []
     for task in tasks:
         id, instance_id, task_id, _, _, _, _, _, _, token = task
@@ -132,18 +132,20 @@ def claim_available(
     return claimed
 
 
-def claim_maker(db: Database, worker_id: str, wall: int, ttl: int | None) -> Callable[[str, str, int, int], TaskClaim]:
+def claim_maker(
+    db: Database, worker_id: str, wall: int, ttl_us: int | None
+) -> Callable[[str, str, int, int], TaskClaim]:
     """Return a function that makes claims of one worker and one moment, of instance id, task id, token and row."""
     claimed_at = wall / 1e6
     clock = db.time.clock
-    expires_at = None if ttl is None else (wall + ttl) / 1e6
-    ends = None if ttl is None else db.time.awake(db.time.now + ttl)
+    expires_at = None if ttl_us is None else (wall + ttl_us) / 1e6
+    ends = None if ttl_us is None else db.time.awake(db.time.now + ttl_us)
     return lambda instance_id, task_id, token, row: make_claim(
         instance_id, task_id, worker_id, claimed_at, expires_at, token, ends, clock, row
     )
 
 
-def _by_name(db: Database, instance_id: str, task_id: str) -> NamedTask:
+def _by_name(db: Database, *, instance_id: str, task_id: str) -> NamedTask:
     tasks = db.rows(sql.task_by_name, instance_id, task_id)
     if not tasks:
         raise NotFoundError(
@@ -153,12 +155,12 @@ def _by_name(db: Database, instance_id: str, task_id: str) -> NamedTask:
 
 
 def claim_task(
-    db: Database, instance_id: str, task_id: str, worker_id: str, ttl: int | None, session: int | None
+    db: Database, *, instance_id: str, task_id: str, worker_id: str, ttl_us: int | None, session_id: int | None
 ) -> TaskClaim | None:
     """Claim one task by name; return ``None`` if it can't be claimed now."""
-    task = _by_name(db, instance_id, task_id)
+    task = _by_name(db, instance_id=instance_id, task_id=task_id)
     if task.instance_state in (InstanceCode.IN_PROGRESS, InstanceCode.PAUSED) and sweep.sweep_task(db, task):
-        task = _by_name(db, instance_id, task_id)
+        task = _by_name(db, instance_id=instance_id, task_id=task_id)
     id, instance_state, state, next_at, lease_expires, token, losses, max_lost, _, _, _, _ = task
     now, wall = db.time.now, db.time.wall
     if instance_state != InstanceCode.IN_PROGRESS:
@@ -171,15 +173,15 @@ def claim_task(
             return None
     elif state != TaskCode.WAITING or next_at is None or next_at > now:
         return None
-    lease = None if ttl is None else now + ttl
-    expires = None if ttl is None else wall + ttl
+    lease = None if ttl_us is None else now + ttl_us
+    expires = None if ttl_us is None else wall + ttl_us
     floor = db.time.token_floor
-    db.execute(sql.claim_one, (id, floor, lease, worker_id, session, wall, expires))
-    _ring_for_short_lease(db, ttl)
-    return claim_maker(db, worker_id, wall, ttl)(instance_id, task_id, max(token, floor) + 1, id)
+    db.execute(sql.claim_one, (id, floor, lease, worker_id, session_id, wall, expires))
+    _ring_for_short_lease(db, ttl_us)
+    return claim_maker(db, worker_id, wall=wall, ttl_us=ttl_us)(instance_id, task_id, max(token, floor) + 1, id)
 
 
-def require_held_by_worker(db: Database, instance_id: str, task_id: str, worker_id: str) -> NamedTask:
+def require_held_by_worker(db: Database, *, instance_id: str, task_id: str, worker_id: str) -> NamedTask:
     """Return a task that this worker holds; raise if nobody or somebody else does."""
     tasks = db.rows(sql.task_by_name, instance_id, task_id)
     if not tasks or tasks[0].state != TaskCode.CLAIMED or tasks[0].instance_state == InstanceCode.CANCELLED:
@@ -198,19 +200,21 @@ def require_held_by_worker(db: Database, instance_id: str, task_id: str, worker_
     return task
 
 
-def release_by_worker(db: Database, instance_id: str, task_id: str, worker_id: str) -> None:
+def release_by_worker(db: Database, *, instance_id: str, task_id: str, worker_id: str) -> None:
     """Release a task that this worker holds."""
-    release(db, require_held_by_worker(db, instance_id, task_id, worker_id).id, None)
+    release(
+        db, require_held_by_worker(db, instance_id=instance_id, task_id=task_id, worker_id=worker_id).id, delay_us=None
+    )
 
 
-def extend_by_worker(db: Database, instance_id: str, task_id: str, worker_id: str, additional: int) -> bool:
+def extend_by_worker(db: Database, *, instance_id: str, task_id: str, worker_id: str, additional_us: int) -> bool:
     """Add to the expiry of a claim; return ``False`` if the new expiry would be later than ``wall_max``."""
-    task = require_held_by_worker(db, instance_id, task_id, worker_id)
+    task = require_held_by_worker(db, instance_id=instance_id, task_id=task_id, worker_id=worker_id)
     if task.lease_expires is None:
         return True
-    if task.expires_wall + additional > WALL_US_MAX:
+    if task.expires_wall + additional_us > WALL_US_MAX:
         return False
-    db.execute(sql.set_expiry, (task.id, task.lease_expires + additional, task.expires_wall + additional))
+    db.execute(sql.set_expiry, (task.id, task.lease_expires + additional_us, task.expires_wall + additional_us))
     return True
 
 
@@ -256,26 +260,28 @@ def require_held(db: Database, claim: TaskClaim) -> HeldTask:
     return task
 
 
-def renew(db: Database, claim: TaskClaim, ttl: int | None, task: HeldTask) -> TaskClaim:
-    """Set the expiry to ``ttl`` from now; return the renewed claim."""
-    _ring_for_short_lease(db, ttl)
+def renew(db: Database, claim: TaskClaim, task: HeldTask, *, ttl_us: int | None) -> TaskClaim:
+    """Set the expiry to ``ttl_us`` from now; return the renewed claim."""
+    _ring_for_short_lease(db, ttl_us)
     id, _, _, _, _, _, _, _, _, _, _, worker, started_wall, _ = task
     now, wall = db.time.now, db.time.wall
-    db.execute(sql.set_expiry, (id, None if ttl is None else now + ttl, None if ttl is None else wall + ttl))
+    lease = None if ttl_us is None else now + ttl_us
+    expires = None if ttl_us is None else wall + ttl_us
+    db.execute(sql.set_expiry, (id, lease, expires))
     return TaskClaim(
         claim.instance_id,
         claim.task_id,
         worker,
         started_wall / 1e6,
-        None if ttl is None else (wall + ttl) / 1e6,
+        None if expires is None else expires / 1e6,
         claim.token,
-        None if ttl is None else db.time.awake(now + ttl),
+        None if lease is None else db.time.awake(lease),
         db.time.clock,
         id,
     )
 
 
-def release(db: Database, id: int, delay: int | None) -> None:
-    """Release a task: it returns to its old position, or to the position ``delay`` from now."""
+def release(db: Database, id: int, *, delay_us: int | None) -> None:
+    """Release a task: it returns to its old position, or to the position ``delay_us`` from now."""
     db.ring()
-    db.execute(sql.release, (id, None if delay is None else db.time.now + delay))
+    db.execute(sql.release, (id, None if delay_us is None else db.time.now + delay_us))

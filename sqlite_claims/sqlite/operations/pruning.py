@@ -14,7 +14,7 @@ from ..statements import sql
 TASKS_PER_STEP = 1000
 
 
-def candidates(db: Database, before_wall: int, limit: int) -> list[EndedInstance]:
+def candidates(db: Database, *, before_wall: int, limit: int) -> list[EndedInstance]:
     """Return instances that ended before ``before_wall`` and that no process feeds."""
     assert db.sessions is not None
     fed = 0
@@ -34,14 +34,14 @@ def newest_token(db: Database, id: int) -> int:
     return db.value(sql.newest_token, id)
 
 
-def prune_instance(db: Database, id: int, finished: int, token: int) -> bool:
+def prune_instance(db: Database, id: int, *, finished_wall: int, token: int) -> bool:
     """Delete the row of an instance if it is unchanged since it was selected and no process feeds it.
 
     Its tasks are deleted in later steps. ``token``: the instance's newest. All later tokens are above it, so tasks that
     are added under the same names get none that was in use.
     """
     assert db.sessions is not None
-    if not db.value(sql.still_ended, id, finished) or db.is_fed(id):
+    if not db.value(sql.still_ended, id, finished_wall) or db.is_fed(id):
         return False
     db.execute(sql.raise_token_floor, (token,))
     db.execute(sql.drop_instance, (id,))

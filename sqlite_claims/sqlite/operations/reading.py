@@ -61,7 +61,7 @@ def _task_row(db: Database, instance_id: str, task_id: str) -> TaskRow:
     return rows[0]
 
 
-def get_task(db: Database, instance_id: str, task_id: str) -> TaskInfo:
+def get_task(db: Database, *, instance_id: str, task_id: str) -> TaskInfo:
     """Return the record of a task."""
     return task_info(db, _task_row(db, instance_id, task_id))
 

@@ -70,17 +70,17 @@ def count_ended(
         db.execute(sql.end_instance, (instance, state, db.time.wall))
 
 
-def fail(db: Database, task: HeldTask, error: str, retry: bool, retry_in: int | None) -> None:
+def fail(db: Database, task: HeldTask, *, error: str, retry: bool, retry_in_us: int | None) -> None:
     """End the claim of a held task as a failure."""
     id, _, _, _, _, _, instance, failures, max_attempts, policy, _, _, _, _ = task
     failures += 1
     if not retry or failures >= max_attempts:
-        fail_for_good(db, id, instance, error, failures=1, losses=0)
+        fail_for_good(db, id, instance=instance, error=error, failures=1, losses=0)
         return
-    if retry_in is None:
-        retry_in = stored_policy(db, policy).delay_us(failures, random.uniform(-1.0, 1.0))
+    if retry_in_us is None:
+        retry_in_us = stored_policy(db, policy).delay_us(failures, random.uniform(-1.0, 1.0))
     db.ring()
-    db.execute(sql.retry_later, (id, db.time.now + retry_in))
+    db.execute(sql.retry_later, (id, db.time.now + retry_in_us))
     db.execute(sql.store_error, (id, error))
 
 
@@ -92,7 +92,7 @@ def stored_policy(db: Database, id: int) -> RetryPolicy:
         raise StoreCorruptError(f"{db.path}: claims_policy row {id}: no store writes it ({error})") from error
 
 
-def fail_for_good(db: Database, id: int, instance: int, error: str, *, failures: int, losses: int) -> None:
+def fail_for_good(db: Database, id: int, *, instance: int, error: str, failures: int, losses: int) -> None:
     """Fail a task without another attempt, and cancel all tasks that depend on it.
 
     ``failures`` and ``losses`` are added to the task's counts.
@@ -104,7 +104,7 @@ def fail_for_good(db: Database, id: int, instance: int, error: str, *, failures:
     count_ended(db, instance, failed=1, cancelled=cancelled, unblocked=cancelled)
 
 
-def retry_task(db: Database, instance_id: str, task_id: str) -> None:
+def retry_task(db: Database, *, instance_id: str, task_id: str) -> None:
     """Start a failed task over, and restore the tasks that were cancelled because it failed."""
     rows = db.rows(sql.task_to_retry, instance_id, task_id)
     if not rows:

@@ -148,7 +148,7 @@ def record_loss(db: Database, id: int, why: str = "") -> bool:
         db.execute(sql.record_loss, (id, db.time.now))
         return True
     message = f"lost {losses} claims; max_lost is {task.max_lost}{why and f'; {why}'}"
-    settling.fail_for_good(db, id, task.instance, message, failures=0, losses=1)
+    settling.fail_for_good(db, id, instance=task.instance, error=message, failures=0, losses=1)
     return True
 
 
