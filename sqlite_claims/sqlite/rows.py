@@ -83,7 +83,7 @@ class StrayTask(NamedTuple):
 
 
 class TaskPosition(NamedTuple):
-    """A task, and what its position among others depends on."""
+    """A task, with the columns that decide its position."""
 
     id: int
     priority: int
@@ -107,7 +107,7 @@ class TaskToRetry(NamedTuple):
 
 
 class ListedTask(NamedTuple):
-    """A task of which a list needs to know whether to show it. ``page_end``: where a page after this row starts."""
+    """A task that may belong to a list. ``page_end``: where the next page starts, if this row ends a page."""
 
     id: int
     page_end: int | str

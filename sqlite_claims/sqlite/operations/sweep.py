@@ -69,7 +69,7 @@ def dead_sessions(db: Database) -> list[int]:
 
 
 def is_over(db: Database, session: int) -> bool:
-    """Return whether a session is known to be over. Reads ``/proc`` only where the lock file can't tell."""
+    """Return whether a session is known to be over. Reads ``/proc`` only if the locks don't show it."""
     sessions = db.sessions
     if sessions is None or session in db.left_behind:
         return sessions is not None

@@ -73,7 +73,7 @@ def locked(descriptor: int, byte: int) -> Iterator[bool]:
 
 
 def can_ask() -> bool:
-    """Return whether this platform tells about the locks of others."""
+    """Return whether this platform can report the locks of others."""
     return _GETLK is not None
 
 
@@ -87,7 +87,7 @@ def first_held(descriptor: int, start: int, length: int) -> int | None:
 def lock_holder(descriptor: int, start: int, length: int) -> int | None:
     """Return the pid of a process with a classic POSIX lock on any of these bytes; 0: in another pid namespace.
 
-    ``None``: there is none, or this platform can't tell.
+    ``None``: there is none, or this platform doesn't report it.
     """
     if _GETLK is None:
         return None

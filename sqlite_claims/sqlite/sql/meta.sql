@@ -63,7 +63,7 @@ WHERE coalesce((SELECT seq FROM sqlite_sequence WHERE name = column1), 0) < colu
 -- name: schema_version
 SELECT schema_version FROM claims_meta WHERE id = 1;
 
--- The tables that ANALYZE writes. Where there is any, there is sqlite_stat1.
+-- The tables that ANALYZE writes. sqlite_stat1 exists if any of them does.
 -- name: statistics_tables
 SELECT name FROM sqlite_schema WHERE type = 'table' AND name IN ('sqlite_stat1', 'sqlite_stat4');
 

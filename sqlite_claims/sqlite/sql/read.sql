@@ -114,7 +114,7 @@ SELECT t.id, i.name AS instance_id, t.name AS task_id, t.worker, t.started_wall,
 FROM carray(?1) c CROSS JOIN claims_task t ON t.id = c.value CROSS JOIN claims_instance i ON i.id = t.instance
 WHERE t.state = {task.claimed} AND i.state != {instance.cancelled};
 
--- A page of a list of tasks. page_end of the last row tells where the next page starts.
+-- A page of a list of tasks. The next page starts after page_end of the last row.
 -- name: task_rows_page
 SELECT t.id, t.id AS page_end, {listed_columns}
 FROM claims_task t WHERE t.id > ?1 ORDER BY t.id LIMIT ?2;
