@@ -40,6 +40,7 @@ CALLS = {
     "readlink": [errno.EACCES],
     "allocate room": [errno.ENOSPC],
     "malloc": [errno.ENOMEM],
+    "futex": [errno.ENOSYS, errno.EINTR],
 }
 # A result that is stored and could not be synced is told by an error, since it may not survive power loss.
 COMMITTED = "committed, but"
@@ -247,7 +248,7 @@ def _difference(one: list[Any], other: list[Any]) -> str:
     )
 
 
-def _sqlites_code() -> tuple[int, int]:
+def sqlites_code() -> tuple[int, int]:
     """The address range of the machine code of apsw's SQLite."""
     for line in Path("/proc/self/maps").read_text("ascii").splitlines():
         if apsw.__file__ in line and " r-xp " in line:
@@ -261,7 +262,7 @@ def main(injector: str, folder: str, durability: str, core: str, each_max: str, 
     library = ctypes.CDLL(injector)
     for function in ("inject_count", "inject_failed"):
         getattr(library, function).restype = ctypes.c_long
-    begin, end = _sqlites_code()
+    begin, end = sqlites_code()
     library.inject_sqlite(ctypes.c_void_p(begin), ctypes.c_void_p(end))
     made: Counter[str] = Counter()
     found: list[str] = []

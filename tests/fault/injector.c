@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -18,7 +19,23 @@ int __fxstat64(int version, int fd, struct stat64 *status);
 int __xstat64(int version, const char *path, struct stat64 *status);
 int __lxstat64(int version, const char *path, struct stat64 *status);
 
-enum { OPEN, READ, WRITE, SYNC, TRUNCATE, LOCK, MAP, STAT, UNLINK, RENAME, READLINK, ALLOCATE_ROOM, MALLOC, CALLS };
+enum {
+  OPEN,
+  READ,
+  WRITE,
+  SYNC,
+  TRUNCATE,
+  LOCK,
+  MAP,
+  STAT,
+  UNLINK,
+  RENAME,
+  READLINK,
+  ALLOCATE_ROOM,
+  MALLOC,
+  FUTEX,
+  CALLS
+};
 
 #define DESCRIPTORS 4096
 
@@ -227,4 +244,20 @@ void *malloc(size_t size) {
 void *realloc(void *memory, size_t size) {
   REAL(realloc)
   return is_sqlites(__builtin_return_address(0)) && fails(MALLOC) ? NULL : real(memory, size);
+}
+
+/* In a Python process only the C core calls this, for its futexes. */
+long syscall(long number, ...) {
+  REAL(syscall)
+  long arguments[6];
+  va_list rest;
+  va_start(rest, number);
+  for (int i = 0; i < 6; i++) {
+    arguments[i] = va_arg(rest, long);
+  }
+  va_end(rest);
+  if (number == SYS_futex && fails(FUTEX)) {
+    return -1;
+  }
+  return real(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]);
 }
