@@ -1,4 +1,4 @@
-"""Shared fixtures of the fault tests: small file systems, and compiled injectors of faults."""
+"""Shared fixtures of the fault tests: small file systems, and compiled libraries that inject faults."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["mount", "start"]
 
 @pytest.fixture
 def mount(tmp_path: Path) -> Iterator[Callable[..., Path]]:
-    """Mounts a small file system in memory of its own; needs root's powers."""
+    """Mount small file systems in memory. Only root can do this."""
     mounted: list[Path] = []
 
     def mount(size: str = "4m") -> Path:
@@ -58,7 +58,8 @@ def _preloaded(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """For the files of power cuts: in memory where there is such a place: nothing here depends on a real disk."""
+    """Return a folder for the files of power cut tests. It is in memory where possible, since no such test needs a real
+    disk."""
     memory = Path("/dev/shm")  # noqa: S108 - a folder of its own is made in it
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else tmp_path) as made:
         yield Path(made)

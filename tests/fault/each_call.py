@@ -1,12 +1,13 @@
-"""Lets each system call of each public operation fail once, and tells what was not as it should be.
+"""Let each system call of each public operation fail once, and report every wrong result.
 
-Run by path with the injector loaded: ``python each_call.py INJECTOR FOLDER DURABILITY CORE EACH_MAX OPERATION...``: of
-the calls of one kind that an operation makes, at most ``EACH_MAX`` fail, evenly spread. Prints a line of JSON: the
-faults by call, and the findings.
+Run this file by its path with the injector loaded: ``python each_call.py INJECTOR FOLDER DURABILITY CORE EACH_MAX
+OPERATION...``. Of the system calls of one kind that an operation makes, at most ``EACH_MAX`` fail, evenly spread. The
+program prints one line of JSON: the number of faults by system call, and the findings.
 
-Every run starts from an equal store. A first one counts its calls; then it is run once for each of them
-and each errno. After a failure the answer has to be an error of ours, with nothing changed, or a success that holds;
-the same store object has to do the operation when it is called again; and another process's view has to agree.
+Every run starts from a store with the same contents. The first run of an operation counts its system calls. The
+operation then runs once for each system call and each errno. After a fault, the operation must either raise an error of
+this library and change nothing, or succeed with a lasting result. The operation must succeed when it is called again on
+the same store object. A second process must see the same contents.
 """
 
 from __future__ import annotations
@@ -42,12 +43,12 @@ CALLS = {
     "malloc": [errno.ENOMEM],
     "futex": [errno.ENOSYS, errno.EINTR],
 }
-# A result that is stored and could not be synced is told by an error, since it may not survive power loss.
+# Beginning of the error for a result that was committed but not synced, so that a power cut may lose the result.
 COMMITTED = "committed, but"
 
 
 class Situation:
-    """One store with a bit of everything in it, and the claims that the operations use."""
+    """A store with tasks in many states, and the claims that the operations use."""
 
     def __init__(self, path: Path, clock: ManualClock, durability: Any, use_c_core: bool) -> None:
         self.path, self.clock = path, clock
@@ -64,7 +65,7 @@ class Situation:
 
 
 def prepare(path: Path, clock: ManualClock) -> None:
-    """Make the store that a run begins with."""
+    """Make the store with which each run begins."""
     once = RetryPolicy(10, 1, 10, 0)
     with SqliteClaimStore(path, clock=clock) as store:
         tasks = [NewTask(f"t{n}", b"input", kind=f"k{n % 2}", max_attempts=2, retry=once) for n in range(12)]
@@ -114,7 +115,7 @@ WRITING: dict[str, Operation] = {
     "set_aging_interval": lambda s: s.store.set_aging_interval(60),
     "transaction": _transact,
 }
-# These change nothing that can be seen in the store.
+# These operations change nothing that a caller can see in the store.
 READING: dict[str, Operation] = {
     "find_available_tasks": lambda s: s.store.find_available_tasks("v", 10),
     "list_tasks": lambda s: list(s.store.list_tasks()),
@@ -133,7 +134,7 @@ OPERATIONS = WRITING | READING
 
 
 def visible(store: SqliteClaimStore) -> list[Any]:
-    """All that can be seen, but for claims that went and came back."""
+    """Return everything that a caller can see in the store, except claims that were made and ended meanwhile."""
     with store.transaction() as tx:
         own = tx.execute("SELECT id, length(data) FROM own")
     return [list(store.list_instances()), list(store.list_tasks()), store.aging_interval, own]
@@ -162,7 +163,7 @@ class Trial:
         return Situation(path, self.clock, self.durability, self.use_c_core)
 
     def run(self, each_max: int) -> None:
-        """Count the operation's calls, then let each fail."""
+        """Count the operation's system calls, then let each of them fail."""
         situation = self.new_situation()
         before = visible(situation.store)
         self.injector.inject_reset()
@@ -173,12 +174,13 @@ class Trial:
         for number, (call, codes) in enumerate(CALLS.items()):
             for nth in _spread(counts[number], each_max):
                 for code in codes:
-                    # If it can't get a lock, SQLite tries for ten seconds.
+                    # No run in which all later lock calls fail, too, because SQLite retries a failed lock for ten
+                    # seconds.
                     for all_later in (False, True) if code != 0 and call != "lock" else (False,):
                         self.fail(before, after, f"{call} {nth}", number, nth, code, all_later)
 
     def fail(self, before: Any, after: Any, where: str, number: int, nth: int, code: int, all_later: bool) -> None:
-        """Run the operation once with that call failing, and note each finding."""
+        """Run the operation once while that system call fails, and note each finding."""
         situation = self.new_situation()
         how = errno.errorcode[code] if code else "half done"
         story = f"{self.name}, {where}{' and all later' if all_later else ''}: {how}"
@@ -203,8 +205,8 @@ class Trial:
                 self.found.append(f"{story}: close: {raised!r}")
 
     def judge(self, situation: Situation, error: BaseException | None, before: Any, after: Any) -> None:
-        """Raise where something isn't as it should be after a failure."""
-        # The errors of the caller's own SQL are SQLite's.
+        """Raise an error if the state of the store after a fault is wrong."""
+        # For errors in the caller's own SQL, ``transaction`` raises SQLite's exceptions.
         ours = (BackendError, apsw.Error) if self.name == "transaction" else BackendError
         assert error is None or isinstance(error, ours), "no error of ours"
         if self.name == "close":
@@ -233,7 +235,7 @@ class Trial:
 
 
 def _spread(count: int, each_max: int) -> list[int]:
-    """Evenly spread numbers below ``count``."""
+    """Return evenly spread numbers below ``count``."""
     step = max(1.0, count / each_max)
     return sorted({int(number * step) for number in range(min(count, each_max))})
 
@@ -249,7 +251,7 @@ def _difference(one: list[Any], other: list[Any]) -> str:
 
 
 def sqlites_code() -> tuple[int, int]:
-    """The address range of the machine code of apsw's SQLite."""
+    """Return the address range of the machine code of apsw's SQLite."""
     for line in Path("/proc/self/maps").read_text("ascii").splitlines():
         if apsw.__file__ in line and " r-xp " in line:
             begin, end = line.split(" ")[0].split("-")
@@ -258,7 +260,7 @@ def sqlites_code() -> tuple[int, int]:
 
 
 def main(injector: str, folder: str, durability: str, core: str, each_max: str, *names: str) -> None:
-    """Try the named operations and print what was found."""
+    """Try the named operations and print the faults and findings."""
     library = ctypes.CDLL(injector)
     for function in ("inject_count", "inject_failed"):
         getattr(library, function).restype = ctypes.c_long

@@ -1,8 +1,8 @@
-"""Damages the files of a store at random, then uses the store in every way.
+"""Damage the files of a store at random, then use the store in every way.
 
-``python -m tests.fault.fuzz_files SEED [COUNT]`` tries one seed, or that one and the following ones. Any exception but
-``BackendError`` ends the program, and so does a seed that takes longer than ``SEED_S_MAX``. Each seed is printed before
-it is tried.
+``python -m tests.fault.fuzz_files SEED [COUNT]`` tries ``COUNT`` seeds (default: one) from ``SEED`` on. The program
+fails at the first exception that is not a ``BackendError``, and at the first seed that takes longer than
+``SEED_S_MAX``. It prints each seed before it tries that seed.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from .mutations import sound, uses
 
 SEED_S_MAX = 60
 SUFFIXES = ("", "-wal", "-shm", "-sessions", "-bell")
-# Cutting the -shm short ends a process that maps it, by SIGBUS within SQLite.
+# The -shm file is not damaged while a process uses it: if it is cut short, SQLite's access to the mapping raises SIGBUS
+# and ends the process.
 SUFFIXES_IN_USE = ("", "-wal", "-sessions", "-bell")
 
 
 def make_base(folder: Path) -> Path:
-    """Make the files that a killed process with an open session leaves."""
+    """Make the files that a killed process with an open session leaves behind."""
     path = folder / "sound.db"
     sound(path)
     with SqliteClaimStore(path, durability="process") as store:
@@ -42,12 +43,12 @@ def make_base(folder: Path) -> Path:
 
 
 def damage(file: Path, choose: Random) -> None:
-    """Damage one file in place: bytes, blocks, its end, or all of it."""
+    """Damage one file in place: some bytes, some blocks, its end, or the whole file."""
     data = file.read_bytes() if file.exists() else b""
     with file.open("r+b" if file.exists() else "w+b") as opened:
         match choose.choice(("bytes", "bytes", "blocks", "cut", "append", "empty")):
             case "bytes" if data:
-                # Often near the beginning, where the headers are.
+                # Often damage a place near the beginning of the file, because the headers are there.
                 end = choose.choice((32, 100, 4096, len(data)))
                 for _ in range(choose.choice((1, 3, 50))):
                     opened.seek(choose.randrange(min(end, len(data))))
@@ -68,7 +69,7 @@ def damage(file: Path, choose: Random) -> None:
 
 
 def try_seed(base: Path, folder: Path, seed: int) -> Counter[str]:
-    """Damage copies of the files and use them. Returns how the calls ended."""
+    """Damage copies of the files and use them. Return how the calls ended."""
     choose = Random(seed)
     path = folder / "jobs.db"
     for suffix in SUFFIXES:
@@ -109,7 +110,7 @@ def try_seed(base: Path, folder: Path, seed: int) -> Counter[str]:
 
 
 def main(first_seed: int, count: int = 1) -> None:
-    """Try seeds and print how the calls ended."""
+    """Try the seeds and print how the calls ended."""
     logger = logging.getLogger("sqlite_claims")
     logger.addHandler(logging.NullHandler())
     logger.propagate = False

@@ -1,7 +1,9 @@
-/* Lets one system call on the files of a folder fail: loaded before the C library (LD_PRELOAD), armed from Python.
+/* Make one system call on the files of a folder fail. This library is loaded before the C library (LD_PRELOAD) and
+ * armed from Python.
  *
- * The folder is INJECT_FOLDER. A call is counted, and may fail, when it names a path below that folder or a descriptor
- * that was opened there. An allocation counts when the code that asks for it is SQLite's (in apsw's shared object). */
+ * The folder is INJECT_FOLDER. A system call is counted, and may fail, if it names a path below that folder or a
+ * descriptor that was opened there. An allocation is counted if the calling code is SQLite's (in apsw's shared object).
+ */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -41,12 +43,12 @@ enum {
 
 static char watched[DESCRIPTORS];
 static long counts[CALLS];
-static int armed = -1; /* the call that is to fail, -1: none */
-static long left;      /* of that call, before the one that fails */
-static int code;       /* the errno it fails with; 0: it does half of what it is asked (reads and writes) */
-static int sticky;     /* whether all later ones of its kind fail, too */
+static int armed = -1; /* index of the system call that is to fail; -1: none */
+static long left;      /* number of these calls that still succeed before one fails */
+static int code;       /* errno of the failure; 0: a read or write transfers only half of the bytes */
+static int sticky;     /* true if all later calls of the same kind fail, too */
 static long failed;
-static char *sqlites_begin, *sqlites_end; /* its code */
+static char *sqlites_begin, *sqlites_end; /* address range of SQLite's machine code */
 
 void inject_reset(void) {
   armed = -1;
@@ -78,7 +80,8 @@ static int is_below(const char *path) {
 
 static int is_watched(int fd) { return fd >= 0 && fd < DESCRIPTORS && watched[fd]; }
 
-/* Count a call; whether it is to fail, with errno set. A short one isn't a failure: the caller asks is_short. */
+/* Count a system call. Return whether it is to fail, and set errno. A short read or write is not a failure: the caller
+ * checks is_short for it. */
 static int fails(int call) {
   counts[call]++;
   if (armed != call || left-- > 0) {
@@ -146,7 +149,7 @@ int close(int fd) {
   return real(fd);
 }
 
-/* A code of 0 makes the call do half of what it is asked. */
+/* With code 0, the call transfers only half of the bytes. */
 #define WRAP_TRANSFER(name, call, buffer_type, ...)                                  \
   ssize_t name(int fd, buffer_type buffer, size_t size __VA_OPT__(, ) __VA_ARGS__) { \
     REAL(name)                                                                       \
@@ -177,7 +180,7 @@ WRAP_DESCRIPTOR(ftruncate64, TRUNCATE, (int fd, off64_t size), (fd, size))
 WRAP_DESCRIPTOR(fstat, STAT, (int fd, struct stat *status), (fd, status))
 WRAP_DESCRIPTOR(fstat64, STAT, (int fd, struct stat64 *status), (fd, status))
 
-/* The names that programs built against older C libraries call. */
+/* The names of these functions that programs built against older C libraries call. */
 WRAP_DESCRIPTOR(__fxstat64, STAT, (int version, int fd, struct stat64 *status), (version, fd, status))
 
 #define WRAP_ROOM(name, offset)                                                \
@@ -196,7 +199,7 @@ WRAP_ROOM(posix_fallocate64, off64_t)
     void *argument = va_arg(rest, void *);                                                                      \
     va_end(rest);                                                                                               \
     int locks = command == F_SETLK || command == F_SETLKW || command == F_OFD_SETLK || command == F_OFD_SETLKW; \
-    /* Giving a lock up doesn't fail in any kernel. */                                                          \
+    /* Releasing a lock does not fail on any kernel. */                                                         \
     if (locks && is_watched(fd) && ((struct flock *)argument)->l_type != F_UNLCK && fails(LOCK)) {              \
       return -1;                                                                                                \
     }                                                                                                           \
@@ -246,7 +249,7 @@ void *realloc(void *memory, size_t size) {
   return is_sqlites(__builtin_return_address(0)) && fails(MALLOC) ? NULL : real(memory, size);
 }
 
-/* In a Python process only the C core calls this, for its futexes. */
+/* In a Python process, only the C core calls syscall(), for its futexes. */
 long syscall(long number, ...) {
   REAL(syscall)
   long arguments[6];

@@ -1,4 +1,5 @@
-"""Stores in which one value was replaced by another, as a hostile or clumsy program might; and every use of them."""
+"""Replace one value in a store by a wrong one, as a faulty or hostile program might, and use that store in every
+way."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ REALS = (float("inf"), -1.0, 0.5, 1e300)
 
 
 def sound(path: Path) -> None:
-    """A store with a little of everything in it."""
+    """Make a store with tasks in many states."""
     store: Any
     with SqliteClaimStore(path, durability="process") as store:
         for number in range(8):
@@ -48,10 +49,10 @@ def sound(path: Path) -> None:
         store.claim_available_tasks("w", 2, None)
         session = store.open_session("s")
         store.claim_available_tasks("s", 2, 600, session=session)
-        session.drop()  # as if its process had died
+        session.drop()  # as if the process of the session had died
         store.pause_instance("i3")
         store.cancel_instance("i4", "because")
-        # As a prune leaves it that was killed before its tasks were gone.
+        # Leave the instance's row as a prune leaves the row if it is killed before it has deleted the instance's tasks.
         row = store._db.read(reading.instance_row, "pruned")
         store._db.write(lambda db: db.execute(sql.drop_instance, (row,)), False)
         store._db.write(lambda db: db.execute(sql.add_pruned, (row,)), False)
@@ -59,7 +60,7 @@ def sound(path: Path) -> None:
 
 
 def columns(path: Path) -> list[tuple[str, str, str]]:
-    """Every column of every table of ours: table, column, type."""
+    """Return every column of every table of the store: table, column, type."""
     connection = apsw.Connection(str(path))
     try:
         rows: list[Any] = connection.execute(
@@ -72,7 +73,8 @@ def columns(path: Path) -> list[tuple[str, str, str]]:
 
 
 def mutate(path: Path, table: str, column: str, sort: str, choose: random.Random) -> str:
-    """Replace one value of the column by another; what was done, or ``""`` where the table allows no such value."""
+    """Replace one value of the column. Return a description of the change, or ``""`` if the table allows no such
+    value."""
     connection = apsw.Connection(str(path))
     try:
         keys = [key for (key,) in connection.execute(f"SELECT {column} FROM {table}")]  # noqa: S608
@@ -110,7 +112,7 @@ def _gather(claims: list[Any], listing: Callable[[], Any]) -> None:
 
 
 def uses(store: Any) -> Iterator[Callable[[], Any]]:
-    """Every kind of use, the next of which may need what those before it gave."""
+    """Return every kind of use, in an order in which later uses may need the results of earlier uses."""
     claims: list[Any] = []
     yield store.stats
     for listing in (store.list_instances, store.list_tasks, store.list_claims, store.list_workers):
@@ -143,7 +145,7 @@ def uses(store: Any) -> Iterator[Callable[[], Any]]:
 
 
 def use(path: Path) -> tuple[list[str], list[str], list[str]]:
-    """The findings of check() before and after, and the errors in between."""
+    """Use the store. Return the findings of check() before and after, and the errors raised in between."""
     first: list[str] = []
     last: list[str] = []
     errors: list[str] = []
@@ -171,7 +173,7 @@ def use(path: Path) -> tuple[list[str], list[str], list[str]]:
 
 
 def tried(base: Path, table: str, column: str, sort: str, seed: int) -> str:
-    """Make one mutation and use the mutated file in every way: a description of the failure, or ``""``."""
+    """Make one mutation and use the mutated file in every way. Return a description of the failure, or ``""``."""
     path = base.with_name("mutated.db")
     for old in base.parent.glob("mutated.db*"):
         old.unlink()
@@ -180,7 +182,8 @@ def tried(base: Path, table: str, column: str, sort: str, seed: int) -> str:
     if not done:
         return ""
     first, last, errors = use(path)
-    if first or (all(table in error for error in errors) and len(errors) == 2):  # it could not be opened, and why
+    # opening the store failed, with a message that says why
+    if first or (all(table in error for error in errors) and len(errors) == 2):
         return ""
     bad = [error for error in errors if error.startswith(("StoreCorruptError", "BackendError", "StoreUnavailable"))]
     return f"{done}: found nothing, but {bad or last}" if bad or last else ""

@@ -1,9 +1,9 @@
-"""A disk as a power cut leaves it, rebuilt from what ``recorder.c`` saw a process do to the files of a folder.
+"""Rebuild the disk as a power cut leaves it, from the file operations of a process that ``recorder.c`` has recorded.
 
-Synced data is on the disk. Of everything else, each sector of 512 bytes may have reached the disk or not, in any order;
-so may each change of a name (a file made, removed, renamed), until its folder is synced. Data of a failed sync stays in
-doubt, whatever is synced later. SQLite takes no more for granted than that writing a sector leaves its
-neighbours alone.
+Synced data is on the disk. Each sector of 512 bytes that is not synced may have reached the disk or not, in any order.
+A change of a name (a file was created, removed or renamed) may be missing until the folder of the file is synced. Data
+of a failed sync stays in doubt, even if a later sync succeeds. The only other assumption is one that SQLite makes, too:
+writing a sector does not change the sectors next to it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from textwrap import dedent
 
 SECTOR = 512
 ACKNOWLEDGED = "acknowledged"
-"""The file in which the recorded program notes the results that were acknowledged; no part of the simulated disk."""
+"""The file in which the recorded program notes the acknowledged results. It is not part of the simulated disk."""
 _HEAD = struct.Struct("=5q")
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One thing that was done. See ``recorder.c``."""
+    """One recorded file operation. See ``recorder.c``."""
 
     kind: str
     inode: int
@@ -37,7 +37,7 @@ class Record:
 
 
 def build_preloaded(name: str, folder: Path) -> Path | None:
-    """Compile a library that is loaded before others; ``None`` where there is no C compiler."""
+    """Compile a library that is loaded before all others. Return ``None`` where there is no C compiler."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None or sys.platform != "linux":
         return None
@@ -48,7 +48,7 @@ def build_preloaded(name: str, folder: Path) -> Path | None:
 
 
 def record(recorder: Path, folder: Path, program: str, *args: object, fail_every: int = 0) -> list[Record]:
-    """Run a Python program on an empty folder and tell what it did there. Of ``fail_every`` syncs one fails."""
+    """Run a Python program on an empty folder and return its file operations. One of ``fail_every`` syncs fails."""
     disk, log = folder / "disk", folder / "log"
     disk.mkdir()
     environment = os.environ | {"LD_PRELOAD": str(recorder), "RECORD_FOLDER": str(disk), "RECORD_LOG": str(log)}
@@ -68,11 +68,11 @@ def record(recorder: Path, folder: Path, program: str, *args: object, fail_every
 
 @dataclass
 class _File:
-    """All that was done to one file, even if it was renamed."""
+    """All operations on one file, even if the file was renamed."""
 
     done: list[tuple[int, Record]] = field(default_factory=list)
-    synced: int = 0  # all that was done before this record is on the disk
-    doubtful: list[tuple[int, int]] = field(default_factory=list)  # but for these records
+    synced: int = 0  # records before this place are on the disk,
+    doubtful: list[tuple[int, int]] = field(default_factory=list)  # except the records in these ranges
 
     def is_durable(self, place: int) -> bool:
         return place < self.synced and not any(begin <= place < end for begin, end in self.doubtful)
@@ -104,8 +104,8 @@ def _resize(data: bytearray, size: int, fill: Callable[[int], bytes]) -> None:
 
 
 def cut_power(records: list[Record], moment: int, random: Random) -> tuple[dict[str, bytes], list[str]]:
-    """The files by name after a power cut that let the first ``moment`` records happen, and what had been
-    acknowledged by then, line by line."""
+    """Cut the power after the first ``moment`` records. Return the files that remain, by name, and the lines that the
+    program had acknowledged by then."""
     share = random.choice([0.0, 0.1, 0.5, 0.9, 1.0])
 
     def lasts() -> bool:
@@ -143,6 +143,6 @@ def cut_power(records: list[Record], moment: int, random: Random) -> tuple[dict[
             names[record.name] = made
         elif (file := names.pop(record.name, None)) is not None and record.kind == "r":
             names[record.data.decode()] = file
-    # A part by which a file grew without being written: empty, or the former contents of the disk.
+    # Contents of the parts by which a file grew without a write: zeros, or random bytes as remains of deleted files.
     fill: Callable[[int], bytes] = random.randbytes if random.random() < 0.5 else bytes
     return {name: file.content(lasts, fill) for name, file in names.items()}, told.decode().splitlines()

@@ -1,14 +1,17 @@
-/* Records what a process does to the files of one folder, so that a test can rebuild the disk as a power cut at any
- * moment could have left it. Preloaded (LD_PRELOAD); RECORD_FOLDER is the folder, RECORD_LOG the file to append to.
+/* Record the operations of a process on the files of one folder. From the records, a test rebuilds the disk as a power
+ * cut at any moment could have left it. This library is preloaded (LD_PRELOAD). RECORD_FOLDER is the folder, RECORD_LOG
+ * the file to which the records are appended.
  *
- * A sync is two records, its begin and its end: it makes durable what was written before its begin, and only from its
- * end on. It is not carried out, which makes the test fast. Everything else is. What is written through a mapping isn't
- * recorded: -shm and -bell, which have to be of no importance after a power cut.
+ * A sync is two records, its begin and its end. The sync makes durable all data that was written before the sync began,
+ * but only once the sync has ended. Syncs are only recorded, not performed, so that tests are fast. All other
+ * operations are performed. Writes to a mapping are not recorded: the mapped files, -shm and -bell, must not matter
+ * after a power cut.
  *
- * With RECORD_FAIL_EVERY every so many-th sync of a file fails, in all processes together. As with the kernel, each
- * descriptor that was open then hears of it once, and those that are opened later never do; what had not been synced
- * may be missing for good, since a later sync doesn't write it. A descriptor that is opened before the store was marked
- * hears of it, too: nothing can be done about the microseconds between the two. */
+ * With RECORD_FAIL_EVERY=n, every n-th sync of a file fails, counted over all processes. As with the kernel, each
+ * descriptor that was open at that time reports the failure once, and descriptors opened later never report the
+ * failure. The data that was not synced may be missing for good, since a later sync does not write it. A descriptor
+ * that is opened before the store was marked reports the failure, too, because no store can prevent the loss in the
+ * microseconds between the failure and the mark. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -26,30 +29,30 @@
 
 enum { DESCRIPTORS_MAX = 1024, INODES = 64 };
 
-/* The folder itself has no name. */
+/* A record about the folder itself has an empty name. */
 struct record {
   int64_t kind; /* 'c'reated, 'w'ritten, 't'runcated, 'u'nlinked, 'r'enamed, sync 'b'egun, and 'e'nded or 'f'ailed */
   int64_t inode;
-  int64_t offset; /* or the new size, or the number of the sync */
+  int64_t offset; /* offset of a write; or the new size, or the number of the sync */
   int64_t name_len;
-  int64_t data_len; /* what was written, or the new name */
+  int64_t data_len; /* length of the written data, or of the new name */
 };
 
-/* Shared with forked children, so that what is done and its record are one step for all. */
+/* Shared with forked children, so that in every process an operation and its record are one atomic step. */
 static struct {
   pthread_mutex_t lock;
   int64_t syncs;
-  int64_t failures[INODES]; /* of the files whose inode has this remainder */
-  int64_t marked[INODES];   /* the same, when -sessions was last written to */
+  int64_t failures[INODES]; /* number of failures of the files whose inode has this remainder */
+  int64_t marked[INODES];   /* value of failures when -sessions was last written */
 } *shared;
 static pthread_mutex_t *lock;
 static int64_t fail_every;
-static int64_t heard[DESCRIPTORS_MAX]; /* of failures, by descriptor */
+static int64_t heard[DESCRIPTORS_MAX]; /* number of failures already reported, by descriptor */
 static const char *folder;
 static size_t folder_len;
 static int record_fd = -1;
 static int64_t syncs;
-/* Names by descriptor; NULL where it is no file of the folder. */
+/* File names by descriptor; NULL for a descriptor of a file outside the folder. */
 static char *names[DESCRIPTORS_MAX];
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
@@ -68,7 +71,7 @@ __attribute__((constructor)) static void start(void) {
   if (folder) record_fd = REAL(open)(getenv("RECORD_LOG"), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 }
 
-/* The part of a path after the folder and its slash, "" for the folder itself; NULL outside of it. */
+/* Return the part of a path after the folder and its slash: "" for the folder itself, NULL for a path outside it. */
 static const char *inside(const char *path) {
   if (!folder || strncmp(path, folder, folder_len) != 0) return NULL;
   if (path[folder_len] == 0) return "";
@@ -77,7 +80,7 @@ static const char *inside(const char *path) {
 
 static const char *name_of(int fd) { return fd >= 0 && fd < DESCRIPTORS_MAX ? names[fd] : NULL; }
 
-/* With the lock held, so that the order of the records is that of what was done. */
+/* Append a record. The caller holds the lock, so that the records have the order of the operations. */
 static void note(char kind, int64_t inode, int64_t offset, const char *name, const void *data, size_t data_len) {
   struct record head = {kind, inode, offset, (int64_t)strlen(name), (int64_t)data_len};
   struct iovec parts[3] = {{&head, sizeof head}, {(void *)name, (size_t)head.name_len}, {(void *)data, data_len}};
@@ -200,7 +203,7 @@ static int synced(int fd) {
   note('b', inode_of(fd), number, name_of(fd), "", 0);
   int fails = fail_every && *name_of(fd) && ++shared->syncs % fail_every == 0;
   pthread_mutex_unlock(lock);
-  /* Time for others to get in between. */
+  /* Give other processes time to run between the begin and the end of the sync. */
   sched_yield();
   pthread_mutex_lock(lock);
   *failures(fd) += fails;

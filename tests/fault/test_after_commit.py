@@ -1,5 +1,6 @@
-"""Errors of what follows a COMMIT. The operation has taken effect, so it must not look as if it had failed: an error is
-logged, and only the exception of a signal handler, such as ``KeyboardInterrupt``, is raised once the rest is done."""
+"""Errors in the steps that follow a COMMIT. The operation has taken effect, so it must not seem to have failed. An
+error is only logged. The exception of a signal handler, such as ``KeyboardInterrupt``, is raised after the remaining
+steps."""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ CORES = [True, False] if WITH_CORE else [False]
 
 
 def raise_once(error: BaseException, function: Callable[..., Any], when: Callable[..., bool]) -> Callable[..., Any]:
-    """The function, which raises the first time that ``when`` says so of its arguments, before it does anything."""
+    """Return a wrapper of the function. The first time that ``when`` returns true for the arguments, the wrapper raises
+    the error and does not call the function."""
     left = [error]
 
     def raising(*args: Any) -> Any:
@@ -61,7 +63,7 @@ def inject(monkeypatch: pytest.MonkeyPatch, store: SqliteClaimStore, place: str,
     elif place == "checkpointer":
         checkpointer: Any = db.opened.checkpointer
         monkeypatch.setattr(checkpointer, "committed", raise_once(error, checkpointer.committed, lambda _: True))
-    else:  # the exception of a signal handler, as soon as COMMIT has returned
+    else:  # a signal handler raises its exception as soon as COMMIT has returned
 
         def execute(statement: str, *bindings: Any, run: Callable[..., Any] = db.execute) -> Any:
             result = run(statement, *bindings)
@@ -83,7 +85,8 @@ def in_a_transaction(store: SqliteClaimStore) -> None:
 
 
 def in_another_thread(use: Callable[[], Any]) -> Any:
-    """The result of a call in another thread, at once: a lock that was left behind would block that call."""
+    """Return the result of a call in another thread. The call must return at once: a lock that was not released would
+    block it."""
     results: list[Any] = []
     thread = threading.Thread(target=lambda: results.append(use()))
     thread.start()
@@ -95,7 +98,7 @@ def in_another_thread(use: Callable[[], Any]) -> Any:
     ("place", "error"),
     [
         *product(["lanes", "time", "commits", "ready", "checkpointer"], ERRORS),
-        ("at once", KeyboardInterrupt()),  # nothing else comes there
+        ("at once", KeyboardInterrupt()),  # no other error can occur there
     ],
     ids=repr,
 )
@@ -165,7 +168,7 @@ def test_a_control_whose_steps_meet_an_error_has_taken_effect_and_is_followed_up
         monkeypatch.setattr(control, "move_step", raise_once(error, control.move_step, lambda _: True))
         if isinstance(error, Exception):
             getattr(store, f"{action}_instance")("order")
-            # A full disk is met with the room that is kept for it, and the step succeeds at once.
+            # When the disk is full, the store uses its reserved space, so that the step succeeds at once.
             assert ("took effect" in caplog.text) != isinstance(error, apsw.FullError)
         else:
             with pytest.raises(KeyboardInterrupt):
@@ -192,7 +195,7 @@ def test_a_prune_whose_steps_meet_an_error_has_taken_effect_and_is_followed_up_l
         monkeypatch.setattr(pruning, step, raise_once(error, getattr(pruning, step), lambda _: True))
         if isinstance(error, Exception):
             assert store.prune(0) == 1
-            # A full disk is met with the room that is kept for it, and the step succeeds at once.
+            # When the disk is full, the store uses its reserved space, so that the step succeeds at once.
             assert ("took effect" in caplog.text) != isinstance(error, apsw.FullError)
         else:
             with pytest.raises(KeyboardInterrupt):
@@ -244,7 +247,7 @@ def test_a_thread_that_cannot_be_started_puts_a_checkpoint_off(
             store.add_instance(f"order-{number}", [NewTask("t")])
         assert len([record for record in caplog.records if "no thread could be started" in record.message]) == 1
         assert ["can't start new thread" in finding for finding in store.check()] == [True]
-    store.add_instance("last", [NewTask("t")])  # starts it
+    store.add_instance("last", [NewTask("t")])  # starts the thread
     store.close()
     store.close()
 

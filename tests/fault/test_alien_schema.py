@@ -1,4 +1,5 @@
-"""Triggers on our tables, views in their place, and other schemas that no store makes: refused, by a name."""
+"""Foreign triggers on the store's tables, views in place of the tables, and unknown schemas: the store refuses the file
+with an error that names the foreign object."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ TRIGGERS = [
     "CREATE TRIGGER strange BEFORE UPDATE OF state ON Claims_Task BEGIN SELECT RAISE(ROLLBACK, 'no'); END",
     f"CREATE TRIGGER strange AFTER UPDATE ON claims_task BEGIN {LOOP}; END",
     "CREATE TRIGGER strange AFTER UPDATE ON claims_task BEGIN UPDATE claims_task SET state = 3 WHERE id = new.id; END",
-    # Named as our own statements name their common table expressions.
+    # The trigger has the name of a common table expression in the store's own statements.
     "CREATE TRIGGER held AFTER UPDATE ON claims_task BEGIN DELETE FROM claims_session; END",
 ]
 

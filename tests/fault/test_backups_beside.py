@@ -1,4 +1,5 @@
-"""A backup reads by a connection of its own: nobody waits for it, and whatever interrupts it leaves nothing behind."""
+"""A backup reads through a separate connection, so it blocks no other caller. An interrupted backup leaves no file
+behind."""
 
 from __future__ import annotations
 
@@ -28,8 +29,8 @@ from ..process.children import Start
 
 
 class Pause:
-    """Holds a backup after its second page: ``begun`` is set then, and it goes on with ``go_on``, or when it is told to
-    stop."""
+    """Stop a backup after its second page and set ``begun``. The backup continues when ``go_on`` is set or when it is
+    aborted."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(backups, "PAGES_PER_STEP", 1)
@@ -98,7 +99,7 @@ def test_other_threads_use_the_store_during_a_backup_which_keeps_to_its_moment(
         tx.add_instance("later", [NewTask(f"t{number}", b"input" * 500) for number in range(20)])
     pause.go_on.set()
     backup.end()
-    assert pause.steps <= pages_before + 1  # it did not start over
+    assert pause.steps <= pages_before + 1  # the backup did not start over
     with SqliteClaimStore(tmp_path / "copy.db") as copy:
         assert copy.check() == []
         assert [info.instance_id for info in copy.list_instances()] == ["order"]
@@ -133,7 +134,7 @@ def test_closing_the_store_ends_a_backup(store: SqliteClaimStore, tmp_path: Path
     backup = InAThread(lambda: store.backup(tmp_path / "copy.db"))
     assert pause.begun.wait(60)
     store.close()
-    assert copies(tmp_path) == []  # when it is closed nothing goes on any more
+    assert copies(tmp_path) == []  # the backup has ended before close() returns
     with pytest.raises(StoreClosedError):
         backup.end()
     with pytest.raises(StoreClosedError):

@@ -1,5 +1,5 @@
-"""The tests of gathered commits are tried on a C core that is broken on purpose: each fault must make one of them fail.
-SQLite's own tests, run on such a core, don't notice most of these."""
+"""Run the tests of gathered commits on C cores with planted faults. Each fault must make at least one of these tests
+fail. SQLite's own test suite does not detect most of these faults."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ FAULTS = {
 
 
 def run_tests(folder: Path, changes: Changes) -> subprocess.CompletedProcess[str]:
-    """Run the tests on a core with these changes."""
+    """Run the tests on a C core with these changes."""
     folder = folder / "core"
     folder.mkdir()
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "0", "-p", "no:cacheprovider"]

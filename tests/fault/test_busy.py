@@ -1,4 +1,5 @@
-"""A writer that stays: others give up after their ``busy_timeout``, have changed nothing, and may read meanwhile."""
+"""A writer that holds the lock for long: other writers give up after their ``busy_timeout`` and change nothing. Readers
+are not blocked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The caller's own SQL in ``transaction()``: it reaches the caller's own tables, neither ours nor the connection."""
+"""The caller's own SQL in ``transaction()`` can change the caller's tables, but not the store's tables and not the
+settings of the connection."""
 
 from __future__ import annotations
 
@@ -89,7 +90,7 @@ ALLOWED = [
     "WITH lane (id) AS (SELECT 1) SELECT * FROM lane",
     "",
 ]  # fmt: skip
-# As many rows as a hundred years would give.
+# A query with so many rows that it would run for a hundred years.
 ENDLESS = "WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT max(n) FROM c"
 
 
@@ -104,7 +105,7 @@ def store(tmp_path: Path) -> Iterator[SqliteClaimStore]:
 
 
 def use(store: SqliteClaimStore) -> None:
-    """The store goes on as ever, and so does another connection's."""
+    """Assert that the store works as before, and that a second store object on the same file works, too."""
     assert [claimed.task.task_id for claimed in store.claim_available_tasks("v")] == ["a"]
     with SqliteClaimStore(store.path, durability="process", busy_timeout=0.1) as other:
         assert [claimed.task.task_id for claimed in other.claim_available_tasks("w", 5)] == ["b"]

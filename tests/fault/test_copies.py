@@ -1,4 +1,5 @@
-"""Copies made behind the library's back and put to work: their tokens leave the original's behind."""
+"""Copies of a store that were made without the library and are used as stores: the copy's new tokens are larger than
+the original's."""
 
 from __future__ import annotations
 
@@ -40,7 +41,7 @@ def open_store(clock: ManualClock) -> Iterator[Open]:
 
 @pytest.fixture
 def original(tmp_path: Path, open_store: Open) -> Path:
-    """A closed store with one task that is held, and one that is free."""
+    """Make a closed store with one claimed task and one free task."""
     path = tmp_path / "original" / "jobs.db"
     path.parent.mkdir()
     store = open_store(path)
@@ -58,7 +59,7 @@ def token(store: SqliteClaimStore) -> int:
 
 
 def go_on(path: Path, open_store: Open, clock: ManualClock) -> int:
-    """Let the original live on, over some boots. Returns the largest token that it gave."""
+    """Use the original for several more boots. Return the largest token that it issued."""
     for _ in range(3):
         clock.advance(5)
         store = open_store(path)
@@ -107,7 +108,7 @@ def test_a_copy_gives_larger_tokens_than_the_original_will_and_ends_its_claims_w
     assert copy.check() == []
     first = token(copy)
     copy.close()
-    assert token(open_store(path)) == first + 1  # it is a store of its own now
+    assert token(open_store(path)) == first + 1  # the copy is now an independent store
 
 
 @pytest.mark.parametrize("born", [True, False], ids=["", "without times of birth"])
@@ -207,7 +208,7 @@ def test_a_file_that_is_no_copy_keeps_its_claims_and_its_tokens(
 def test_the_same_file_seen_on_another_device_gives_larger_tokens_and_keeps_its_claims(
     original: Path, open_store: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A snapshot of the disk, or a mount that came back under another number."""
+    """Simulate a snapshot of the disk, or a mount that got a different device number."""
     identity_of = copies.identity_of
 
     def elsewhere(path: str) -> Identity:
@@ -217,7 +218,7 @@ def test_the_same_file_seen_on_another_device_gives_larger_tokens_and_keeps_its_
     store = open_store(original)
     last = token(store)
     monkeypatch.setattr(store_time, "identity_of", elsewhere)
-    # While it is in use the other one is but another view of it.
+    # While the first store object is open, the second one is treated as a second view of the same file.
     other = open_store(original)
     assert token(other) == last + 1
     assert token(store) == last + 2
@@ -302,7 +303,7 @@ def test_without_boot_ids_tokens_rise_whenever_the_store_is_opened_first(
     assert held(store) == (TaskState.CLAIMED, 0)
     store.close()
     monkeypatch.undo()
-    assert held(open_store(original)) == (TaskState.CLAIMED, 0)  # the boot that the file knew is still the same
+    assert held(open_store(original)) == (TaskState.CLAIMED, 0)  # the boot is still the one recorded in the file
 
 
 def test_epochs_do_not_run_out_by_copies_alone_and_their_end_is_told(

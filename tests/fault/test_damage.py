@@ -1,4 +1,4 @@
-"""Damaged files: whatever is wrong in them, callers get our errors, and no process crashes."""
+"""Damaged files: for any damage, callers get this library's errors, and no process crashes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..process.children import Start
 
 @pytest.fixture
 def sound(tmp_path: Path) -> Path:
-    """A store with a little of everything in it."""
+    """Make a store with tasks in many states."""
     path = tmp_path / "sound.db"
     with SqliteClaimStore(path, durability="process") as store:
         for number in range(30):
@@ -39,7 +39,7 @@ def sound(tmp_path: Path) -> Path:
 
 
 CORES = ["core", "python"] if core_available() else ["python"]
-# Damages copies of a store, one a seed, uses them in every way, and tells what came of it.
+# Damages one copy of a store for each seed, uses the copy in every way, and prints how the calls ended.
 USE_DAMAGED = """
 import json, random, shutil
 folder, seeds, core = args[0], json.loads(args[1]), args[2] == "core"
@@ -186,7 +186,7 @@ hear()
     writer.kill()
     wal = sound.with_name("sound.db-wal")
     data = bytearray(wal.read_bytes())
-    data[len(data.rstrip(b"\0")) // 2] ^= 0xFF  # zeros stand ahead of what comes next
+    data[len(data.rstrip(b"\0")) // 2] ^= 0xFF  # zeros follow the last frame, because the file is extended in advance
     wal.write_bytes(data)
     with SqliteClaimStore(sound) as store:
         assert store.check() == []

@@ -1,5 +1,6 @@
-"""Each system call of each public operation fails once, and SQLite's memory runs out at each place: the error is ours,
-nothing is half done, nothing acknowledged is missing, and the same store goes on."""
+"""Each system call of each public operation fails once, and SQLite runs out of memory at each of its allocations. The
+error is one of this library's, no operation is half done, no acknowledged result is missing, and the same store object
+works on."""
 
 from __future__ import annotations
 
@@ -17,14 +18,14 @@ from sqlite_claims.sqlite.scan import core_available
 from ..tiers import first_is_fast
 from . import each_call
 
-# Of each kind of call that an operation makes; the soak test takes nearly all of them.
+# Number of failing calls of each kind per operation. The soak test lets nearly all calls fail.
 EACH_MAX = 4
 EACH_MAX_SOAK = 60
 GROUPS = 4
 
 
 def try_each(injector: Path, folder: Path, durability: str, core: str, each_max: int, names: list[str]) -> Counter[str]:
-    """Run the trials in a process of their own. Returns the faults that were made, by call."""
+    """Run the trials in a separate process. Return the number of injected faults by system call."""
     ended = subprocess.run(
         [sys.executable, each_call.__file__, injector, folder, durability, core, str(each_max), *names],
         env={**os.environ, "LD_PRELOAD": str(injector), "INJECT_FOLDER": str(folder)},
@@ -57,7 +58,8 @@ def test_an_operation_survives_the_failure_of_nearly_each_of_its_calls(
     print(f"{sum(made.values()):,} faults: {dict(made)}")
 
 
-# Installs the core's hooks on a connection while one of SQLite's allocations fails: the first, then the second, ...
+# Installs the core's hooks on a connection while one of SQLite's allocations fails: the first, then the second, and so
+# on.
 INSTALL = """
 import ctypes, errno, sys
 import apsw

@@ -1,5 +1,5 @@
-"""Each SQL statement of each public operation fails once with each of SQLite's result codes: the error is ours, nothing
-is half done, and the same store goes on."""
+"""Each SQL statement of each public operation fails once with each of SQLite's result codes. The error is one of this
+library's, no operation is half done, and the same store object works on."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ CODES = [
     *("SQLITE_CORRUPT", "SQLITE_CORRUPT_INDEX", "SQLITE_NOTADB", "SQLITE_SCHEMA", "SQLITE_ERROR", "SQLITE_INTERNAL"),
     *(name for name in vars(apsw) if name.startswith("SQLITE_IOERR")),
 ]
-# After these, SQLite may have rolled the transaction back by itself.
+# After these errors, SQLite may have rolled the transaction back by itself.
 ROLL_BACK = (apsw.FullError, apsw.IOError, apsw.NoMemError, apsw.BusyError, apsw.InterruptError, apsw.CorruptError)
 GROUPS = 10
 
 
 class Faults:
-    """Counts the statements of the store's connections, and makes one of them fail before it runs."""
+    """Count the statements of the store's connections, and make one of them fail before it runs."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -71,7 +71,8 @@ class Trial(each_call.Trial):
         self.found = []
 
     def fail_all(self, all_codes: bool) -> int:
-        """Let each statement fail, with each code or with the next one of them. Returns the count of failures."""
+        """Let each statement fail, either with each code or with the next code in turn. Return the number of
+        failures."""
         situation = self.new_situation()
         before = each_call.visible(situation.store)
         self.faults.reset()

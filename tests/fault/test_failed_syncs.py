@@ -1,4 +1,5 @@
-"""A sync that fails: nobody acknowledges a result on top of it before all frames were written and synced once more."""
+"""After a failed sync, no process acknowledges a result until all -wal frames have been written and synced once
+more."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ from ..process.children import Start
 
 
 class Disk:
-    """Syncs that fail as often as told, and what was written again."""
+    """Make a given number of syncs fail, and record how many -wal frames are written again each time."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.failures = 0
@@ -76,7 +77,8 @@ def test_as_long_as_writing_again_fails_nothing_is_acknowledged(disk: Disk, tmp_
     path = tmp_path / "jobs.db"
     with SqliteClaimStore(path) as store:
         for number in range(failures):
-            # The next result's own sync, then the one that only drains old news: after these the one that counts.
+            # The first time, one failure: the sync of the result. Later, three: the sync of the frames that were
+            # written again is repeated twice, because it first only reports earlier errors. The third sync decides.
             disk.failures = 1 if number == 0 else 3
             with pytest.raises(StoreUnavailableError, match="could not be synced"):
                 store.add_instance(f"told{number}")
@@ -114,7 +116,7 @@ except StoreUnavailableError:
 
 
 def test_a_wal_that_a_killed_process_left_is_written_again_first(start: Start, disk: Disk, tmp_path: Path) -> None:
-    """The process may have been killed within the sync that failed: then nobody has heard of it."""
+    """The process may have been killed within the failed sync. In that case, no process was told about the failure."""
     path = tmp_path / "jobs.db"
     program = 'store = SqliteClaimStore(args[0]); store.add_instance("before"); os.kill(os.getpid(), signal.SIGKILL)'
     child = start(program, path)
@@ -127,7 +129,7 @@ def test_a_wal_that_a_killed_process_left_is_written_again_first(start: Start, d
 
 
 def test_a_failure_that_was_made_good_meanwhile_is_no_news_for_other_descriptors(disk: Disk, tmp_path: Path) -> None:
-    """The kernel reports it to each descriptor once."""
+    """The kernel reports a failure once to each descriptor."""
     path = tmp_path / "jobs.db"
     with SqliteClaimStore(path) as one, SqliteClaimStore(path) as other:
         other.add_instance("before")
@@ -142,7 +144,7 @@ def test_a_failure_that_was_made_good_meanwhile_is_no_news_for_other_descriptors
 
 
 class Between:
-    """A connection that lets something happen before the writer's lock is taken for the first time."""
+    """A connection that calls a function just before the writer's lock is taken for the first time."""
 
     def __init__(self, connection: apsw.Connection, happens: Callable[[], object]) -> None:
         self._connection = connection
@@ -159,7 +161,7 @@ class Between:
 
 
 def test_a_sync_that_fails_while_an_earlier_one_is_made_good_is_made_good_too(disk: Disk, tmp_path: Path) -> None:
-    """Its frames were written after those to be written again had been counted."""
+    """The frames of the second failure were written after the store had counted the frames that it writes again."""
     path = tmp_path / "jobs.db"
     with SqliteClaimStore(path) as one, SqliteClaimStore(path, durability="process") as other:
         one.add_instance("before")
@@ -180,7 +182,8 @@ def test_a_sync_that_fails_while_an_earlier_one_is_made_good_is_made_good_too(di
 def test_a_failure_that_is_heard_while_making_good_outlives_that_an_earlier_one_is(
     disk: Disk, tmp_path: Path, when: str
 ) -> None:
-    """A store that makes good the earlier one may have counted its frames before those of the later were written."""
+    """The store that recovers from the earlier failure may have counted its frames before the later failure's frames
+    were written."""
     path = tmp_path / "jobs.db"
     with SqliteClaimStore(path) as one, SqliteClaimStore(path) as other:
         one.add_instance("before")
@@ -217,7 +220,7 @@ def test_no_checkpoint_copies_what_the_disk_may_not_have(
         assert store._db.opened.checkpointer is not None
         assert store._db.opened.checkpointer.close()
         assert path.stat().st_size == size
-    assert path.stat().st_size == size  # closing left the -wal
+    assert path.stat().st_size == size  # closing did not remove the -wal
     disk.failures = 0
     with SqliteClaimStore(path, durability="process") as store:
         assert store.stats().counts[TaskState.READY] == 1000
@@ -226,7 +229,8 @@ def test_no_checkpoint_copies_what_the_disk_may_not_have(
 
 
 def test_pages_copied_before_the_sync_of_a_database_failed_are_copied_again(start: Start, tmp_path: Path) -> None:
-    """SQLite counts pages as copied although only the checkpoint that reaches the end of the -wal syncs them."""
+    """SQLite counts pages as copied, although they are synced only by the checkpoint that reaches the end of the
+    -wal."""
     path = tmp_path / "jobs.db"
     with SqliteClaimStore(path) as store:
         store.add_instance("before", [NewTask(f"t{n}") for n in range(100)])
@@ -241,7 +245,8 @@ def test_pages_copied_before_the_sync_of_a_database_failed_are_copied_again(star
             frames, copied = store._db._checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE)
             assert 0 < copied < frames
         reader.close()
-        # The disk loses what was copied so far, by another process: closing the file in this one drops SQLite's locks.
+        # Simulate a disk that loses the pages copied so far. A separate process does it, because closing the file in
+        # this process would drop SQLite's locks.
         lose = "with open(args[0], 'r+b') as file: file.write(open(args[1], 'rb').read())"
         start(lose, path, before).end()
         store._db.files.sync.note(apsw.exception_for(apsw.SQLITE_IOERR_FSYNC))

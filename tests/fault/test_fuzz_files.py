@@ -1,4 +1,5 @@
-"""Files damaged at random: every call returns or raises one of our errors, and no process crashes or hangs."""
+"""Files damaged at random: every call returns or raises one of this library's errors, and no process crashes or
+hangs."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from . import fuzz_files
 
 
 def try_seeds(first: int, count: int) -> str:
-    """Try the seeds in a separate process. Returns its last line."""
+    """Try the seeds in a separate process. Return the last line that it prints."""
     command = [sys.executable, "-m", fuzz_files.__name__, str(first), str(count)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     *_, last = done.stdout.splitlines()

@@ -1,4 +1,5 @@
-"""Commits whose writes the C core gathers: what is in the files is what SQLite by itself would have written."""
+"""Commits whose writes the C core gathers: the files have the contents that SQLite would have written without the
+core."""
 
 from __future__ import annotations
 
@@ -25,12 +26,12 @@ class Undo(Exception):
 
 
 def write_calls() -> int:
-    """System calls of this process that wrote anything, so far."""
+    """Return the number of write system calls that this process has made so far."""
     return int(Path("/proc/self/io").read_text().split("syscw: ")[1].split()[0])
 
 
 def opened(path: Path, use_c_core: bool = True, durability: Any = "process") -> SqliteClaimStore:
-    """A store whose transactions soon outgrow the cache, so that they write to the -wal before they end."""
+    """Open a store whose transactions soon outgrow the cache, so that they write to the -wal before the commit."""
     store = SqliteClaimStore(path, durability=durability, use_c_core=use_c_core)
     store._db.execute(f"PRAGMA cache_size = {PAGES_IN_CACHE}")
     return store
@@ -43,7 +44,8 @@ def undo(store: SqliteClaimStore) -> None:
 
 
 def recovered(path: Path, folder: Path) -> dict[int, Any]:
-    """The contents of the two files, as read from copies: SQLite recovers the -wal by its checksums."""
+    """Return the contents of copies of the two files. When SQLite opens the copies, it recovers the -wal by its
+    checksums."""
     folder.mkdir()
     for suffix in ("", "-wal"):
         shutil.copy(f"{path}{suffix}", folder / f"copy.db{suffix}")
@@ -78,7 +80,8 @@ def test_transactions_of_any_size_that_end_either_way_leave_what_was_committed(
         with gathering.transaction() as tx:
             tx.execute("CREATE TABLE own (id INTEGER PRIMARY KEY, data BLOB)")
         for turn in range(40):
-            # In turns, so that each comes upon places in the -wal where the other's undone frames were.
+            # Choose a store at random, so that each store meets places in the -wal with rolled-back frames of the other
+            # store.
             store = choose.choice((gathering, gathering, plain))
             wanted = dict(there)
             try:
@@ -138,7 +141,7 @@ def test_a_statement_that_is_a_transaction_by_itself_may_outgrow_the_cache_after
         execute("CREATE TABLE own (id INTEGER PRIMARY KEY, data BLOB)")
         execute("INSERT INTO own VALUES (300, 'there')")
         execute("BEGIN IMMEDIATE; COMMIT")
-        with pytest.raises(apsw.ConstraintError):  # by its last row
+        with pytest.raises(apsw.ConstraintError):  # the last row violates the constraint
             execute(many, (0, numbers))
         assert recovered(path, tmp_path / "undone") == {300: "there"}
         execute("BEGIN IMMEDIATE; COMMIT")

@@ -1,4 +1,5 @@
-"""A gathered commit of which a write fails leaves nothing, and the connection goes on."""
+"""If a write of a gathered commit fails, the files keep no part of that commit, and the connection can still be
+used."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Connections whose commits are not gathered, or no longer: by what is asked for, by what the application has set on
-them, or because of something that gathering could not be sure of. Commits that fail half-way, too."""
+"""Connections whose commits are not gathered, or no longer. Reasons are the caller's settings, the application's own
+hooks, or a state in which the core cannot be sure that gathering is safe. Also tests commits that fail half-way."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def gather(connection: apsw.Connection, page_size: int = PAGE_SIZE) -> int:
 
 @pytest.fixture
 def connection(tmp_path: Path) -> Iterator[apsw.Connection]:
-    """With a table of its own, and the core's VFS; nothing is gathered yet."""
+    """Open a connection with the core's VFS and one table. No commits are gathered yet."""
     opened = apsw.Connection(str(tmp_path / "own.db"), vfs=c_core.vfs())
     opened.pragma("page_size", PAGE_SIZE)
     opened.pragma("journal_mode", "wal")
@@ -53,7 +53,7 @@ def gathers(connection: apsw.Connection) -> bool:
 
 
 def in_files(connection: apsw.Connection) -> list[int]:
-    """The rows that a reader finds in a copy of the file and its -wal."""
+    """Return the rows that a reader finds in a copy of the database file and its -wal."""
     copy = f"{connection.filename}.copy"
     for suffix in ("", "-wal"):
         shutil.copy(f"{connection.filename}{suffix}", f"{copy}{suffix}")
@@ -65,7 +65,7 @@ def in_files(connection: apsw.Connection) -> list[int]:
 
 
 class Methods(ctypes.Structure):
-    """The beginning of SQLite's table of a file's functions."""
+    """The first fields of SQLite's ``sqlite3_io_methods``, the functions of an open file."""
 
     _fields_ = (
         ("version", ctypes.c_int),
@@ -76,8 +76,8 @@ class Methods(ctypes.Structure):
 
 
 def write_piece(connection: apsw.Connection, data: bytes) -> None:
-    """Write after the last frame of the -wal, as SQLite does within a COMMIT that it then gives up."""
-    connection.execute("BEGIN IMMEDIATE; COMMIT")  # the commit hook is called, and nothing written
+    """Write after the last frame of the -wal, as SQLite does within a COMMIT that fails later."""
+    connection.execute("BEGIN IMMEDIATE; COMMIT")  # calls the commit hook without writing anything
     file = ctypes.c_void_p()
     assert connection.file_control("main", apsw.SQLITE_FCNTL_JOURNAL_POINTER, ctypes.addressof(file))
     methods = ctypes.cast(file, ctypes.POINTER(ctypes.POINTER(Methods))).contents.contents
@@ -86,7 +86,7 @@ def write_piece(connection: apsw.Connection, data: bytes) -> None:
     assert methods.write(file, data, len(data), size) == apsw.SQLITE_OK
 
 
-HEADER = (7).to_bytes(4, "big") + bytes(20)  # of a frame that doesn't end its transaction
+HEADER = (7).to_bytes(4, "big") + bytes(20)  # header of a frame that does not end its transaction
 
 
 def test_a_piece_of_a_commit_that_was_given_up_is_dropped_with_it(connection: apsw.Connection) -> None:
@@ -94,7 +94,7 @@ def test_a_piece_of_a_commit_that_was_given_up_is_dropped_with_it(connection: ap
     add(connection, 1)
     write_piece(connection, HEADER)
     with pytest.raises(apsw.ConstraintError):
-        add(connection, 1)  # rolled back
+        add(connection, 1)  # is rolled back
     assert in_files(connection) == [1]
     add(connection, 2)
     assert gathers(connection)
@@ -194,14 +194,14 @@ def test_a_connection_may_leave_the_wal_mode_and_come_back(tmp_path: Path) -> No
     assert (done.returncode, done.stdout) == (0, "18 ok\n"), done.stderr
 
 
-# Hooks that the application has set on each connection of its process stay in force.
+# Tests of hooks that the application has set on every connection of its process. These hooks stay in force.
 
 Hook = Callable[[apsw.Connection], Any]
 
 
 @pytest.fixture(params=[True, False], ids=["c", "python"])
 def hooked(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Opens a store while a hook acts on each new connection."""
+    """Return a function that opens a store while a hook of the application acts on each new connection."""
 
     def open_hooked(hook: Hook) -> SqliteClaimStore:
         monkeypatch.setattr(apsw, "connection_hooks", [hook])
@@ -236,7 +236,7 @@ def test_commit_rollback_and_wal_hooks_of_the_application_are_called(hooked: Cal
         assert "rollback" in called
         [work] = store.claim_available_tasks("w")
         store.complete_task(work.claim)
-        assert store._db.opened.frames[0] > 0  # or nobody would checkpoint
+        assert store._db.opened.frames[0] > 0  # without this count, no checkpoints would be made
 
 
 def test_a_commit_that_a_hook_of_the_application_refuses_is_told_as_that(hooked: Callable[..., Any]) -> None:
@@ -315,4 +315,4 @@ def test_an_environment_variable_turns_off_what_the_core_does_with_the_wal(
     assert (done.returncode, done.stdout) == (0, told), done.stderr
 
 
-# Each write to the -wal fails once, wholly or half done, and the same connection goes on.
+# Tests in which each write to the -wal fails once, entirely or half-way, and the same connection is then used again.

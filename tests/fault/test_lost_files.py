@@ -1,4 +1,5 @@
-"""Files that are removed or replaced under an open store: no result is acknowledged that nobody will find."""
+"""Files that are removed or replaced under an open store: the store acknowledges no result that other processes cannot
+find."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ SIDE_FILES = [("-wal",), ("-shm",), ("-wal", "-shm")]
 
 def removed(path: Path, *suffixes: str) -> None:
     for suffix in suffixes:
-        # Without the C core there is no doorbell.
+        # Without the C core there is no doorbell file.
         path.with_name(path.name + suffix).unlink(missing_ok=suffix == "-bell")
 
 
@@ -97,7 +98,8 @@ except StoreUnavailableError:
 
 
 def test_a_store_that_another_takes_the_place_of_during_a_fork_is_used_as_it_is(start: Start, tmp_path: Path) -> None:
-    """Another file of the same name, with as many lanes and other ones."""
+    """The store that replaces the first one has the same file name and the same number of lanes, but different
+    lanes."""
     path = tmp_path / "jobs.db"
     with SqliteClaimStore(tmp_path / "other.db") as other:
         other.add_instance("o", [NewTask("t", kind="theirs")])
@@ -123,7 +125,7 @@ store.add_instance("j")
 
 
 def stored(start: Start, path: Path) -> list[str]:
-    """The instances that another process finds, in a store that nothing is wrong with."""
+    """Return the instances that another process finds, after asserting that its check has no findings."""
     child = start(
         """
 with SqliteClaimStore(args[0]) as store:
@@ -139,7 +141,8 @@ with SqliteClaimStore(args[0]) as store:
 
 
 def commit_until_noticed(store: SqliteClaimStore) -> list[str]:
-    """The instances that were added before it was, which must not be more than so many."""
+    """Return the instances that were added before the store noticed the lost file. There must be fewer than
+    ``CHECK_EVERY_COMMITS``."""
     added: list[str] = []
 
     def add() -> None:

@@ -1,4 +1,4 @@
-"""Upgrading an older file, by a second version of the schema that these tests make up."""
+"""Upgrading an older file. These tests define a second version of the schema for the purpose."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from sqlite_claims.sqlite.statements import migrations
 from ..process.children import Start
 
 NEXT = schema.VERSION + 1
-# Works once: a second run finds its table there.
+# The upgrade cannot run twice: the second time, CREATE TABLE fails.
 UPGRADE = "CREATE TABLE claims_upgraded (at INTEGER); INSERT INTO claims_upgraded SELECT count(*) FROM claims_task;"
 
-# The same in another process. The upgrade stops where it is half done and waits to be told to go on.
+# The same upgrade in another process. The upgrade stops half-way and waits for a line of input.
 UPGRADER = f"""
 from sqlite_claims.sqlite import open_connection
 from sqlite_claims.sqlite import schema
@@ -46,7 +46,7 @@ say("opened", store.get_task("i", "t").state)
 
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
-    """A store by the schema as it is."""
+    """Make a store with the current schema."""
     path = tmp_path / "jobs.db"
     with SqliteClaimStore(path) as store:
         store.add_instance("i", [NewTask("t")])
@@ -55,7 +55,7 @@ def old(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def upgraded(old: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The old store; from here on this process knows a newer version."""
+    """Return the path of the old store, and make this process use a newer schema version from now on."""
     upgrade_with(monkeypatch, UPGRADE)
     return old
 

@@ -1,5 +1,5 @@
-"""A value replaced by another: either a store might have written it, or ``check`` finds it; and no use of it hangs, or
-ends in an exception that isn't ours."""
+"""One value in the file is replaced: either the store might have written the new value, or ``check`` reports it. No use
+of the store hangs or raises an exception that is not this library's."""
 
 from __future__ import annotations
 

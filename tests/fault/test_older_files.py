@@ -1,4 +1,4 @@
-"""Files that earlier versions of the schema have written, as they were written."""
+"""Files as earlier versions of the schema have written them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STATES = {
     ("graph", "a"): "completed",
     ("graph", "b"): "ready",
     ("graph", "c"): "blocked",
-    ("ready", "t0"): "ready",  # the machine on which it was claimed was another
+    ("ready", "t0"): "ready",  # the task was claimed on a different machine
     ("ready", "t1"): "ready",
     ("ready", "t2"): "ready",
     ("ready", "t3"): "ready",

@@ -1,4 +1,4 @@
-"""Opening, backing up or checkpointing a store whose files were removed or replaced makes no new ones."""
+"""Opening, backing up or checkpointing a store whose files were removed or replaced creates no new files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from .test_lost_files import removed, stored
 
 
 def test_nobody_opens_a_store_whose_shm_is_gone_while_others_have_it(start: Start, tmp_path: Path) -> None:
-    """SQLite would make another one, and those who have the old one would write over the newcomer's commits."""
+    """SQLite would create a second -shm. Processes with the old -shm would then overwrite the commits of the process
+    with the new one."""
     path = tmp_path / "jobs.db"
     other = start(
         """
@@ -45,7 +46,7 @@ hear()
 
 
 def test_a_backup_beside_removed_files_makes_none_of_them_anew(start: Start, tmp_path: Path) -> None:
-    """Else what is in the removed -wal alone could not be saved any more."""
+    """Otherwise, data that is only in the removed -wal could not be saved any more."""
     path = tmp_path / "jobs.db"
     with SqliteClaimStore(path, durability="process") as store:
         store.add_instance("before")
@@ -65,13 +66,13 @@ def test_a_checkpoint_beside_removed_files_makes_none_of_them_anew(
     path = tmp_path / "jobs.db"
     monkeypatch.setattr(checkpoints, "PASSIVE_FRAMES", 1)
     with SqliteClaimStore(path, durability="process", clock=ManualClock()) as store:
-        assert store.stats()  # after which it is not looked at for a second
+        assert store.stats()  # after this call, the store does not check the -wal for a second
         removed(path, "-wal")
         store.add_instance("before")
         checkpointer = store._db.opened.checkpointer
         assert checkpointer is not None
         assert checkpointer._thread is not None
-        checkpointer._thread.join(60)  # it ends by the error
+        checkpointer._thread.join(60)  # the thread ends with the error
         assert isinstance(checkpointer.last_error, StoreUnavailableError)
         assert not (tmp_path / "jobs.db-wal").exists()
     assert stored(start, path) == ["before"]
@@ -116,7 +117,8 @@ os.wait()
 def test_nobody_opens_a_store_whose_sessions_are_gone_as_well(
     start: Start, tmp_path: Path, suffixes: tuple[str, ...]
 ) -> None:
-    """As ``rm jobs.db-*`` does it. SQLite's own lock tells that somebody has the database open."""
+    """The files are removed as by ``rm jobs.db-*``. SQLite's own lock shows that another process has the database
+    open."""
     path = tmp_path / "jobs.db"
     other = start(
         """

@@ -1,4 +1,4 @@
-"""A second name of a store, and other SQLite connections to its file."""
+"""A second name of a store's file, and other SQLite connections to the file."""
 
 from __future__ import annotations
 

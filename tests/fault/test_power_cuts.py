@@ -1,4 +1,4 @@
-"""Power cuts: whatever moment they choose, what was acknowledged is there afterwards, and no token comes twice."""
+"""Power cuts at any moment: afterwards, all acknowledged results are there, and no token is issued twice."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from sqlite_claims.testing import ManualClock
 
 from .power import Record, cut_power, record
 
-# Three boots. In each, threads and a second process add, complete, fail, cancel and prune, with checkpoints every few
-# commits, and write down what they were promised.
+# Three boots. In each boot, threads and a second process add, complete, fail, cancel and prune tasks, make a checkpoint
+# every few commits, and record which results were acknowledged.
 WORK = """
 import hashlib, os, random, sys
 from concurrent.futures import ThreadPoolExecutor
@@ -127,7 +127,8 @@ class Promises:
 
 
 def broken_promises(folder: Path, told: list[str]) -> list[str]:
-    """Return findings about the store that is left, opened in the next boot: tasks missing, wrong or given twice."""
+    """Open the remaining store as in the next boot, and return findings: tasks that are missing, wrong or claimed with
+    a used token."""
     promised = Promises(told)
     with SqliteClaimStore(folder / "jobs.db", durability="process", clock=ManualClock()) as store:
         broken = store.check()
@@ -163,12 +164,12 @@ def broken_promises(folder: Path, told: list[str]) -> list[str]:
 
 
 def cut_at(records: list[Record], moment: int, seed: int, folder: Path) -> list[str]:
-    """Findings after one power cut."""
+    """Return the findings after one power cut."""
     random = Random(seed)
     files, told = cut_power(records, moment, random)
     folder.mkdir()
     for name, data in files.items():
-        # Mapped, never synced: whatever is in there must not matter.
+        # These files are mapped and never synced, so their contents after a power cut must not matter.
         mapped = name.endswith(("-shm", "-bell"))
         noise = random.randbytes(len(data) or random.choice([0, 4096, 4096 if name.endswith("-bell") else 32768]))
         (folder / name).write_bytes(noise if mapped else data)
@@ -207,11 +208,12 @@ def test_without_the_sync_that_full_durability_adds_a_power_cut_does_lose_someth
     records = record(recorder, folder, WORK, "process", 4, 1)
     broken = [cut_at(records, moment, seed, folder / str(seed)) for seed, moment in enumerate(moments(records, 20, 1))]
     assert any("missing" in finding for findings in broken for finding in findings)
-    # The file that is left is sound all the same, and no token is given twice.
+    # The remaining file is sound nevertheless, and no token is issued twice.
     assert not [finding for findings in broken for finding in findings if "SQLite" in finding or "token" in finding]
 
 
-# As above, in one boot, on a disk whose syncs fail now and then: a call that raises has promised nothing.
+# A similar program, in one boot, on a disk whose syncs sometimes fail. If a call raises an error, its result is not
+# acknowledged.
 FAILING = """
 import hashlib, os, random, sys
 from contextlib import suppress

@@ -1,4 +1,5 @@
-"""Paths and files that are no store: refused by the right error, with nothing changed and no file left behind."""
+"""Paths and files that are not stores: opening them raises the right error, changes no file and leaves no new file
+behind."""
 
 from __future__ import annotations
 
@@ -27,12 +28,12 @@ from ..process.children import Start
 
 
 def looks(folder: Path) -> dict[str, bytes]:
-    """All that is in a folder."""
+    """Return the names and contents of all files in a folder."""
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 def plain_database(path: Path, *, wal: bool = False) -> None:
-    """An application's own SQLite database."""
+    """Make a SQLite database of an application."""
     connection = apsw.Connection(str(path))
     if wal:
         connection.pragma("journal_mode", "wal")
@@ -51,7 +52,7 @@ def newer_store(path: Path) -> None:
 
 
 def refused(path: Path, error: type[Exception], match: str | None = None, **options: Any) -> None:
-    """That opening raises this, and that nothing in the folder is any different for it."""
+    """Assert that opening raises this error and changes nothing in the folder."""
     before = looks(path.parent) if path.parent.is_dir() else {}
     with pytest.raises(error, match=match):
         SqliteClaimStore(path, **options)
@@ -278,7 +279,7 @@ def test_a_backup_is_no_more_open_to_others_than_the_store(tmp_path: Path) -> No
     assert stat.S_IMODE((tmp_path / "copy.db").stat().st_mode) == 0o600
 
 
-# As another user: what is needed is loaded before, since that user may not be able to read where Python is installed.
+# Becomes another user. All modules are loaded before, since that user may not be able to read Python's installation.
 AS_NOBODY = """
 import tempfile
 with tempfile.TemporaryDirectory() as warm:
@@ -298,7 +299,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become 
 
 @pytest.fixture
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
-    """Makes a folder that others may come to, with these permissions."""
+    """Return a function that makes a folder with these permissions, which all users can reach."""
 
     def make(mode: int) -> Path:
         folder = tmp_path_factory.mktemp("shared")

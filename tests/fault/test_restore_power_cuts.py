@@ -1,4 +1,5 @@
-"""Power cuts while a backup is restored: the store is the old one or the new one, and nothing in between."""
+"""Power cuts while a backup is restored: afterwards, the store is either the old one or the new one, never a
+mixture."""
 
 from __future__ import annotations
 
@@ -12,8 +13,8 @@ from sqlite_claims.testing import ManualClock
 
 from .power import ACKNOWLEDGED, cut_power, record
 
-# A store that was left by a process that died, so that its last commits are in the -wal; then one is restored over it,
-# and another where nothing was.
+# Makes a store whose last commits are in the -wal, because its process died. Restores one backup over this store, and a
+# second backup at a path without a file.
 WORK = """
 import os, sys
 from sqlite_claims import *
@@ -44,7 +45,7 @@ OLD, NEW = [f"old-{number}" for number in range(10)], ["new"]
 
 
 def instances(path: Path) -> list[str] | None:
-    """``None`` where there is no store."""
+    """Return the instances, or ``None`` if there is no store."""
     try:
         store = SqliteClaimStore(path, create=False, durability="process", clock=ManualClock())
     except StoreUnavailableError:
@@ -66,7 +67,7 @@ def test_after_a_power_cut_at_any_moment_the_store_is_the_old_or_the_new_one(rec
     )
     moments = Random(1).sample(range(begun, made), min(150, made - begun))
     seen = set()
-    # Much has to be done right when something has just been acknowledged.
+    # Cut the power more often just after a result was acknowledged, because most guarantees apply there.
     for moment, cuts in [*((moment, 2) for moment in moments), (replaced, 30), (made, 30)]:
         for seed in range(cuts):
             files, told = cut_power(records, moment, Random(moment * 100 + seed))

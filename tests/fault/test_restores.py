@@ -1,4 +1,5 @@
-"""Backups put where a store is to be: whole or not at all, under nobody's feet, and with larger tokens."""
+"""Restoring a backup to the path of a store: entirely or not at all, never while another process uses the store, and
+with larger tokens than before."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ from sqlite_claims import (
 
 from ..process.children import Start
 
-# A restore that stops half-way through the file, once, until it is told to go on.
+# A restore that stops once, half-way through the file, until it gets a line of input.
 HALTING = """
 import apsw
 from sqlite_claims.sqlite.maintenance import restoring
@@ -51,7 +52,7 @@ restoring.connect = connect
 """
 RESTORE = f"{HALTING}\nrestore(args[0], args[1], replace=args[2:] == ['replace'])\nsay('restored')\n"
 
-# The same with nothing written yet.
+# A restore that stops before it has written anything.
 BEFORE = """
 from sqlite_claims.sqlite.maintenance import restoring
 restoring._check = lambda *_: (say("half"), hear())
@@ -62,7 +63,7 @@ say("restored")
 
 @pytest.fixture
 def backup(tmp_path: Path) -> Path:
-    """Of a store with one task claimed."""
+    """Make a backup of a store with one claimed task."""
     path = tmp_path / "backup.db"
     with SqliteClaimStore(tmp_path / "original.db", durability="process") as store:
         store.add_instance("i", [NewTask("held"), NewTask("big", bytes(200_000))])
@@ -73,7 +74,7 @@ def backup(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def other(tmp_path: Path) -> Path:
-    """A store with other tasks, where the backup is to be."""
+    """Make a store with different tasks at the path where the backup is to be restored."""
     path = tmp_path / "jobs.db"
     with SqliteClaimStore(path, durability="process") as store:
         store.add_instance("other", [NewTask("t", bytes(100_000))])
@@ -87,7 +88,7 @@ def names(path: Path) -> list[str]:
 
 
 def token(path: Path) -> int:
-    """Of a new claim of the task that was held."""
+    """Claim the task that was claimed before, and return the new token."""
     with SqliteClaimStore(path, create=False, durability="process") as store:
         claim = store.claim_task("i", "held", "worker", None)
         assert claim is not None
@@ -200,14 +201,14 @@ hear()
     worker.cut_off()
     with pytest.raises(StoreBusyError, match="a command that a worker started"):
         restore(backup, other, replace=True)
-    worker.kill()  # closes the pipe that the command reads
+    worker.kill()  # closes the pipe from which the command reads
     _gone(pid)
     restore(backup, other, replace=True)
     assert names(other) == ["i"]
 
 
 def _gone(pid: int) -> None:
-    """Wait for the end of a process that is not ours to wait for."""
+    """Wait for the end of a process that is not a child of this one."""
     with contextlib.suppress(ProcessLookupError):
         descriptor = os.pidfd_open(pid)
         select.select([descriptor], [], [], 60)

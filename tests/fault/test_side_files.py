@@ -1,4 +1,5 @@
-"""Somebody else's files under the names of a store's: never written to, never waited for, and told."""
+"""Another program's files under the names of a store's side files: the store never writes to them, never waits for
+them, and reports them."""
 
 from __future__ import annotations
 
@@ -99,7 +100,7 @@ def test_a_sessions_file_that_cannot_be_read_is_told_as_ours(
 def test_a_removed_sessions_file_that_cannot_be_made_anew_is_told_and_made_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The call itself has taken effect, so it does not raise."""
+    """The call itself has taken effect, so it does not raise an error."""
     path, clock, failing = tmp_path / "jobs.db", ManualClock(), True
     real = side_files.open_beside
 
@@ -130,7 +131,7 @@ def test_a_removed_sessions_file_that_cannot_be_made_anew_is_told_and_made_later
 def test_a_sessions_file_made_where_there_was_no_room_to_fill_it_is_filled_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Until then nothing is pruned, and no worker is known to be dead."""
+    """Until the file is filled, no instance is pruned, and no worker is reported as dead."""
     clock = ManualClock()
     with SqliteClaimStore(tmp_path / "jobs.db", clock=clock) as store:
         store.add_instance("i")

@@ -1,4 +1,4 @@
-"""Stores that a process may read and not write: on a read-only mount, in somebody else's folder, on a full disk."""
+"""Stores that a process may read but not write: on a read-only mount, in another user's folder, on a full disk."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ store.add_instance("in the -wal", [NewTask("t")])
 say("written")
 hear()
 """
-# A user who may only read. The modules it needs are imported before the process becomes that user.
+# Becomes a user who may only read. The modules are imported before, while the process can still read them.
 AS_NOBODY = """
 from sqlite_claims.sqlite import read_only
 SqliteClaimStore(args[0] + ".elsewhere").close()
@@ -125,7 +125,7 @@ def test_a_restore_that_was_killed_is_not_read_half_way(start: Start, medium: Pa
 
 @pytest.fixture
 def reachable() -> Iterator[Path]:
-    """A folder that every user may look into."""
+    """Make a folder that every user can list."""
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)  # noqa: S103 - that is the point of it
         yield Path(folder)
@@ -174,7 +174,7 @@ except StoreUnavailableError as error:
 
 @pytest.fixture
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A store whose -shm its readers can't make."""
+    """Make a store whose readers cannot create the -shm."""
     with SqliteClaimStore(tmp_path / "jobs.db") as store:
         store.add_instance("i", [NewTask("t")])
     connect = connection.connect

@@ -1,4 +1,5 @@
-"""A full disk can be emptied: cancel and prune work where nothing else does, in room that is kept for them."""
+"""A full disk can be emptied: cancel and prune work when all other writes fail, because the store has reserved space
+for them."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ from .test_full_disk import fill
 
 
 def fill_by_adding(store: SqliteClaimStore) -> int:
-    """Add until there is no room. Returns how many instances there are then."""
+    """Add instances until the disk is full. Return the number of instances."""
     number = 0
     for size in (20_000, 2_000, 0):
         with contextlib.suppress(StoreFullError):
@@ -45,7 +46,8 @@ def complete_some(store: SqliteClaimStore, number: int) -> None:
 def test_once_adding_has_filled_the_disk_cancel_and_prune_make_room(
     mount: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, first: str, durability: Any, use_c_core: bool | None
 ) -> None:
-    monkeypatch.setattr(checkpoints, "PASSIVE_FRAMES", 1_000_000)  # else a thread makes them, now or later
+    # without this, a thread makes checkpoints at any time
+    monkeypatch.setattr(checkpoints, "PASSIVE_FRAMES", 1_000_000)
     folder = mount("24m")
     with SqliteClaimStore(folder / "jobs.db", durability=durability, use_c_core=use_c_core) as store:
         complete_some(store, 300)
@@ -57,7 +59,7 @@ def test_once_adding_has_filled_the_disk_cancel_and_prune_make_room(
         else:
             assert store.prune(0) == 1
             store.cancel_instance("n0", "no room")
-        # All goes on without opening it again.
+        # The same store object can be used on.
         for number in range(10):
             store.add_instance(f"more{number}", [NewTask("t", os.urandom(20_000))])
         [work] = store.claim_available_tasks("worker", 1, 600)
@@ -67,7 +69,7 @@ def test_once_adding_has_filled_the_disk_cancel_and_prune_make_room(
 
 
 def test_a_file_of_somebody_elses_under_the_name_is_never_cut(tmp_path: Path) -> None:
-    """A backup, say, that was given that name before there was such a file."""
+    """For example, a backup got this name before the store had made its -reserve file."""
     path, theirs = tmp_path / "jobs.db", tmp_path / "jobs.db-reserve"
     with SqliteClaimStore(path) as store:
         store.add_instance("i", [NewTask("t", os.urandom(2 * reserve.BYTES_MIN))])
@@ -92,7 +94,7 @@ def test_a_closed_store_on_a_full_disk_can_be_opened_and_emptied(mount: Callable
         assert store.prune(0) == 2
         assert store.check() == []
     assert filler.exists()
-    # So much was given back that all goes on, and what was kept is kept again.
+    # Enough space was freed that adding works again and the -reserve file has its full size again.
     with SqliteClaimStore(folder / "jobs.db") as store:
         store.add_instance("new", [NewTask("t", os.urandom(500_000))])
         assert (folder / "jobs.db-reserve").stat().st_size >= reserve.BYTES_MIN
@@ -204,7 +206,7 @@ def test_a_cancellation_finds_room_also_where_the_database_has_too_far_to_grow(
     with SqliteClaimStore(folder / "jobs.db") as store:
         number = 0
         with contextlib.suppress(StoreFullError):
-            while True:  # all of it stands in the -wal
+            while True:  # all the data is in the -wal
                 store.add_instance(f"n{number}", [NewTask("t", os.urandom(50_000))])
                 number += 1
         with contextlib.suppress(StoreFullError):
