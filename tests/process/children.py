@@ -1,7 +1,8 @@
-"""Python processes that a test starts, talks with over pipes, and ends.
+"""Python processes that a test starts, exchanges lines with over pipes, and ends.
 
-A program is text: it says words on standard output, one line each time, and waits for lines on standard input. Nothing
-here sleeps to let something happen; who waits, waits for a line or for an end, and gives up after ``PATIENCE``.
+A program is given as source text. It writes messages to standard output, one per line, and reads lines from standard
+input. Neither side sleeps for synchronization: each waits for a line or for the end of the process, and gives up after
+``PATIENCE``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from textwrap import dedent
 import pytest
 
 PATIENCE = 60.0
-# Every program begins with this. Lines are written whole, so that threads and forked children can write some, too.
+# Every program begins with this code. Each line is written by one call, so that threads and forked children can write
+# lines, too.
 PRELUDE = """
 import os, signal, sys, threading, time
 from sqlite_claims import *
@@ -38,12 +40,12 @@ def ask(path, store):
 
 
 class Child:
-    """One such process."""
+    """One Python process."""
 
     def __init__(
         self, program: str, *args: object, pass_fds: tuple[int, ...] = (), within: tuple[str, ...] = ()
     ) -> None:
-        """``within``: a command that runs the program, with namespaces of its own, say."""
+        """Start the program. ``within`` is a command that runs it, for example in separate namespaces."""
         self._process = subprocess.Popen(
             [*within, sys.executable, "-c", PRELUDE + dedent(program), *map(str, args)],
             stdin=subprocess.PIPE,
@@ -54,7 +56,7 @@ class Child:
         self._buffer = b""
 
     def says(self, *expected: object) -> list[str]:
-        """The words of its next line, which begins with those expected."""
+        """Assert that the next line of the process begins with the expected words. Return the remaining words."""
         words = self.next_line().split(" ")
         assert words[: len(expected)] == [str(word) for word in expected], words
         return words[len(expected) :]
@@ -65,7 +67,8 @@ class Child:
         return line
 
     def line_within(self, seconds: float) -> str | None:
-        """Its next line, or ``None`` where it ends or lets this time pass before one."""
+        """Return the next line of the process, or ``None`` if the process ends or the time passes before there is
+        one."""
         assert self._process.stdout is not None
         until = time.monotonic() + seconds
         while b"\n" not in self._buffer:
@@ -78,7 +81,7 @@ class Child:
         return line.decode()
 
     def rest(self) -> list[str]:
-        """All that it still says until it ends."""
+        """Return all lines that the process writes from now until it ends."""
         lines = []
         while (line := self.line_within(PATIENCE)) is not None:
             lines.append(line)
@@ -93,17 +96,17 @@ class Child:
         self._process.send_signal(number)
 
     def kill(self) -> None:
-        """End it the hard way, and wait until it is gone."""
+        """Kill the process with SIGKILL and wait until it has ended."""
         self.cut_off()
         self.wait()
 
     def cut_off(self) -> None:
-        """The same; what it has said can still be heard."""
+        """Kill the process likewise, but keep its output, which can still be read."""
         self._process.kill()
         self._process.wait(PATIENCE)
 
     def wait(self) -> int:
-        """How it ended, once it has."""
+        """Wait until the process ends, and return its exit status."""
         status = self._process.wait(PATIENCE)
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
@@ -111,13 +114,13 @@ class Child:
         return status
 
     def end(self) -> None:
-        """Wait until it has ended well, all said having been heard."""
+        """Wait until the process has ended successfully. Assert that all its output has been read."""
         assert self.rest() == []
         assert self.wait() == 0
 
 
 class Start:
-    """Starts children, and ends those that a test leaves behind."""
+    """Start children, and end those that are still running after the test."""
 
     def __init__(self) -> None:
         self._children: list[Child] = []

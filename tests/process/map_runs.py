@@ -1,4 +1,4 @@
-"""Real ``map`` processes, and a command that tells when it starts and ends and can be held in between."""
+"""Real ``map`` processes, and a command that logs when it starts and ends and that a test can hold in between."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sqlite_claims.sqlite.store import SqliteClaimStore
 PATIENCE = 60.0
 COMMAND = [sys.executable, "-m", "sqlite_claims"]
 
-# Each word of the log is written whole, since it is short and the file is opened to append.
+# Words of different processes don't mix in the log: each word is short and is appended by one write.
 _ACT = """#!/bin/sh
 echo "start $1 $$" >> {folder}/log
 if [ -p {folder}/hold-$1 ]; then read _ < {folder}/hold-$1; fi
@@ -32,7 +32,7 @@ echo "did $1"
 
 
 def wait_for(event: Callable[[], Any], what: str = "") -> Any:
-    """Wait until ``event`` returns something true, and return that."""
+    """Wait until ``event`` returns a true value, and return that value."""
     until = time.monotonic() + PATIENCE
     while not (found := event()):
         assert time.monotonic() < until, f"never happened: {what}"
@@ -41,7 +41,7 @@ def wait_for(event: Callable[[], Any], what: str = "") -> Any:
 
 
 class Runs:
-    """A folder with a store, and the ``map`` processes on it."""
+    """A folder with a store, and the ``map`` processes on that store."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -58,7 +58,7 @@ class Runs:
     def start(
         self, *options: str, lines: Iterable[str] = (), command: Iterable[str] = (), **popen: Any
     ) -> subprocess.Popen[bytes]:
-        """``map`` in a process group of its own. Without a command it runs ``act {}``."""
+        """Start ``map`` in a separate process group. The default command is ``act {}``."""
         given = self.folder / f"lines-{len(self._processes)}"
         given.write_text("".join(f"{line}\n" for line in lines))
         argv = [*COMMAND, "map", str(self.db), *options, "--", *(command or [str(self.act), "{}"])]
@@ -69,58 +69,59 @@ class Runs:
         return process
 
     def run(self, *options: str, lines: Iterable[str] = (), command: Iterable[str] = (), **popen: Any) -> Finished:
-        """``map`` from start to end."""
+        """Run ``map`` to its end."""
         return self.finish(self.start(*options, lines=lines, command=command, **popen))
 
     def finish(self, process: subprocess.Popen[bytes]) -> Finished:
-        """Its status and what it printed."""
+        """Wait until the process has ended. Return its exit status and output."""
         out, err = process.communicate(timeout=PATIENCE)
         return Finished(process.returncode, out or b"", err or b"")
 
-    # -- what the commands do
+    # -- the commands that map runs
 
     def hold(self, *lines: str) -> None:
-        """Commands for these lines wait until ``let_go``."""
+        """Make the commands for these lines wait until ``let_go``."""
         for line in lines:
             os.mkfifo(self.folder / f"hold-{line}")
 
     def let_go(self, *lines: str) -> None:
-        """End the hold of commands that have started."""
+        """Let the held commands for these lines continue. They must have started."""
         for line in lines:
             gate = self.folder / f"hold-{line}"
             gate.rename(self.folder / f"held-{line}")
-            with open(self.folder / f"held-{line}", "w") as opened:  # waits for the reader
+            with open(self.folder / f"held-{line}", "w") as opened:  # blocks until the command has opened the FIFO
                 opened.write("\n")
 
     def fail(self, *lines: str) -> None:
-        """Commands for these lines fail from now on."""
+        """Make the commands for these lines fail from now on."""
         for line in lines:
             (self.folder / f"fail-{line}").touch()
 
     def mend(self, *lines: str) -> None:
-        """They no longer do."""
+        """Make the commands for these lines succeed again."""
         for line in lines:
             (self.folder / f"fail-{line}").unlink()
 
     def events(self) -> list[tuple[str, str]]:
-        """``("start", line)``, ``("end", line)`` and ``("fail", line)`` in the order in which they happened."""
+        """Return the events ``("start", line)``, ``("end", line)`` and ``("fail", line)`` in the order in which they
+        happened."""
         return [(words[0], words[1]) for words in map(str.split, self._log.read_text().splitlines())]
 
     def count(self, event: str) -> Counter[str]:
-        """How often it happened for each line."""
+        """Return how often the event happened for each line."""
         return Counter(line for name, line in self.events() if name == event)
 
     def wait_for(self, event: str, *lines: str) -> None:
-        """Until it has happened for all of these lines."""
+        """Wait until the event has happened for all of these lines."""
         wait_for(lambda: all(self.count(event)[line] for line in lines), f"{event} {lines}")
 
     def pid_of(self, line: str) -> int:
-        """The process that was started last for the line."""
+        """Return the process id of the command that was started last for the line."""
         words = map(str.split, self._log.read_text().splitlines())
         return [int(word[2]) for word in words if word[:2] == ["start", line]][-1]
 
     def overlapping(self) -> list[str]:
-        """Lines of which a second command was started while one was running."""
+        """Return the lines for which a second command was started while the first was running."""
         running: set[str] = set()
         twice = []
         for event, line in self.events():
@@ -133,12 +134,12 @@ class Runs:
         return twice
 
     def tasks(self) -> dict[bytes, TaskInfo]:
-        """The stored tasks, by line."""
+        """Return the stored tasks, by line."""
         with SqliteClaimStore(self.db, create=False, read_only=True) as store:
             return {task.input: task for task in store.list_tasks()}
 
     def clean_up(self) -> None:
-        """End what is left: ``map`` processes, and commands that outlived them."""
+        """End the remaining ``map`` processes and the commands that outlived their ``map``."""
         for process in self._processes:
             if process.poll() is None:
                 process.kill()
@@ -151,7 +152,7 @@ class Runs:
 
 
 class Finished:
-    """A process that has ended."""
+    """The result of a process that has ended."""
 
     def __init__(self, status: int, out: bytes, err: bytes) -> None:
         self.status = status
@@ -164,7 +165,7 @@ class Finished:
 
 @contextlib.contextmanager
 def runs_in(folder: Path) -> Iterator[Runs]:
-    """Runs in that folder, cleaned up at the end."""
+    """Return a ``Runs`` for that folder, and clean up at the end."""
     runs = Runs(folder)
     try:
         yield runs

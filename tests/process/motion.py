@@ -15,8 +15,8 @@ from .children import Child, Start
 WORKERS = 4
 AT_ONCE_MAX = 100_000
 
-# Both answer at the end, for each span of time that they are asked about: how many calls of each kind there were, and
-# how long the longest and the median took (ms).
+# Both programs print their figures at the end: for each named period, the number of calls of each kind, and their
+# longest and median duration (ms).
 _TELL = """
 import json
 from statistics import median
@@ -70,11 +70,12 @@ store.close()
 """
 
 Figures = dict[str, tuple[int, float, float]]
-"""For each kind of call: how many there were, and how long the longest and the median took (ms)."""
+"""For each kind of call: the number of calls, and their longest and median duration (ms)."""
 
 
 def fill(path: Path, tasks: int, *, ahead: bool) -> None:
-    """Add a large instance, and two small ones: one before it (all claimed, unless ``ahead``) and one after it."""
+    """Add a large instance and two small ones. One of these comes before the large one in the order (all its tasks are
+    claimed, unless ``ahead``), the second one after it."""
     with SqliteClaimStore(path, durability="process") as store:
         store.add_instance("before", [NewTask(f"t{number}") for number in range(100)])
         if not ahead:
@@ -87,8 +88,9 @@ def fill(path: Path, tasks: int, *, ahead: bool) -> None:
 
 
 def measure(start: Start, path: Path, quiet_s: float) -> dict[str, tuple[float, Figures]]:
-    """Pause, resume and cancel the large instance while four workers claim and one process reads. Return for each how
-    long the call took (s), and the figures of the others. ``quiet_s``: how long they work before, for comparison."""
+    """Pause, resume and cancel the large instance while four workers claim and one process reads. For each of these
+    controls, return how long the call took (s) and the figures of the other processes. First, the processes work
+    undisturbed for ``quiet_s`` seconds, for comparison."""
     children = [start(_TELL + _WORKER, path, f"w{number}") for number in range(WORKERS)]
     children.append(start(_TELL + _LOOKER, path))
     for child in children:
@@ -101,7 +103,8 @@ def measure(start: Start, path: Path, quiet_s: float) -> dict[str, tuple[float, 
         spans[what] = began, time.monotonic()
 
     with SqliteClaimStore(path) as store:
-        note("undisturbed", lambda: time.sleep(quiet_s))  # nothing is waited for: it is the length of a measurement
+        # a sleep of fixed length is right here, because it is the length of a measurement
+        note("undisturbed", lambda: time.sleep(quiet_s))
         note("pause", lambda: store.pause_instance("large"))
         assert store.get_instance("large").state is InstanceState.PAUSED
         note("resume", lambda: store.resume_instance("large"))

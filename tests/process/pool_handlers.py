@@ -1,6 +1,6 @@
-"""Handlers for worker processes of tests, and a program that runs a pool or a worker with them.
+"""Handlers for worker processes in tests, and a program that runs a pool or a worker with them.
 
-A handler tells that it runs by a line in the FIFO ``said``; some wait for a byte from the FIFO ``gate``.
+A handler reports its start by a line in the FIFO ``said``. Some handlers wait for a byte from the FIFO ``gate``.
 """
 
 from __future__ import annotations
@@ -56,13 +56,13 @@ def hold(task: TaskContext) -> bytes:
 
 @registry.task("heed")
 def heed(task: TaskContext) -> None:
-    """Ends as soon as it is told to."""
+    """Return as soon as the task is cancelled."""
     say(f"{task.task_id} {os.getpid()}")
     task.cancelled.wait()
 
 
 def await_stop() -> None:
-    """Return once this thread's worker is told to stop, of which handlers get no notice."""
+    """Return once this thread's worker is being stopped. Handlers do not get notice of this otherwise."""
     slot: Any = threading.current_thread()
     while not slot._target.__self__._services.stop_state.requested:
         time.sleep(0.01)
@@ -70,14 +70,14 @@ def await_stop() -> None:
 
 @registry.task("outlast")
 def outlast(task: TaskContext) -> None:
-    """Ends once its worker is told to stop."""
+    """Return once the handler's worker is being stopped."""
     say(f"{task.task_id} {os.getpid()}")
     await_stop()
 
 
 @registry.task("outlast at gate")
 def outlast_at_gate(task: TaskContext) -> None:
-    """Reports that its worker is told to stop, and then waits at the gate."""
+    """Report that the handler's worker is being stopped, then wait at the gate."""
     outlast(task)
     say(f"{task.task_id} {os.getpid()}")
     pass_gate()
@@ -85,14 +85,14 @@ def outlast_at_gate(task: TaskContext) -> None:
 
 @registry.task("seize")
 def seize(task: TaskContext) -> None:
-    """Never gives the interpreter back: no other thread of its process runs any more."""
+    """Never release the interpreter, so that no other thread of the process can run."""
     say(f"{task.task_id} {os.getpid()}")
     ctypes.PyDLL(None).sleep(3600)
 
 
 @registry.task("command")
 def command(task: TaskContext) -> None:
-    """Starts a command and waits for it."""
+    """Start a command and wait for it."""
     sleeper = subprocess.Popen(["sleep", "3600"])
     say(f"{task.task_id} {sleeper.pid}")
     sleeper.wait()
@@ -100,7 +100,7 @@ def command(task: TaskContext) -> None:
 
 @registry.task("witnessed")
 def witnessed(task: TaskContext) -> bytes:
-    """Runs for as many seconds as its input says, and leaves word of its start."""
+    """Append the start to a log, then run for the number of seconds given as input."""
     with (folder() / "starts").open("ab", buffering=0) as starts:
         starts.write(f"{task.instance_id} {task.task_id} {task.claim.token}\n".encode())
     task.cancelled.wait(float(task.input))
@@ -109,7 +109,7 @@ def witnessed(task: TaskContext) -> bytes:
 
 @registry.task("orphan")
 def orphan(_: TaskContext) -> None:
-    """Leaves a process behind whose parent is gone."""
+    """Leave an orphaned process behind."""
     subprocess.run(["sh", "-c", "sleep 0 & exit 0"], check=True)
 
 
@@ -125,7 +125,7 @@ def leave_at_once(_: TaskContext) -> None:
 
 @registry.task("linger")
 def linger(task: TaskContext) -> None:
-    """Leaves a thread behind that keeps its process from ending."""
+    """Leave a thread behind that keeps the process from ending."""
     say(f"{task.task_id} {os.getpid()}")
     threading.Thread(target=threading.Event().wait, daemon=False).start()
 
@@ -147,7 +147,7 @@ def interrupt(_: TaskContext) -> None:
 
 @registry.task("fork")
 def fork(task: TaskContext) -> bytes:
-    """The child ends in the way that its input tells, after its parent has returned or before."""
+    """Fork a child that ends as the input says, before or after its parent returns."""
     how, _, order = task.input.decode().partition(" ")
     child = os.fork()
     if child:
@@ -163,7 +163,7 @@ def fork(task: TaskContext) -> bytes:
 
 @registry.task("terminate")
 def terminate(_: TaskContext) -> bytes:
-    """Forks a child that would go on for ever, ends it by SIGTERM, and tells how that ended."""
+    """Fork a child that would run for ever, end it by SIGTERM, and return how the child ended."""
     child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(3600,))
     child.start()
     child.terminate()
@@ -200,7 +200,7 @@ def log_with_names(_: TaskContext) -> None:
 
 @registry.task("forked loggers")
 def forked_loggers(_: TaskContext) -> None:
-    """Four forks of the process log long lines at the same time."""
+    """Let four forks of the process log long lines at the same time."""
     pids = []
     for number in range(4):
         pid = os.fork()
@@ -215,7 +215,7 @@ def forked_loggers(_: TaskContext) -> None:
 
 @registry.task("flood")
 def flood(task: TaskContext) -> None:
-    """Never stops logging."""
+    """Log lines for ever."""
     say(f"{task.task_id} {os.getpid()}")
     while True:
         logging.getLogger("pool_handlers.log").error("%s", "x" * 30_000)
@@ -245,7 +245,7 @@ GARBAGE = [
 
 @registry.task("garble")
 def garble(_: TaskContext) -> bytes:
-    """Writes to every socket that its process has what nobody can read."""
+    """Write unreadable data to every socket of the process."""
     sockets = [
         int(name)
         for name in os.listdir("/proc/self/fd")
@@ -260,7 +260,7 @@ def garble(_: TaskContext) -> bytes:
 
 @registry.task("close descriptors")
 def close_descriptors(task: TaskContext) -> bytes:
-    """Closes those that the input names by a part of what they are of, or all."""
+    """Close all descriptors, or those whose target contains the input."""
     for name in os.listdir("/proc/self/fd"):
         descriptor = int(name)
         with contextlib.suppress(OSError):
@@ -271,7 +271,7 @@ def close_descriptors(task: TaskContext) -> bytes:
 
 @registry.task("own session")
 def own_session(task: TaskContext) -> None:
-    """Starts commands in sessions of their own, one below the other, and waits for them."""
+    """Start nested commands, each in a separate OS session, and wait for them."""
     inner = "import subprocess, sys; subprocess.Popen(['sleep', '3600'], start_new_session=True).wait()"
     outer = subprocess.Popen([sys.executable, "-c", inner], start_new_session=True)
     children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children")
@@ -286,7 +286,7 @@ _arrived: list[asyncio.Event] = []
 
 
 async def meet(_: TaskContext) -> None:
-    """Ends when three have come."""
+    """Return when three handlers are here at the same time."""
     _arrived.append(asyncio.Event())
     if len(_arrived) == 3:
         for event in _arrived:
@@ -298,7 +298,7 @@ coroutines = {"meet": meet}
 
 
 def count_bytes(text: str | bytes) -> int:
-    """For durable_map: counts its calls in a file."""
+    """Count calls in a file. For durable_map."""
     with (folder() / "calls").open("a") as calls:
         calls.write("x\n")
     if isinstance(text, str) and text in os.environ.get("POOL_TEST_BAD", "").split():
@@ -307,14 +307,14 @@ def count_bytes(text: str | bytes) -> int:
 
 
 def held_item(item: int) -> int:
-    """For durable_map: waits at the gate."""
+    """Wait at the gate. For durable_map."""
     say(f"{item} {os.getpid()}")
     pass_gate()
     return item
 
 
 def as_json(value: object) -> object:
-    """For durable_map: what the worker got, as Python shows it."""
+    """Return the ``repr`` of the argument that the worker got. For durable_map."""
     return {"type": type(value).__name__, "value": value} if not isinstance(value, bytes) else value
 
 
@@ -323,7 +323,7 @@ def a_set(_: object) -> object:
 
 
 def own_handler(task: TaskContext) -> bytes:
-    """Defined in the program's main file, when this is it."""
+    """Return a result. This handler is defined in the program's main module, if this file is it."""
     return f"{task.task_id} in {__name__}".encode()
 
 
@@ -346,7 +346,7 @@ def main(what: str, path: str, options: str) -> None:
     elif what == "map":
         print(json.dumps(list(durable_map(held_item, range(4), path=path, processes=2))), flush=True)
         return
-    elif what == "fork":  # a child of the program that outlives it, and has what it had open
+    elif what == "fork":  # forks a child that outlives the program and inherits its descriptors
         with WorkerPool(path, "pool_handlers:registry", **settings).spawn():
             input()
             if (child := os.fork()) == 0:
@@ -355,7 +355,7 @@ def main(what: str, path: str, options: str) -> None:
             input()
         return
     else:
-        assert what == "forget"  # the program ends and leaves its worker running
+        assert what == "forget"  # the program ends without stopping its worker
         store = SqliteClaimStore(path)
         PooledWorker(store, registry, **settings).spawn()
         input()

@@ -1,4 +1,4 @@
-"""Pools in this process and in programs of their own, and how tests hear from what runs in them."""
+"""Pools in this process and in separate programs, and the messages of their handlers to the tests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sqlite_claims.sqlite.store import SqliteClaimStore
 
 PATIENCE = 60.0
 HERE = Path(__file__).parent
-# Programs find the very package that is tested, installed or not.
+# With this path, programs import the package under test, installed or not.
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(sqlite_claims.__file__).parents[1])}
 
 
@@ -32,21 +32,21 @@ class Pools:
         self._folder = folder
         for name in ("said", "gate"):
             os.mkfifo(folder / name)
-        # Open for both, so that they never end.
+        # Each FIFO is opened for reading and writing, so that readers never see its end.
         self._said, self._gate = (os.open(folder / name, os.O_RDWR | os.O_NONBLOCK) for name in ("said", "gate"))
         self._heard = b""
         self._programs: list[subprocess.Popen[bytes]] = []
         self.store = SqliteClaimStore(self.path)
 
     def add(self, *kinds: str, **options: Any) -> None:
-        """An instance ``i`` with tasks ``0``, ``1``, ... of these kinds."""
+        """Add an instance ``i`` with tasks ``0``, ``1``, ... of these kinds."""
         self.store.add_instance("i", [NewTask(str(n), kind=kind, **options) for n, kind in enumerate(kinds)])
 
     def task(self, name: str = "0") -> TaskInfo:
         return self.store.get_task("i", name)
 
     def hear(self) -> tuple[str, int]:
-        """The next word of a handler: its task and a process id."""
+        """Return the next message of a handler: its task and its process id."""
         until = time.monotonic() + PATIENCE
         while b"\n" not in self._heard:
             assert select.select([self._said], [], [], until - time.monotonic())[0], "no handler said anything"
@@ -56,17 +56,18 @@ class Pools:
         return name, int(pid)
 
     def open_gate(self, handlers: int = 100) -> None:
-        """Let through so many handlers, of those that wait and those that will."""
+        """Let this number of handlers pass the gate, including handlers that reach the gate later."""
         os.write(self._gate, b"." * handlers)
 
     def start(self, what: str, **options: Any) -> subprocess.Popen[bytes]:
-        """A program that runs a pool (``pool``, ``own``), a worker (``worker``) or another thing on the store."""
+        """Start a program that runs a pool (``pool``, ``own``), a worker (``worker``) or some other program on the
+        store."""
         return self.start_within((), self.path, what, options)
 
     def start_within(
         self, within: Sequence[str], path: str, what: str, options: dict[str, Any]
     ) -> subprocess.Popen[bytes]:
-        """The same, run by another command; ``path``: where the store is there."""
+        """Start the program through a command. ``path`` is the store's path as the program sees it."""
         program = subprocess.Popen(
             [*within, sys.executable, str(HERE / "pool_handlers.py"), what, path, json.dumps(options)],
             stdin=subprocess.PIPE,
@@ -78,17 +79,17 @@ class Pools:
         return program
 
     def finish(self, program: subprocess.Popen[bytes]) -> Any:
-        """Its status and what it printed."""
+        """Wait until the program has ended. Return its exit status and output."""
         out, _ = program.communicate(timeout=PATIENCE)
         return program.returncode, json.loads(out) if out else None
 
     def starts(self) -> list[tuple[str, str, int]]:
-        """Instance, task and token of each start of a ``witnessed`` task."""
+        """Return instance, task and token of each start of a ``witnessed`` task."""
         lines = (line.split() for line in (self._folder / "starts").read_text().splitlines())
         return [(instance, task, int(token)) for instance, task, token in lines]
 
     def calls(self) -> int:
-        """How often the functions of ``durable_map`` were called."""
+        """Return how often the functions of ``durable_map`` were called."""
         file = self._folder / "calls"
         return len(file.read_text().splitlines()) if file.exists() else 0
 
@@ -103,7 +104,7 @@ class Pools:
 
 
 def eventually(happened: Callable[[], Any]) -> Any:
-    """Waits for something that nothing announces."""
+    """Poll until ``happened`` returns a true value, for events of which the test gets no notice."""
     until = time.monotonic() + PATIENCE
     while not (found := happened()):
         assert time.monotonic() < until
@@ -112,17 +113,17 @@ def eventually(happened: Callable[[], Any]) -> Any:
 
 
 def children_of(pid: int) -> list[int]:
-    """Its child processes, also those that are only about to become something."""
+    """Return the process ids of a process's children, including those that have not called exec yet."""
     return [
         int(child) for listed in Path(f"/proc/{pid}/task").glob("*/children") for child in listed.read_text().split()
     ]
 
 
 def is_gone(pid: int) -> bool:
-    """Whether there is no such process, or only what is left until its parent looks."""
+    """Return whether the process does not exist or is a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):  # gone before it was opened, or read
+    except (FileNotFoundError, ProcessLookupError):  # ended before the file was opened or read
         return True
 
 

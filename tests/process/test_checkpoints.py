@@ -1,4 +1,4 @@
-"""A thread copies the -wal back into the database, whatever this process and others do."""
+"""A thread copies the -wal into the database file, for writes of this process and of others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sqlite_claims import SqliteClaimStore
 
 from .children import Start
 
-# Adds until the -wal has started over: it has been copied, and its first frame was written again.
+# Adds instances until the -wal has started over: all its frames were copied, and its first frame was overwritten.
 UNTIL_STARTED_OVER = """
 from sqlite_claims.sqlite.wal import checkpoints
 from sqlite_claims.sqlite import forks

@@ -1,4 +1,4 @@
-"""User code that closes descriptors which are not its own."""
+"""User code that closes descriptors that it did not open."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""``prune`` leaves alone what somebody still feeds: all tasks so far may have ended, and more may come."""
+"""``prune`` keeps an instance to which a process still adds tasks: all its tasks so far may have ended, but more may
+come."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ _ADD = "import sqlite_claims.cli.add as add; add._BATCH_TASKS = 1; from sqlite_c
 
 
 def end_all(store: SqliteClaimStore, instance_id: str) -> None:
-    """Complete what can be claimed, until the instance has ended."""
+    """Complete all tasks that can be claimed, until the instance has ended."""
     while store.get_instance(instance_id).state is InstanceState.IN_PROGRESS:
         for claimed in store.claim_available_tasks("worker", 10):
             store.complete_task(claimed.claim)
@@ -72,7 +73,7 @@ def test_the_instance_of_an_add_that_waits_for_input_is_not_pruned(tmp_path: Pat
     with SqliteClaimStore(path) as store:
         wait_for(lambda: list(store.list_instances()))
         end_all(store, "n")
-        wait_for(lambda: store.prune(0) == 0)  # the add marks it right after it has added it
+        wait_for(lambda: store.prune(0) == 0)  # the add command marks the instance as fed only after it has added it
         process.stdin.write(b"b\n")
         assert process.communicate(timeout=60)[0] == b"2 tasks added to n\n"
         end_all(store, "n")
@@ -149,7 +150,7 @@ def test_a_forked_child_does_not_keep_its_parents_mark(tmp_path: Path) -> None:
         child = os.fork()
         if child == 0:
             os.close(let_go)
-            os.write(forked, b".")  # back from fork, so what it drops there is dropped
+            os.write(forked, b".")  # the child has returned from fork, so it has dropped the parent's resources
             os.read(held, 1)
             os._exit(0)
         try:

@@ -1,4 +1,5 @@
-"""The standard library's driver on the file of an open store would drop the store's locks: check says so."""
+"""If the standard library's driver opens the file of an open store, it can drop the store's locks. ``check`` reports
+such a connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Handlers that fork: the child settles nothing, runs nothing of the worker, and leaves at once."""
+"""Handlers that fork: the child settles no task, runs no code of the worker, and exits at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .pool_runs import Pools, pools
 
 __all__ = ["pools"]
 
-# The child leaves the handler in its way; the parent returns when the child has ended, and tells its status.
+# The child leaves the handler in the given way. The parent waits for the child and prints the child's exit status.
 FORKING = """
 import asyncio, ctypes
 path, how, entry = args
@@ -79,12 +79,12 @@ def test_the_forked_child_of_a_handler_leaves_at_once_and_its_parents_result_cou
         program = start(FORKING, path, how, entry)
         program.says("start", "a", 1)
         if entry == "transaction" and how == "return":
-            status = 1  # the block raises in the child
+            status = 1  # the ``with`` block raises an error in the child
         if entry == "subtask" and how == "raise":
-            status = 0  # asyncio keeps the error until the task is awaited
+            status = 0  # asyncio reports the error only when the task is awaited
         program.says("child", status)
         if entry == "coroutine":
-            program.says("later")  # once: the child has left where it waits
+            program.says("later")  # printed only once, by the parent: the child has exited at its await
         program.says("end")
         program.end()
         task = store.get_task("i", "a")
@@ -110,7 +110,7 @@ def test_a_signal_to_the_forked_child_of_a_handler_ends_the_child_and_not_the_wo
     assert [pools.task(name).output for name in "01"] == [b"-15", b"-15"]
 
 
-# Forks while a worker runs in the background; the child leaves the block, the loop or the program in the ordinary way.
+# Forks while a worker runs in the background. The child leaves the block, the loop or the program in the ordinary way.
 BACKGROUND = """
 path, how = args
 store = SqliteClaimStore(path)

@@ -1,4 +1,5 @@
-"""Forks: what was committed on either side is there afterwards, and who can't go on safely is told so."""
+"""Forks: what parent and child committed is in the file afterwards, and a process that cannot continue safely gets an
+error."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from sqlite_claims import SqliteClaimStore
 
 from .children import Child, Start
 
-# Threads that write, read and hold transactions, while the main thread forks over and over.
+# Starts threads that write, read and hold transactions, while the main thread forks repeatedly.
 BUSY_PARENT = """
 from sqlite_claims.sqlite.wal import checkpoints
 checkpoints.PASSIVE_FRAMES = 50

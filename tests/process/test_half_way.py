@@ -1,5 +1,5 @@
-"""Killed half-way through pausing, resuming, cancelling or pruning: it has taken effect, and what is left of it is done
-by the next process that looks for work, or prunes."""
+"""Processes killed half-way through a pause, resume, cancel or prune: the call has taken effect, and the next process
+that searches for work or prunes completes the rest."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .children import Start
 TASKS = max(10 * control.ROWS_PER_MOVE, 3 * pruning.TASKS_PER_STEP)
 AT_ONCE = 100_000
 
-# Reports and waits to be killed, within the statement that changes the n-th row, or between the n-th step and the next.
+# Reports and waits to be killed, either within the statement that changes the n-th row, or between two steps.
 HALF_WAY = """
 path, what, where, n = args
 store = SqliteClaimStore(path)
@@ -66,7 +66,8 @@ def killed(start: Start, path: Path, what: str, where: str, n: int) -> None:
 
 
 def look_until_all_rows_follow(path: Path, tasks: int) -> None:
-    """Looks for work, each of which does a step, as if the last were some time ago."""
+    """Search for work until all rows have followed. Each search makes one step, because the test clears the rest period
+    between steps."""
     with SqliteClaimStore(path) as store:
         for _ in range(tasks // control.ROWS_PER_MOVE + 2):
             store._db.rest_until = 0
@@ -85,7 +86,7 @@ def test_a_pause_holds_and_is_followed_through(start: Start, tmp_path: Path, whe
     with SqliteClaimStore(path) as store:
         everything = names(store, TASKS + 1)
     killed(start, path, "pause", where, n)
-    taken_back = (where, n) == ("row", 2)  # the very transaction that pauses was cut off
+    taken_back = (where, n) == ("row", 2)  # the kill hit the transaction that pauses, so it was rolled back
     with SqliteClaimStore(path) as store:
         if taken_back:
             assert names(store, TASKS + 1) == everything
@@ -93,7 +94,7 @@ def test_a_pause_holds_and_is_followed_through(start: Start, tmp_path: Path, whe
         assert store.get_instance("large").state is InstanceState.PAUSED
         assert names(store, 10) == ["behind"]
         assert store.claim_task("large", "t0000000", "w", 30) is None
-        store.pause_instance("large")  # changes nothing
+        store.pause_instance("large")  # the instance is already paused
     look_until_all_rows_follow(path, TASKS)
     with SqliteClaimStore(path) as store:
         assert store.check() == []
@@ -149,7 +150,7 @@ def test_a_pruned_instance_is_gone_and_the_next_to_prune_removes_what_is_left(
     with SqliteClaimStore(path) as store:
         with pytest.raises(NotFoundError):
             store.get_instance("large")
-        store.add_instance("large", [NewTask("t0000000")])  # the name is free again
+        store.add_instance("large", [NewTask("t0000000")])  # the name is free again, since the instance was pruned
         assert store.check() == []
         assert store.prune(10**6) == 0
         assert store.check() == []

@@ -1,4 +1,5 @@
-"""A signal handler raises within a call, as Ctrl-C does: the call took effect or did not, and the store goes on."""
+"""A signal handler raises an exception within a call, as Ctrl-C does: the call took effect entirely or not at all, and
+the store works on."""
 
 from __future__ import annotations
 

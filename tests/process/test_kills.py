@@ -1,4 +1,4 @@
-"""Workers killed at any moment and started again: nothing is lost, and nothing that was done is done again."""
+"""Workers killed at any moment and started again: no task is lost, and no completed task is done again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from sqlite_claims import SqliteClaimStore, TaskState
 
 from .children import Child, Start
 
-# Adds, claims in both ways, completes, fails and gives back, one by one and in batches; says what it was promised.
+# Adds tasks, claims them in both ways, and completes, fails and releases them, one by one and in batches. Prints each
+# acknowledged result.
 WORKER = """
 import random
 path, me, seed = args
@@ -63,7 +64,7 @@ while not all(store.stats().counts[state] == 0 for state in (TaskState.READY, Ta
 
 
 def kill_over_and_over(start: Start, path: Path, kills: int, choose: random.Random) -> list[list[str]]:
-    """Return the lines of all workers, those killed and those that replaced them."""
+    """Kill and replace workers repeatedly. Return the lines of all of them."""
     said: list[list[str]] = []
 
     def begin(number: int) -> Child:
@@ -106,7 +107,7 @@ def verify(start: Start, path: Path, said: list[list[str]]) -> None:
     assert len(completed) == len(set(completed)), "a completed task was done again"
     for key, given in tokens.items():
         assert len(given) == len(set(given)), f"{key}: a token was given twice"
-        # The result stored last is that of the last claim there was.
+        # The stored output is from the last claim of the task.
         assert (tasks[key].output or b"").decode().endswith(f":{max(given)}") or key not in completed
 
 

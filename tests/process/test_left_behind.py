@@ -1,4 +1,4 @@
-"""A command that was lent a session, and the processes that it leaves behind, which hold the same lock."""
+"""A command to which a session was lent, and processes that this command leaves behind, which hold the same lock."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from .map_runs import Runs, runs, wait_for
 
 __all__ = ["runs"]
 
-# Claims a task and starts a command that holds the session; the command starts a process that outlives it, says that
-# one's id, and ends when it hears a line.
+# Claims a task and starts a command that holds the session. The command starts a background process that outlives it,
+# and prints that process's id. The program ends when it reads a line.
 OPENER = """
 import subprocess
 path, lend = args
@@ -50,7 +50,7 @@ def store(tmp_path: Path) -> Iterator[SqliteClaimStore]:
 
 @pytest.fixture
 def kill() -> Iterator[list[int]]:
-    """Processes to be killed at the end."""
+    """Return a list of process ids, and kill these processes at the end."""
     pids: list[int] = []
     yield pids
     for pid in pids:
@@ -59,7 +59,8 @@ def kill() -> Iterator[list[int]]:
 
 
 def look_for_two_seconds(store: SqliteClaimStore) -> bool:
-    """Whether the task can be claimed, asked for longer than twice the interval at which the others are looked for."""
+    """Return whether the task can be claimed within 2.5 s, which is more than twice the interval at which stores probe
+    for dead sessions."""
     until = time.monotonic() + 2.5
     while time.monotonic() < until:
         if store.claim_available_tasks("other", 1, 60):

@@ -1,4 +1,5 @@
-"""The -bell file removed or cut short under processes that map it: they go on, and wake each other again."""
+"""The -bell file is removed or truncated while processes map it: the processes work on, and then wake each other
+again."""
 
 from __future__ import annotations
 
@@ -75,7 +76,7 @@ def test_processes_wake_each_other_again_by_a_new_one(path: Path, removed: bool)
             os.unlink(f"{path}-bell")
         else:
             os.truncate(f"{path}-bell", 0)
-            other._db.bell.ring(READY)  # which finds that it is lost
+            other._db.bell.ring(READY)  # notices here that the file was truncated
         for store in (one, other):
             assert isinstance(store._db.bell, FutexBell)
             assert not store._db.bell.in_place()
@@ -92,7 +93,7 @@ def test_processes_wake_each_other_again_by_a_new_one(path: Path, removed: bool)
 
 @pytest.mark.parametrize("handler", ["default", "of the program's"])
 def test_another_bus_error_ends_as_it_would_have(start: Start, path: Path, handler: str) -> None:
-    """One in a mapping of somebody else's; and one that is sent."""
+    """A SIGBUS caused by a different mapping, and a SIGBUS sent by kill(), both end the process."""
     program = """
 import mmap
 if args[1] != "default":

@@ -1,4 +1,4 @@
-"""Programs with more open files than ``select`` knows."""
+"""Programs with more open files than ``select`` supports."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ main()
 
 
 def test_the_map_command_writes_to_an_output_that_is_not_ready_yet_with_so_many_files(tmp_path: Path) -> None:
-    """Its reader shares the pipe and has made it non-blocking."""
+    """The reader shares the pipe with ``map`` and has made the pipe non-blocking."""
     import os
 
     readable, writable = os.pipe()

@@ -1,4 +1,4 @@
-"""``map`` and the user who wants it to stop: by signal, by Ctrl-C on a terminal, by closing the terminal."""
+"""Ways to stop ``map``: by a signal, by Ctrl-C on a terminal, by closing the terminal."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from .map_runs import COMMAND, Runs, runs, wait_for
 
 __all__ = ["runs"]
 
-# Runs its arguments with the terminal whose descriptor comes first as its controlling one.
+# Runs a command with the given descriptor as its controlling terminal.
 _ON_TERMINAL = "import os, sys; os.login_tty(int(sys.argv[1])); os.execv(sys.argv[2], sys.argv[2:])"
 
 
 class Terminal:
-    """A ``map`` whose input is a file and whose screen and keyboard are a pseudo terminal's."""
+    """A ``map`` that reads lines from a file and runs on a pseudo terminal."""
 
     def __init__(self, runs: Runs, *options: str, lines: list[str]) -> None:
         self.screen = b""
@@ -47,13 +47,13 @@ class Terminal:
             while data := os.read(self.keyboard, 65536):
                 self.screen += data
         except OSError:
-            pass  # the terminal's other end has been closed
+            pass  # the process has closed its end of the terminal
 
     def press(self, key: bytes) -> None:
         os.write(self.keyboard, key)
 
     def wait(self) -> int:
-        """The status, once it has ended and the screen is complete."""
+        """Wait until the process has ended and all its output is read. Return the exit status."""
         status = self.process.wait(60)
         self._reader.join()
         os.close(self.keyboard)
@@ -102,14 +102,14 @@ def test_killing_reaches_what_the_commands_have_started_themselves(runs: Runs) -
     child = int(started.read_text())
     _interrupt_twice(process, signal.SIGTERM)
     assert runs.finish(process).status == 130
-    # This process can't wait for it: another one has adopted it and takes a moment.
+    # The test is not the child's parent, so it must poll until the adopting process has reaped the child.
     wait_for(lambda: not _is_running(child))
 
 
 def _interrupt_twice(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     process.send_signal(number)
     assert process.stderr is not None
-    assert b"interrupt again" in process.stderr.readline()  # two that are pending at a time are one
+    assert b"interrupt again" in process.stderr.readline()  # two signals that are pending at the same time count as one
     process.send_signal(number)
 
 
@@ -181,6 +181,6 @@ def test_a_progress_bar_on_a_terminal_leaves_the_output_whole(runs: Runs) -> Non
     wait_for(lambda: b"19 of 20 done, 0 failed, 1 running" in terminal.screen, "the bar")
     runs.let_go("line19")
     assert terminal.wait() == 0
-    # The text of a line without everything before the last clearing of the line.
+    # The text of a line after the last escape sequence that clears the line.
     shown = [line.rpartition(b"\x1b[K")[2].strip() for line in terminal.screen.split(b"\r\n")]
     assert sorted(line for line in shown if line.startswith(b"did")) == sorted(f"did {x}".encode() for x in lines)

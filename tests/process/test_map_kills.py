@@ -1,4 +1,4 @@
-"""The remains of a ``map`` that was killed, and how the next one continues."""
+"""A ``map`` that was killed, its remains, and how the next ``map`` continues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exit statuses, failures and retries, odd lines, and instances that others steer."""
+"""Exit statuses, failures and retries, unusual lines, and instances that other processes control."""
 
 from __future__ import annotations
 
@@ -220,7 +220,8 @@ def test_a_paused_instance_waits_until_it_is_resumed(runs: Runs) -> None:
         store.pause_instance("mine")
         runs.let_go("a")
         wait_for(lambda: store.get_instance("mine").counts[TaskState.COMPLETED] == 1)
-        store.add_instance("other", [NewTask("x", b"x", kind="mine")])  # seen by the run, which so has looked since
+        # once the run has done this task, it has searched for work after the pause
+        store.add_instance("other", [NewTask("x", b"x", kind="mine")])
         wait_for(lambda: store.get_task("other", "x").state is TaskState.COMPLETED)
         assert runs.count("start") == {"a": 1, "x": 1}
         store.resume_instance("mine")

@@ -1,4 +1,4 @@
-"""The output of commands: printed whole, to the right stream, and stored up to a limit."""
+"""The output of commands is printed completely, to the right stream, and stored up to a limit."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from .map_runs import Runs, runs, wait_for
 
 __all__ = ["cli", "runs"]
 
-# Prints its argument over and over, in pieces that end anywhere.
+# Prints the argument repeatedly, in pieces that end at any byte.
 _IN_PIECES = """
 import os, sys
 data = (sys.argv[1] * 30 + "\\n").encode() * 400
 for start in range(0, len(data), 701):
     os.write(1, data[start:start + 701])
 """
-# Prints one line of three million bytes, and then waits for its file to appear.
+# Prints one line of three million bytes, then waits for its file to appear.
 _LONG_LINE = """
 import os, sys
 data = sys.argv[1].encode() * 100_000
@@ -167,7 +167,7 @@ def test_a_full_disk_behind_an_output_is_an_error_and_no_line_is_done(runs: Runs
 
 
 def test_killing_an_output_that_waits_for_its_reader_leaves_its_line_undone(runs: Runs) -> None:
-    """The command has ended and left behind a process that keeps its output open, so that is closed later."""
+    """The command has ended, but a process that it left behind keeps the output pipe open."""
     read, write = os.pipe()
     os.set_blocking(write, False)
     with contextlib.suppress(BlockingIOError):
@@ -194,7 +194,7 @@ def _waits_in_write(pid: int) -> bool:
 
 
 def test_output_is_on_the_disk_before_its_line_is_done(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some file systems tell only when a file is synced that there is no room for it."""
+    """Some file systems report a full disk only when a file is synced."""
     real = os.fsync
 
     def fsync(descriptor: int) -> None:

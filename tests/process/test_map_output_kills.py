@@ -1,4 +1,5 @@
-"""``map`` killed at any moment, again and again: no output is lost, and only what was under way is printed twice."""
+"""``map`` is killed at any moment, repeatedly: no output is lost, and only output of lines that were running is printed
+twice."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from .map_runs import COMMAND, PATIENCE, wait_for
 
 JOBS = 3
 LINES = [f"line{number}" for number in range(150)]
-# Each prints three lines, the middle one of several pages, so that a kill may come within a write.
+# Each command prints three lines. The middle line is several pages long, so that a kill may hit a write.
 PROGRAM = """
 import sys
 name = sys.argv[1]
@@ -90,7 +91,8 @@ def _wait_for_output(process: subprocess.Popen[bytes], out: Path, size: int) -> 
 
 
 def _look_at(out: Path, names: list[str], twice_max: int) -> None:
-    """Each line whole, in its order, at least once; what else there is are beginnings of lines that a kill cut."""
+    """Assert that each line is there completely, in its order, at least once. Anything else must be the beginning of a
+    line that a kill cut off."""
     whole = {line: name for name in names for line in printed(name)}
     seen: Counter[str] = Counter()
     cut = 0

@@ -1,4 +1,5 @@
-"""Pausing, resuming and cancelling a large instance keeps nobody waiting, whether other work precedes or follows it."""
+"""Pausing, resuming or cancelling a large instance delays no other process, whether other work comes before or after
+this instance."""
 
 from __future__ import annotations
 
@@ -14,9 +15,9 @@ from .children import Start
 from .motion import fill, measure, shown
 
 TASKS = 5000
-# A control call moves so many rows in one transaction at the most, the step that a claim takes meanwhile included.
+# Limit on the rows that a control call moves in one transaction, including the step of a claim in between.
 ROWS_PER_TRANSACTION_MAX = 1000
-# Less than any sensible lease, and ten times what is measured on a machine that has nothing else to do.
+# Limit on the longest call: less than any sensible lease, and ten times the duration measured on an idle machine.
 LONGEST_MS_MAX = 1000
 
 
@@ -24,7 +25,7 @@ LONGEST_MS_MAX = 1000
 def test_others_can_claim_between_any_two_short_transactions_of_a_control_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: bool
 ) -> None:
-    """In place of each pause between two transactions another store claims, without waiting for any lock."""
+    """In place of each pause between two transactions, a second store claims without waiting for a lock."""
     path = tmp_path / "jobs.db"
     fill(path, TASKS, ahead=ahead)
     pauses: list[float] = []
@@ -69,7 +70,7 @@ def test_workers_wait_no_second_while_an_instance_of_a_million_tasks_is_paused_r
 
 
 def control_amid_workers(start: Start, path: Path, tasks: int, ahead: bool) -> float:
-    """Return the longest wait of any call of a worker, in ms."""
+    """Return the longest duration of any call of a worker, in ms."""
     fill(path, tasks, ahead=ahead)
     measured = measure(start, path, quiet_s=0.2)
     print(f"\n{tasks:,} tasks, work {'before' if ahead else 'after'} them\n{shown(measured)}")

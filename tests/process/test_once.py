@@ -1,4 +1,4 @@
-"""Many workers on one store: each task is done once, whichever way they claim it."""
+"""Many workers on one store: each task is done once, for both ways of claiming."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .children import Start
 
 TASKS = 400
 
-# Says what it has completed. Its output tells who did it, by which token.
+# Prints each task that it has completed. The stored output names the worker and its token.
 WORKER = """
 path, me, way = args
 store = SqliteClaimStore(path, durability="process")

@@ -1,4 +1,4 @@
-"""Processes that open and close the same file at once."""
+"""Processes that open and close the same file at the same time."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ while path := hear():
 
 @pytest.mark.slow
 def test_stores_that_are_opened_and_closed_all_the_time_lose_nothing(start: Start, tmp_path: Path) -> None:
-    """The last one to close copies the -wal into the file and removes it, while the next one opens it."""
+    """The last process to close the file copies the -wal into the database and removes it, while the next process opens
+    the file."""
     path = tmp_path / "jobs.db"
     children = [
         start(

@@ -1,4 +1,4 @@
-"""Large instances have lanes of their own, so that nobody steps over their tasks while they are paused or cancelled."""
+"""Large instances have their own lanes, so that no search steps over their tasks while they are paused or cancelled."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def lane_count(store: SqliteClaimStore) -> int:
 
 
 def steps(store: SqliteClaimStore, call: Callable[[], Any]) -> int:
-    """Instructions of SQLite's virtual machine, in tens."""
+    """Count the instructions of SQLite's virtual machine that the search takes, in tens."""
     count = 0
 
     def step() -> bool:
@@ -69,7 +69,7 @@ def test_what_stands_behind_a_large_instance_is_found_at_once_while_it_is_being(
 ) -> None:
     store.add_instance("large", tasks(MANY, priority=1))
     store.add_instance("behind", tasks(2))
-    signal(store)  # and none of its rows has followed yet
+    signal(store)  # none of the instance's rows has been moved yet
     find = lambda: store._db.read(lambda db: store._db.scan(db.lanes.select((), None), 10, None, True))  # noqa: E731
     assert offered(store) == [("behind", "t00000"), ("behind", "t00001")]
     assert steps(store, find) < FEW
@@ -118,7 +118,8 @@ def test_one_that_had_ended_and_is_in_progress_again_is_found_again(store: Sqlit
     store.complete_tasks([(one.claim, b"") for one in claimed[1:]])
     store.fail_task(claimed[0].claim, "no")
     assert store.get_instance("large").state == "failed"
-    store.add_instance("another", tasks(FEW))  # the next find reads the lanes again, without those of ended instances
+    # makes the next search read the lanes again, without those of ended instances
+    store.add_instance("another", tasks(FEW))
     assert offered(store, 1) == [("another", "t00000")]
     store.retry_task("large", "t00000")
     assert ("large", "t00000") in offered(store, 1000)

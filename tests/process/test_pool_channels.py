@@ -1,4 +1,4 @@
-"""Messages from processes to their supervisor: log records by one channel, control messages by another."""
+"""Messages from worker processes to their supervisor: log records on one channel, control messages on a second one."""
 
 from __future__ import annotations
 
@@ -91,14 +91,14 @@ def test_unreadable_messages_end_no_pool_and_are_dropped_with_a_warning(
     pools.add("garble", "quick", "garble", "log")
     run(pools)
     assert pools.store.get_instance("i").counts[TaskState.COMPLETED] == 4
-    assert pools.task().output == b"2"  # so both ways had their share
+    assert pools.task().output == b"2"  # two of the tasks wrote to both channels
     warnings = [line for line in messages(caplog, "sqlite_claims.workers") if "unreadable lines" in line]
-    assert 1 <= len(warnings) <= 2  # the first at once, and at the end what came since
-    assert len(messages(caplog)) == 1  # lines that can be read still come
+    assert 1 <= len(warnings) <= 2  # the first warning comes at once; lines dropped later are reported at the end
+    assert len(messages(caplog)) == 1  # readable lines still arrive
 
 
 class Stuck(logging.Handler):
-    """A log handler that does not return until it is told to."""
+    """A log handler that does not return until it is released."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Worker processes that die, hang, or never come to life."""
+"""Worker processes that die, hang, or never start up."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ def test_a_task_that_kills_its_process_ends_and_its_neighbours_pay_nothing(pools
 
 @pytest.mark.parametrize("kind", ["hold", "seize", "command"])
 def test_a_task_past_its_time_is_killed_with_its_process_and_fails(pools: Pools, kind: str) -> None:
-    """Also one that never lets another thread of its process run, and with what it has started."""
+    """The supervisor also kills a process whose task never releases the interpreter, and the commands that a task has
+    started."""
     pools.add(kind, "quick", max_attempts=1)
     pool = WorkerPool(pools.path, "pool_handlers:registry", processes=1, task_timeout=1)
     summary = pool.run(until_idle=True)
@@ -75,11 +76,11 @@ def test_other_tasks_of_a_process_that_is_killed_for_a_timeout_lose_no_attempt(p
         assert pools.hear()[0] == "0"
         started = pools.task().started_at
         assert started is not None
-        # Far enough behind the other not to be overdue together with it.
+        # The second task starts long enough after the first that both do not time out together.
         eventually(lambda: datetime.now(UTC) - started > timedelta(seconds=0.5))
         pools.store.add_tasks("i", [NewTask("1", kind="hold")])
         assert pools.hear()[0] == "1"
-        assert pools.hear()[0] == "1"  # again, in the next process
+        assert pools.hear()[0] == "1"  # again, in the replacement process
         pools.open_gate()
         summary = handle.join()
     assert (summary.completed, summary.failed, summary.lost) == (1, 1, 0)
@@ -97,7 +98,7 @@ def test_a_process_whose_cancelled_handler_does_not_leave_is_replaced(pools: Poo
         pid = next(found.pid for found in pools.store.list_workers() if found.worker_id == worker.worker_id)
         pools.store.cancel_instance("i")
         eventually(lambda: is_gone(pid))
-        eventually(lambda: is_gone(command))  # with what it has started
+        eventually(lambda: is_gone(command))  # the command was killed together with the process
         pools.store.add_instance("j", [NewTask("0", kind="quick")])
         pools.store.wait_for_instance("j", 60)
         handle.shutdown()
@@ -164,7 +165,7 @@ def test_processes_that_die_without_a_word_end_the_pool_after_some_tries(
     began = time.monotonic()
     with pytest.raises(WorkerStartError, match="exit status 7"):
         WorkerPool(pools.path, "bad_handlers:handlers", processes=1).run()
-    assert time.monotonic() - began >= 0.1 + 0.2 + 0.4 + 0.8  # with more and more time between them
+    assert time.monotonic() - began >= 0.1 + 0.2 + 0.4 + 0.8  # the delay between restarts doubles each time
 
 
 def test_a_store_that_is_busy_when_a_process_dies_keeps_no_other_from_being_supervised(pools: Pools) -> None:
@@ -174,7 +175,7 @@ def test_a_store_that_is_busy_when_a_process_dies_keeps_no_other_from_being_supe
         _, first = pools.hear()
         with pools.store.transaction(timeout=3600):
             os.kill(first, signal.SIGKILL)
-            # Its successor is there before the loss can be written.
+            # The replacement process is there before the supervisor can write the loss.
             eventually(lambda: [pid for pid in children_of(os.getpid()) if pid != first and not is_gone(pid)])
         pools.hear()
         pools.open_gate()

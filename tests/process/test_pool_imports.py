@@ -1,4 +1,4 @@
-"""How worker processes find a program's functions, whatever the program is and however it was started."""
+"""How worker processes import a program's functions, for each kind of program and each way to start it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ WorkerPool(sys.argv[1], double, processes=1).run(until_idle=True)
 
 
 def start(folder: Path, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run Python with these words and the path of a store."""
+    """Run Python with these arguments and the path of a store."""
     return subprocess.run(
         [sys.executable, *words, str(folder / "s.db")],
         cwd=folder,
@@ -93,7 +93,7 @@ def program(folder: Path, text: str, name: str = "program.py") -> str:
 def test_functions_of_the_main_file_are_found_with_whatever_flags_python_runs(
     tmp_path: Path, options: list[str]
 ) -> None:
-    # With -I Python doesn't look at PYTHONPATH.
+    # With -I, Python ignores PYTHONPATH.
     head = f"import sys; sys.path.insert(0, {ENVIRONMENT['PYTHONPATH']!r})\n" if "-I" in options else ""
     ended = start(tmp_path, *options, program(tmp_path, head + GUARDED), stdin=subprocess.DEVNULL)
     assert ended.stdout == "[2, 4]\n", ended.stderr
@@ -141,7 +141,7 @@ def test_a_missing_main_guard_is_told_in_one_sentence(tmp_path: Path) -> None:
     told = ended.stderr.splitlines()[-1]
     assert told.startswith("sqlite_claims.workers.")
     assert told.endswith('put the code that starts them under `if __name__ == "__main__":`')
-    assert ended.stderr.count("Traceback") == 1  # the program's own
+    assert ended.stderr.count("Traceback") == 1  # the traceback of the program itself
     assert len(ended.stderr.splitlines()) < 30
 
 

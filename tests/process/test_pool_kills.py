@@ -1,5 +1,5 @@
-"""Pools whose processes, supervisors included, are killed or frozen at random points: nothing is lost, and no result is
-that of a claim which had passed to another."""
+"""Pools whose supervisors and worker processes are killed or frozen at random moments: no task is lost, and no result
+is stored for a claim that was taken over."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from .pool_runs import Pools, children_of, eventually, pools
 __all__ = ["pools"]
 
 PROCESSES = 4
-# Some leases end while their holders are frozen, others only with their holders.
+# The short leases expire while their holders are frozen. The long ones end only when their holders die.
 SHORT_LEASE, LONG_LEASE = 1.0, 300.0
 WITHOUT_END: dict[str, Any] = {"kind": "witnessed", "max_lost": 10**6, "max_attempts": 10**6}
 
 
 class Havoc:
-    """A pool in a program of its own, and all that happens to it."""
+    """A pool in a separate program, and all random faults that the test applies to it."""
 
     def __init__(self, pools: Pools, lease: float, choose: random.Random) -> None:
         self._pools = pools
@@ -41,7 +41,7 @@ class Havoc:
         return self._pools.start("pool", processes=PROCESSES, claim_ttl=self._lease, shutdown_timeout=1)
 
     def add(self) -> None:
-        """Short tasks and long ones, and one that waits for all of them."""
+        """Add short and long tasks, and one task that depends on all of them."""
         name = f"i{self.counts['instances']}"
         short = [NewTask(f"short-{n}", b"0", **WITHOUT_END) for n in range(60)]
         long = [NewTask(f"long-{n}", b"0.3", **WITHOUT_END) for n in range(12)]
@@ -51,8 +51,8 @@ class Havoc:
         self.counts["instances"] += 1
 
     def strike(self) -> None:
-        """Kill the supervisor or one of its processes, whatever that is doing; or freeze one and let it go on later."""
-        time.sleep(self._choose.uniform(0, 0.5))  # the random point
+        """Kill the supervisor or one of its processes at a random moment, or freeze one and thaw it later."""
+        time.sleep(self._choose.uniform(0, 0.5))  # makes the moment random
         assert self.program.poll() is None, "the pool gave up"
         what = self._choose.choices(["child", "supervisor", "freeze"], [8, 1, 2 * (self._lease == SHORT_LEASE)])[0]
         children = eventually(lambda: children_of(self.program.pid))
@@ -90,7 +90,8 @@ def wreak(pools: Pools, kills: int, lease: float, seed: int) -> None:
         havoc.strike()
     havoc.thaw()
     eventually(lambda: all(instance.finished_at for instance in pools.store.list_instances()))
-    eventually(lambda: children_of(havoc.program.pid))  # it was started just now, perhaps, and would not heed it yet
+    # a supervisor that has just been started would not handle the signal yet
+    eventually(lambda: children_of(havoc.program.pid))
     havoc.program.send_signal(signal.SIGTERM)
     status, summary = pools.finish(havoc.program)
     assert (status, summary[0]) == (0, "interrupted")
@@ -101,7 +102,7 @@ def wreak(pools: Pools, kills: int, lease: float, seed: int) -> None:
 
 def verify(pools: Pools) -> None:
     store = pools.store
-    # A killed supervisor's processes end by themselves.
+    # The processes of a killed supervisor end by themselves.
     eventually(lambda: not any(worker.alive for worker in store.list_workers()))
     assert list(store.list_claims()) == []
     assert store.check() == []
@@ -121,7 +122,7 @@ def verify(pools: Pools) -> None:
     )
     for name, task in tasks.items():
         assert len(set(starts[name])) == len(starts[name]), f"{name} was started twice under one claim"
-        # The result is that of the last claim there was, which nobody took over and after which none was made.
+        # The result is from the last claim of the task, with the largest token.
         assert int(task.output or b"") == last_tokens[name] == max(starts[name]), name
         assert task.attempts == task.losses + 1, name
 

@@ -1,4 +1,4 @@
-"""The log records of a pool's supervisor for the attempts in its processes."""
+"""Log records of a pool's supervisor about the attempts in its processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``durable_map``: results in order, kept, and made again only where they must be."""
+"""``durable_map``: results come in order, are stored, and are computed again only if necessary."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["pools"]
 
 @pytest.fixture
 def functions(pools: Pools) -> Any:
-    assert pools  # they have put the module's folder where it is found
+    assert pools  # the fixture has made the module importable
     return import_module("pool_handlers")
 
 
@@ -59,7 +59,7 @@ def test_a_failed_item_raises_when_it_is_reached_and_the_next_run_tries_it_again
         next(results)
     monkeypatch.delenv("POOL_TEST_BAD")
     assert list(durable_map(functions.count_bytes, words, path=pools.path, processes=1)) == [1, 3, 3]
-    assert 4 <= pools.calls() <= 5  # the third one may or may not have run before the first loop was left
+    assert 4 <= pools.calls() <= 5  # the third call may or may not have started before the first loop was left
 
 
 def test_an_error_is_tried_again_as_often_as_asked(
@@ -151,7 +151,7 @@ def test_without_items_there_are_no_results(pools: Pools, functions: Any) -> Non
 
 
 class Scalar:
-    """As NumPy's: a shape without dimensions, and a way to become a number of Python's."""
+    """A scalar like NumPy's: its shape has no dimensions, and it converts to a Python number."""
 
     shape = ()
 

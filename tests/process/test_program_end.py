@@ -1,4 +1,4 @@
-"""Programs that end while a worker of theirs is at work in the background."""
+"""Programs that end while one of their workers runs in the background."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ threading.Thread(target=stay).start()
 def test_when_the_main_thread_ends_what_is_held_is_given_back_and_no_attempt_is_used_up(
     start: Start, tmp_path: Path, kind: str
 ) -> None:
-    """Another thread of the program lives on meanwhile."""
+    """A second thread of the program lives on in the meantime."""
     path = tmp_path / "jobs.db"
     with SqliteClaimStore(path, durability="process") as store:
         store.add_instance("i", [NewTask(f"t{n}", max_attempts=1) for n in range(20_000)])
@@ -53,7 +53,8 @@ def test_when_the_main_thread_ends_what_is_held_is_given_back_and_no_attempt_is_
         program.end()
 
 
-# ProcessPoolExecutor is imported after the worker was started, so that it refuses work before the worker has stopped.
+# ProcessPoolExecutor is imported after the worker was started, so at exit it refuses work before the worker has
+# stopped.
 REFUSED = """
 path, how = args
 ending, refused = threading.Event(), threading.Event()

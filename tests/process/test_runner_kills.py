@@ -1,4 +1,4 @@
-"""``CheckpointingRunner`` in a program that is killed: what was saved is not done again, whatever the leases."""
+"""``CheckpointingRunner`` in a program that is killed: saved results are not computed again, for any lease."""
 
 from __future__ import annotations
 

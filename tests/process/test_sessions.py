@@ -1,4 +1,4 @@
-"""Worker sessions: a dead worker's tasks come back whatever its lease, a live one's never do."""
+"""Worker sessions: a dead worker's tasks become free for any lease, and a live worker's tasks never do."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sqlite_claims.clock import SystemClock
 
 from .children import Child, Start
 
-# Claims a task with a long lease, bound to its session, and does as it is told.
+# Claims a task with a long lease, bound to its session, and then follows the test's commands.
 WORKER = """
 store = SqliteClaimStore(args[0])
 session = store.open_session("worker")
@@ -55,7 +55,7 @@ def is_claimed_by_another(store: SqliteClaimStore) -> bool:
 
 
 class Hurried(SystemClock):
-    """The machine's clocks, moved ahead by a test."""
+    """The machine's clocks, which a test can move ahead."""
 
     ahead_us = 0
 
@@ -70,7 +70,8 @@ class Hurried(SystemClock):
 def test_a_waiting_worker_gets_a_killed_workers_task_within_a_second_however_long_its_lease(
     start: Start, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each wait for the doorbell passes at once and moves the clock; the other worker is killed during the first."""
+    """The test replaces each wait for the doorbell by a move of the clock, and kills the worker during the first
+    wait."""
     worker = working(start, path)
     clock = Hurried()
     waited_s: list[float] = []
@@ -106,7 +107,7 @@ def test_a_stopped_worker_keeps_its_claim_and_completes_when_it_goes_on(
     worker.signal(signal.SIGSTOP)
     os.waitid(os.P_PID, worker.pid, os.WSTOPPED | os.WNOWAIT)
     assert not is_claimed_by_another(store)
-    with SqliteClaimStore(path) as fresh:  # its first look asks who is alive
+    with SqliteClaimStore(path) as fresh:  # the first search of a store asks which sessions are alive
         assert fresh.claim_available_tasks("other", 1, 60) == []
     assert [seen.alive for seen in store.list_workers()] == [True]
     worker.signal(signal.SIGCONT)
@@ -205,7 +206,7 @@ def test_a_store_opened_for_reading_tells_who_is_alive(start: Start, path: Path)
 
 
 class Boot(SystemClock):
-    """The machine's clocks, in a boot of this name."""
+    """The machine's clocks, with this name of the boot."""
 
     def __init__(self, name: str) -> None:
         super().__init__()

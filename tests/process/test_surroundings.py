@@ -1,4 +1,4 @@
-"""Workers where programs really run: in containers, as process 1, frozen, under a debugger."""
+"""Workers in the environments of real programs: in containers, as process 1, frozen, under a debugger."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .pool_runs import Pools, children_of, eventually, pools
 
 __all__ = ["pools"]
 
-# As a container: its own process ids and mounts, on the same kernel.
+# Simulates a container: separate process ids and mounts, on the same kernel.
 CONTAINER = ("unshare", "--pid", "--mount", "--fork", "--kill-child", "--mount-proc")
 
 
@@ -35,7 +35,7 @@ in_containers = pytest.mark.skipif(not can_contain(), reason="namespaces can't b
 
 
 def may_debug() -> bool:
-    """Whether gdb is there and may attach to a process."""
+    """Return whether gdb is installed and may attach to a process."""
     if shutil.which("gdb") is None:
         return False
     with subprocess.Popen(["sleep", "60"]) as sleeper:
@@ -49,7 +49,7 @@ def contained(pools: Pools, what: str, **options: Any) -> subprocess.Popen[bytes
 
 
 def inner(program: subprocess.Popen[bytes]) -> int:
-    """The process id, out here, of what is process 1 in there."""
+    """Return the process id, outside the container, of the container's process 1."""
     (pid,) = eventually(lambda: children_of(program.pid))
     return int(pid)
 
@@ -61,7 +61,7 @@ def test_a_pool_that_is_process_1_buries_orphans_and_ends_at_a_signal_with_nothi
     first = inner(program)
     name, pid_within = pools.hear()
     assert name == "5"
-    assert pid_within < 100  # it is in there
+    assert pid_within < 100  # the process is in the container
     eventually(lambda: len(children_of(first)) == 1)
     os.kill(first, signal.SIGTERM)
     assert pools.finish(program) == (0, ["interrupted", 5, 0, 0])
@@ -81,7 +81,7 @@ def test_a_pool_that_is_process_1_replaces_a_process_that_dies(pools: Pools) -> 
 def test_a_worker_in_another_container_keeps_its_task_until_it_is_dead(
     pools: Pools, tmp_path: Path, ttl: float | None
 ) -> None:
-    """It sees the folder under another name, and other process ids."""
+    """The worker in the container sees the folder under a different path, and has different process ids."""
     pools.add("hold")
     mounted = tmp_path / "mounted"
     mounted.mkdir()
@@ -103,7 +103,8 @@ def test_a_worker_in_a_container_takes_over_from_a_dead_one_outside_and_not_from
     _, pid = pools.hear()
     contained(pools, "worker")
     pools.store.add_tasks("i", [NewTask("1", kind="quick")])
-    eventually(lambda: pools.task("1").state is TaskState.COMPLETED)  # so it has looked, and seen who is alive
+    # this shows that the worker has probed which sessions are alive
+    eventually(lambda: pools.task("1").state is TaskState.COMPLETED)
     assert (pools.task().state, pools.task().attempts) == (TaskState.CLAIMED, 1)
     outside.kill()
     _, second = pools.hear()
@@ -151,7 +152,7 @@ def test_a_process_that_a_debugger_holds_is_not_taken_for_dead(pools: Pools) -> 
     )
     eventually(lambda: state_of(pid) == "t")
     looked = time.monotonic()
-    while time.monotonic() < looked + 1:  # twice the time in which the dead are found
+    while time.monotonic() < looked + 1:  # twice the time in which dead sessions are found
         assert pools.store.claim_available_tasks("another", 1, 60) == []
         time.sleep(0.1)
     debugger.communicate(b"detach\nquit\n", timeout=60)

@@ -1,4 +1,4 @@
-"""Ten million tasks in one file: what each call takes, and that half of them can be removed while others work."""
+"""Ten million tasks in one file: the duration of each call. Half of the tasks can be removed while workers go on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from .children import Start
 
 AT_ONCE = 100_000
 WORKERS = 2
-# The most that a call may take that a person waits for. Each takes milliseconds, unless it reads the whole file.
+# Limit on the duration of a call for which a person waits. Each call takes milliseconds, unless it reads the whole
+# file.
 SOON_S = 1.0
 
 WORKER = """
@@ -55,7 +56,8 @@ def test_half_of_all_tasks_can_be_removed_while_others_work_and_the_file_shrinks
     start: Start, tmp_path: Path, tasks: int
 ) -> None:
     path = tmp_path / "jobs.db"
-    soon = SOON_S if tasks > 1_000_000 else math.inf  # time is judged on a machine that does nothing else
+    # the duration is tested only in the soak run, on an otherwise idle machine
+    soon = SOON_S if tasks > 1_000_000 else math.inf
     each = min(AT_ONCE, tasks // 4)
     names = [f"i{number:03}" for number in range(tasks // each)]
     with SqliteClaimStore(path, durability="process") as store:

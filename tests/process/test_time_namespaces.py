@@ -1,4 +1,4 @@
-"""Containers whose clocks are shifted against the machine's, on the same file."""
+"""Containers with shifted clocks and processes with the machine's clocks use the same file."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""A program that keeps its rows in one file, by the standard library's driver, and its store in another, as
-docs/how-to/transactions.md tells: killed between the commits of the two, it loses no work and does none twice."""
+"""A program that stores its rows in one file, by the standard library's driver, and its tasks in a second file, as
+docs/how-to/transactions.md describes. If the program is killed between the commits of the two files, it loses no work
+and does no work twice."""
 
 from __future__ import annotations
 

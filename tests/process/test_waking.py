@@ -1,4 +1,4 @@
-"""A worker that sleeps is woken by what another process does, and by nothing else: its own looks are an hour apart."""
+"""A sleeping worker is woken only by changes that other processes make: in these tests, it polls only once an hour."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlite_claims.sqlite.scan import core_available
 
 from .children import Start
 
-# By the kernel's futex, and where there is none.
+# Doorbells that wait on a futex of the kernel, and doorbells that poll where there is no futex.
 BELLS = ["polling", *(["futex"] if core_available() else [])]
 SLEEPER = """
 import sqlite_claims.sqlite.operations.claiming as claiming, sqlite_claims.workers.task_source as task_source
@@ -76,7 +76,8 @@ def released_by_token(store: SqliteClaimStore) -> Callable[[], object]:
 
 
 def lost_with_its_worker(store: SqliteClaimStore) -> Callable[[], object]:
-    """Another process notices the death while it looks for work of a kind that the sleeping worker doesn't handle."""
+    """A second process notices the death while it searches for work of a kind that the sleeping worker does not
+    handle."""
     store.add_instance("i", [NewTask("t", kind="k", tags=["a"])])
     session = store.open_session("me")
     assert store.claim_task("i", "t", "me", 3600, session=session) is not None
