@@ -1,9 +1,10 @@
 """Workers that claim and run tasks.
 
-``PooledWorker`` runs them in this process, and ``WorkerPool`` in worker processes. ``CheckpointingRunner`` runs one
-instance from start to end. ``durable_map`` applies a function to many items.
+``PooledWorker`` runs tasks in this process, and ``WorkerPool`` runs tasks in worker processes. ``CheckpointingRunner``
+runs one instance from start to end. ``durable_map`` applies a function to many items.
 
-A module is imported when one of its names is first used, so a program that only adds tasks imports none of them.
+A submodule is imported when one of its names is first used. So a program that only adds tasks imports no submodule of
+this package.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Records of attempts that the parts of a worker pass to each other."""
+"""The record of an ended attempt and the key of a claim, which the modules of a worker pass to each other."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ClaimKey = tuple[str, str, int]
 
 
 class EndedAttempt(NamedTuple):
-    """A claimed task whose handler has ended, its result, and the seconds that the handler ran."""
+    """A claimed task whose handler has ended, the result, and the seconds that the handler ran."""
 
     claimed: ClaimedTask
     result: Result
@@ -19,5 +19,6 @@ class EndedAttempt(NamedTuple):
 
 
 def claim_key(claim: TaskClaim) -> ClaimKey:
-    """Return the instance id, task id and token of a claim. They stay the same when the claim is renewed."""
+    """Return the instance id, task id and token of a claim. A renewal of the claim does not change these three
+    values."""
     return claim.instance_id, claim.task_id, claim.token

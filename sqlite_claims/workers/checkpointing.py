@@ -25,25 +25,28 @@ from .task_log import log
 _POLL_S = 0.01
 _POLL_S_MAX = 0.5
 _COROUTINES_STOP_S = 1.0
-# For this long, further Ctrl-C don't keep a claim from being released.
+# For this many seconds, a further Ctrl-C does not interrupt the release of a claim.
 _RELEASE_S_MAX = 5.0
 
 
 class CheckpointingRunner:
-    """Runs all tasks of one instance, for programs without a pool. The caller handles no claims.
+    """Runs all tasks of one instance, for programs without a pool. The caller does not have to handle claims.
 
-    The result of each task is saved before the next task starts. So a second call resumes where the first one stopped,
-    also after a crash. Handlers run on the caller's thread, and coroutines on an event loop on another thread. A task
-    whose handler raises is tried again by its retry policy; the runner waits for that. Other workers may use the store:
-    the runner never runs a task that one of them holds.
+    The result of each task is saved before the next task starts. So a second call resumes where the first call stopped,
+    also after a crash. Handlers run on the caller's thread, and coroutines run on an event loop on a different thread.
+    A task whose handler raises an exception is tried again according to the task's retry policy, and the runner waits
+    for the retry. Other workers may use the store at the same time. The runner never runs a task that another worker
+    holds.
 
-    A handler's ``StopWorker`` or ``KeyboardInterrupt`` releases its task, at no cost, and is raised to the caller.
+    If a handler raises ``StopWorker`` or ``KeyboardInterrupt``, the runner releases the task without counting the
+    attempt, and raises the exception to the caller.
 
     Args:
-        store: the store with the instance.
+        store: the store that contains the instance.
         handlers: as for ``PooledWorker``.
         worker_id: the name under which tasks are claimed. Default: a new name.
-        claim_ttl: the lease of a claim, in seconds or as a ``timedelta``; ``None``: without an end. Default: 600 s.
+        claim_ttl: the lease of a claim, in seconds or as a ``timedelta``. ``None`` means a lease without an end.
+            Default: 600 s.
         heartbeat_interval: the time between two renewals of a claim. Default: a third of ``claim_ttl``.
     """
 
@@ -70,11 +73,12 @@ class CheckpointingRunner:
             instance_id: the instance to run.
 
         Returns:
-            The instance as it is at its end.
+            The instance in its final state.
 
         Raises:
             NotFoundError: there is no such instance.
-            InvalidStateError: a task's kind has no handler here, and no other worker is alive that could run it.
+            InvalidStateError: this runner has no handler for a task's kind, and no other worker is alive that could run
+                the task.
         """
         self._store.get_instance(instance_id)
         with _AttemptRunner(self._store, self._handlers, self._options) as attempts:
@@ -92,7 +96,7 @@ class CheckpointingRunner:
                 pause_s = min(2 * pause_s, _POLL_S_MAX)
 
     def _candidates(self, instance_id: str) -> list[str]:
-        # Claimed tasks are tried too: claim_task succeeds if the holder is dead.
+        # The list includes claimed tasks, because claim_task can claim a task whose holder is dead.
         tasks = self._store.list_tasks(
             instance_id, states=(TaskState.READY, TaskState.CLAIMED), kinds=self._handlers.kinds
         )
@@ -112,7 +116,7 @@ class CheckpointingRunner:
 
 
 class _AttemptRunner:
-    """Claims and runs one task at a time, while a thread keeps the claim of the current one."""
+    """Claims and runs one task at a time, while another thread renews the claim of the current task."""
 
     def __init__(self, store: WorkerStore, handlers: HandlerTable, options: WorkerOptions) -> None:
         self._store = store
@@ -143,7 +147,7 @@ class _AttemptRunner:
         self._session.close()
 
     def attempt(self, instance_id: str, task_id: str) -> bool:
-        """Run the task and store its result; ``False`` if the task could not be claimed."""
+        """Run the task and store its result. Return ``False`` if the task could not be claimed."""
         options = self._options
         claim = self._store.claim_task(
             instance_id, task_id, options.worker_id, options.claim_ttl, session=self._session
@@ -158,8 +162,8 @@ class _AttemptRunner:
         return True
 
     def _release(self, claim: TaskClaim) -> None:
-        """Release the claim, unless it is settled already. A second Ctrl-C doesn't prevent it: that would cost the
-        task a loss."""
+        """Release the claim, unless the claim is settled already. A second Ctrl-C does not prevent the release, because
+        otherwise the task would count a loss."""
         until = time.monotonic() + _RELEASE_S_MAX
         while True:
             try:

@@ -1,8 +1,8 @@
 """The main program of a worker process of a pool.
 
-The process exchanges messages with its supervisor over one socket (``control_channel``), and sends log records over
-another one (``log_lines``), so that many records delay no message. When the control socket is closed, the supervisor is
-dead, and the process stops.
+The process exchanges messages with its supervisor over one socket (``control_channel``). It sends log records over a
+second socket (``log_lines``), so that many log records do not delay a message. If the control socket is closed, the
+supervisor is dead, so the process stops.
 """
 
 from __future__ import annotations
@@ -31,14 +31,16 @@ from .signals import Signals
 from .task_log import log
 from .worker_loop import WorkerLoop
 
-# A process without a supervisor exits this long after the deadline of its tasks.
+# A process whose supervisor is dead exits this many seconds after the deadline of its tasks.
 _EXIT_AFTER_S = 5.0
-# If a handler has closed the descriptors that wake the main thread, the main thread notices it within this time.
+# If a handler has closed the descriptors that wake the main thread, the main thread notices this within _POLL_S
+# seconds.
 _POLL_S = 5.0
 
 
 def main(fields: object) -> None:
-    """Run the process with a configuration as ``json.loads`` returns it. Exits with status 1 if it cannot work."""
+    """Run the worker process. ``fields`` is the configuration as ``json.loads`` returns it. Exit with status 1 if the
+    process cannot run tasks."""
     config = child_config.decode(fields)
     control = ControlChannel(_socket(config.control_fd))
     _set_up_logging(config)
@@ -65,9 +67,10 @@ def main(fields: object) -> None:
 
 
 def _socket(descriptor: int) -> socket.socket:
-    """Return the socket behind an inherited descriptor. Commands that a handler starts do not inherit it.
+    """Return the socket of an inherited descriptor. Commands that a handler starts do not inherit the descriptor.
 
-    It is closed at exit: after the exit functions of the handlers' modules, which may still log.
+    The socket is closed at exit, after the exit functions of the handlers' modules, because those functions may still
+    log.
     """
     end = socket.socket(fileno=descriptor)
     end.set_inheritable(False)
@@ -128,7 +131,7 @@ def _work(
 def _wait_for_end(
     handle: WorkerHandle, loop: WorkerLoop, control: ControlChannel, signals: Signals, shutdown_timeout_s: float
 ) -> None:
-    """Wait until the worker has ended, and stop it at signals and messages."""
+    """Wait until the worker has ended. Stop the worker when a signal or a ``Stop`` message arrives."""
     with handle.announced_on(signals), selectors.DefaultSelector() as selector:
         selector.register(signals, selectors.EVENT_READ)
         selector.register(control, selectors.EVENT_READ)
@@ -153,7 +156,8 @@ def _exit_after(delay_s: float) -> None:
 
 
 def memory_used() -> int:
-    """Return the bytes of memory that this process uses now; without ``/proc``, the most that it ever used."""
+    """Return the memory that this process uses now, in bytes. On systems without ``/proc``, return the process's peak
+    memory."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             return int(file.read().split()[1]) * resource.getpagesize()

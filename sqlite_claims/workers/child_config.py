@@ -23,8 +23,8 @@ class StoreOptions(TypedDict, total=False):
 class PoolConfig:
     """The settings that all processes of a pool share.
 
-    ``handlers``: the import path of the handlers, or a path for each kind. ``adapter``: the import path of a function
-    that makes handlers of the imported objects. ``main_file``: the program's main file, if handlers are defined there.
+    ``handlers``: the import path of the handlers, or one path for each kind. ``adapter``: the import path of a function
+    that turns the imported objects into handlers. ``main_file``: the program's main file, if it defines handlers.
     ``log_levels``: the level of each logger by name; the root logger's name is ``""``. ``log_disabled_level``: the
     argument of ``logging.disable``.
     """
@@ -44,9 +44,10 @@ class PoolConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildConfig:
-    """The configuration of one process. ``*_fd``: descriptors that the process inherits.
+    """The configuration of one process. The fields ``*_fd`` are descriptors that the process inherits.
 
-    ``sys_path`` and ``sys_argv`` are the supervisor's, so that the process can import the same modules.
+    ``sys_path`` and ``sys_argv`` are copies of the supervisor's ``sys.path`` and ``sys.argv``, so that the process can
+    import the same modules.
     """
 
     pool: PoolConfig
@@ -63,10 +64,11 @@ class ChildConfig:
 
 
 def encode(config: ChildConfig) -> bytes:
-    """Return the line for a configuration."""
+    """Return a configuration as one line of JSON."""
     return json.dumps(asdict(config)).encode() + b"\n"
 
 
 def decode(fields: object) -> ChildConfig:
-    """Return the configuration from a parsed line. Raises ``ValueError`` if it contains none."""
+    """Return the configuration from the parsed JSON line. Raises ``ValueError`` if ``fields`` is not a
+    configuration."""
     return typed_json.build(ChildConfig, fields)

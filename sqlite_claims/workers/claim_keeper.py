@@ -1,4 +1,4 @@
-"""Keeps the claims of a worker while their handlers run: renews them, and notices those that are lost."""
+"""Renews the claims of a worker while their handlers run, and detects lost claims."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .result_writer import TRANSIENT, ResultWriter
 from .slot import Slot
 from .task_log import log
 
-# After a renewal that failed, the next one is tried this soon.
+# The longest time between a failed renewal and the next try.
 _RETRY_S_MAX = 1.0
 
 
@@ -26,9 +26,10 @@ class _RunningTask(NamedTuple):
 
 
 class ClaimKeeper:
-    """Renews all claims of the worker in one transaction, and checks the claims of tasks that run long.
+    """Renews all claims of the worker in one transaction, and checks the claims of long-running tasks.
 
-    The check finds a cancelled instance, or a claim that another worker has, long before a renewal would.
+    The check finds a cancelled instance, or a task that another worker has taken over, long before the next renewal
+    would find it.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class ClaimKeeper:
         self._checked_at = -math.inf
 
     def keep(self, now: float) -> float:
-        """Renew and check claims if that is due, and return the time when something is due next."""
+        """Renew and check the claims if a renewal or a check is due. Return the time of the next renewal or check."""
         claims = [claim for slot in self._slots for claim in slot.claims()]
         if not claims:
             self._renew_at = math.inf

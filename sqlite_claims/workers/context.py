@@ -1,4 +1,5 @@
-"""The objects that a handler is given, the exceptions that it may raise, and the summary of a run."""
+"""The context object that a handler receives, the exceptions that a handler may raise, and the summary of a worker's
+run."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ class FailTask(Exception):
 
 
 class SnoozeTask(Exception):
-    """Raised by a handler to release its task, at no cost, and to have it offered again later.
+    """Raised by a handler to release its task without counting the attempt. The task can be claimed again after a
+    delay.
 
     Args:
         delay: the time until the task can be claimed again, in seconds or as a ``timedelta``.
@@ -43,15 +45,15 @@ class SnoozeTask(Exception):
 
 
 class StopWorker(BaseException):
-    """Raised by a handler to end the run; its task is released at no cost.
+    """Raised by a handler to end the worker's run. The handler's task is released, and the attempt does not count.
 
-    In a pool it ends the run of the whole pool. ``CheckpointingRunner.run`` raises it to its caller. It is a
-    ``BaseException``, so that ``except Exception`` in a handler does not catch it.
+    In a pool, ``StopWorker`` ends the run of the whole pool. ``CheckpointingRunner.run`` raises ``StopWorker`` to its
+    caller. The class derives from ``BaseException``, so that ``except Exception`` in a handler does not catch it.
     """
 
 
 class WorkerStartError(BackendError):
-    """A worker lacks something that it needs to run. The message contains the cause.
+    """Raised if a worker cannot start or continue, because a resource is missing. The message contains the cause.
 
     Examples: the processes of a pool crash on start-up, or the system has no more threads or file descriptors.
     """
@@ -59,17 +61,17 @@ class WorkerStartError(BackendError):
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """Why a run ended, and how many attempts it made.
+    """The reason why a worker's run ended, and the numbers of its attempts.
 
     ``reason`` is one of
 
-    * ``"idle"``: no open task was left, with ``until_idle``;
-    * ``"stopped"``: by ``shutdown`` or by a handler's ``StopWorker``;
-    * ``"interrupted"``: by SIGTERM, SIGINT or a handler's ``KeyboardInterrupt``.
+    * ``"idle"``: the run was started with ``until_idle``, and no open task was left;
+    * ``"stopped"``: ``shutdown`` was called, or a handler raised ``StopWorker``;
+    * ``"interrupted"``: the process received SIGTERM or SIGINT, or a handler raised ``KeyboardInterrupt``.
 
-    ``completed`` and ``failed`` count attempts: a task that failed twice and then completed is in both. ``lost`` counts
-    attempts whose result was dropped because their claim was gone: the instance was cancelled, the lease lost, or the
-    process dead.
+    ``completed`` and ``failed`` count attempts. A task that failed twice and then completed adds two to ``failed`` and
+    one to ``completed``. ``lost`` counts attempts whose result was dropped because the claim was gone: the instance was
+    cancelled, another worker took the task over, or the process died.
     """
 
     reason: Reason
@@ -79,14 +81,14 @@ class RunSummary:
 
 
 class TaskContext:
-    """One attempt at a task, as its handler sees it.
+    """One attempt at a task. The handler of the task receives this object as its argument.
 
-    * ``instance_id``, ``task_id``, ``kind``, ``input``: those of the task.
+    * ``instance_id``, ``task_id``, ``kind``, ``input``: the fields of the task.
     * ``attempt``: the number of this attempt, counted from 1.
-    * ``claim``: the latest state of the claim. Its ``token`` stays the same through the attempt.
-    * ``cancelled``: an event that is set when the attempt no longer counts. That is so when the claim is lost, the
-      instance was cancelled, the task has timed out, or the worker had to stop before the handler returned. The result
-      is dropped then, so the handler should return soon.
+    * ``claim``: the latest state of the claim. The claim's ``token`` does not change during the attempt.
+    * ``cancelled``: an event that is set when the attempt no longer counts. The worker sets the event if the claim is
+      lost, the instance is cancelled, the task times out, or the worker has to stop before the handler returns. The
+      worker then ignores the result, so the handler should return soon.
     """
 
     __slots__ = (
@@ -131,17 +133,17 @@ class TaskContext:
         return self.claim.worker_id
 
     def result_of(self, task_id: str) -> bytes:
-        """Return the output of another task of the same instance, for example of one that this task depends on.
+        """Return the output of another task of the same instance, for example of a task that this task depends on.
 
         Args:
-            task_id: the other task.
+            task_id: the id of the other task.
 
         Returns:
-            The output as its handler returned it.
+            The output that the other task's handler returned.
 
         Raises:
             NotFoundError: the instance has no such task.
-            InvalidStateError: that task is not completed.
+            InvalidStateError: the other task is not completed.
         """
         info = self._store.get_task(self.instance_id, task_id)
         if info.state is not TaskState.COMPLETED or info.output is None:
@@ -152,7 +154,8 @@ class TaskContext:
         return f"<TaskContext {self.instance_id!r} {self.task_id!r} attempt {self.attempt}>"
 
     def _drop(self) -> None:
-        """Tell the handler that the attempt no longer counts. The caller has set ``_dropped`` under its own lock."""
+        """Notify the handler that the attempt no longer counts. The caller must have set ``_dropped`` under the
+        caller's lock."""
         self._dropped = True
         self.cancelled.set()
         on_drop = self._on_drop

@@ -1,6 +1,7 @@
-"""The socket between a supervisor and a process of its pool, and the messages on it: a JSON object per line.
+"""The socket between a supervisor and a process of its pool. Each message on the socket is one line with a JSON object.
 
-The process sends ``Ready``, then ``Ended``; or ``Failed`` if it cannot work. The supervisor sends ``Stop``.
+The process sends ``Ready`` when it starts and ``Ended`` when it ends, or ``Failed`` if it cannot run tasks. The
+supervisor sends ``Stop``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Literal
 from . import typed_json
 from .context import Reason
 
-# Neither side keeps more than this of a line.
+# The longest line that the reader accepts, in bytes. A longer line is skipped.
 LINE_BYTES_MAX = 65_536
 _READ_BYTES = 65_536
 
@@ -22,12 +23,13 @@ Stage = Literal["main file", "handlers", "store", "run"]
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The process has its handlers and its store, and claims tasks from now on."""
+    """A message: the process has imported its handlers and opened its store, and claims tasks from now on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """The process ends because of an error, described by ``text``. ``stage``: where the error came from."""
+    """A message: the process ends because of an error. ``text`` describes the error. ``stage`` is the step of the
+    process that raised the error."""
 
     stage: Stage
     text: str
@@ -35,9 +37,10 @@ class Failed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """The worker in the process has ended, and the process is about to exit.
+    """A message: the worker in the process has ended, and the process is about to exit.
 
-    ``by_handler``: a handler wants to end the pool's run. ``abandoned_handlers``: handlers that have not returned.
+    ``by_handler``: whether a handler wants to end the pool's run. ``abandoned_handlers``: the number of handlers that
+    have not returned.
     """
 
     reason: Reason
@@ -47,7 +50,8 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """The process must claim no more tasks, and end within ``timeout_s`` seconds (``None``: when its tasks end)."""
+    """A message: the process must claim no more tasks, and end within ``timeout_s`` seconds (``None``: when its tasks
+    end)."""
 
     timeout_s: float | None
 
@@ -59,12 +63,12 @@ _NAMES = {kind: name for name, kind in _TYPES.items()}
 
 
 def encode(message: Message) -> bytes:
-    """Return the line for a message."""
+    """Return a message as one line of JSON."""
     return json.dumps({"type": _NAMES[type(message)], **asdict(message)}).encode() + b"\n"
 
 
 def decode(line: bytes) -> Message:
-    """Return the message in an untrusted line. Raises ``ValueError`` if it contains none."""
+    """Return the message in an untrusted line. Raises ``ValueError`` if the line does not contain a message."""
     if len(line) > LINE_BYTES_MAX:
         raise ValueError("too long")
     try:
@@ -80,8 +84,8 @@ def decode(line: bytes) -> Message:
 class ControlChannel:
     """One end of the socket.
 
-    ``receive`` drops the lines that contain no message and counts them in ``unreadable``, since a handler may write to
-    the socket. ``ended``: the other end is closed, so no message will come any more.
+    A handler may write to the socket. So ``receive`` drops each line that does not contain a message, and counts it in
+    ``unreadable``. ``ended``: the other end is closed, so no more messages will arrive.
     """
 
     def __init__(self, end: socket.socket) -> None:
@@ -96,7 +100,8 @@ class ControlChannel:
         return self._socket.fileno()
 
     def send(self, message: Message) -> bool:
-        """Send a message. ``False`` if either end is closed, or the other side has not read for a long time."""
+        """Send a message. Return ``False`` if either end is closed, or if the other process has not read for a long
+        time."""
         try:
             self._socket.sendall(encode(message))
         except OSError:
@@ -104,7 +109,7 @@ class ControlChannel:
         return True
 
     def receive(self) -> list[Message] | None:
-        """Return the messages from one read; ``None`` if there was nothing to read."""
+        """Return the messages from one read, or ``None`` if there was nothing to read."""
         try:
             data = self._socket.recv(_READ_BYTES)
         except BlockingIOError:
@@ -126,7 +131,7 @@ class ControlChannel:
         return messages
 
     def _message(self, line_end: bytes) -> Message | None:
-        """Return the message in the line that ends with these bytes."""
+        """Return the message in the line that ends with these bytes, or ``None`` if the line contains no message."""
         line, skips = bytes(self._partial) + line_end, self._skips_line
         self._partial.clear()
         self._skips_line = False
@@ -139,5 +144,5 @@ class ControlChannel:
         return None
 
     def close(self) -> None:
-        """Close this end."""
+        """Close this end of the socket."""
         self._socket.close()

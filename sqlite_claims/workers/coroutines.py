@@ -1,8 +1,10 @@
-"""Runs the coroutines of all slots on one event loop. Imported for the first coroutine, since asyncio loads slowly.
+"""Runs the coroutines of all slots on one event loop.
 
-The coroutines share the loop, and each of them can end it for the others: by ``sys.exit`` in a task that it has
-started, by stopping or breaking the loop, by shutting down its executor, by cancelling every task. Then the loop
-continues if it can, or a new loop replaces it. The tasks of coroutines that lose their loop are released at no cost.
+A worker imports this module when a handler first returns a coroutine, because the import of asyncio is slow. The
+coroutines share the loop, and each coroutine can end the loop for all other coroutines: if it calls ``sys.exit`` in an
+asyncio task that it started, stops or breaks the loop, shuts down the loop's executor, or cancels every asyncio task.
+Then the loop continues if possible, or a new loop replaces the broken loop. If a coroutine loses its loop, its task is
+released, and the attempt does not count.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from .task_log import log
 
 Arguments = TypeVarTuple("Arguments")
 
-# After this many event loops in a row that broke before a coroutine had ended on them, the worker stops.
+# The worker stops after this many event loops in a row have broken before any coroutine ended on them.
 _BROKEN_MAX = 5
 
 
@@ -38,21 +40,24 @@ class Coroutines:
         self._broken = 0
 
     def wait_for(self, awaitable: Awaitable[object], task: TaskContext) -> CoroutineOutcome:
-        """Block until the coroutine has ended, and return its error or its value. Cancel it if the attempt is dropped.
+        """Block until the coroutine has ended, and return its error or its value. Cancel the coroutine if the attempt
+        is dropped.
 
-        The error is ``EventLoopLost`` if the loop ended under the coroutine. An exception that this method itself
-        raises is not the coroutine's error.
+        The returned error is ``EventLoopLost`` if the loop ended before the coroutine. If this method raises an
+        exception, the exception is not the coroutine's error.
         """
         return self._loop().wait_for(awaitable, task)
 
     def abandon_loop(self) -> None:
-        """Run later coroutines on a new loop: one that was cancelled has not ended, and may block this loop."""
+        """Run later coroutines on a new loop, because a cancelled coroutine has not ended and may block the current
+        loop."""
         with self._lock:
             if self._loops:
                 self._loops[-1].is_abandoned = True
 
     def stop(self, timeout: float) -> None:
-        """Cancel the coroutines that still run, and end the threads. A thread that doesn't end is a daemon thread."""
+        """Cancel the coroutines that still run, and end the event loop threads. They are daemon threads, so a thread
+        that does not end in time does not keep the program from ending."""
         for loop in self._loops:
             loop.stop()
         for loop in self._loops:
@@ -77,7 +82,8 @@ class Coroutines:
 
 
 class _HandlerTask(asyncio.Task[CoroutineOutcome]):
-    """The asyncio task of a handler. It records whether another handler has cancelled it."""
+    """The asyncio task of a handler's coroutine. The object records whether a different handler has cancelled the
+    task."""
 
     call: _Call
     cancelled_by_another = False
@@ -90,7 +96,7 @@ class _HandlerTask(asyncio.Task[CoroutineOutcome]):
 
 
 class _Call:
-    """A coroutine of a handler. A slot waits for its outcome."""
+    """A coroutine of a handler. A slot waits for the coroutine's outcome."""
 
     def __init__(self, awaitable: Awaitable[object]) -> None:
         self.awaitable = awaitable
@@ -99,15 +105,15 @@ class _Call:
         self.is_cancelled = False
 
     def end(self, outcome: CoroutineOutcome) -> None:
-        """Set the outcome, unless it is set already."""
+        """Set the outcome, unless an outcome is set already."""
         if not self.future.done():
             self.future.set_result(outcome)
 
     def abandon(self) -> None:
-        """Close the coroutine, since its loop is lost, and have its task released."""
+        """Close the coroutine, because its event loop is lost. The outcome makes the slot release the task."""
         if self.task is not None:
             self.task._log_destroy_pending = False  # type: ignore[attr-defined] # as asyncio.gather does it
-            with suppress(Exception):  # of the user's code
+            with suppress(Exception):  # an exception of the user's code
                 self.task.get_coro().close()
         self.end(_loop_lost())
 
@@ -120,7 +126,7 @@ _current_call: ContextVar[_Call | None] = ContextVar("current_call")
 
 
 class LoopThread:
-    """An event loop and its thread."""
+    """An event loop and the thread that runs the loop."""
 
     def __init__(self, home: HomeProcess) -> None:
         self._home = home
@@ -162,7 +168,7 @@ class LoopThread:
         try:
             self._call_on_loop(self._begin, call)
             task._on_drop = lambda: self._call_on_loop(self._cancel, call)
-            if task.cancelled.is_set():  # dropped before the line above could be seen
+            if task.cancelled.is_set():  # the attempt was dropped before _on_drop was set
                 task._on_drop()
             outcome = call.future.result()
         finally:
@@ -176,7 +182,7 @@ class LoopThread:
         return outcome
 
     def stop_when_empty(self) -> None:
-        """Take no more coroutines, and stop when the last current one has ended."""
+        """Accept no more coroutines, and stop when the last running coroutine has ended."""
         self._ending = True
         if not self._calls:
             self.stop()
@@ -191,7 +197,8 @@ class LoopThread:
         self._thread.join(timeout)
 
     def _call_on_loop(self, callback: Callable[[*Arguments], object], *args: *Arguments) -> None:
-        # In an empty context, so that a cancellation counts as the worker's and not as another handler's.
+        # The callback runs in an empty context, so that a cancellation counts as the worker's, and not as a different
+        # handler's.
         with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(callback, *args, context=Context())
 
@@ -224,7 +231,7 @@ class LoopThread:
     def _work(self) -> None:
         try:
             self._run_on()
-        except BaseException as error:  # noqa: BLE001 - any error of a broken loop
+        except BaseException as error:  # noqa: BLE001 - a broken loop may raise any error
             log.error("the event loop of the worker failed: %r", error)
         finally:
             self._home.leave_if_forked()
@@ -250,7 +257,8 @@ class LoopThread:
 
 
 async def _outcome(awaitable: Awaitable[object], home: HomeProcess) -> CoroutineOutcome:
-    """Return an error as a value, since a SystemExit that is raised in a task ends the loop for all coroutines."""
+    """Await the coroutine, and return its error as a value. If the asyncio task raised ``SystemExit``, the loop would
+    end for all coroutines."""
     try:
         value = await awaitable
     except asyncio.CancelledError as error:
@@ -267,8 +275,8 @@ _loops: weakref.WeakSet[LoopThread] = weakref.WeakSet()
 
 
 def _after_fork_in_child() -> None:
-    """End the child of a fork in a coroutine when the coroutine next waits. Otherwise other coroutines would run in
-    the child, and its loop would use descriptors that it shares with the parent's loop."""
+    """Make a child process that a coroutine has forked end when the coroutine next waits. Otherwise the child would
+    also run other coroutines, and the child's loop would use descriptors that it shares with the parent's loop."""
     for thread in list(_loops):
         if thread._thread.ident == threading.get_ident():
             ready = getattr(thread._loop, "_ready", None)

@@ -7,14 +7,15 @@ import signal
 from collections.abc import Collection
 from contextlib import suppress
 
-# A stopped process starts no others. So usually two rounds find all descendants.
+# A stopped process cannot start more processes. So usually two rounds find all descendants.
 _ROUNDS_MAX = 10
 
 
 def kill_groups(leaders: Collection[int]) -> None:
-    """Kill the process groups of these leaders, and the leaders' descendants in other groups and sessions.
+    """Kill the process groups of these leaders, and the leaders' descendants in other process groups and OS sessions.
 
-    Descendants are found in ``/proc``. A process that has left the group and whose parent has died is not found.
+    The function finds descendants in ``/proc``. It does not find a process that has left the group and whose parent has
+    died.
     """
     stopped: set[int] = set()
     for _ in range(_ROUNDS_MAX):
@@ -32,12 +33,13 @@ def kill_groups(leaders: Collection[int]) -> None:
 
 
 def _send(pid: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError, PermissionError):  # ended, or another user's by sudo
+    with suppress(ProcessLookupError, PermissionError):  # the process has ended, or runs as another user through sudo
         os.kill(pid, number)
 
 
 def _family(leaders: Collection[int]) -> set[int]:
-    """Return these processes, their descendants, and all processes in groups and sessions that one of those leads."""
+    """Return the leaders, their descendants, and all processes in a process group or OS session that a returned process
+    leads."""
     processes = _processes()
     family = set(leaders)
     while relatives := {pid for pid, links in processes.items() if not family.isdisjoint(links)} - family:
@@ -46,7 +48,8 @@ def _family(leaders: Collection[int]) -> set[int]:
 
 
 def _processes() -> dict[int, tuple[int, int, int]]:
-    """Return each process's parent, group and session, by its id; empty without ``/proc``."""
+    """Return the ids of each process's parent, process group and OS session, by process id. The result is empty if
+    there is no ``/proc``."""
     processes: dict[int, tuple[int, int, int]] = {}
     with suppress(OSError):
         for name in os.listdir("/proc"):
@@ -60,9 +63,10 @@ def _processes() -> dict[int, tuple[int, int, int]]:
 
 
 def reap_orphans(own: Collection[int]) -> None:
-    """As process 1, reap orphaned processes. Those in ``own`` are left to the code that started them."""
+    """Reap orphaned processes. Call it only in process 1. Processes in ``own`` are left to the code that started
+    them."""
     with suppress(ChildProcessError):
         while (dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
             if dead.si_pid in own:
-                return  # its own code reaps it; the next call finds the others
+                return  # the code that started this process reaps it; the next call finds other orphans
             os.waitpid(dead.si_pid, 0)

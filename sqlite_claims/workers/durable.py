@@ -24,9 +24,9 @@ from .registry import Handler
 
 R = TypeVar("R")
 
-# The most items that are added as tasks ahead of the item whose result is yielded next.
+# The largest number of items that are added as tasks before the next result is yielded.
 _AHEAD_MAX = 1000
-# Items are drawn for this long before results are checked again.
+# The iterator of items is read for this many seconds before results are checked again.
 _DRAW_S = 0.05
 _POLL_S = 0.001
 _POLL_S_MAX = 0.05
@@ -43,20 +43,21 @@ def durable_map(
 ) -> Iterator[R]:
     """Apply a function to each item in worker processes, and yield the results in the order of the items.
 
-    The results are kept in a file, under the function's name. A second run computes only the items that are new, have
+    The results are kept in a file, under the function's name. A second run computes only items that are new, have
     changed, have failed or have not been computed yet. It does NOT notice that the function has changed. Equal items
-    are computed separately: the second of two equal items has a result of its own.
+    are computed separately, so each of two equal items has a separate result.
 
-    Items and results are ``bytes`` or values that JSON can represent. The function gets an item as JSON decodes it, and
-    the caller gets a result so: a tuple becomes a list.
+    Items and results are ``bytes`` or values that JSON can represent. The function receives each item as JSON decodes
+    it, and the caller receives each result as JSON decodes it. For example, a tuple becomes a list.
 
-    In a program's main file, call it under ``if __name__ == "__main__":``. Leaving the loop over the results stops the
-    processes.
+    In a program's main file, call ``durable_map`` under ``if __name__ == "__main__":``. The processes are stopped when
+    the caller leaves the loop over the results.
 
     Args:
         func: the function. Worker processes import it by its name, so it cannot be a lambda or an inner function.
-        items: the items. A generator may be of any length; at most 1,000 items are drawn ahead of the next result.
-        path: the file. It is created if it does not exist.
+        items: the items. A generator may have any length, because at most 1,000 items are read ahead of the next
+            result.
+        path: the store's file. A missing file is created.
         processes: the number of worker processes. Default: the number of CPUs.
         retries: how often an item is tried again after an error. Default: 0.
 
@@ -64,13 +65,14 @@ def durable_map(
         An iterator over the results.
 
     Raises:
-        InvalidArgumentError: the function cannot be imported by name; or, in the loop, an item is neither ``bytes`` nor
-            JSON.
-        TaskFailedError: in the loop, when a failed item is reached.
-        WorkerStartError: in the loop, when the worker processes crash on start-up.
+        InvalidArgumentError: the function cannot be imported by name. Raised in the loop: an item is neither ``bytes``
+            nor a value that JSON can represent.
+        TaskFailedError: raised in the loop when the next result is that of a failed item, or when the worker processes
+            were stopped.
+        WorkerStartError: raised in the loop when the worker processes crash on start-up.
     """
     validate.integer("retries", retries, 0, 2**31 - 2)
-    path = file_path(path)  # absolute, since the current folder may be another one when the loop starts
+    path = file_path(path)  # absolute, because the current folder may change before the loop starts
     name = _name(path_of("func", func))
     functions: dict[str, Any] = {name: func}
     pool = WorkerPool(path, functions, processes=processes, shutdown_timeout=_SHUTDOWN_S)
@@ -79,7 +81,7 @@ def durable_map(
 
 
 def adapted(functions: dict[str, Callable[[Any], Any]]) -> dict[str, Handler]:
-    """In a worker process: make handlers that call the functions."""
+    """Return handlers that call the functions. Worker processes call this."""
     return {kind: _handler(function) for kind, function in functions.items()}
 
 
@@ -95,7 +97,8 @@ def _handler(function: Callable[[Any], Any]) -> Handler:
 
 
 def encode(value: object) -> bytes:
-    """Return JSON, or ``bytes`` after a NUL, which begins no JSON. Raises ``TypeError`` or ``ValueError``."""
+    """Return the value as JSON, or a NUL followed by the value if it is ``bytes``. JSON never begins with a NUL. Raises
+    ``TypeError`` or ``ValueError``."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return b"\0" + bytes(value)
     try:
@@ -115,12 +118,12 @@ def _plain(value: Any) -> Any:
 
 
 def decode(data: bytes) -> Any:
-    """Return the value that ``encode`` was given, as JSON decodes it."""
+    """Return the value that ``encode`` has encoded. For example, a tuple is returned as a list."""
     return data[1:] if data[:1] == b"\0" else json.loads(data)
 
 
 def _name(path: str) -> str:
-    """Return the name of the instance and of the kind for the function at this import path."""
+    """Return the name that the instance and the kind have for the function at this import path."""
     module, _, attribute = path.partition(":")
     if module == "__main__":
         module = os.path.basename(main_file() or "")
@@ -128,7 +131,7 @@ def _name(path: str) -> str:
 
 
 class _Items:
-    """Draws the items and adds them as tasks."""
+    """Reads the iterator of items, and adds each item as a task."""
 
     def __init__(self, store: SqliteClaimStore, name: str, items: Iterator[Any], max_attempts: int) -> None:
         self._store = store
@@ -137,15 +140,15 @@ class _Items:
         self._max_attempts = max_attempts
         self._numbers = count()
         self._is_new, _ = store._add_fed_instance(name)
-        # 8 bytes of the digest of each item, which takes about 60 bytes of memory. Two items that share them only get
-        # other numbers in their task ids.
+        # The first 8 bytes of each item's digest. Each entry takes about 60 bytes of memory. If two different items
+        # share these 8 bytes, only the numbers at the end of their task ids differ from the usual ones.
         self._known_digests: set[int] = set()
         self._repetitions: dict[int, int] = {}
         self.exhausted = False
         self.waiting: deque[tuple[int, str]] = deque()
 
     def draw(self) -> None:
-        """Add some more tasks. Blocks while the iterator does."""
+        """Add some more tasks. Blocks while the iterator of items blocks."""
         tasks: list[NewTask] = []
         until = time.monotonic() + _DRAW_S
         while len(self.waiting) < _AHEAD_MAX and (not tasks or time.monotonic() < until):
@@ -168,7 +171,8 @@ class _Items:
             self._store.add_tasks(self._name, tasks, if_exists="skip")
 
     def _task_id(self, data: bytes) -> str:
-        """Name a task by its item's digest and the number of equal items before it: a moved item keeps its result."""
+        """Return a task id made of the item's digest and the number of equal items before it. So an item at a new place
+        in the order keeps its result."""
         digest = hashlib.sha256(data).digest()[:16]
         short = int.from_bytes(digest[:8])
         repetition = 0
@@ -208,7 +212,8 @@ def _results(
                 elif info.state in (TaskState.FAILED, TaskState.CANCELLED):
                     raise TaskFailedError(f"item {number}: {info.error or info.state}")
                 elif handle is None:
-                    # Started late: a run that finds all its results starts no process.
+                    # The pool starts only when a result is missing. So a run that finds all its results starts no
+                    # process.
                     handle = pool.spawn()
                 elif handle.done:
                     handle.join()

@@ -1,4 +1,4 @@
-"""Runs one handler and returns its result. Knows neither the store nor claims."""
+"""Runs one handler and returns its result. The module uses neither the store nor claims."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TRACE_CHARS_MAX = 8_000
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The attempt has failed; with ``retry=False`` the task is not tried again.
+    """A result: the attempt has failed. If ``retry`` is ``False``, the task is not tried again.
 
     ``cause``: the exception that ``error`` describes.
     """
@@ -37,14 +37,15 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Snooze:
-    """The task is released, and can be claimed again after ``delay_s`` seconds."""
+    """A result: the task is released, and can be claimed again after ``delay_s`` seconds."""
 
     delay_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Quit:
-    """The handler has ended the run by raising ``cause``, or the program is ending; the task is released."""
+    """A result: the task is released and the worker's run ends, because the handler raised ``cause`` or the program is
+    ending."""
 
     reason: Reason
     cause: BaseException
@@ -53,25 +54,27 @@ class Quit:
 
 @dataclass(frozen=True, slots=True)
 class Abort:
-    """The worker cannot go on (``cause``), which is no fault of the task: the run ends, the task is released."""
+    """A result: the worker cannot continue because of ``cause``, which the task did not cause. The run ends, and the
+    task is released."""
 
     cause: BaseException
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """The task is released at no cost, because the attempt was ended for a reason outside of it."""
+    """A result: the task is released without counting the attempt, because the task did not cause the attempt's end."""
 
 
 Result = bytes | Failure | Snooze | Quit | Abort | Release
 
 
 class EventLoopLost(BaseException):
-    """The event loop ended under a coroutine, whose task is released at no cost."""
+    """The event loop ended before a coroutine on it. The coroutine's task is released, and the attempt does not
+    count."""
 
 
 class CoroutineFailed(BaseException):
-    """A coroutine cannot be run because the worker lacks something that it needs; the run ends."""
+    """A coroutine cannot be run because the worker could not run an event loop. The worker's run ends."""
 
     def __init__(self, cause: BaseException) -> None:
         super().__init__(cause)
@@ -79,7 +82,7 @@ class CoroutineFailed(BaseException):
 
 
 class CoroutineOutcome(NamedTuple):
-    """The error or, if that is ``None``, the value with which a coroutine ended."""
+    """The error that a coroutine raised, or ``None`` and the value that the coroutine returned."""
 
     error: BaseException | None
     value: object = None
@@ -89,11 +92,11 @@ WaitFor = Callable[[Awaitable[object], TaskContext], CoroutineOutcome]
 
 
 def execute(handler: Handler, task: TaskContext, wait_for: WaitFor, home: HomeProcess) -> Result:
-    """Call the handler, and return its result whatever it returns or raises.
+    """Call the handler, and return a result for any value that it returns and for any exception that it raises.
 
-    The handler runs in a copy of the thread's context, so that context variables that it sets are gone afterwards. If
-    it returns a coroutine, ``wait_for`` runs that to its end. Does not return in a process that the handler has forked
-    from ``home``.
+    The handler runs in a copy of the thread's context, so context variables that the handler sets are discarded
+    afterwards. If the handler returns a coroutine, ``wait_for`` runs the coroutine to its end. If the handler has
+    forked the process ``home``, ``execute`` ends the child process and does not return there.
     """
     value: object
     try:
@@ -102,7 +105,7 @@ def execute(handler: Handler, task: TaskContext, wait_for: WaitFor, home: HomePr
             home.leave_if_forked()
             value = _value_of(wait_for, value, task)
         home.leave_if_forked()
-    except BaseException as error:  # noqa: BLE001 - a stray CancelledError, say, ends the attempt and not the thread
+    except BaseException as error:  # noqa: BLE001 - a CancelledError, for example, must not end the thread
         home.leave_if_forked(error)
         return _result_of_error(error)
     finally:
@@ -120,24 +123,24 @@ def _value_of(wait_for: WaitFor, awaitable: Awaitable[object], task: TaskContext
     error: BaseException | None
     try:
         error, value = wait_for(awaitable, task)
-    except Exception as fault:  # noqa: BLE001 - errors of the coroutine come as values: this one is no fault of the task
+    except Exception as fault:  # noqa: BLE001 - not an error of the coroutine, because wait_for returns those as values
         error, value = CoroutineFailed(WorkerStartError(f"cannot run a coroutine: {describe(fault)}")), None
     if error is None:
         return value
-    with suppress(Exception):  # an awaitable of another kind, or one that has ended
+    with suppress(Exception):  # the awaitable has no close method, or has ended
         awaitable.close()  # type: ignore[attr-defined] # else Python warns that it was never awaited
     raise error
 
 
 def _result_of_value(value: object) -> Result:
-    """Return the result for a value that is neither ``None`` nor of the very type ``bytes``."""
+    """Return the result for a value that is not ``None`` and whose type is not exactly ``bytes``."""
     try:
         if isinstance(value, (bytes, bytearray, memoryview)):
             return memoryview(value).tobytes()
         error = f"a handler's result must be bytes-like, not {type(value).__name__}: {validate.shown(value)}"
-    except KeyboardInterrupt as interrupt:  # on the main thread: Ctrl-C, at just this moment
+    except KeyboardInterrupt as interrupt:  # on the main thread, Ctrl-C can be pressed at this moment
         return Quit("interrupted", interrupt)
-    except BaseException as nested:  # noqa: BLE001 - the user's __repr__, or a memoryview that was released
+    except BaseException as nested:  # noqa: BLE001 - raised by the user's __repr__ or by a released memoryview
         return Failure(describe(nested), retry=False)
     return Failure(f"{error} (handlers return bytes or None)", retry=False)
 
@@ -155,7 +158,7 @@ def _result_of_error(error: BaseException) -> Result:
         if isinstance(error, (KeyboardInterrupt, StopWorker)):
             return Quit("interrupted" if isinstance(error, KeyboardInterrupt) else "stopped", error)
         if isinstance(error, BaseExceptionGroup):
-            # Out of a TaskGroup, for example.
+            # For example, an asyncio.TaskGroup raises an exception group.
             inner = error.subgroup((KeyboardInterrupt, StopWorker))
             if inner is not None:
                 return _result_of_error(_first_leaf(inner))
@@ -165,7 +168,7 @@ def _result_of_error(error: BaseException) -> Result:
             return Quit("stopped", ending, by_handler=False)
     except KeyboardInterrupt as interrupt:  # a second Ctrl-C
         return Quit("interrupted", interrupt)
-    except BaseException as nested:  # noqa: BLE001 - attributes that the user's code has set, or its __str__
+    except BaseException as nested:  # noqa: BLE001 - raised by an attribute or a __str__ of the user's code
         return Failure(describe(nested), cause=nested)
     return Failure(describe(error), cause=error)
 
@@ -177,29 +180,30 @@ def _first_leaf(error: BaseException) -> BaseException:
 
 
 def describe(error: BaseException) -> str:
-    """Return the type and message on the first line, then the traceback; both bounded, since they are stored.
+    """Return a text with the error's type and message on the first line, followed by the traceback. The message and the
+    traceback are cut to a maximum length, because the text is stored.
 
     If the user's ``__str__`` or ``__repr__`` raises, the text names that exception instead of the message.
     """
     try:
         return _describe(error)
-    except BaseException:  # noqa: BLE001 - a metaclass of the user's, for example, or there is no memory
+    except BaseException:  # noqa: BLE001 - raised by the user's metaclass, for example, or because there is no memory
         return "an exception that cannot be described, since describing it raises another one"
 
 
 def _describe(error: BaseException) -> str:
     try:
         message = _message(error)
-    except BaseException as nested:  # noqa: BLE001 - the user's __str__
+    except BaseException as nested:  # noqa: BLE001 - raised by the user's __str__
         message = f"(its message raised {type(nested).__name__})"
     head = f"{type(error).__name__}: {message}" if message else type(error).__name__
     if len(head) > MESSAGE_CHARS_MAX:
         head = f"{head[:MESSAGE_CHARS_MAX]}..."
     try:
         while (at := error.__traceback__) is not None and at.tb_frame.f_globals.get("__package__") == __package__:
-            error.__traceback__ = at.tb_next  # frames of this library do not help the reader
+            error.__traceback__ = at.tb_next  # stack frames of this library do not help the reader
         trace = "".join(traceback.format_exception(error))
-    except BaseException:  # noqa: BLE001 - other code of the user's that formatting runs
+    except BaseException:  # noqa: BLE001 - raised by other user code that the formatting runs
         return head
     if len(trace) > TRACE_CHARS_MAX:
         trace = f"...{trace[-TRACE_CHARS_MAX:]}"
