@@ -1,7 +1,7 @@
-"""Ends a process that a handler has forked, before it runs code of the worker.
+"""Ends a process that a handler has forked, before the forked process runs code of the worker.
 
-When a handler forks, the child returns from the handler too: by ``return``, an exception or ``sys.exit``. It would then
-settle its parent's claim and run its parent's next tasks. So it has to exit at once.
+When a handler forks, the child process also leaves the handler: by ``return``, an exception or ``sys.exit``. The child
+would then settle its parent's claim and run its parent's next tasks. So the child has to exit at once.
 """
 
 from __future__ import annotations
@@ -12,23 +12,24 @@ import signal
 import sys
 import traceback
 
-# Linux clears a page with this advice in a forked child. The mmap module has no name for it.
+# A value for madvise: Linux clears the page in a forked child. The mmap module defines no name for this value.
 _MADV_WIPEONFORK = 18
-# A child may take this long to write its error and flush its buffers. A lock of another thread may prevent it.
+# A forked child may take this many seconds to write its error and flush its buffers. It may take longer if another
+# thread held a lock at the fork. Then an alarm kills the child.
 _LEAVE_S_MAX = 5
 
 
 class HomeProcess:
-    """Remembers the process that it was made in, and detects that the current process is a forked child of that.
+    """Stores which process created the object, and detects that the current process is a forked child of that process.
 
-    It reads a page of memory that the kernel clears in a forked child. So a check after every call of a handler costs
-    no system call, and also detects a fork that did not run Python's hooks.
+    The object reads a page of memory that the kernel clears in a forked child. So a check after every call of a handler
+    needs no system call, and also detects a fork that did not run Python's fork hooks.
     """
 
     __slots__ = ("_page", "_pid", "recursion_limit")
 
     def __init__(self) -> None:
-        # It applies to the whole process. If a handler lowers it, the worker restores it for its own calls.
+        # The recursion limit applies to the whole process. If a handler lowers the limit, the worker restores it.
         self.recursion_limit = sys.getrecursionlimit()
         self._pid = os.getpid()
         self._page: mmap.mmap | None = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
@@ -36,26 +37,27 @@ class HomeProcess:
         try:
             self._page.madvise(_MADV_WIPEONFORK)
         except OSError:
-            self._page = None  # an old kernel
+            self._page = None  # an old kernel does not know the advice
 
     def is_left(self) -> bool:
         """Return whether this code runs in a forked child of the process."""
         return not self._page[0] if self._page is not None else os.getpid() != self._pid
 
     def leave_if_forked(self, error: BaseException | None = None) -> None:
-        """In a forked child: end it, with the exit status that ``error`` would have caused."""
+        """End the current process if it is a forked child, with the exit status that ``error`` would have caused."""
         if self.is_left():
             leave(error)
 
 
 def leave(error: BaseException | None = None) -> None:
-    """End this process at once, without calling its exit functions, since they are its parent's."""
+    """End this forked process at once. Do not call its exit functions, because the parent process registered them."""
     status = 0 if error is None else 1
     try:
         message = ""
         if isinstance(error, SystemExit):
             status, message = exit_status(error)
-        # Another thread may have held a lock at the fork, for example of a buffer. The alarm ends the wait for it.
+        # At the fork, another thread may have held a lock, for example the lock of a buffer. The alarm ends the wait
+        # for the lock.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
         signal.alarm(_LEAVE_S_MAX)
@@ -70,7 +72,7 @@ def leave(error: BaseException | None = None) -> None:
 
 
 def exit_status(error: SystemExit) -> tuple[int, str]:
-    """Return the exit status and the message with which the interpreter would end at this exception."""
+    """Return the exit status and the message that the interpreter would use if this exception ended the program."""
     code = error.code
     if code is None:
         return 0, ""

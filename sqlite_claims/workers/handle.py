@@ -1,4 +1,4 @@
-"""``WorkerHandle``: stops and awaits a worker in the background, and lets the program end without waiting for it."""
+"""``WorkerHandle``: runs a worker on a background thread, stops the worker, and waits for its end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .options import seconds
 from .signals import Signals
 
 # ``join`` checks at least this often whether the worker has ended. If other code of the program has closed the
-# descriptors that wake it, nothing else does.
+# descriptors that wake ``join``, only this regular check detects the end.
 _POLL_S = 5.0
 
 
@@ -31,10 +31,10 @@ class StoppableLoop(Protocol):
 
 
 class WorkerHandle:
-    """A worker or a pool that runs in the background, as ``spawn`` returns it.
+    """A worker or a pool that runs in the background. ``spawn`` returns the handle.
 
-    A context manager: at the end of the block, the worker is stopped and the block waits for its end. If the program
-    ends while the worker runs, the worker first releases its tasks.
+    The handle is a context manager: at its end, the ``with`` block stops the worker and waits for the worker's end. If
+    the program ends while the worker runs, the worker first releases its tasks.
     """
 
     def __init__(self, loop: StoppableLoop, name: str, shutdown_timeout: float) -> None:
@@ -55,14 +55,15 @@ class WorkerHandle:
             raise WorkerStartError(f"cannot start the worker's thread: {error}") from error
 
     def shutdown(self, timeout: Duration | None = None) -> None:
-        """Ask the worker to stop. Returns at once; ``join`` waits for the end.
+        """Ask the worker to stop. The call returns at once, and ``join`` waits for the worker's end.
 
-        The worker claims no more tasks. Tasks that still run at the timeout are released at no cost. A second call
-        can only shorten the time. May be called from any thread, also from a handler. Does nothing in a forked child.
+        The worker claims no more tasks. Tasks that still run at the timeout are released, and their attempts do not
+        count. A second call can only shorten the timeout. ``shutdown`` may be called from any thread, also from a
+        handler. In a forked child, the call has no effect.
 
         Args:
-            timeout: the time that running tasks have to finish, in seconds or as a ``timedelta``. Default: ``None``,
-                without a limit.
+            timeout: the time that running tasks have to finish, in seconds or as a ``timedelta``. Default: ``None``, no
+                limit.
         """
         if self._home.is_left():
             return
@@ -75,17 +76,18 @@ class WorkerHandle:
     def join(self, timeout: Duration | None = None) -> RunSummary | None:
         """Wait until the worker has ended.
 
-        While the main thread waits here, SIGTERM or SIGINT stops the worker within its ``shutdown_timeout``, and a
-        second signal stops it at once. A signal for which the program has installed its own handler is left to that.
+        While the main thread waits in ``join``, SIGTERM or SIGINT stops the worker within its ``shutdown_timeout``, and
+        a second signal stops the worker at once. If the program has installed a handler for one of these signals, the
+        signal does not stop the worker, and only the program's handler receives it.
 
         Args:
-            timeout: how long to wait, in seconds or as a ``timedelta``. Default: ``None``, without a limit.
+            timeout: the longest time to wait, in seconds or as a ``timedelta``. Default: ``None``, no limit.
 
         Returns:
-            The summary of the run; ``None`` if the worker still runs at the timeout.
+            The summary of the worker's run, or ``None`` if the worker still runs at the timeout.
 
         Raises:
-            InvalidStateError: this is a forked child; the worker runs in its parent.
+            InvalidStateError: the current process is a forked child, and the worker runs in the parent process.
             Exception: the error that ended the worker, if there was one.
         """
         if self._home.is_left():
@@ -106,7 +108,7 @@ class WorkerHandle:
         return self._summary
 
     def _wait_with_signals(self, signals: Signals, deadline: float | None = None) -> None:
-        """Wait for the end of the worker, and stop it at signals."""
+        """Wait for the end of the worker. Stop the worker when a signal arrives."""
         timeout = self._shutdown_timeout
         with self.announced_on(signals):
             while not self._done.is_set():
@@ -124,12 +126,13 @@ class WorkerHandle:
 
     @property
     def done(self) -> bool:
-        """Whether the worker has ended. Always ``True`` in a forked child, where the worker does not run."""
+        """``True`` if the worker has ended. Always ``True`` in a forked child, where the worker does not run."""
         return self._done.is_set() or self._home.is_left()
 
     @contextmanager
     def announced_on(self, signals: Signals) -> Iterator[None]:
-        """Within the block, the worker's end also wakes the thread that waits for ``signals``."""
+        """Return a context manager. Within its block, the worker's end also wakes the thread that waits for
+        ``signals``."""
         with self._lock:
             self._listeners.append(signals.wake)
         try:
@@ -151,7 +154,7 @@ class WorkerHandle:
                     wake()
 
     def stop_at_end(self) -> None:
-        """Stop the worker at once, since the program ends; its tasks are released."""
+        """Stop the worker at once and release its tasks, because the program ends."""
         self._loop.stop("stopped", 0.0)
 
     def wait_at_end(self, timeout: float) -> None:
@@ -170,11 +173,11 @@ class WorkerHandle:
         if kind is None:
             self.join()
         else:
-            self._done.wait()  # an error of the worker must not hide the one that is being raised
+            self._done.wait()  # not join: an error of the worker must not hide the block's exception
 
 
 def run_to_end(spawn: Callable[[], WorkerHandle]) -> RunSummary:
-    """Spawn a worker and wait for its end. Signals stop it from the start on."""
+    """Spawn a worker and wait for its end. Signals can stop the worker from the start."""
     if threading.current_thread() is not threading.main_thread():
         with program_end.exempt_this_thread():
             handle = spawn()

@@ -1,4 +1,4 @@
-"""Detects that no task is left that a worker could ever run: this is how a run with ``until_idle`` ends."""
+"""Detects that no task is left that a worker could ever run. A run with ``until_idle`` ends then."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..interface import TaskClaimStore
 from ..model import InstanceState, TaskInfo, TaskState
 
 OPEN = frozenset({TaskState.READY, TaskState.SCHEDULED, TaskState.CLAIMED})
-# Listing all tasks may take at most this share of the worker's time.
+# The largest share of the worker's time that may be spent on listing all tasks.
 _LISTING_SHARE_MAX = 0.1
 
 
@@ -24,12 +24,14 @@ class IdleDetector:
         self._store = store
         self._tags = frozenset(tags or ())
         self._kinds = kinds
-        # The last open task that was found, by instance and task id. While it stays open, no list has to be read.
+        # The instance id and task id of the open task that was found last. While this task stays open, the detector
+        # does not have to list all tasks.
         self._witness: tuple[str, str] | None = None
         self._next_listing_at = 0.0
 
     def is_idle(self) -> bool:
-        """Return whether no such task is open; ``False`` also while it is too early to list all tasks again."""
+        """Return whether no task is open that the worker could run. Also return ``False`` while it is too early to list
+        all tasks again."""
         if self._witness is not None and self._is_open(*self._witness):
             return False
         self._witness = None
@@ -44,8 +46,8 @@ class IdleDetector:
         has_open_task = any(self._admits(task) for task in self._store.list_tasks(states=OPEN, kinds=self._kinds))
         now = time.monotonic()
         self._next_listing_at = now + (now - began) / _LISTING_SHARE_MAX
-        # The list is read in pages, and a task that changes meanwhile may be on none of them. So the list proves
-        # that nothing is open only if the counts are the same as before.
+        # The list is read in pages, and a task that changes meanwhile may be on no page. So the list proves that no
+        # task is open only if the counts are the same as before.
         return not has_open_task and self._store.stats().counts == counts
 
     def _is_open(self, instance_id: str, task_id: str) -> bool:
@@ -55,7 +57,7 @@ class IdleDetector:
             return False
 
     def _admits(self, task: TaskInfo) -> bool:
-        """Return whether the task is open and the worker could run it; if so, remember it as the witness."""
+        """Return whether the task is open and the worker could run it. If so, store the task's ids in ``_witness``."""
         if task.state not in OPEN or (self._kinds is not None and task.kind not in self._kinds):
             return False
         if self._tags and not self._tags.issuperset(task.tags):

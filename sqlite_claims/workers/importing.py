@@ -1,4 +1,5 @@
-"""Import paths, ``"module:attribute"``, by which worker processes import the handlers; nothing is pickled."""
+"""Import paths of the form ``"module:attribute"``. Worker processes import the handlers by these paths, so the
+supervisor does not have to pickle the handlers."""
 
 from __future__ import annotations
 
@@ -17,10 +18,11 @@ from .. import validate
 from ..errors import BackendError, InvalidArgumentError
 from .execute import describe
 
-# The name under which worker processes import the program's main file. It is multiprocessing's name, so that processes
-# which a handler starts with multiprocessing find the module.
+# The name under which worker processes import the program's main file. The module multiprocessing uses the same name.
+# So processes that a handler starts with multiprocessing find the main file's module.
 _MAIN_COPY = "__mp_main__"
-# In a worker process: whether it is importing its handlers, and the program's main file if handlers are defined there.
+# Two variables of a worker process: whether the process is importing its handlers, and the path of the program's main
+# file if the main file defines handlers.
 _imports_handlers = False
 _main_file: str | None = None
 
@@ -28,20 +30,22 @@ _PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
 class UnguardedError(BackendError):
-    """The imported code starts worker processes itself. The message explains it; no traceback is shown."""
+    """The code that a worker process imports starts worker processes itself. The supervisor shows the message, without
+    a traceback."""
 
 
 def load(path: str) -> Any:
-    """Import the object at this path. Raises any exception that the import raises."""
+    """Import the object at this import path. Raises any exception that the import raises."""
     module, _, attribute = path.partition(":")
     return _walk(importlib.import_module(module), attribute)
 
 
 @contextmanager
 def for_handlers(main_file: str | None) -> Iterator[None]:
-    """In a worker process, around the import of the handlers: no worker processes can be started within the block.
+    """Return a context manager that a worker process uses around the import of its handlers. Within the block, no
+    worker processes can be started.
 
-    First imports the program's main file, if handlers are defined there.
+    Before the block, the context manager imports the program's main file if the main file defines handlers.
     """
     global _imports_handlers, _main_file
     _imports_handlers = True
@@ -55,7 +59,7 @@ def for_handlers(main_file: str | None) -> Iterator[None]:
 
 
 def refuse_while_importing() -> None:
-    """Raise ``UnguardedError`` in a worker process that is importing its handlers."""
+    """Raise ``UnguardedError`` if the current process is a worker process that is importing its handlers."""
     if _imports_handlers:
         raise UnguardedError(
             "worker processes are started by a module that the worker processes import themselves: put the code that "
@@ -64,7 +68,7 @@ def refuse_while_importing() -> None:
 
 
 def _import_main(path: str) -> None:
-    """Run the program's main file under another name than "__main__", as multiprocessing does."""
+    """Run the program's main file as a module that is not named "__main__", as multiprocessing does."""
     module = types.ModuleType(_MAIN_COPY)
     try:
         module.__dict__.update(runpy.run_path(path, run_name=_MAIN_COPY))
@@ -79,7 +83,7 @@ def _import_main(path: str) -> None:
 
 
 def main_file() -> str | None:
-    """Return the file, folder or archive from which the program's main module can be run again, if there is one."""
+    """Return the file, folder or archive from which the program's main module can be run again, or ``None``."""
     if _main_file is not None:
         return _main_file
     main = sys.modules.get("__main__")
@@ -92,15 +96,15 @@ def main_file() -> str | None:
         return None
     if os.path.isfile(path):
         return path
-    archive = os.path.dirname(path)  # of "app.pyz/__main__.py"
+    archive = os.path.dirname(path)  # for example "app.pyz" of "app.pyz/__main__.py"
     return archive if getattr(main, "__spec__", None) is not None and os.path.isfile(archive) else None
 
 
 def path_of(argument: str, thing: object) -> str:
-    """Return the import path of a function or class. ``thing`` may also be such a path.
+    """Return the import path of ``thing``, a function or class. If ``thing`` is an import path, return it unchanged.
 
-    Raises ``InvalidArgumentError`` if another process could not import this very object: lambdas, inner functions,
-    bound methods, and objects defined in an interactive session.
+    Raises ``InvalidArgumentError`` if a different process could not import exactly this object. Examples are lambdas,
+    inner functions, bound methods, and objects that were defined in an interactive interpreter.
     """
     if isinstance(thing, str):
         if not _PATH.fullmatch(thing):
@@ -121,17 +125,18 @@ def path_of(argument: str, thing: object) -> str:
 
 
 def _importable_name(module: str) -> str | None:
-    """Return the name under which another process can import this module; ``None`` if it cannot."""
+    """Return the name under which a different process can import this module, or ``None`` if it cannot import the
+    module."""
     if module not in ("__main__", _MAIN_COPY):
         return module
     spec = getattr(sys.modules[module], "__spec__", None)
     if spec is not None and spec.name not in ("__main__", _MAIN_COPY):
-        return str(spec.name)  # run by `python -m`
+        return str(spec.name)  # the module was run by `python -m`
     return "__main__" if main_file() is not None else None
 
 
 def paths_of(handlers: object) -> str | dict[str, str]:
-    """Return the import path of the handlers, or the path of each kind's handler."""
+    """Return the import path of the handlers, or a mapping from kind to the import path of the kind's handler."""
     if isinstance(handlers, Mapping):
         if not handlers:
             raise InvalidArgumentError("handlers is empty: give at least one handler")

@@ -1,4 +1,4 @@
-"""Starts the event loop of a worker when a handler first returns a coroutine, since importing asyncio is expensive."""
+"""Starts the event loop of a worker when a handler first returns a coroutine, because the import of asyncio is slow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class LazyCoroutines:
-    """The coroutines of one worker; see ``Coroutines``."""
+    """Runs the coroutines of one worker. The object creates a ``Coroutines`` object for the first coroutine."""
 
     def __init__(self, home: HomeProcess) -> None:
         self._home = home
@@ -32,7 +32,8 @@ class LazyCoroutines:
         return self._coroutines.wait_for(awaitable, task)
 
     def abandon_loop(self) -> None:
-        """Run later coroutines on a new event loop; a coroutine that ignores its cancellation may block this one."""
+        """Run later coroutines on a new event loop, because a coroutine that ignores its cancellation may block this
+        loop."""
         if self._coroutines is not None:
             self._coroutines.abandon_loop()
 

@@ -1,7 +1,7 @@
-"""Sends log records from a process of a pool to its supervisor, each as one packet of JSON.
+"""Sends log records from a process of a pool to its supervisor. Each record is one packet of JSON.
 
-A packet arrives whole or not at all, also when threads or forked processes write to the same socket at the same time.
-If the supervisor reads slowly, sending blocks. So the process that logs much is the one that waits.
+A packet arrives complete or not at all, also if several threads or forked processes write to the same socket at the
+same time. If the supervisor reads slowly, ``send`` blocks. So only processes that write many log records wait.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from contextlib import suppress
 from typing import Any
 
 LINE_BYTES_MAX = 65_536
-# The most characters of a line for the attributes that the program has added, and for each short text.
+# The largest number of characters for all attributes that the program has added to a record, and for each short text.
 _EXTRA_CHARS_MAX = 16_384
 _NAME_CHARS_MAX = 512
-# The attributes of a record that are sent, and their types. The supervisor derives the others.
+# The attributes of a log record that are sent, and their types. The supervisor derives all other attributes.
 _TYPES: dict[str, tuple[type, ...]] = {
     "name": (str,),
     "levelno": (int,),
@@ -36,12 +36,12 @@ _TYPES: dict[str, tuple[type, ...]] = {
 _TEXTS = ("msg", "exc_text", "stack_info")
 _STANDARD_ATTRIBUTES = frozenset({*vars(logging.makeLogRecord({})), *_TYPES, "message", "asctime"})
 _NUMBERS_MAX = 2**63
-# Without this flag, a process with the default action for SIGPIPE is killed when the supervisor is gone.
+# Without this flag, a write would kill a process that has the default action for SIGPIPE, if the supervisor is dead.
 _FLAGS = getattr(socket, "MSG_NOSIGNAL", 0)
 
 
 def make_sockets() -> tuple[socket.socket, socket.socket]:
-    """Return the supervisor's end, which does not block, and the process's end."""
+    """Return the two ends of a new socket pair: the supervisor's end, which does not block, and the process's end."""
     ours, theirs = socket.socketpair(type=socket.SOCK_DGRAM)
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * LINE_BYTES_MAX)
     ours.setblocking(False)
@@ -49,28 +49,29 @@ def make_sockets() -> tuple[socket.socket, socket.socket]:
 
 
 class LogSender(logging.Handler):
-    """Send each log record of a pool's process to its supervisor."""
+    """Sends each log record of a pool's process to the supervisor."""
 
     def __init__(self, end: socket.socket) -> None:
         super().__init__()
         self._socket = end
 
     def createLock(self) -> None:  # noqa: N802 - logging's name
-        """Create no lock: none is needed, and a fork could leave it locked."""
+        """Create no lock, because the handler needs none, and a forked child could inherit a locked lock."""
         self.lock = None
 
     def handle(self, record: logging.LogRecord) -> Any:
-        """As ``Handler.handle``, without a lock."""
+        """Filter and emit the record as ``logging.Handler.handle`` does, but without a lock."""
         accepted = self.filter(record)
         if accepted:
             self.emit(accepted if isinstance(accepted, logging.LogRecord) else record)
         return accepted
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Send the record. Blocks while the supervisor reads slowly; does nothing if the supervisor is gone."""
+        """Send the record. Blocks while the supervisor reads slowly. If the supervisor is dead, the record is
+        dropped."""
         try:
             line = encode(record)
-        except Exception:  # noqa: BLE001 - a record that cannot be formatted is reported as logging does it
+        except Exception:  # noqa: BLE001 - if a record cannot be formatted, logging prints the error
             self.handleError(record)
             return
         with suppress(OSError):
@@ -78,7 +79,7 @@ class LogSender(logging.Handler):
 
 
 def encode(record: logging.LogRecord) -> bytes:
-    """Return the record as at most ``LINE_BYTES_MAX`` bytes. Longer texts are cut, and marked as cut."""
+    """Return the record as JSON of at most ``LINE_BYTES_MAX`` bytes. Longer texts are cut, and a mark shows the cut."""
     texts = {"msg": record.getMessage(), "exc_text": record.exc_text, "stack_info": record.stack_info}
     if record.exc_info and not record.exc_text:
         texts["exc_text"] = logging.Formatter().formatException(record.exc_info)
@@ -98,7 +99,8 @@ def encode(record: logging.LogRecord) -> bytes:
 
 
 def _cut(name: str, text: str, chars_max: int) -> str:
-    """Return the beginning of a message, or the end of a traceback."""
+    """Return a text cut to ``chars_max`` characters and a mark: the beginning of a message, or the end of a
+    traceback."""
     if len(text) <= chars_max:
         return text
     mark = f"[{len(text) - chars_max} characters were cut]"
@@ -106,7 +108,8 @@ def _cut(name: str, text: str, chars_max: int) -> str:
 
 
 def _extra(record: logging.LogRecord) -> dict[str, Any]:
-    """Return the attributes that the program has added, if they can be written as JSON and are not too long."""
+    """Return the attributes that the program has added to the record, except those that JSON cannot represent or that
+    are too long."""
     extra = {}
     chars_left = _EXTRA_CHARS_MAX
     for name, value in vars(record).items():
@@ -120,7 +123,7 @@ def _extra(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def decode(line: bytes, process_name: str) -> logging.LogRecord:
-    """Return the record in an untrusted line. Raises ``ValueError`` if it contains none."""
+    """Return the log record in an untrusted line. Raises ``ValueError`` if the line does not contain a log record."""
     if len(line) > LINE_BYTES_MAX:
         raise ValueError("too long")
     try:
@@ -128,14 +131,14 @@ def decode(line: bytes, process_name: str) -> logging.LogRecord:
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if not isinstance(fields, dict) or not isinstance(fields.get("extra"), dict):
-        raise ValueError("not an object")  # noqa: TRY004 - one error for all faults of a line
+        raise ValueError("not an object")  # noqa: TRY004 - every invalid line raises ValueError
     attributes: dict[str, Any] = {name: _checked(name, fields.get(name)) for name in _TYPES}
     for name in _TEXTS:
         attributes[name] = fields.get(name)
         if not isinstance(attributes[name], (str, type(None))):
             raise ValueError(name)  # noqa: TRY004
     attributes["msg"] = attributes["msg"] or ""
-    if not 0 <= attributes["created"] < 1e11:  # a formatter could not show it as a date
+    if not 0 <= attributes["created"] < 1e11:  # a log formatter could not show this time as a date
         raise ValueError("created")
     extra = {
         name: value
@@ -150,6 +153,6 @@ def _checked(name: str, value: Any) -> Any:
         raise ValueError(name)  # noqa: TRY004
     if isinstance(value, str) and len(value) > _NAME_CHARS_MAX:
         raise ValueError(name)
-    if isinstance(value, (int, float)) and not abs(value) < _NUMBERS_MAX:  # true of NaN, too
+    if isinstance(value, (int, float)) and not abs(value) < _NUMBERS_MAX:  # the condition is also true for NaN
         raise ValueError(name)
     return value

@@ -18,13 +18,14 @@ from .task_log import SafeLogger, log, show_failure
 
 P = ParamSpec("P")
 
-# The lines that are read from one process before another one has its turn.
+# The largest number of lines that are read from one process before the next process is read.
 _LINES_PER_TURN = 64
-# The lines that are read after the death of a process. A process that it has forked may go on writing.
+# The largest number of lines that are read after the death of a process. There must be a limit, because a child process
+# that the dead process has forked may continue to write.
 _LINES_AFTER_DEATH_MAX = 10_000
-# The time between two warnings about unreadable lines.
+# The shortest time between two warnings about unreadable lines.
 _WARNING_INTERVAL_S = 10.0
-# At its end, a pool waits this long for a slow log handler of the program.
+# At its end, a pool waits at most this long for a slow log handler of the program.
 _END_S_MAX = 5.0
 
 
@@ -37,16 +38,16 @@ class LogSource:
 
     def lines(self, limit: int) -> Iterator[bytes]:
         """Yield the lines that have arrived, up to a limit."""
-        with suppress(OSError):  # there are no more lines, or the socket is closed
+        with suppress(OSError):  # there are no more lines now, or the socket is closed
             for _ in range(limit):
                 yield self.socket.recv(LINE_BYTES_MAX + 1)
 
 
 class LogRelay:
-    """A thread that logs the records of the processes and of the supervisor.
+    """A thread that logs the records of the worker processes and of the supervisor.
 
-    A log handler of the program that is slow, or never returns, delays this thread and the processes that log much. It
-    does not delay the supervisor.
+    If a log handler of the program is slow or never returns, it delays this thread and the processes that write many
+    log records. It does not delay the supervisor.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -64,9 +65,9 @@ class LogRelay:
         self._thread.start()
 
     def post(self, function: Callable[P, object], *args: P.args, **options: P.kwargs) -> None:
-        """Have the thread call a function. May be called from any thread; returns at once."""
+        """Have the relay's thread call a function. ``post`` may be called from any thread, and returns at once."""
         self._posts.append(partial(function, *args, **options))
-        with suppress(OSError):  # full, so that the thread wakes anyway
+        with suppress(OSError):  # if the socket is full, the thread wakes anyway
             self._waker.send(b"w")
 
     def add(self, source: LogSource) -> None:
@@ -74,15 +75,15 @@ class LogRelay:
         self.post(self._selector.register, source.socket, selectors.EVENT_READ, source)
 
     def remove(self, source: LogSource) -> None:
-        """Read the remaining lines of a dead process, and close its socket."""
+        """Read the remaining lines of a dead process, and close the socket."""
         self.post(self._finish, source)
 
     def count_unreadable(self, lines: int, worker_id: str) -> None:
-        """Count unreadable lines of a process, and log a warning now and then."""
+        """Count unreadable lines of a process. Log a warning at most every 10 seconds."""
         self.post(self._note_unreadable, lines, worker_id)
 
     def close(self) -> None:
-        """Log all that was posted, and end the thread."""
+        """Call all posted functions, and end the thread."""
         self.post(self._end)
         self._thread.join(_END_S_MAX)
 
@@ -92,9 +93,9 @@ class LogRelay:
         while not self._over:
             try:
                 self._turn()
-            except BaseException:  # noqa: BLE001 - without this thread, processes that log would block
+            except BaseException:  # noqa: BLE001 - if this thread ended, processes that log would block
                 show_failure()
-                time.sleep(0.1)  # the error may persist
+                time.sleep(0.1)  # a persistent error must not make the loop busy
         for end in (self._selector, self._waker, self._alarm):
             end.close()
 

@@ -1,4 +1,4 @@
-"""The options of workers, and the checks of their arguments."""
+"""The options of a worker, and the checks of the arguments that set the options."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BATCH_MAX = 128
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerOptions:
-    """The checked options of a worker. Durations are in seconds; ``None`` means without a limit."""
+    """The checked options of a worker. Durations are in seconds, and ``None`` means no limit."""
 
     worker_id: str
     concurrency: int
@@ -42,7 +42,7 @@ def worker_options(
     task_timeout: Duration | None = None,
     shutdown_timeout: Duration = 5.0,
 ) -> WorkerOptions:
-    """Check the arguments and fill in defaults. Raises ``InvalidArgumentError``."""
+    """Check the arguments, and return the options with defaults filled in. Raises ``InvalidArgumentError``."""
     if worker_id is None:
         worker_id = new_worker_id()
     validate.name("worker_id", worker_id)
@@ -84,6 +84,6 @@ def positive(argument: str, value: Duration) -> float:
 
 
 def new_worker_id() -> str:
-    """Return a new worker id: the host's name, the process id and random digits."""
+    """Return a new worker id, which consists of the host's name, the process id and random digits."""
     host = socket.gethostname().encode("ascii", "replace").decode().replace("\0", "")[:64] or "localhost"
     return f"{host}-{os.getpid()}-{secrets.token_hex(2)}"

@@ -27,38 +27,42 @@ __all__ = ["WorkerPool", "WorkerStartError"]
 
 
 class WorkerPool:
-    """Runs tasks in N worker processes. The process that makes the pool supervises them, and runs no handlers.
+    """Runs tasks in N worker processes. The process that creates the pool supervises the worker processes, and runs no
+    handlers.
 
-    A process that dies is replaced. The task that it ran counts a loss; the other tasks that it held are released at
-    no cost. If a process dies before it can run tasks, again and again, the run ends with ``WorkerStartError``. If the
-    supervisor is killed, the processes notice it and stop.
+    The supervisor replaces a worker process that dies. The task that the process was running counts a loss. The other
+    tasks that the process held are released, and their attempts do not count. If processes repeatedly die before they
+    can run tasks, the pool's run ends with ``WorkerStartError``. If the supervisor is killed, the worker processes
+    detect this and stop.
 
-    In a program's main file, start the pool under ``if __name__ == "__main__":``, since the processes import that file.
+    In a program's main file, start the pool under ``if __name__ == "__main__":``, because the worker processes import
+    the main file.
 
-    Log records of the processes go to the loggers of this process, at most 64 KiB each. The processes make records of
-    the levels that were set when the pool was started; a later change of a level does not reach them.
+    The supervisor passes log records of the worker processes, of at most 64 KiB each, to the loggers of its process.
+    The worker processes use the log levels that were set when the pool was started. A later change of a level has no
+    effect in the worker processes.
 
     Args:
         path: the store's file.
-        handlers: the import path ``"module:attribute"`` of a mapping from kind to handler, of a ``TaskRegistry``, or of
-            one handler for all tasks; or such an object, if its handlers can be imported by name.
+        handlers: a mapping from kind to handler, a ``TaskRegistry``, or one handler for all tasks. The handlers must be
+            importable by name. Alternatively, the import path ``"module:attribute"`` of such an object.
         processes: the number of processes. Default: the number of CPUs.
-        worker_id: the beginning of the processes' worker ids. Default: a new name.
-        concurrency: how many tasks run at a time in each process. Default: 1.
+        worker_id: the beginning of each process's worker id. Default: a new name.
+        concurrency: the number of tasks that run at a time in each process. Default: 1.
         claim_ttl: as for ``PooledWorker``. Default: 600 s.
         heartbeat_interval: as for ``PooledWorker``. Default: a third of ``claim_ttl``.
         tags: as for ``PooledWorker``. Default: ``None``, any tags.
         batch_size: as for ``PooledWorker``. Default: 128.
         poll_interval: as for ``PooledWorker``. Default: 1 s.
-        task_timeout: the time that an attempt may take. After it the attempt has failed ("timed out"). Its process is
-            killed, with the commands that the task has started (except daemons), and the other tasks of the process are
-            released. Default: ``None``, without a limit.
+        task_timeout: the time that an attempt may take. After this time, the attempt has failed ("timed out"). The
+            attempt's process is killed, together with the commands that the task has started (except daemons). The
+            other tasks of the process are released. Default: ``None``, no limit.
         shutdown_timeout: the time that running tasks have to finish after a signal. Default: 5 s.
         max_tasks_per_child: replace a process after this many tasks. Default: ``None``, never.
-        max_memory_per_child: replace a process that uses more than this many bytes after a task. Default: ``None``,
-            never.
-        store_options: how to open the store: any of ``create``, ``durability``, ``busy_timeout`` and ``use_c_core``, as
-            for ``SqliteClaimStore``. Default: none of them.
+        max_memory_per_child: replace a process that uses more than this many bytes of memory after a task. Default:
+            ``None``, never.
+        store_options: arguments of ``SqliteClaimStore`` for opening the store: any of ``create``, ``durability``,
+            ``busy_timeout`` and ``use_c_core``. Default: no arguments.
     """
 
     def __init__(
@@ -81,7 +85,7 @@ class WorkerPool:
         store_options: Mapping[str, Any] | None = None,
     ) -> None:
         if worker_id is not None:
-            # Other pools may have the same name, but no two processes may have the same worker id.
+            # Several pools may have the same name, but two processes must not have the same worker id.
             worker_id = f"{validate.name('worker_id', worker_id)}-{secrets.token_hex(4)}"
         options = worker_options(
             worker_id=worker_id,
@@ -97,7 +101,7 @@ class WorkerPool:
         validate.name("worker_id with a process's number", f"{options.worker_id}-4294967295")
         self._processes = cpus() if processes is None else validate.integer("processes", processes, 1, 4096)
         self._config = PoolConfig(
-            path=file_path(path),  # absolute, since the current folder may be another one when the pool runs
+            path=file_path(path),  # absolute, because the current folder may change before the pool runs
             handlers=paths_of(handlers),
             options=options,
             store_options=_checked_store_options(store_options or {}),
@@ -107,21 +111,21 @@ class WorkerPool:
         )
 
     def run(self, until_idle: bool = False) -> RunSummary:
-        """Run tasks until the pool is stopped: by SIGTERM or SIGINT (on the main thread), or by a handler's
+        """Run tasks until the pool is stopped by SIGTERM or SIGINT (on the main thread) or by a handler's
         ``StopWorker``.
 
         At the end, the pool holds no claims, and its processes have ended. A second signal ends the wait
         for running tasks.
 
         Args:
-            until_idle: stop also when no task is left that this pool could ever run: no task for its handlers and tags
-                is ready, scheduled, or claimed by any worker, in an instance in progress.
+            until_idle: also stop when no task is left that this pool could ever run. That is the case if no task for
+                the pool's handlers and tags in an instance in progress is ready, scheduled, or claimed by any worker.
 
         Returns:
             The summary of the run.
 
         Raises:
-            WorkerStartError: the processes crash on start-up; the message contains their last error.
+            WorkerStartError: the worker processes crash on start-up. The message contains the last error of a process.
         """
         return run_to_end(lambda: self.spawn(until_idle))
 
@@ -139,7 +143,7 @@ class WorkerPool:
             raise WorkerStartError(
                 "sys.executable is empty: set it to the path of the Python interpreter for the workers"
             )
-        if getattr(sys, "frozen", False):  # sys.executable is this program, which would start itself again and again
+        if getattr(sys, "frozen", False):  # sys.executable is this program, which would start itself repeatedly
             raise WorkerStartError("a frozen program has no Python interpreter for worker processes: use PooledWorker")
         config = replace(
             self._config,
@@ -153,7 +157,7 @@ class WorkerPool:
         return WorkerHandle(supervisor, f"claims-pool-{options.worker_id}", options.shutdown_timeout)
 
     def _use_adapter(self, path: str) -> None:
-        """Have the processes call the function at this import path to make handlers of the imported objects."""
+        """Set the import path of the function that turns the imported objects into handlers in each worker process."""
         self._config = replace(self._config, adapter=path)
 
 
@@ -178,7 +182,7 @@ def _checked_store_options(given: Mapping[str, Any]) -> StoreOptions:
         options["busy_timeout"] = validate.duration_us("store_options: busy_timeout", options["busy_timeout"]) / 1e6
     for name, value in options.items():
         if isinstance(value, int) and name in ("create", "use_c_core"):
-            value = bool(value)  # noqa: PLW2901 - 0 and 1 will do, as for the store itself
+            value = bool(value)  # noqa: PLW2901 - 0 and 1 are accepted, as by SqliteClaimStore
         try:
             options[name] = typed_json.build(StoreOptions, {name: value})[name]  # type: ignore[literal-required]
         except ValueError:
@@ -187,13 +191,14 @@ def _checked_store_options(given: Mapping[str, Any]) -> StoreOptions:
 
 
 def _is_in_main_file(handlers: str | dict[str, str]) -> bool:
-    """Return whether some of the handlers are defined in the program's main file."""
+    """Return whether the program's main file defines at least one of the handlers."""
     paths = [handlers] if isinstance(handlers, str) else handlers.values()
     return any(path.startswith("__main__:") for path in paths)
 
 
 def _log_levels() -> dict[str, int]:
-    """Return the levels that are set in this process, by logger. So the processes make no records below them."""
+    """Return the log level of each logger in this process, by name. The worker processes set the same levels, so they
+    create no records below these levels."""
     levels = {
         name: logger.level
         for name, logger in logging.root.manager.loggerDict.items()

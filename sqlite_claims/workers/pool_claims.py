@@ -1,4 +1,4 @@
-"""Ends claims of a pool's processes from its supervisor: when a process dies, is killed, or runs a task too long."""
+"""Lets the supervisor end claims of its worker processes: when a process dies, is killed, or runs a task too long."""
 
 from __future__ import annotations
 
@@ -21,27 +21,30 @@ from .result_writer import TRANSIENT
 from .scoreboard import RunningTask
 from .task_log import log
 
-# The supervisor waits no longer than this for the store's one writer, which may be the very process that it has to
-# kill. It tries writes that can wait again later, and at the end of the run for as long as a process would wait.
+# The supervisor waits at most this many seconds for the store's write lock, because the process that holds the lock may
+# be the process that the supervisor has to kill. If a write is not urgent, the supervisor tries it again later. At the
+# end of the run, the supervisor retries for as long as a worker process would wait.
 _BUSY_TIMEOUT_S = 1.0
 _RETRY_S = 0.5
 _DEFAULT_BUSY_TIMEOUT_S = 10.0
 
 
 class _SupervisorStore(SqliteClaimStore):
-    _probe_every_us = 0  # it looks for work only when a process has died
+    _probe_every_us = 0  # the supervisor searches for work only when a process has died
 
     def lose_claims(self, claims: list[TaskClaim], why: str) -> list[TaskClaim]:
-        """Count these claims of a dead process as lost, and return those that were. Store ``why`` as the cause.
+        """Record that these claims of a dead process are lost, with ``why`` as the cause. Return the claims that were
+        lost.
 
-        Otherwise the next worker that claims tasks would count them, without the cause.
+        Without this call, the next worker that searches for work would record the losses, but without the cause.
         """
         return self._backend.record_losses(claims, why)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadWorker:
-    """A process that died by itself, the tasks that it was running, and how it died."""
+    """A worker process that the supervisor did not kill and that died, the tasks that it was running, and the cause of
+    death."""
 
     worker_id: str
     running: list[RunningTask]
@@ -49,7 +52,7 @@ class DeadWorker:
 
 
 class PoolClaims:
-    """Ends claims of worker processes in the store. ``failed`` counts the timeouts that it has stored as failures."""
+    """Ends claims of worker processes in the store. ``failed`` counts the timeouts that were stored as failures."""
 
     def __init__(self, path: str, options: StoreOptions, relay: LogRelay) -> None:
         self._patience_s = options.get("busy_timeout", _DEFAULT_BUSY_TIMEOUT_S)
@@ -72,24 +75,25 @@ class PoolClaims:
     # -- dead processes
 
     def add_dead(self, worker: DeadWorker) -> None:
-        """End the claims of this process at the next ``end_claims_of_dead``."""
+        """Have the next call of ``end_claims_of_dead`` end the claims of this process."""
         self._dead.append(worker)
 
     def due_at(self) -> float:
-        """Return when ``end_claims_of_dead`` has to be called next, on the monotonic clock."""
+        """Return the time on the monotonic clock at which ``end_claims_of_dead`` has to be called next."""
         return self._retry_at if self._dead else math.inf
 
     def end_claims_of_dead(self) -> None:
-        """Count the tasks that dead processes ran as lost, and release their other claims.
+        """Record the losses of the tasks that dead processes were running, and release the dead processes' other
+        claims.
 
-        If the store is busy, the next call after ``due_at`` tries again.
+        If the store is busy, the next call at or after ``due_at`` tries again.
         """
         while self._dead and time.monotonic() >= self._retry_at:
             worker = self._dead[0]
             try:
                 self._release(worker.worker_id, worker.running)
                 self._lose(worker)
-                # A search for work deletes the sessions of dead processes.
+                # The search for work is made because it deletes the sessions of dead processes.
                 self._store.find_available_tasks(worker.worker_id, 1)
             except TRANSIENT as error:
                 self._warn("could not end the claims of dead worker %s, will retry: %s", worker.worker_id, error)
@@ -98,7 +102,7 @@ class PoolClaims:
             self._dead.popleft()
 
     def end_last_claims(self) -> None:
-        """End the claims of dead processes at the end of the run. Waits while the store is busy."""
+        """End the remaining claims of dead processes at the end of the run. Wait while the store is busy."""
         until = time.monotonic() + self._patience_s
         while self._dead and time.monotonic() < until:
             time.sleep(max(0.0, self._retry_at - time.monotonic()))
@@ -119,14 +123,16 @@ class PoolClaims:
     # -- processes that are about to be killed
 
     def release_claims_of(self, worker_id: str, *, except_tasks: Collection[RunningTask] = ()) -> None:
-        """Release the claims of a process, at no cost. Those of ``except_tasks`` are lost with the process."""
+        """Release the claims of a process without counting the attempts, except the claims of ``except_tasks``. These
+        claims are lost when the process is killed."""
         try:
             self._release(worker_id, except_tasks)
         except TRANSIENT as error:
             self._warn("could not release the claims of worker %s, they count as lost: %s", worker_id, error)
 
     def fail_overdue(self, task: RunningTask, error: str) -> bool:
-        """Store that the task has failed, unless its claim is gone. ``False``: the store is busy, try again."""
+        """Store that the task has failed, unless the task's claim is gone. Return ``False`` if the store is busy and
+        the caller has to try again."""
         failure = Failure(error)
         try:
             with self._store.transaction(_BUSY_TIMEOUT_S) as tx:
