@@ -84,7 +84,7 @@ def test_the_file_format_tells_every_index_and_the_version() -> None:
     }
     tables = {name for (name,) in schema().execute("SELECT name FROM sqlite_schema WHERE type IN ('table', 'view')")}
     assert {name for name in re.findall(r"`(claims_\w+)`", page) if name not in tables} == indices
-    assert f"which ones these are: **{max(version for version, _ in migrations())}**" in page
+    assert f"the tables of `schema_version` **{max(version for version, _ in migrations())}**" in page
 
 
 @pytest.mark.parametrize("states", [TaskState, InstanceState])
