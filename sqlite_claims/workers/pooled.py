@@ -1,4 +1,4 @@
-"""``PooledWorker``: a worker in this process."""
+"""``PooledWorker``: a worker that runs handlers in this process."""
 
 from __future__ import annotations
 
@@ -16,33 +16,34 @@ from .worker_loop import WorkerLoop
 class PooledWorker:
     """Claims tasks and runs their handlers on threads of this process. Any number of workers may share a store.
 
-    A handler takes a ``TaskContext``. Its result or exception decides what becomes of the task:
+    A handler takes a ``TaskContext``. The handler's result or exception determines how the task is settled:
 
-    * ``bytes`` or ``None``: the task is completed. A result of another type fails the task permanently.
+    * ``bytes`` or ``None``: the task is completed. A result of a wrong type fails the task permanently.
     * ``FailTask``: the task fails permanently.
-    * ``SnoozeTask``: the task is released at no cost, and can be claimed again later.
-    * ``StopWorker`` or ``KeyboardInterrupt``: the run ends, and the task is released.
-    * Any other exception, ``SystemExit`` too: the attempt has failed. The task's retry policy applies.
+    * ``SnoozeTask``: the task is released without counting the attempt, and can be claimed again later.
+    * ``StopWorker`` or ``KeyboardInterrupt``: the worker's run ends, and the task is released.
+    * Any other exception, including ``SystemExit``: the attempt has failed. The task's retry policy applies.
 
-    Coroutine functions run on one event loop, ``concurrency`` of them at a time. They are cancelled when their claim is
-    lost.
+    A handler may be a coroutine function. Up to ``concurrency`` coroutines run at a time, on one event loop. The worker
+    cancels a coroutine whose claim is lost.
 
     Args:
-        store: the store to claim from.
-        handlers: a mapping from kind to handler, a ``TaskRegistry``, or one handler for all tasks. Only tasks of these
-            kinds are claimed. The kind ``"*"`` stands for all other kinds and for tasks without a kind.
-        worker_id: the name under which the worker claims. Default: a new name.
-        concurrency: how many tasks run at a time. Default: 1.
-        claim_ttl: the lease of a claim, in seconds or as a ``timedelta``; ``None``: without an end. It matters if the
-            worker is frozen: other workers can claim its tasks after that time. The tasks of a dead worker are
-            available within a second. Default: 600 s.
+        store: the store from which the worker claims tasks.
+        handlers: a mapping from kind to handler, a ``TaskRegistry``, or one handler for all tasks. The worker claims
+            only tasks of the kinds in the mapping. The kind ``"*"`` stands for all other kinds and for tasks without a
+            kind.
+        worker_id: the name under which the worker claims tasks. Default: a new name.
+        concurrency: the number of tasks that run at a time. Default: 1.
+        claim_ttl: the lease of a claim, in seconds or as a ``timedelta``. ``None`` means a lease without an end. The
+            lease matters if the worker's process is suspended, because other workers can claim the tasks of a suspended
+            process only after that time. The tasks of a dead worker can be claimed within a second. Default: 600 s.
         heartbeat_interval: the time between two renewals of the claims. Default: a third of ``claim_ttl``.
-        tags: claim only tasks all of whose tags are among these. Default: ``None``, any tags.
-        batch_size: the most short tasks that one thread claims at a time. Default: 128.
+        tags: claim only tasks whose tags are a subset of these tags. Default: ``None``, any tags.
+        batch_size: the largest number of short tasks that one thread claims at a time. Default: 128.
         poll_interval: the time between two checks whether the claims of running tasks are still held. Default: 1 s.
-        task_timeout: the time that an attempt may take. After it the attempt has failed ("timed out"), its
-            ``cancelled`` is set and its result is dropped. The thread goes on until the handler returns; only a
-            ``WorkerPool`` can kill a handler. Default: ``None``, without a limit.
+        task_timeout: the time that an attempt may take. After this time, the attempt has failed ("timed out"), the
+            context's ``cancelled`` is set, and the handler's result is dropped. The thread runs until the handler
+            returns, because only a ``WorkerPool`` can kill a handler. Default: ``None``, no limit.
         shutdown_timeout: the time that running tasks have to finish after a signal. Default: 5 s.
     """
 
@@ -77,24 +78,24 @@ class PooledWorker:
 
     @property
     def worker_id(self) -> str:
-        """The name under which the worker claims."""
+        """The name under which the worker claims tasks."""
         return self._options.worker_id
 
     def run(self, until_idle: bool = False) -> RunSummary:
-        """Run tasks until the worker is stopped: by SIGTERM or SIGINT (on the main thread), or by a handler.
+        """Run tasks until the worker is stopped by SIGTERM or SIGINT (on the main thread) or by a handler.
 
         At the end, the worker holds no claims.
 
         Args:
-            until_idle: stop also when no task is left that this worker could ever run: no task for its handlers and
-                tags is ready, scheduled, or claimed by any worker, in an instance in progress.
+            until_idle: also stop when no task is left that this worker could ever run. That is the case if no task for
+                the worker's handlers and tags in an instance in progress is ready, scheduled, or claimed by any worker.
 
         Returns:
             The summary of the run.
 
         Raises:
-            BackendError: the store cannot be used any more.
-            WorkerStartError: the system has no threads for the worker.
+            BackendError: the store can no longer be used.
+            WorkerStartError: the system cannot start a thread for the worker.
         """
         return run_to_end(lambda: self.spawn(until_idle))
 

@@ -1,4 +1,4 @@
-"""A worker process, as its supervisor sees it."""
+"""``Process``: the object through which a supervisor starts, stops and kills one worker process."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from .log_lines import make_sockets
 from .log_relay import LogSource
 from .scoreboard import RunningTask, Scoreboard, make_memory
 
-# The configuration comes over standard input, since it may be long, and every user can read a command line. A line
-# without an end means that the supervisor was killed while it wrote.
+# The worker process reads its configuration from standard input, because the configuration may be long, and because
+# every user of the machine can read a command line. If the line has no newline at its end, the supervisor was killed
+# while it wrote the line.
 _BOOT = (
     "import json,sys;line=sys.stdin.readline();line.endswith('\\n') or sys.exit(1);config=json.loads(line);"
     "sys.path[:]=config['sys_path'];from sqlite_claims.workers.child import main;main(config)"
@@ -31,8 +32,8 @@ _supervised: weakref.WeakSet[Process] = weakref.WeakSet()
 
 
 def _close_sockets_in_fork() -> None:
-    """In a forked child of the program, close the sockets of all worker processes. Otherwise the worker processes
-    would notice the end of their supervisor only when that child has ended too."""
+    """Close the sockets of all worker processes. A forked child of the program calls this. Otherwise the worker
+    processes could not detect the supervisor's death until the forked child has also ended."""
     for process in _supervised:
         process.control.close()
         process.logs.socket.close()
@@ -42,9 +43,9 @@ os.register_at_fork(after_in_child=_close_sockets_in_fork)
 
 
 class Process:
-    """A worker process, which starts when the object is made. Raises ``OSError`` if it cannot be started.
+    """A worker process. The constructor starts the process, and raises ``OSError`` if the process cannot be started.
 
-    ``on_exit`` is called on another thread when the process has ended and is not yet reaped.
+    ``on_exit`` is called on a different thread when the process has ended and is not yet reaped.
     """
 
     def __init__(self, pool: PoolConfig, *, worker_id: str, on_exit: Callable[[Process], None]) -> None:
@@ -53,7 +54,7 @@ class Process:
         self.failure_message: Failed | None = None
         self.exit_message: Ended | None = None
         self.was_killed = False
-        # Tasks that have timed out, and whose failure was not stored before the process was killed.
+        # Timed-out tasks whose failure was not stored before the process was killed.
         self.unstored_timeouts: list[RunningTask] = []
         self._on_exit = on_exit
         slots = pool.options.concurrency
@@ -74,7 +75,7 @@ class Process:
                 control_fd=child_control.fileno(),
                 log_fd=child_logs.fileno(),
                 scoreboard_fd=memory,
-                # Other entries are of no use to imports.
+                # Imports ignore entries that are not strings.
                 sys_path=[entry for entry in sys.path if isinstance(entry, str)],
                 sys_argv=[word for word in getattr(sys, "argv", ()) if isinstance(word, str)],
             )
@@ -96,20 +97,22 @@ class Process:
             raise OSError(str(error)) from None
 
     def _watch(self, config_line: bytes) -> None:
-        # Written on this thread, since a process that starts slowly reads late.
+        # This thread writes the configuration, because the write would block the supervisor if the process starts
+        # slowly.
         assert self._popen.stdin is not None
         with suppress(OSError), self._popen.stdin as stdin:
             stdin.write(config_line)
         if hasattr(os, "waitid"):
-            # Without reaping it: until it is reaped, no other process gets its id, and no other group the group's.
-            with suppress(ChildProcessError):  # reaped already
+            # Wait without reaping the process. Until the process is reaped, the system does not assign its process id
+            # and its process group id again.
+            with suppress(ChildProcessError):  # the process is reaped already
                 os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         else:
             self._popen.wait()
         self._on_exit(self)
 
     def stop(self, timeout_s: float | None) -> None:
-        """Have the process claim no more tasks and end within ``timeout_s`` seconds (``None``: no limit)."""
+        """Ask the process to claim no more tasks, and to end within ``timeout_s`` seconds (``None``: no limit)."""
         self.control.send(Stop(timeout_s))
 
     def kill(self) -> None:
@@ -117,9 +120,10 @@ class Process:
         kill(self)
 
     def reap(self) -> int:
-        """Return the exit status, negative for a signal, and free what is left of the process except its ``logs``."""
+        """Wait for the process's end and return its exit status, which is negative for a signal. Free the control
+        socket and the scoreboard, but not ``logs``."""
         status = self._popen.wait()
-        with suppress(OSError):  # other code of the program has closed the descriptor
+        with suppress(OSError):  # other code of the program may have closed the descriptor
             self.control.close()
         self.scoreboard.close()
         return status
@@ -133,9 +137,10 @@ def kill(*processes: Process) -> None:
 
 
 def _start(config: ChildConfig) -> subprocess.Popen[bytes]:
-    """Start a process in its own process group.
+    """Start a worker process in a new process group.
 
-    So Ctrl-C on a terminal reaches only the supervisor, and the commands that a task has started can be killed.
+    So Ctrl-C on a terminal sends SIGINT only to the supervisor, and the supervisor can kill the commands that a task
+    has started.
     """
     return subprocess.Popen(
         [sys.executable, *_interpreter_options(), "-c", _BOOT, config.worker_id],
@@ -146,12 +151,13 @@ def _start(config: ChildConfig) -> subprocess.Popen[bytes]:
 
 
 def _interpreter_options() -> list[str]:
-    """Return the options that this interpreter was started with, such as ``-W``, as multiprocessing does."""
+    """Return the options that this interpreter was started with, such as ``-W``. The module multiprocessing uses the
+    same function."""
     return subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined,no-any-return]
 
 
 def describe_exit_status(status: int) -> str:
-    """Return an exit status in words."""
+    """Return a description of an exit status, for example "exit status 1" or "SIGKILL"."""
     if status >= 0:
         return f"exit status {status}"
     try:

@@ -1,12 +1,13 @@
 """Stops background workers when the program ends, before Python shuts down the executors that their handlers use.
 
-When the main thread has ended, Python first shuts down executors, then waits for other threads, and only then calls the
-functions registered with ``atexit``. Until then, every task whose handler uses an executor would fail.
+When the main thread has ended, Python first shuts down executors, then waits for other threads, and then calls the
+functions registered with ``atexit``. An ``atexit`` function would stop the workers too late: until then, every task
+whose handler uses an executor would fail.
 """
 
 from __future__ import annotations
 
-import concurrent.futures.thread  # noqa: F401 - it must register before this module: the last one registered is called first
+import concurrent.futures.thread  # noqa: F401 - imported first, because the function registered last is called first
 import os
 import threading
 import time
@@ -14,12 +15,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Protocol
 
-# The end of the program waits this long for claims to be released.
+# The longest time that the program's end waits for workers to release their claims.
 _EXIT_S_MAX = 5.0
 
 
 class BackgroundWorker(Protocol):
-    """A worker that runs in the background, as ``WorkerHandle`` sees it."""
+    """The methods of ``WorkerHandle`` that stop a background worker at the program's end."""
 
     def stop_at_end(self) -> None: ...
     def wait_at_end(self, timeout: float) -> None: ...
@@ -31,21 +32,22 @@ _this_thread = threading.local()
 
 
 def register(worker: BackgroundWorker) -> None:
-    """Have the worker stopped when the main thread has ended."""
+    """Register a worker to be stopped when the main thread has ended."""
     if not getattr(_this_thread, "is_exempt", False):
         _running.add(worker)
 
 
 def unregister(worker: BackgroundWorker) -> None:
-    """Forget the worker, since it has ended."""
+    """Remove a worker that has ended."""
     _running.discard(worker)
 
 
 @contextmanager
 def exempt_this_thread() -> Iterator[None]:
-    """Don't stop the workers that this thread starts in the block, unless it is a daemon thread.
+    """Return a context manager. Workers that this thread starts in its block are not stopped at the program's end,
+    unless the thread is a daemon thread.
 
-    The thread waits for them, and the program waits for the thread.
+    These workers need not be stopped, because the thread waits for the workers, and the program waits for the thread.
     """
     _this_thread.is_exempt = not threading.current_thread().daemon
     try:
@@ -60,7 +62,8 @@ def has_begun() -> bool:
 
 
 def refuses_work(error: BaseException) -> bool:
-    """Return whether the program's end caused this error: executors take no work then, and no thread starts."""
+    """Return whether the program's end caused this error. At the program's end, executors accept no work, and no thread
+    can be started."""
     seen: set[int] = set()
     cause = error if has_begun() else None
     while cause is not None and id(cause) not in seen:
@@ -82,8 +85,8 @@ def _end() -> None:
         worker.wait_at_end(max(0.0, until - time.monotonic()))
 
 
-# As concurrent.futures does it. Raises if the program is ending already.
+# The module concurrent.futures uses the same function. It raises RuntimeError if the program is ending already.
 with suppress(RuntimeError):
     threading._register_atexit(_end)  # type: ignore[attr-defined]
-# The workers do not run in a forked child.
+# A forked child has no workers to stop, because the parent's workers do not run in the child.
 os.register_at_fork(after_in_child=_running.clear)

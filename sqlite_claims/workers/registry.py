@@ -1,4 +1,4 @@
-"""Handlers by the kind of task that they run."""
+"""The mapping from a kind of task to the handler that runs it."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ class TaskRegistry(Mapping[str, Handler]):
         @registry.task("resize")
         def resize(task: TaskContext) -> bytes: ...
 
-    The kind ``"*"`` stands for all kinds without a handler of their own, and for tasks without a kind.
+    The kind ``"*"`` stands for all kinds that have no handler in the registry, and for tasks without a kind.
     """
 
     def __init__(self) -> None:
         self._handlers: dict[str, Handler] = {}
 
     def task(self, kind: str = DEFAULT) -> Callable[[H], H]:
-        """Return a decorator that registers a function as the handler of a kind. The function itself is unchanged.
+        """Return a decorator that registers a function as the handler of a kind. The decorator returns the function
+        unchanged.
 
         Args:
             kind: the kind of tasks that the function runs. Default: ``"*"``.
 
         Returns:
-            The decorator. It raises ``InvalidArgumentError`` if the kind has a handler already.
+            The decorator. When it is applied, it raises ``InvalidArgumentError`` if the kind has a handler already.
 
         Raises:
             InvalidArgumentError: ``kind`` is not a valid name.
@@ -66,7 +67,8 @@ Handlers = Mapping[str, Handler] | Handler
 
 
 class HandlerTable:
-    """The checked handlers of a worker. Later changes of the mapping that they came from have no effect."""
+    """The checked handlers of a worker. The table is a copy, so later changes of the ``handlers`` mapping have no
+    effect."""
 
     __slots__ = ("_by_kind", "_default", "kinds")
 
@@ -83,15 +85,16 @@ class HandlerTable:
         if not self._by_kind:
             raise InvalidArgumentError("handlers is empty: give at least one handler")
         self._default = self._by_kind.get(DEFAULT)
-        # None: claim tasks of every kind.
+        # The kinds of tasks to claim. None means tasks of every kind.
         self.kinds = None if self._default is not None else frozenset(self._by_kind)
 
     def items(self) -> list[tuple[str, Handler]]:
-        """Return each kind and its handler."""
+        """Return all pairs of a kind and its handler."""
         return list(self._by_kind.items())
 
     def find(self, kind: str) -> Handler | None:
-        """Return the handler for tasks of this kind (``""``: without a kind); ``None`` if there is none."""
+        """Return the handler for tasks of this kind (``""``: tasks without a kind), or ``None`` if there is no
+        handler."""
         return self._by_kind.get(kind, self._default)
 
 

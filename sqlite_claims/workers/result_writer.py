@@ -1,4 +1,4 @@
-"""Stores the results of attempts and counts them."""
+"""Stores the results of attempts, and counts the attempts that completed, failed or were lost."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from .task_log import log
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Errors that pass by themselves, so that an operation is tried again. Any other error of the store ends the run.
+# Temporary errors, after which an operation is tried again. Any other error of the store ends the worker's run.
 TRANSIENT = (StoreBusyError, StoreFullError)
 _RETRY_S = 0.05
 _RETRY_S_MAX = 1.0
 
 
 class ResultWriter:
-    """Settles claims with the results of their attempts. Several threads may share it.
+    """Settles claims with the results of their attempts. Several threads may share a writer.
 
-    While the store is busy or full, it tries again until ``gives_up`` returns ``True``.
+    While the store is busy or full, the writer tries again until ``gives_up`` returns ``True``.
     """
 
     def __init__(
@@ -44,7 +44,8 @@ class ResultWriter:
         self.completed = self.failed = self.lost = 0
 
     def settle(self, attempts: list[EndedAttempt]) -> None:
-        """Store the results: all completions in one transaction, and all failures that may be retried in another."""
+        """Store the results of attempts. All completions are stored in one transaction, and all failures that may be
+        retried in a second transaction."""
         completed: list[tuple[TaskClaim, bytes]] = []
         failed: list[tuple[EndedAttempt, Failure]] = []
         released: list[EndedAttempt] = []
@@ -70,12 +71,12 @@ class ResultWriter:
                 task_log.released(self._context(attempt.claimed), attempt.seconds)
 
     def release(self, claims: list[TaskClaim]) -> None:
-        """Release these claims, at no cost to their tasks."""
+        """Release these claims. The attempts do not count."""
         if claims:
             self._persist(self._store.release_tasks, claims)
 
     def count(self, *, completed: int = 0, failed: int = 0, lost: int = 0) -> None:
-        """Add to the totals."""
+        """Add to the totals of completed, failed and lost attempts."""
         with self._lock:
             self.completed += completed
             self.failed += failed
@@ -84,7 +85,8 @@ class ResultWriter:
                 self._scoreboard.set_totals(completed=self.completed, failed=self.failed, lost=self.lost)
 
     def is_completed_by_handler(self, claim: TaskClaim) -> bool:
-        """Return whether the claim is gone because the handler has completed the task in its own transaction."""
+        """Return whether the claim is gone because the handler has completed the task in a transaction of the handler's
+        code."""
         try:
             info = self._store.get_task(claim.instance_id, claim.task_id)
         except NotFoundError:
@@ -95,7 +97,8 @@ class ResultWriter:
         try:
             settled = self._persist(self._store.complete_tasks, results)
         except InvalidArgumentError as error:
-            # One of the outputs is larger than the store takes: the others are stored all the same.
+            # One of the outputs is too large for the store. Store each output separately, so that the other outputs are
+            # stored.
             if len(results) > 1:
                 for result in results:
                     self._complete([result], attempts)
@@ -152,7 +155,7 @@ class ResultWriter:
             return
         info = None
         if failure.retry:
-            with suppress(BackendError):  # the failure is stored; only the log message lacks the task's new state
+            with suppress(BackendError):  # the failure is stored, so only the log message lacks the task's new state
                 info = self._store.get_task(attempt.claimed.claim.instance_id, attempt.claimed.claim.task_id)
         task_log.failed(self._context(attempt.claimed), attempt.seconds, failure, info)
 
@@ -162,11 +165,12 @@ class ResultWriter:
                 task_log.lost(self._context(attempt.claimed), attempt.seconds)
 
     def _context(self, claimed: ClaimedTask) -> TaskContext:
-        # Made again for a log record, since keeping each task's context would cost more.
+        # The context is created again for a log record, because keeping the context of each task would cost more.
         return TaskContext(self._store, claimed)
 
     def _persist(self, operation: Callable[P, T], *args: P.args, **options: P.kwargs) -> T | None:
-        """Call the operation until the store is neither busy nor full; ``None`` if that took too long."""
+        """Call the operation until the store is neither busy nor full. Return its result, or ``None`` if ``gives_up``
+        ended the retries."""
         retry_s = _RETRY_S
         while True:
             try:

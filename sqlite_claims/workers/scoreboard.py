@@ -1,8 +1,9 @@
-"""Memory in which a worker process shows its tasks, so that its supervisor can read them when it is stuck or dead.
+"""The scoreboard: shared memory in which a worker process records its running tasks. The supervisor can read the tasks
+also when the process hangs or is dead.
 
-The process and its supervisor share a few pages. Only the process writes, without locks. It writes the start time of a
-slot's task last. So a reader that finds the same start time before and after it has read the names has read the names
-of that task.
+The process and its supervisor share a few pages. Only the process writes, and it takes no lock. The process writes the
+start time of a slot's task last. The supervisor reads the start time before and after it reads the names. If the two
+start times are equal, the names belong to that task.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from ..model import TaskClaim
 from .context import TaskContext
 
 _TOTALS = struct.Struct("=qqq")  # completed, failed, lost
-_START = struct.Struct("=q")  # monotonic nanoseconds; 0: no task
-_NAMES = struct.Struct("=qqi")  # token, attempt, length of the names that follow
+_START = struct.Struct("=q")  # start time in monotonic nanoseconds; 0: no task
+_NAMES = struct.Struct("=qqi")  # token, attempt, number of bytes of the names that follow
 _HEADER_BYTES = 64
 _SLOT_BYTES = 1088  # four numbers and four names of at most 256 bytes
 
 
 class Totals(NamedTuple):
-    """The attempts of a worker process so far."""
+    """The numbers of attempts of a worker process so far."""
 
     completed: int
     failed: int
@@ -35,7 +36,7 @@ class Totals(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningTask:
-    """A task that runs in a slot of a worker process since ``started_ns`` by the monotonic clock."""
+    """A task that a slot of a worker process is running. ``started_ns`` is the start time on the monotonic clock."""
 
     slot: int
     started_ns: int
@@ -45,7 +46,7 @@ class RunningTask:
 
     @property
     def instance_id(self) -> str:
-        """The instance of the task."""
+        """The id of the task's instance."""
         return self.claim.instance_id
 
     @property
@@ -55,16 +56,16 @@ class RunningTask:
 
     @property
     def worker_id(self) -> str:
-        """The worker that has claimed the task."""
+        """The id of the worker that has claimed the task."""
         return self.claim.worker_id
 
     def seconds(self) -> float:
-        """Return for how long the task has run."""
+        """Return the seconds for which the task has run."""
         return (time.monotonic_ns() - self.started_ns) / 1e9
 
 
 def make_memory(slots: int) -> int:
-    """Return the descriptor of zeroed memory for a scoreboard."""
+    """Create zeroed memory for a scoreboard, and return its file descriptor."""
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("sqlite-claims-scoreboard")
     else:
@@ -77,7 +78,8 @@ def make_memory(slots: int) -> int:
 
 
 class Scoreboard:
-    """The shared memory behind a descriptor, mapped by the process or by its supervisor. Does not close it."""
+    """The shared memory of a file descriptor, mapped by the process or by its supervisor. The object does not close the
+    descriptor."""
 
     def __init__(self, descriptor: int, slots: int) -> None:
         self._slots = slots
@@ -90,7 +92,7 @@ class Scoreboard:
         at = _HEADER_BYTES + slot * _SLOT_BYTES
         names = f"{task.instance_id}\0{task.task_id}\0{task.worker_id}\0{task.kind}".encode()
         names_at = at + _START.size
-        _START.pack_into(self._map, at, 0)  # the names of another task may still be there
+        _START.pack_into(self._map, at, 0)  # marks the slot as empty while the names are replaced
         _NAMES.pack_into(self._map, names_at, task.claim.token, task.attempt, len(names))
         self._map[names_at + _NAMES.size : names_at + _NAMES.size + len(names)] = names
         _START.pack_into(self._map, at, time.monotonic_ns())
@@ -100,22 +102,23 @@ class Scoreboard:
         _START.pack_into(self._map, _HEADER_BYTES + slot * _SLOT_BYTES, 0)
 
     def set_totals(self, *, completed: int, failed: int, lost: int) -> None:
-        """Record the totals so far."""
+        """Record the totals of attempts so far."""
         _TOTALS.pack_into(self._map, 0, completed, failed, lost)
 
     # -- for the supervisor
 
     def totals(self) -> Totals:
-        """Return the totals so far."""
+        """Return the totals of attempts so far."""
         return Totals(*_TOTALS.unpack_from(self._map, 0))
 
     def started_ns(self, slot: int) -> int:
-        """Return when the slot's task started, by the monotonic clock; 0 if it runs none."""
+        """Return the start time of the slot's task in nanoseconds on the monotonic clock, or 0 if the slot runs no
+        task."""
         return int(_START.unpack_from(self._map, _HEADER_BYTES + slot * _SLOT_BYTES)[0])
 
     def running(self) -> list[RunningTask]:
-        """Return the tasks that run. A slot whose content is no task, since the process has overwritten it, is left
-        out."""
+        """Return the running tasks. A slot is left out if its memory contains no valid task, for example because the
+        process has overwritten the memory."""
         tasks = []
         for slot in range(self._slots):
             started_ns = self.started_ns(slot)
@@ -124,7 +127,7 @@ class Scoreboard:
                 token, attempt, length = _NAMES.unpack_from(self._map, names_at)
                 names = self._map[names_at + _NAMES.size : names_at + _NAMES.size + max(0, length)]
                 if self.started_ns(slot) == started_ns:
-                    with suppress(ValueError):  # not UTF-8, or not four names
+                    with suppress(ValueError):  # the bytes are not UTF-8, or do not contain four names
                         instance_id, task_id, worker_id, kind = names.decode().split("\0")
                         claim = TaskClaim(instance_id, task_id, worker_id, 0.0, None, token)
                         tasks.append(

@@ -1,4 +1,5 @@
-"""Makes SIGTERM and SIGINT readable from a descriptor, so that ``select`` can wait for them."""
+"""Makes SIGTERM and SIGINT readable from a file descriptor, so that ``select`` and ``poll`` can wait for these
+signals."""
 
 from __future__ import annotations
 
@@ -11,23 +12,25 @@ from contextlib import suppress
 from typing import Self
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_WAIT_S_MAX = 86_400.0  # poll takes milliseconds as a C int
+_WAIT_S_MAX = 86_400.0  # poll takes its timeout in milliseconds as a C int
 _DEFAULTS = (signal.SIG_DFL, signal.SIG_IGN, signal.default_int_handler)
 
 
 class Signals:
-    """Within the block, these signals can be read here and have no other effect. For the main thread only.
+    """A context manager that makes SIGTERM and SIGINT readable. Within the block, the signals have no other effect.
+    Only the main thread may enter the block.
 
-    A signal for which the program has installed its own handler is left to that handler.
+    If the program has installed its own handler for one of the signals, only that handler receives the signal.
 
-    It uses ``set_wakeup_fd``, because Python runs signal handlers on the main thread when that next runs Python code.
-    If the kernel delivers the signal to another thread, a ``select`` on the main thread would go on waiting.
+    The class uses ``set_wakeup_fd``, because Python runs signal handlers on the main thread, and not before the main
+    thread next runs Python code. If the kernel delivered the signal to a different thread, a ``select`` on the main
+    thread would continue to wait.
 
-    In a forked child the signals are as they were before the block. Otherwise a signal for the child could be read in
-    the parent, since the two share the pipe.
+    In a forked child, the signal handlers are restored to their state before the block. Otherwise the parent could read
+    a signal for the child, because parent and child share the pipe.
     """
 
-    is_lost = False  # whether a handler has closed the pipe
+    is_lost = False  # True if a task handler has closed the pipe
 
     def __enter__(self) -> Self:
         self._readable, self._writable = os.pipe()
@@ -51,22 +54,22 @@ class Signals:
             signal.signal(number, old)
         signal.set_wakeup_fd(self._previous)
         for descriptor in (self._readable, self._writable):
-            with suppress(OSError):  # a task handler has closed it
+            with suppress(OSError):  # a task handler may have closed the descriptor
                 os.close(descriptor)
 
     def fileno(self) -> int:
-        """Return the descriptor to wait for, for selectors."""
+        """Return the file descriptor that a selector has to wait for."""
         return self._readable
 
     def wait(self, timeout: float | None) -> None:
         """Wait up to ``timeout`` seconds for a signal or a call of ``wake``. A very long wait may end early."""
-        poll = select.poll()  # not select, which cannot wait for descriptors from 1,024 up
+        poll = select.poll()  # not select, which cannot wait for descriptors numbered 1,024 or higher
         poll.register(self._readable, select.POLLIN)
         poll.poll(None if timeout is None else math.ceil(min(timeout, _WAIT_S_MAX) * 1000))
 
     def wake(self) -> None:
-        """Wake the thread that waits. May be called from any thread."""
-        with suppress(OSError):  # full, so that the thread wakes anyway; or a task handler has closed it
+        """Wake the thread that waits in ``wait``. May be called from any thread."""
+        with suppress(OSError):  # the pipe is full, so the thread wakes anyway, or a task handler has closed the pipe
             os.write(self._writable, b"\0")
 
     def came(self) -> bool:
@@ -75,7 +78,7 @@ class Signals:
             return os.read(self._readable, 1)[0] in self._replaced
         except BlockingIOError:
             return False
-        except OSError:  # a task handler has closed it
+        except OSError:  # a task handler has closed the pipe
             self.is_lost = True
             return False
 
@@ -85,7 +88,8 @@ _forking = threading.local()
 
 
 def _before_fork() -> None:
-    # A signal that is sent to the child at once is held back until the child has restored its handlers.
+    # Block the signals before the fork, so that a signal to the new child stays pending until the child has restored
+    # the signal handlers.
     _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS) if _entered else None
 
 

@@ -1,8 +1,9 @@
-"""A slot of a worker: a thread that runs one task at a time, out of a small batch of tasks that it has claimed.
+"""A slot of a worker: a thread that claims small batches of tasks and runs one task at a time.
 
-A batch holds as many tasks as have lately fitted into ``BATCH_SECONDS``. So one commit serves many short tasks, and no
-task waits long in a batch while another worker could run it. If a task takes longer than that, the tasks behind it are
-released and the finished results are stored: by the slot after the task, or by ``WorkerLoop`` meanwhile.
+The size of a batch is the number of tasks that recently ran within ``BATCH_SECONDS``. So one commit covers many short
+tasks, and no task waits long in a batch while a different worker could run it. If a task takes longer than
+``BATCH_SECONDS``, the waiting tasks of the batch are released, and the finished results are stored. Either
+``WorkerLoop`` does this while the task runs, or the slot does it after the task.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ BATCH_SECONDS = 0.05
 class SlotServices:
     """The parts of a worker that its slots share.
 
-    ``patience_s``: a task that runs no longer than this needs no attention from the main loop. ``wake_at``: have the
-    main loop awake at a time of the monotonic clock.
+    ``patience_s``: the main loop does not have to check a task that has run for less than this time. ``wake_at``: a
+    function that makes the main loop wake up at a time on the monotonic clock.
     """
 
     store: WorkerStore
@@ -51,10 +52,10 @@ class SlotServices:
 
 
 class Slot:
-    """One thread and its tasks.
+    """One thread of a worker, and the claimed tasks of this thread.
 
-    ``current``, ``waiting`` and ``ended`` are guarded by ``lock``. The thread that takes tasks or results out of them
-    has to settle or release their claims.
+    ``lock`` guards ``current``, ``waiting`` and ``ended``. A thread that removes tasks or results from these attributes
+    has to settle or release the claims.
     """
 
     def __init__(self, services: SlotServices, index: int) -> None:
@@ -66,9 +67,11 @@ class Slot:
         self.current: TaskContext | None = None
         self.started_at = 0.0  # of the current task, on the monotonic clock
         self.dropped_at = 0.0
-        # Another slot has this one's index, since the handler does not return. The thread ends when it does.
+        # True if a new slot has this slot's index, because the handler does not return. The thread ends when the
+        # handler returns.
         self.replaced = False
-        # Not the thread's is_alive(): it is still true when the thread wakes the main loop as its last action.
+        # True while the thread works. Thread.is_alive() cannot be used, because it is still True when the thread wakes
+        # the main loop as its last action.
         self.alive = False
         self._thread = threading.Thread(target=self._work, name=f"claims-slot-{index}", daemon=True)
 
@@ -89,7 +92,7 @@ class Slot:
             size = 1
             while not self.replaced and (batch := services.tasks.next_batch(size)):
                 size = self._run_batch(batch)
-        except BaseException as error:  # noqa: BLE001 - it ends the run, which raises it
+        except BaseException as error:  # noqa: BLE001 - the error ends the run, and the main loop raises the error
             services.stop_state.abort(error)
         finally:
             self.alive = False
@@ -98,7 +101,7 @@ class Slot:
     def _run_batch(self, batch: list[ClaimedTask]) -> int:
         """Run the tasks of a batch for ``BATCH_SECONDS``, and return the size of the next batch."""
         with self.lock:
-            self.waiting.extend(batch)  # before anything can raise: only tasks listed here are released then
+            self.waiting.extend(batch)  # first, because after an error only tasks in self.waiting are released
         began = time.monotonic()
         held = _count_held_together(batch)
         if held < len(batch):
@@ -135,7 +138,7 @@ class Slot:
         return task
 
     def _run_task(self, task: TaskContext) -> float:
-        """Run the task's handler, and return the time of its end."""
+        """Run the task's handler, and return the time when the handler ended."""
         services = self._services
         handler = services.handlers.find(task.kind)
         assert handler is not None, f"the store returned a task of kind {task.kind!r}, which was not requested"
@@ -164,7 +167,8 @@ class Slot:
     # -- from the thread, and from the main loop
 
     def flush(self) -> None:
-        """Store the results and release the waiting tasks. If the store raises, they stay in the slot."""
+        """Store the results and release the waiting tasks. If the store raises an exception, results and tasks that are
+        not yet stored or released stay in the slot."""
         with self.lock:
             ended, self.ended = self.ended, []
         try:
@@ -181,7 +185,8 @@ class Slot:
     # -- from the main loop
 
     def drop(self, task: TaskContext) -> bool:
-        """Drop the running attempt: its result no longer counts. ``True`` for the one caller that has dropped it."""
+        """Drop the running attempt, so that the attempt's result no longer counts. Return ``True`` if this call dropped
+        the attempt, and ``False`` if the attempt was dropped earlier or has ended."""
         with self.lock:
             if self.current is not task or task._dropped:
                 return False
@@ -199,7 +204,8 @@ class Slot:
         return removed
 
     def take_all(self) -> tuple[list[EndedAttempt], list[TaskClaim]]:
-        """Take out the ended attempts and the claims of waiting tasks; the caller settles and releases them."""
+        """Remove and return the ended attempts and the claims of waiting tasks. The caller has to settle the attempts
+        and release the claims."""
         with self.lock:
             ended, claims = self.ended, [claimed.claim for claimed in self.waiting]
             self.ended = []
@@ -217,10 +223,10 @@ class Slot:
 
 
 def _count_held_together(batch: list[ClaimedTask]) -> int:
-    """Return how many tasks from the front of the batch the slot may hold at a time.
+    """Return the number of tasks from the front of the batch that the slot may hold at the same time.
 
-    It holds a task that was tried before alone: such a task may kill its process, and each time the other tasks of the
-    batch would be lost with it.
+    The slot holds no other task while it holds a task that was tried before. The reason is that such a task may kill
+    its process, and then all tasks that the slot holds would be lost.
     """
     if batch[0].task.attempt > 1:
         return 1

@@ -1,4 +1,4 @@
-"""The decision to stop a worker, shared by its threads."""
+"""``StopState``: the request to stop a worker, which the worker's threads share."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from .context import Reason
 
 
 class StopState:
-    """Records whether a worker stops, why, and how long its running tasks may go on.
+    """Records whether a worker is stopping, the reason, and how long the running tasks may continue.
 
     Args:
-        shutdown_timeout_s: the seconds that running tasks have when a handler stops the worker.
-        reports_late_quits: record that a handler wants to end the run although the worker was stopping already. A pool
-            needs to know this, since its other processes go on otherwise.
+        shutdown_timeout_s: the seconds that running tasks have to finish when a handler stops the worker.
+        reports_late_quits: also record that a handler wants to end the run if the worker is already stopping. A pool
+            needs this record, because otherwise the pool's other processes would continue.
     """
 
     def __init__(self, *, shutdown_timeout_s: float, reports_late_quits: bool) -> None:
@@ -26,15 +26,16 @@ class StopState:
         self.reason: Reason = "stopped"
         self.by_handler = False
         self.error: BaseException | None = None
-        # On the monotonic clock. Tasks that still run at the deadline are released.
+        # The time on the monotonic clock at which tasks that still run are released.
         self.deadline = math.inf
-        # Wakes the thread of the worker's main loop.
+        # The event that wakes the thread of the worker's main loop.
         self.wake = threading.Event()
 
     def stop(self, reason: Reason, timeout_s: float | None, *, by_handler: bool = False) -> None:
-        """Claim no more tasks, and let running tasks finish within ``timeout_s`` (``None``: without a limit).
+        """Make the worker claim no more tasks, and let running tasks finish within ``timeout_s`` seconds (``None``: no
+        limit).
 
-        A later call can only shorten the time.
+        A later call can only shorten this time.
         """
         now = time.monotonic()
         with self._lock:
@@ -49,7 +50,8 @@ class StopState:
         self.wake.set()
 
     def abort(self, error: BaseException) -> None:
-        """Stop at once, because of an error that a retry cannot resolve; the run raises the first such error."""
+        """Stop the worker at once because of an error that a retry cannot resolve. The worker's run raises the first
+        such error."""
         with self._lock:
             self.error = self.error or error
         self.stop("stopped", 0.0)

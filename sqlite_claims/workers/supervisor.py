@@ -1,7 +1,8 @@
-"""Keeps N worker processes running: starts, watches, replaces, kills and stops them. Runs no handlers.
+"""Starts, watches, replaces, stops and kills the N worker processes of a pool. The supervisor runs no handlers.
 
-One thread does everything, in a loop around a selector. It waits for messages of the processes, for their deaths, and
-for calls of ``stop``. A second thread (``log_relay``) logs, since a log handler of the program may block.
+One thread runs a loop around a selector. The loop waits for messages of the worker processes, for the death of a
+process, and for calls of ``stop``. A second thread (``log_relay``) writes log records, because a log handler of the
+program may block.
 """
 
 from __future__ import annotations
@@ -27,16 +28,17 @@ from .process import Process, describe_exit_status, kill
 from .scoreboard import RunningTask
 from .task_log import log
 
-# The delay between the first death in a row and its replacement. It doubles with each further death.
+# The delay between the first death of a process and the start of the replacement. The delay doubles with each further
+# death in a row.
 _BACK_OFF_S = 0.1
 _BACK_OFF_S_MAX = 5.0
-# The pool gives up after this many failed starts in a row, for each of its processes.
+# The pool's run ends after this many failed starts in a row, multiplied by the number of the pool's processes.
 _FAILURES_MAX = 5
-# A process that was told to stop is killed this long after the deadline of its tasks.
+# A process that was asked to stop is killed this many seconds after the deadline of its tasks.
 _GRACE_S = 2.0
-# After the death of a process, at most this many reads of its messages.
+# The largest number of reads from the control socket of a dead process.
 _READS_AFTER_DEATH_MAX = 100
-# The loop runs at least this often. If other code of the program has closed its sockets, nothing else wakes it.
+# The loop wakes at least this often, because other code of the program may have closed the sockets that wake the loop.
 _POLL_S = 5.0
 _POLL_AS_INIT_S = 1.0
 _TIMEOUT_CHECK_S_MIN = 0.02
@@ -45,9 +47,9 @@ _TIMEOUT_CHECK_S_MAX = 0.5
 
 @dataclass(slots=True)
 class PoolMember:
-    """One of the pool's N members: a process that is replaced when it dies.
+    """One of the pool's N members: a worker process that is replaced when it dies.
 
-    ``process`` is ``None`` before ``start_at`` and when the member has ``ended``.
+    ``process`` is ``None`` before the time ``start_at``, and after ``ended`` has become ``True``.
     """
 
     process: Process | None = None
@@ -58,7 +60,7 @@ class PoolMember:
 
 
 class Supervisor:
-    """Runs a pool. Call it once; the call returns when the pool's run has ended."""
+    """Runs a pool. Call the object once. The call returns when the pool's run has ended."""
 
     def __init__(self, config: PoolConfig, processes: int) -> None:
         self._config = config
@@ -82,12 +84,13 @@ class Supervisor:
             self._check_timeouts_at = 0.0
 
     def stop(self, reason: Reason, timeout: float | None = None) -> None:
-        """Claim no more tasks; running tasks may finish within ``timeout`` seconds. May be called from any thread."""
+        """Make the pool claim no more tasks. Running tasks may finish within ``timeout`` seconds. May be called from
+        any thread."""
         self._stop_calls.append((reason, timeout))
         self._wake()
 
     def __call__(self) -> RunSummary:
-        """Run until idle or stopped."""
+        """Run the pool until it is idle or stopped."""
         with (
             self._waker,
             self._wakeups,
@@ -127,7 +130,7 @@ class Supervisor:
                     self._receive(event.data, 1)
 
     def _wake(self) -> None:
-        with suppress(OSError):  # full, so that the loop wakes anyway; or closed, since the run has ended
+        with suppress(OSError):  # the socket is full, so the loop wakes anyway, or closed, because the run has ended
             self._waker.send(b"w")
 
     def _drain_wakeups(self) -> None:
@@ -174,7 +177,7 @@ class Supervisor:
         member.start_at = time.monotonic() + min(_BACK_OFF_S * 2 ** (member.deaths - 1), _BACK_OFF_S_MAX)
 
     def _count_failure(self, stage: Stage | None, text: str) -> None:
-        """Count a process that could not work. End the run if no other process is likely to do better."""
+        """Count a process that could not run tasks. End the pool's run if a new process would probably fail too."""
         self._failures += 1
         is_hopeless = stage in ("handlers", "main file") and not self._was_ready
         if is_hopeless or self._failures >= _FAILURES_MAX * len(self._members):
@@ -191,7 +194,7 @@ class Supervisor:
             messages = control.receive()
             for message in messages or ():
                 self._handle(message, process)
-            if control.ended:  # the process's exit is reported by its watcher thread
+            if control.ended:  # the watcher thread reports the exit of the process
                 with suppress(KeyError):
                     self._selector.unregister(control)
             if control.ended or messages is None:
@@ -208,7 +211,8 @@ class Supervisor:
                 process.failure_message = message
             case Ended():
                 process.exit_message = message
-                # Threads that still run there, of the user's code for example, have no claims any more.
+                # Threads that still run in the process, for example threads of the user's code, no longer hold claims.
+                # So the process may be killed after _GRACE_S.
                 member = self._member_of(process)
                 member.kill_at = min(member.kill_at, time.monotonic() + _GRACE_S)
             case _:
@@ -230,7 +234,7 @@ class Supervisor:
         was_killed = process.was_killed
         exit_message = process.exit_message
         if exit_message is None or exit_message.abandoned_handlers:
-            process.kill()  # the commands that its tasks have started
+            process.kill()  # also kills the commands that the process's tasks have started
         status = process.reap()
         if totals.completed or totals.failed:
             self._failures = member.deaths = 0
@@ -250,7 +254,8 @@ class Supervisor:
         member.ended = member.ended or self._reason is not None
 
     def _handle_death(self, process: Process, member: PoolMember, running: list[RunningTask], status: int) -> None:
-        """Record the losses of a process that died by itself, and replace it."""
+        """Record the losses of a process that died without being killed by the supervisor, and schedule its
+        replacement."""
         how = describe_exit_status(status)
         why = f"worker process {process.pid} died: {how}"
         for task in running:
@@ -261,14 +266,15 @@ class Supervisor:
         if self._reason is not None:
             return
         message = process.failure_message
-        # A death while a task ran, or by a signal, may be the task's fault, and the next task is another one. A process
-        # that exits between tasks without a message has lost its control socket.
+        # If a process died while a task ran, or by a signal, the task may have caused the death, and the next task is a
+        # different one. So such a death is not a failed start. If a process exits between tasks without a message, its
+        # control socket is lost, which counts as a failed start.
         if message is not None:
             self._count_failure(message.stage, message.text)
         elif not process.is_ready or not (running or status < 0):
             self._count_failure(None, how)
         text = how if message is None else message.text
-        if self._error is not None:  # the error contains the rest
+        if self._error is not None:  # the error contains the remaining lines
             text = text.partition("\n")[0]
         self._relay.post(log.error, "worker process %d (%s) died: %s", process.pid, process.worker_id, text)
 
@@ -301,7 +307,7 @@ class Supervisor:
                 process.kill()
 
     def _kill_all(self) -> None:
-        """Leave no process behind, also after an error of the supervisor itself."""
+        """Kill and reap all worker processes that are left, for example after an error of the supervisor."""
         processes = [member.process for member in self._members if member.process is not None]
         kill(*processes)
         for process in processes:
@@ -319,7 +325,8 @@ class Supervisor:
             if process is None or process.was_killed:
                 continue
             overdue = [task for task in process.scoreboard.running() if task.seconds() >= timeout_s]
-            # First the failure, then the kill: otherwise a worker that claims tasks in between would count a loss.
+            # Store the failure before killing the process. Otherwise a worker that claims tasks in between would record
+            # a loss.
             unstored = [task for task in overdue if not self._fail_overdue(task)]
             if any(process.scoreboard.started_ns(task.slot) == task.started_ns for task in overdue):
                 process.unstored_timeouts = unstored

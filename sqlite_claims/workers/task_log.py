@@ -1,6 +1,6 @@
-"""The loggers of the workers: ``log`` for problems of a worker itself, ``tasks`` for its attempts at tasks.
+"""The two loggers of the workers: ``log`` is for problems of a worker, and ``tasks`` is for attempts at tasks.
 
-If attempts are not logged, each batch of tasks costs one check of the level.
+If attempts are not logged, logging costs only one check of the log level for each batch of tasks.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ _ERROR_CHARS_MAX = 10_000
 
 
 class SafeLogger(logging.LoggerAdapter[logging.Logger]):
-    """A logger that never raises: a log filter or handler of the program that raises must not end a worker or fail a
-    task. Its traceback is printed as ``logging`` does it."""
+    """A logger that never raises, except ``KeyboardInterrupt``. If a log filter or log handler of the program raises an
+    exception, the worker must not end and the task must not fail. The traceback is printed to standard error, as
+    ``logging`` does."""
 
     def __init__(self, name: str) -> None:
         super().__init__(logging.getLogger(name), None)
@@ -32,7 +33,7 @@ class SafeLogger(logging.LoggerAdapter[logging.Logger]):
                 self.logger.log(level, msg, *args, stacklevel=2, **options)
             except KeyboardInterrupt:
                 raise
-            except BaseException:  # noqa: BLE001 - the program's filters and handlers, or an exception's own methods
+            except BaseException:  # noqa: BLE001 - raised by the program's log filters, log handlers or exceptions
                 show_failure()
 
     def handle(self, record: logging.LogRecord) -> None:
@@ -41,12 +42,12 @@ class SafeLogger(logging.LoggerAdapter[logging.Logger]):
             self.logger.handle(record)
         except KeyboardInterrupt:
             raise
-        except BaseException:  # noqa: BLE001 - as above
+        except BaseException:  # noqa: BLE001 - raised by the program's log filters and handlers
             show_failure()
 
 
 def show_failure() -> None:
-    """Print the exception that is being handled, if ``logging`` would."""
+    """Print the traceback of the exception that is being handled, unless ``logging.raiseExceptions`` is false."""
     if logging.raiseExceptions and sys.stderr is not None:
         import traceback
 
@@ -59,7 +60,8 @@ tasks = SafeLogger("sqlite_claims.tasks")
 
 
 class Attempt(Protocol):
-    """The attributes of an attempt that its log records contain, as ``TaskContext`` has them."""
+    """The attributes of an attempt that the log records contain. ``TaskContext`` and ``RunningTask`` have these
+    attributes."""
 
     @property
     def instance_id(self) -> str: ...
@@ -74,7 +76,7 @@ class Attempt(Protocol):
 
 
 def wants_all() -> bool:
-    """Return whether starts and completions are logged."""
+    """Return whether the starts and completions of attempts are logged."""
     return tasks.isEnabledFor(logging.INFO)
 
 
@@ -84,12 +86,13 @@ def started(attempt: Attempt) -> None:
 
 
 def completed(attempt: Attempt, seconds: float) -> None:
-    """Log that the attempt's result is stored."""
+    """Log that the task is completed and the attempt's result is stored."""
     _log_attempt(logging.INFO, attempt, seconds, "completed in %.3f s", seconds)
 
 
 def released(attempt: Attempt, seconds: float, delay: float = 0.0) -> None:
-    """Log that the task is released at no cost: the run ends, or the handler asked for it."""
+    """Log that the task is released without counting the attempt, because the run ends or the handler requested the
+    release."""
     _log_attempt(logging.INFO, attempt, seconds, "released" + (f", available again in {delay:g} s" if delay else ""))
 
 
@@ -97,12 +100,12 @@ _CLAIM_GONE = "the instance was cancelled, or another worker has the claim"
 
 
 def lost(attempt: Attempt, seconds: float, why: str = _CLAIM_GONE) -> None:
-    """Log that the attempt's result is dropped because its claim is gone."""
+    """Log that the attempt's result is dropped because the claim is gone."""
     _log_attempt(logging.WARNING, attempt, seconds, "lost: %s", why)
 
 
 def failed(attempt: Attempt, seconds: float, failure: Failure, info: TaskInfo | None) -> None:
-    """Log that the attempt's failure is stored. ``info``: the task as it is after that, if known."""
+    """Log that the attempt's failure is stored. ``info``: the task's state after the failure, if known."""
     error, trace = failure.error[:_ERROR_CHARS_MAX], ""
     if failure.cause is not None:
         error, _, trace = error.partition("\n")
@@ -147,5 +150,5 @@ def _log_attempt(
         logger.name, level, __file__, 0, f"task %r of instance %r {text}", (*names, *args), exc_info, None, extra
     )
     if trace:
-        record.exc_text = trace  # bounded, and formatted without relying on the exception's own methods
+        record.exc_text = trace  # already cut and formatted, so logging calls no method of the exception
     tasks.handle(record)

@@ -15,18 +15,21 @@ from .result_writer import TRANSIENT
 from .stop_state import StopState
 from .task_log import log
 
-# A slot that waits for work notices a stop within this time. (Half of it would double the CPU time of an idle worker.)
+# The longest time until a slot that waits for work detects a stop. Half of this time would double the CPU time of an
+# idle worker.
 _NAP_S_MAX = 0.5
 _FIRST_NAP_S = 0.01
 
 
 class TaskSource:
-    """Claims batches of tasks, for one slot at a time, so that many idle slots cost no more than one.
+    """Claims batches of tasks for the slots of a worker. Only one slot claims or waits at a time, so many idle slots
+    cost no more than one idle slot.
 
     Args:
-        max_tasks: stop the worker when it has claimed this many tasks; ``None``: no limit.
-        exceeds_memory: called before each claim but the first; stop the worker if it returns ``True``.
-        until_idle: stop the worker when no open task is left for it.
+        max_tasks: stop the worker when it has claimed this many tasks. ``None`` means no limit.
+        exceeds_memory: a function that is called before each claim except the first claim. The worker stops if the
+            function returns ``True``.
+        until_idle: stop the worker when no open task is left that the worker could run.
     """
 
     def __init__(
@@ -55,11 +58,12 @@ class TaskSource:
         self._counting = threading.Lock()
 
     def next_batch(self, size: int) -> list[ClaimedTask]:
-        """Claim up to ``size`` tasks, and wait while there are none. An empty list means that the worker stops."""
+        """Claim up to ``size`` tasks, and wait while no task can be claimed. An empty list means that the worker
+        stops."""
         nap_s = _FIRST_NAP_S
         with self._claiming:
             if threads_are_greenlets():
-                time.sleep(0)  # let the main loop run: with handlers that never wait it would notice no signal
+                time.sleep(0)  # let the main loop run, which could not react to a signal if handlers never wait
             while not self._stop_state.requested:
                 if self._is_used_up():
                     self._stop_state.stop("stopped", None)
@@ -77,7 +81,7 @@ class TaskSource:
         return []
 
     def put_back(self, count: int) -> None:
-        """Don't count this many claimed tasks against ``max_tasks``, since they were released without being run."""
+        """Subtract released tasks from the tasks that count towards ``max_tasks``, because they were not run."""
         self._count(-count)
 
     def _is_used_up(self) -> bool:
@@ -101,9 +105,11 @@ class TaskSource:
         return batch
 
     def _wait(self, nap_s: float) -> float:
-        """Wait for a task that can be claimed. With ``until_idle``, return after a while; return the next nap."""
+        """Wait for a task that can be claimed. With ``until_idle``, return after a short time even if there is no task.
+        Return the length of the next wait in seconds."""
         options = self._options
-        # The claim of another worker may end without a new task that would wake this one.
+        # With until_idle, the wait must be short, because the claim of a different worker may end without a new task
+        # that would wake this worker.
         nap_s = min(2 * nap_s, _NAP_S_MAX, options.poll_interval) if self._until_idle else _NAP_S_MAX
         timeout_s = min(nap_s, options.poll_interval)
         while not self._store.wait_for_tasks(timeout_s, tags=options.tags, kinds=self._kinds):

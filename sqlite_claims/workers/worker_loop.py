@@ -1,7 +1,8 @@
-"""The main loop of a worker: starts its slots, does everything that they cannot do while a handler runs, ends them.
+"""The main loop of a worker, which starts the worker's slots, checks the running tasks, and ends the slots.
 
-The slots (threads) claim tasks and run handlers. ``WorkerLoop``, on the thread that calls it, keeps their claims, ends
-tasks that have timed out, and stores the results that wait behind a long task. At the end it releases all claims.
+The slots (threads) claim tasks and run handlers. ``WorkerLoop`` runs on the thread that calls it. The loop renews the
+claims of the slots, ends tasks that have timed out, and stores the results that a slot cannot store while it runs a
+long task. At the end, the loop releases all claims.
 """
 
 from __future__ import annotations
@@ -28,21 +29,23 @@ from .stop_state import StopState
 from .task_log import log
 from .task_source import TaskSource
 
-# The time that a handler has to return after its attempt was dropped. Then its thread is abandoned.
+# The time that a handler has to return after its attempt was dropped. After this time, the handler's thread is
+# abandoned.
 _RETURN_S_MAX = 1.0
 
 
 class WorkerLoop:
-    """Runs a worker. Call it once; the call returns when the worker has ended.
+    """Runs a worker. Call the object once. The call returns when the worker has ended.
 
     Args:
-        store: the store to claim from.
-        handlers: the handlers; they decide which kinds of tasks are claimed.
+        store: the store from which the worker claims tasks.
+        handlers: the handlers. The worker claims only tasks of kinds that have a handler.
         options: the checked options of the worker.
-        until_idle: end when no open task is left for these handlers.
-        scoreboard: where a process of a pool shows its tasks to the supervisor; ``None`` outside of a pool.
-        max_tasks: end after this many tasks; ``None``: no limit.
-        exceeds_memory: end if it returns ``True`` after a task; ``None``: no limit.
+        until_idle: end when no open task is left that these handlers could run.
+        scoreboard: the shared memory in which a pool's process records its running tasks. ``None`` outside of a pool.
+        max_tasks: end after this many tasks. ``None`` means no limit.
+        exceeds_memory: a function that is called before each claim except the first claim. The worker ends if the
+            function returns ``True``. ``None`` means no limit.
     """
 
     def __init__(
@@ -71,12 +74,13 @@ class WorkerLoop:
         self._coroutines = LazyCoroutines(self._home)
         self._slots: list[Slot] = []
         self._has_released = False
-        # When the loop has something to do next, on the monotonic clock.
+        # The time on the monotonic clock at which the loop next has something to do.
         self._due_at = math.inf
         self.abandoned_handlers = 0
 
     def __call__(self) -> RunSummary:
-        """Run until idle or stopped. Raises the error that ended the run, after releasing all claims."""
+        """Run the worker until it is idle or stopped. If an error ended the run, release all claims and raise the
+        error."""
         stop_state = self._stop_state
         with self._store.open_session(self._options.worker_id) as session:
             self._services = self._make_services(session)
@@ -90,14 +94,14 @@ class WorkerLoop:
             while not self._has_ended():
                 try:
                     pause_s = self._attend()
-                except BaseException as error:  # noqa: BLE001 - raised below, when the slots have ended
+                except BaseException as error:  # noqa: BLE001 - raised at the end, when the slots have ended
                     stop_state.abort(error)
                     pause_s = BATCH_SECONDS
                 stop_state.wake.wait(pause_s)
                 stop_state.wake.clear()
             try:
                 self._release_all()  # the claims of slots that an error has ended
-            except BaseException as error:  # noqa: BLE001 - as above
+            except BaseException as error:  # noqa: BLE001 - raised at the end
                 stop_state.abort(error)
         self._coroutines.stop(_RETURN_S_MAX)
         if stop_state.error is not None:
@@ -105,12 +109,12 @@ class WorkerLoop:
         return RunSummary(stop_state.reason, self._results.completed, self._results.failed, self._results.lost)
 
     def stop(self, reason: Reason, timeout: float | None = None) -> None:
-        """Claim no more tasks, and release those that still run after ``timeout`` seconds (``None``: no limit)."""
+        """Claim no more tasks, and release tasks that still run after ``timeout`` seconds (``None``: no limit)."""
         self._stop_state.stop(reason, timeout)
 
     @property
     def stopped_by_handler(self) -> bool:
-        """Whether a handler has ended the run."""
+        """``True`` if a handler has ended the run."""
         return self._stop_state.by_handler
 
     def _make_services(self, session: WorkerSession) -> SlotServices:
@@ -149,8 +153,9 @@ class WorkerLoop:
     # -- the tasks that take long
 
     def _attend(self) -> float | None:
-        """Do everything that is due, and return the seconds until something is due next (``None``: when woken)."""
-        self._due_at = math.inf  # so that a slot that starts a task from now on wakes the loop again
+        """Do all work that is due. Return the seconds until the loop next has something to do (``None``: wait until
+        woken)."""
+        self._due_at = math.inf  # so that a slot that starts a task after this line wakes the loop again
         now = time.monotonic()
         due_at = math.inf
         if self._stop_state.requested:
@@ -192,10 +197,11 @@ class WorkerLoop:
         return due_at
 
     def _replace(self, slot: Slot, task: TaskContext) -> None:
-        """Abandon the thread of a handler that ignores its end, and start another one in its place.
+        """Abandon the thread of a handler that does not return after its attempt was dropped. Start a new slot in its
+        place.
 
-        A process of a pool stops instead, and the supervisor replaces it: then the handler does not run on while later
-        tasks run.
+        A process of a pool stops instead, and the supervisor replaces the process. So the abandoned handler does not
+        continue to run while later tasks run.
         """
         with slot.lock:
             if slot.current is not task:
@@ -224,7 +230,7 @@ class WorkerLoop:
                 task_log.released(task, slot.dropped_at - slot.started_at)
             try:
                 self._results.settle(ended)
-            except Exception as error:  # noqa: BLE001 - the other slots' results must be stored all the same
+            except Exception as error:  # noqa: BLE001 - the results of the other slots must still be stored
                 log.error("results not stored: %s", error)
         self._results.release(unfinished)
 
