@@ -1,4 +1,4 @@
-"""The operations of ``Backend`` in memory: a lock around the engine, transactions by snapshot, waits by a condition."""
+"""The operations of ``Backend`` in memory. A lock guards the engine; a rollback restores a snapshot."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ from .session import InMemorySession
 
 T = TypeVar("T")
 K = TypeVar("K")
-# How long an operation waits for another thread's transaction, as the file store's default does.
+# The longest time that an operation waits for a different thread's transaction. It is the file store's default.
 _BUSY_TIMEOUT_S = 10.0
-# A waiting thread checks again after this: a clock that a test moves wakes no thread.
+# A waiting thread checks again after this time, because a test that sets a simulated clock wakes no thread.
 _POLL_S = 0.02
 
 
@@ -47,7 +47,7 @@ class MemoryOperations:
 
     @abstractmethod
     def _engine(self, *, writes: bool = True) -> AbstractContextManager[Engine]:
-        """Give the engine, its clocks read, for one operation."""
+        """Yield the engine for one operation, after it has read the clocks."""
 
     def wall_us(self) -> int:
         with self._engine(writes=False) as engine:
@@ -180,7 +180,7 @@ class MemoryBackend(MemoryOperations):
     def __init__(self, clock: Clock) -> None:
         self.engine = Engine(clock)
         self.changed = threading.Condition(threading.RLock())
-        # Whether the thread that holds the lock has a transaction open.
+        # True while the thread that holds the lock has a transaction open.
         self.in_transaction = False
         self._commits = 0
         self._closed = False
@@ -234,10 +234,10 @@ class MemoryBackend(MemoryOperations):
                 return
             if not self.in_transaction:
                 self.changed.wait(min(timeout_s, _POLL_S))
-            else:  # waiting on the condition would release the lock within the transaction
+            else:  # inside a transaction, a wait on the condition would release the lock
                 time.sleep(min(timeout_s, _POLL_S))
 
-    # -- reading: a page for each record, which shows it as it is when it is reached
+    # -- reading: each page has one record, with its state when the page is read
 
     def explain_task(self, *, instance_id: str, task_id: str) -> str:
         with self._engine(writes=False) as engine:
@@ -349,7 +349,7 @@ class MemoryBackend(MemoryOperations):
 
 
 class MemoryTransaction(MemoryOperations):
-    """A transaction, which holds the store's lock from begin to end. To roll back, it restores the old state."""
+    """A transaction, which holds the store's lock until it ends. A rollback restores the state from before it."""
 
     def __init__(self, store: MemoryBackend, timeout_s: float) -> None:
         self._store = store
@@ -418,7 +418,7 @@ class MemoryTransaction(MemoryOperations):
 
 
 class _Done(Generic[T]):
-    """A ``LongRead`` that has been made already."""
+    """A ``LongRead`` whose result exists already, so it needs no steps."""
 
     path = "memory"
 
@@ -433,10 +433,10 @@ class _Done(Generic[T]):
 
 
 def _first_available(engine: Engine, worker_id: str, limit: int, tags: Tags, kinds: Kinds) -> list[Task]:
-    """Return the first tasks, with those whose last attempt failed on this worker behind the others."""
+    """Return the first tasks that can be claimed. Tasks whose last attempt failed on this worker come last."""
     engine.sweep()
     tasks = list(islice(engine.available(frozenset(tags), kinds), limit))
-    # The last attempt of a task whose claim has expired was lost: it failed on nobody.
+    # If a task's claim has expired, its last attempt was a loss, not a failure on a worker.
     return sorted(tasks, key=lambda task: task.expires is None and task.failed_on == worker_id)
 
 

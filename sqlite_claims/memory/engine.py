@@ -1,6 +1,6 @@
-"""The meaning of each operation, on a ``State``. No locking, no checks of arguments, no records for callers.
+"""The rules of each operation, applied to a ``State``. Callers do the locking and check the arguments.
 
-Every method checks first and changes afterwards, so that one that raises has changed nothing.
+Every method checks before it changes the state. So a method that raises an error has changed nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..model import InstanceState, NewTask, TaskClaim, TaskState
 from .records import OPEN_STATES, Entry, Instance, Session, State, Task, TaskKey
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# A smaller difference comes from reading the two clocks one after the other, and is no sleep.
+# A smaller difference doesn't count as a sleep of the machine, because the two clocks are read one after the other.
 _SLEEP_US_MIN = 100_000
 
 
@@ -31,7 +31,7 @@ class Engine:
         self.state = State(boot_id=clock.boot_id(), boot=boot, slept=boot - clock.awake_us())
         self.now = boot
         self.wall = clock.wall_us()
-        # Not part of the state: a rollback does not undo the death of a worker.
+        # The dead sessions are not part of the state, because a rollback does not undo the death of a worker.
         self.dead_sessions: set[int] = set()
 
     # -- time
@@ -51,7 +51,7 @@ class Engine:
         self.wall = self.clock.wall_us()
 
     def _new_boot(self, boot_id: str, boot: int, slept: int) -> None:
-        """Handle a reboot: claims end without a loss, store time continues, and tokens become larger."""
+        """Handle a reboot: end all claims without a loss, let store time continue, and make later tokens larger."""
         state = self.state
         state.anchor += state.boot - boot
         state.boot_id, state.slept = boot_id, slept
@@ -70,7 +70,7 @@ class Engine:
     # -- looking for work
 
     def sweep(self) -> None:
-        """Do the pending clean-up before a search for work: dead sessions, due tasks, expired last claims."""
+        """Do the clean-up before a search for work: dead sessions, due tasks, expired last claims."""
         for session in self.dead_sessions & self.state.sessions.keys():
             self._lose_claims_of(session)
         self._settle_the_calendar()
@@ -96,7 +96,7 @@ class Engine:
         del self.state.sessions[session]
 
     def _settle_the_calendar(self, just: Task | None = None) -> None:
-        """Give tasks that are due by the wall clock their position: the store time at which they were due."""
+        """Give each task that is due by the wall clock its position: the store time at which it became due."""
         for due, _, key in list(takewhile(lambda entry: entry[0] <= self.wall, self.state.by_calendar)):
             if just is None or just.key == key:
                 self.state.put(replace(self.state.tasks[key], place=self.now - (self.wall - due)))
@@ -108,7 +108,7 @@ class Engine:
         return task.state is TaskState.CLAIMED and task.expires is not None and task.expires <= self.now
 
     def can_be_claimed(self, task: Task) -> bool:
-        """Whether the task is ready or its claim has expired (not the last one), in an instance in progress."""
+        """Return whether the task is ready, or has an expired claim that isn't its last claim, in an instance in progress."""
         if self.state.instances[task.instance_id].state is not InstanceState.IN_PROGRESS:
             return False
         if task.state is TaskState.READY:
@@ -121,7 +121,8 @@ class Engine:
 
         def ranked(priority: int, timeline: list[Entry]) -> Iterator[tuple[int, int, int, TaskKey]]:
             for when, seq, key in takewhile(self._has_come, timeline):
-                # priority - waited / aging orders like priority * aging + since when, which is exact.
+                # The order by priority * aging + when is the order by priority - waiting time / aging, without
+                # rounding.
                 yield (priority, when, seq, key) if aging is None else (priority * aging + when, 0, seq, key)
 
         wanted = (
@@ -138,7 +139,7 @@ class Engine:
     def claim(self, task: Task, worker_id: str, ttl_us: int | None, session: int | None) -> Task:
         """Claim a task for which ``can_be_claimed`` holds.
 
-        An expired claim on it becomes a loss, and its expiry the position of the task.
+        If the task has an expired claim, this claim becomes a loss, and its expiry becomes the task's position.
         """
         took_over = task.state is TaskState.CLAIMED
         task = replace(
@@ -407,14 +408,14 @@ class Engine:
         return len(gone)
 
     def open_session(self, worker_id: str) -> Session:
-        self.dead_sessions.intersection_update(self.state.sessions)  # others are settled, and no transaction is open
+        self.dead_sessions.intersection_update(self.state.sessions)  # other dead sessions have no claims
         session = Session(self.state.next_session, worker_id, self.wall)
         self.state.next_session += 1
         self.state.sessions[session.id] = session
         return session
 
     def close_session(self, id: int) -> None:
-        """End a session by its worker: its claims are lost at once."""
+        """End a session because its worker closes it. The session's claims are lost at once."""
         if id in self.state.sessions:
             self.dead_sessions.add(id)
             self._lose_claims_of(id)

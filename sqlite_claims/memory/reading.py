@@ -1,4 +1,4 @@
-"""Build the records for callers from an engine's state. Nothing here changes the state."""
+"""Functions that build the public records from an engine's state. They never change the state."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _moment_or_none(wall_us: int | None) -> datetime | None:
 
 
 def waits_us(engine: Engine, task: Task) -> int:
-    """Return the time until an unclaimed task is available; negative: since when it has been available."""
+    """Return the time until an unclaimed task is available. A negative result is the time since it became available."""
     if task.place is None:
         return (task.due_wall or 0) - engine.wall
     return task.place - engine.now

@@ -1,6 +1,6 @@
 """The state of an in-memory store: frozen records in dictionaries, and timelines sorted by due time.
 
-Records never change, so a copy of the dictionaries is a snapshot. Nothing here knows a clock or a rule.
+Records never change, so a copy of the dictionaries is a snapshot. This module reads no clock and applies no rules.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Self
 from ..model import InstanceState, NewTask, TaskState
 
 TaskKey = tuple[str, str]
-# (when, order of adding, which task): a sorted list of these is a timeline.
+# (time, order of adding, task). A timeline is a sorted list of these entries.
 Entry = tuple[int, int, TaskKey]
 
 OPEN_STATES = (TaskState.BLOCKED, TaskState.READY, TaskState.CLAIMED)
@@ -23,7 +23,7 @@ OPEN_STATES = (TaskState.BLOCKED, TaskState.READY, TaskState.CLAIMED)
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One task. ``state`` is never ``SCHEDULED``: that is a ``READY`` one whose time has not come."""
+    """One task. ``state`` is never ``SCHEDULED``: a scheduled task is stored as ``READY`` with a later time."""
 
     instance_id: str
     spec: NewTask
@@ -33,19 +33,19 @@ class Task:
     depends_on: tuple[str, ...] = ()
     due_wall: int | None = None
     state: TaskState = TaskState.BLOCKED
-    # Its own place in the order, in store time; None while blocked, and while the calendar has yet to give it one.
+    # The task's position, in store time. None while the task is blocked or waits for its ``available_at``.
     place: int | None = None
     attempts: int = 0
     failures: int = 0
     losses: int = 0
     worker_id: str | None = None
     session: int | None = None
-    # In store time; None: no claim, or one without an end.
+    # The expiry of the claim in store time. None: the task has no claim, or its claim never expires.
     expires: int | None = None
     expires_wall: int | None = None
     started_wall: int | None = None
     finished_wall: int | None = None
-    # The worker on whom the last attempt failed; None where it ended otherwise.
+    # The worker on which the last attempt failed. None if the last attempt did not end as a failure.
     failed_on: str | None = None
     output: bytes | None = None
     error: str | None = None
@@ -56,7 +56,7 @@ class Task:
 
     @property
     def is_last_claim(self) -> bool:
-        """Whether ``max_lost`` allows no loss of the claim on it."""
+        """Return whether the task has one loss left, so that losing its claim fails it."""
         return self.losses + 1 >= self.spec.max_lost
 
 
@@ -80,11 +80,11 @@ class Session:
 
 @dataclass(slots=True)
 class State:
-    """All that a store knows."""
+    """The complete state of a store."""
 
     boot_id: str
-    boot: int  # the boot clock as last seen
-    slept: int  # boot clock - awake clock, as far as claims have been prolonged for it
+    boot: int  # the last value read from the boot clock
+    slept: int  # the part of boot clock - awake clock by which leases have been prolonged already
     anchor: int = 0  # store time = boot clock + anchor
     token_floor: int = 0
     aging: int | None = None
@@ -93,20 +93,20 @@ class State:
     tasks: dict[TaskKey, Task] = field(default_factory=dict)
     instances: dict[str, Instance] = field(default_factory=dict)
     sessions: dict[int, Session] = field(default_factory=dict)
-    # Of each instance, its tasks in the order of adding, and how many are in each state.
+    # For each instance: its tasks in the order of adding, and the number of its tasks in each state.
     members: dict[str, dict[str, None]] = field(default_factory=dict)
     tally: dict[str, Counter[TaskState]] = field(default_factory=dict)
     dependents: dict[TaskKey, list[str]] = field(default_factory=dict)
     held: dict[TaskKey, None] = field(default_factory=dict)
-    # The timelines. claimable: tasks that can be claimed, now or later without any further change; one timeline for
-    # each priority, kind and set of tags. by_calendar: tasks that are due by the wall clock. last_claims: claims whose
-    # expiry fails their task.
+    # The timelines. claimable: tasks that can be claimed now, or later when their time comes, with one timeline for
+    # each priority, kind and set of tags. by_calendar: tasks that become due by the wall clock. last_claims: last
+    # claims, whose expiry fails their task.
     claimable: dict[tuple[int, str, tuple[str, ...]], list[Entry]] = field(default_factory=dict)
     by_calendar: list[Entry] = field(default_factory=list)
     last_claims: list[Entry] = field(default_factory=list)
 
     def copy(self) -> Self:
-        """Return a snapshot, which later changes do not affect."""
+        """Return a snapshot of the state. Later changes of the state do not affect the snapshot."""
         snapshot = copy(self)
         for name in ("tasks", "instances", "sessions", "held", "by_calendar", "last_claims"):
             setattr(snapshot, name, getattr(self, name).copy())
@@ -115,7 +115,7 @@ class State:
         return snapshot
 
     def put(self, task: Task) -> None:
-        """Store a new task, or replace the stored one of its name."""
+        """Store a task. It replaces the stored task of the same instance and name, if there is one."""
         key = task.key
         before = self.tasks.get(key)
         if before is None:

@@ -1,4 +1,4 @@
-"""A worker's session in memory."""
+"""The session of a worker of an in-memory store."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol, Self
 
 
 class End(Protocol):
-    """End a session. ``is_noticed``: its claims are lost at once; otherwise at the next search for work."""
+    """A function that ends a session. ``is_noticed``: its claims are lost at once, not at the next search for work."""
 
     def __call__(self, id: int, *, is_noticed: bool) -> None: ...
 
@@ -25,11 +25,11 @@ class InMemorySession:
 
     @property
     def is_open(self) -> bool:
-        """Whether claims can still be made with the session."""
+        """True if new claims can still be made with the session."""
         return not self._has_ended and self._is_known(self.id)
 
     def close(self) -> None:
-        """End the session. May be called twice. Claims still bound to it are lost: settle or release them first."""
+        """End the session. Its remaining claims are lost: settle or release them first. A second call does nothing."""
         self._end(is_noticed=True)
 
     def kill(self) -> None:

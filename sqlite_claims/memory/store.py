@@ -1,4 +1,4 @@
-"""``InMemoryClaimStore``: the public methods on the engine in memory."""
+"""``InMemoryClaimStore``: the public methods of a store, with the in-memory engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adding instances and tasks. All is checked before the first task is written, so all are added or none."""
+"""Adding instances and tasks. A call checks all its tasks before it writes the first one, so it adds all or none."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from ..statements import sql
 
 # The id of the default retry policy, which every file has.
 _DEFAULT_POLICY = 1
-# An instance that reaches this number of tasks gets own lanes for the tasks added from then on. Fewer tasks leave the
-# shared lanes quickly when their instance is paused or cancelled: until then a search for work skips them one by one,
-# which takes a few milliseconds.
+# An instance that reaches this number of tasks gets own lanes for the tasks added from then on. A smaller instance uses
+# the shared lanes. When it is paused or cancelled, its tasks leave the shared lanes in short steps. Until then each
+# search for work skips these tasks one by one, which takes a few milliseconds.
 OWN_LANES_FROM = 5_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -32,7 +32,7 @@ def add_instance(
 ) -> bool:
     """Add an instance and its tasks.
 
-    If it exists, raise ``AlreadyExistsError``, or return ``False`` with ``skip_existing``.
+    If the instance exists, raise ``AlreadyExistsError``, or return ``False`` with ``skip_existing``.
     """
     if db.rows(sql.instance_by_name, instance_id):
         if skip_existing:
@@ -44,7 +44,7 @@ def add_instance(
 
 
 def add_tasks(db: Database, instance_id: str, tasks: Sequence[NewTask], *, skip_existing: bool) -> int:
-    """Add tasks to a stored instance; return how many were added. ``skip_existing``: leave out tasks that exist."""
+    """Add tasks to a stored instance; return their number. ``skip_existing``: leave out tasks that already exist."""
     rows = db.rows(sql.instance_by_name, instance_id)
     if not rows:
         raise NotFoundError(f"there is no instance {instance_id!r}", instance_id=instance_id)

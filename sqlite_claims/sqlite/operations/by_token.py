@@ -1,4 +1,4 @@
-"""The operations on claims, checked by the claim's token. Each runs in one transaction."""
+"""The operations on claims that check the claim's token. Each operation runs in one transaction."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ def release_many(db: Database, claims: Sequence[TaskClaim]) -> Settled:
 def _split_held(
     db: Database, claims: Sequence[TaskClaim]
 ) -> tuple[list[tuple[int, HeldTask]], list[TaskClaim], list[TaskClaim]]:
-    """Return the held tasks with the indices of their claims, the held claims, and the lost ones.
+    """Return the held tasks with the indices of their claims, the held claims, and the lost claims.
 
-    A claim that is there again counts as lost.
+    If a claim is listed twice, the second entry counts as lost.
     """
     held: list[tuple[int, HeldTask]] = []
     done, lost, ids = [], [], set()

@@ -1,4 +1,4 @@
-"""Finding, claiming, releasing and renewing: operations of one transaction, called with checked arguments."""
+"""Finding, claiming, releasing and renewing. Each function runs in the caller's transaction, with checked arguments."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ..rows import FoundTask, HeldTask, NamedTask, SweepState, failed_worker, ro
 from ..statements import sql
 from . import control, sweep
 
-# A worker that waits for work checks again at least this often. So it is also the longest time for which a dead worker
-# goes unnoticed.
+# A worker that waits for work searches again at least this often. So a dead worker goes unnoticed for at most this
+# time.
 SHORT_US = 500_000
 
 
 def find(db: Database, worker_id: str, limit: int, tags: Tags, kinds: Kinds, state: SweepState) -> Sequence[FoundTask]:
-    """Return the tasks that can be claimed, in order. Those whose last attempt failed on this worker come last."""
+    """Return the tasks that can be claimed, in order. Tasks whose last attempt failed on this worker come last."""
     aging, lanes_version, moving, _, _ = state
     db.lanes.refresh(db, lanes_version)
     if moving or db.lanes.are_many:
@@ -43,7 +43,7 @@ def find(db: Database, worker_id: str, limit: int, tags: Tags, kinds: Kinds, sta
 
 
 def _ready_ids(db: Database, tags: Tags, kinds: Kinds, limit: int, state: SweepState) -> array[int]:
-    """Return the ids of the tasks that can be claimed, in order, also among many lanes or with instances in motion."""
+    """Return the ids of the tasks that can be claimed, in order, also with many lanes and with moving instances."""
     aging, _, moving, _, _ = state
     if moving:
         return control.ready_ids(db, tags, kinds, limit, aging)
@@ -60,7 +60,7 @@ def available(db: Database, task: FoundTask) -> AvailableTask:
 def find_available(
     db: Database, worker_id: str, *, limit: int, tags: Tags, kinds: Kinds, may_sweep: bool
 ) -> list[AvailableTask] | None:
-    """Return a page of tasks that this worker could claim. ``None``: the sweep has to run first, and may."""
+    """Return a page of tasks that this worker could claim. ``None``: the caller must run the sweep first."""
     state = sweep.sweep_state(db)
     if may_sweep and sweep.is_needed(db, state):
         return None
@@ -71,7 +71,7 @@ def find_available(
 
 
 def any_available(db: Database, *, tags: Tags, kinds: Kinds, may_sweep: bool) -> bool | None:
-    """Return whether a worker with these tags and kinds could claim a task. ``None``: the sweep has to run first."""
+    """Return whether a worker with these tags and kinds could claim a task. ``None``: run the sweep first."""
     state = sweep.sweep_state(db)
     if may_sweep and sweep.is_needed(db, state):
         return None
@@ -82,7 +82,7 @@ def any_available(db: Database, *, tags: Tags, kinds: Kinds, may_sweep: bool) ->
 
 
 def seconds_until_next(db: Database, *, tags: Tags, kinds: Kinds) -> float:
-    """Return the seconds until time alone makes a task claimable for these tags and kinds; ``inf`` if none is known."""
+    """Return the seconds until a task of these tags and kinds becomes due or its claim expires; ``inf`` if none will."""
     db.lanes.refresh(db, db.value(sql.lanes_version))
     lanes = db.lanes.to_visit(db, tags, kinds, paused=False)
     if not lanes:
@@ -97,7 +97,7 @@ def seconds_until_next(db: Database, *, tags: Tags, kinds: Kinds) -> float:
 
 
 def _ring_for_short_lease(db: Database, ttl_us: int | None) -> None:
-    """Wake waiting workers if a claim will expire before their next check, so that they can wait for its expiry."""
+    """Wake waiting workers if a claim will expire before their next search. They then sleep only until this expiry."""
     if ttl_us is not None and ttl_us < SHORT_US:
         db.ring()
 
@@ -105,7 +105,7 @@ def _ring_for_short_lease(db: Database, ttl_us: int | None) -> None:
 def claim_available(
     db: Database, *, worker_id: str, limit: int, ttl_us: int | None, tags: Tags, kinds: Kinds, session_id: int | None
 ) -> list[ClaimedTask] | None:
-    """Find tasks and claim them. ``None``: the sweep ran, and has to run again first."""
+    """Find tasks and claim them. ``None``: the sweep ran, but the caller must run it again before the search."""
     state = sweep.sweep_state(db)
     tasks = None if sweep.is_needed(db, state) else find(db, worker_id, limit, tags, kinds, state)
     if tasks is None or (not tasks and sweep.has_deferrable_work(state)):
@@ -135,7 +135,7 @@ def claim_available(
 def claim_maker(
     db: Database, worker_id: str, wall: int, ttl_us: int | None
 ) -> Callable[[str, str, int, int], TaskClaim]:
-    """Return a function that makes claims of one worker and one moment, of instance id, task id, token and row."""
+    """Return a function that makes claims of this worker and time, from instance id, task id, token and row."""
     claimed_at = wall / 1e6
     clock = db.time.clock
     expires_at = None if ttl_us is None else (wall + ttl_us) / 1e6
@@ -182,7 +182,7 @@ def claim_task(
 
 
 def require_held_by_worker(db: Database, *, instance_id: str, task_id: str, worker_id: str) -> NamedTask:
-    """Return a task that this worker holds; raise if nobody or somebody else does."""
+    """Return a task that this worker holds; raise an error if no worker or a different worker holds it."""
     tasks = db.rows(sql.task_by_name, instance_id, task_id)
     if not tasks or tasks[0].state != TaskCode.CLAIMED or tasks[0].instance_state == InstanceCode.CANCELLED:
         raise NotFoundError(
@@ -219,9 +219,9 @@ def extend_by_worker(db: Database, *, instance_id: str, task_id: str, worker_id:
 
 
 def held_tasks(db: Database, claims: Iterable[TaskClaim]) -> list[HeldTask | None]:
-    """Return the task of each claim, or ``None`` where the claim is not the task's any more.
+    """Return the task of each claim, or ``None`` for a claim that is not held any more.
 
-    A claim's row number only saves a search by name. The names and the token decide.
+    A claim's row number only saves a search by name. The claim is held if its names and its token match the task.
     """
     claims = list(claims)
     by_id: dict[int, HeldTask] = {}
@@ -232,11 +232,11 @@ def held_tasks(db: Database, claims: Iterable[TaskClaim]) -> list[HeldTask | Non
 
 
 def verify(db: Database, claim: TaskClaim, task: HeldTask | None) -> HeldTask | None:
-    """Return the task that a claim names, if the claim is still the task's. ``task``: the one in the claim's row."""
+    """Return the task that a claim names, if the claim is held, else ``None``. ``task``: the task in the claim's row."""
     if task is not None:
         _, instance_id, task_id, token, state, instance_state, _, _, _, _, _, _, _, _ = task
     if task is None or instance_id != claim.instance_id or task_id != claim.task_id:
-        # The claim was made by hand or belongs to another file: nothing about it has been checked yet.
+        # The claim was made by hand or belongs to a different file, so its fields have not been checked yet.
         tasks = db.rows(sql.claim_by_name, *claim_names(claim))
         if not tasks:
             return None
@@ -247,7 +247,7 @@ def verify(db: Database, claim: TaskClaim, task: HeldTask | None) -> HeldTask | 
 
 
 def require_held(db: Database, claim: TaskClaim) -> HeldTask:
-    """Return the claim's task; raise ``ClaimLostError`` if the claim is not the task's any more."""
+    """Return the claim's task; raise ``ClaimLostError`` if the claim is not held any more."""
     tasks = db.rows(sql.claim_by_row, claim._row)
     task = verify(db, claim, tasks[0] if tasks else None)
     if task is None:
@@ -261,7 +261,7 @@ def require_held(db: Database, claim: TaskClaim) -> HeldTask:
 
 
 def renew(db: Database, claim: TaskClaim, task: HeldTask, *, ttl_us: int | None) -> TaskClaim:
-    """Set the expiry to ``ttl_us`` from now; return the renewed claim."""
+    """Set the claim's expiry to ``ttl_us`` from now; return the renewed claim."""
     _ring_for_short_lease(db, ttl_us)
     id, _, _, _, _, _, _, _, _, _, _, worker, started_wall, _ = task
     now, wall = db.time.now, db.time.wall
@@ -282,6 +282,6 @@ def renew(db: Database, claim: TaskClaim, task: HeldTask, *, ttl_us: int | None)
 
 
 def release(db: Database, id: int, *, delay_us: int | None) -> None:
-    """Release a task: it returns to its old position, or to the position ``delay_us`` from now."""
+    """Release a task. It returns to its old position; with a delay, its new position is ``delay_us`` from now."""
     db.ring()
     db.execute(sql.release, (id, None if delay_us is None else db.time.now + delay_us))

@@ -1,7 +1,8 @@
 """Pausing, resuming and cancelling instances.
 
-The instance's state changes at once, and claims go by it. Its tasks follow in short steps, each in a transaction of its
-own. Every search for work runs such a step too, so a caller that is killed half-way leaves nothing unfinished.
+The instance's state changes at once, and every claim checks this state. The rows of the instance's tasks are updated
+later in short steps, each in a separate transaction. Every search for work runs one of these steps. So if the caller is
+killed half-way, other processes finish the update.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from ..rows import ControlledInstance, TaskPosition
 from ..scan.scanner import WEIGHT_WITHOUT_AGING
 from ..statements import sql
 
-# Tasks that change lane or state in one transaction: a millisecond or two of the write lock.
+# The number of tasks that change lane or state in one transaction. It holds the write lock for one or two milliseconds.
 ROWS_PER_MOVE = 300
-# A search for work reads the tasks of resumed instances one by one, about 0.5 µs each, until all have followed. If
-# there are more than this, it scans the paused side of each lane instead, and skips the tasks that are still paused.
+# The number of tasks of resumed instances up to which a search for work reads these tasks one by one (about 0.5 µs
+# each), until the rows of all of them are updated. If there are more tasks, the search scans the paused side of each
+# lane instead, and skips the tasks that are still paused.
 STRAYS_MAX = 5000
-# Sorts after every name: the end of the last step.
+# A text that sorts after every task name. The last step ends there.
 _LAST_NAME = chr(0x10FFFF) * 65
 
 
@@ -84,7 +86,7 @@ def cancel(db: Database, instance_id: str, reason: str | None) -> bool:
 
 
 def move_step(db: Database) -> bool:
-    """Let some tasks of an instance in motion follow its state; return ``False`` if no instance was in motion."""
+    """Update the rows of some tasks of a moving instance; return ``False`` if no instance is moving."""
     rows = db.rows(sql.instance_in_motion)
     if not rows:
         return False
@@ -106,10 +108,10 @@ def move_step(db: Database) -> bool:
 
 
 def ready_ids(db: Database, tags: Tags, kinds: Kinds, limit: int, aging: int | None) -> array[int]:
-    """Return the ids of the tasks that can be claimed now, in order, while some instance is in motion.
+    """Return the ids of the tasks that can be claimed now, in order, while an instance is moving.
 
-    Tasks of paused and cancelled instances are left out. Tasks of resumed ones are found although they can still be on
-    the paused sides of their lanes.
+    Tasks of paused and cancelled instances are left out. Tasks of resumed instances are included, even while their rows
+    are still on the paused sides of their lanes.
     """
     resumed = db.rows(sql.resumed_in_motion)
     are_many = sum(total for _, total in resumed) > STRAYS_MAX

@@ -1,4 +1,4 @@
-"""Lists of tasks, page by page. An index or a counter is used where it saves reading tasks that are not in the list."""
+"""Lists of tasks, page by page. If an index or a counter can exclude tasks from the list, these tasks are not read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..rows import ListedTask
 from ..statements import Statement, sql
 from .reading import PAGE, counts_of, instance_row, task_info, task_state
 
-# States whose tasks can be found by an index or a table. A task that has failed is found by its error.
+# The statements that find the tasks of a state by an index or a table. A failed task is found by its stored error.
 _FOUND_BY: dict[TaskState, Statement[tuple[int]]] = {
     TaskState.SCHEDULED: sql.scheduled_rows,
     TaskState.CLAIMED: sql.claims,
@@ -30,7 +30,7 @@ def tasks_page(
     states: Collection[TaskState] | None,
     kinds: Collection[str] | None,
 ) -> tuple[list[TaskInfo], Any]:
-    """Return a page of tasks, and where the next page starts; ``None``: there is none."""
+    """Return a page of tasks, and the start of the next page; ``None``: this is the last page."""
     instance = 0 if instance_id is None else instance_row(db, instance_id)
     if after is None and _is_empty(db, instance, states, kinds):
         return [], None
@@ -38,7 +38,7 @@ def tasks_page(
     if instance:
         rows = db.rows(sql.task_rows_of_instance_page, after or "", PAGE, instance)
     elif states is not None and set(states) <= _FOUND_BY.keys():
-        # The ids are read once, for the first page: tasks that get into one of the states later may be missing.
+        # The ids are read once, for the first page. A task that gets into one of the states later may be missing.
         ids = _ids_of(db, states) if after is None else after
         rows, next_page = db.rows(sql.task_rows, apsw.carray(ids[:PAGE])) if ids else [], ids[PAGE:]
     else:
@@ -51,7 +51,7 @@ def tasks_page(
 
 
 def _is_empty(db: Database, instance: int, states: Collection[TaskState] | None, kinds: Collection[str] | None) -> bool:
-    """Return whether lanes and counters alone show that no task, of this instance or of all, is in the list."""
+    """Return whether lanes and counters alone show that the list is empty. ``instance`` 0: all instances."""
     if kinds is not None:
         db.lanes.refresh(db, db.value(sql.lanes_version))
         if not db.lanes.select((), frozenset(kinds)):
@@ -60,12 +60,12 @@ def _is_empty(db: Database, instance: int, states: Collection[TaskState] | None,
         return False
     rows = db.rows(sql.totals_of_instance, instance) if instance else db.rows(sql.totals)
     counts = counts_of(rows[0], scheduled=0, claimed=0)
-    counts[TaskState.SCHEDULED] = counts[TaskState.CLAIMED] = counts[TaskState.READY]  # all three together
+    counts[TaskState.SCHEDULED] = counts[TaskState.CLAIMED] = counts[TaskState.READY]  # the sum of all three
     return not any(counts[state] for state in states)
 
 
 def _ids_of(db: Database, states: Collection[TaskState]) -> array[int]:
-    """Return the ids that the indices have for these states, in the order of adding. Some tasks are in other states."""
+    """Return the ids that the indices have for these states, in the order of adding, and some ids of other states."""
     bindings = {TaskState.SCHEDULED: (db.time.now, db.time.wall)}
     return array("q", sorted({id for state in states for (id,) in db.rows(_FOUND_BY[state], *bindings.get(state, ()))}))
 
@@ -88,7 +88,7 @@ def _chosen(
 
 
 def _state_of(db: Database, task: ListedTask, cancelled: set[int]) -> TaskState:
-    """Return a task's public state. ``cancelled``: instances that are, whose tasks don't all show it yet."""
+    """Return a task's public state. ``cancelled``: the ids of the cancelled instances that are moving."""
     return task_state(
         db,
         task.state,

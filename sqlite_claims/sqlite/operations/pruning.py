@@ -1,4 +1,4 @@
-"""Pruning: deleting instances that ended long ago, in steps. Also the setting of the aging interval."""
+"""Pruning, which deletes instances that ended long ago, in steps. Also sets the aging interval."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ..database import Database
 from ..rows import EndedInstance
 from ..statements import sql
 
-# Tasks that are deleted in one transaction: a few milliseconds of the write lock.
+# The number of tasks that one transaction deletes. It holds the write lock for a few milliseconds.
 TASKS_PER_STEP = 1000
 
 
 def candidates(db: Database, *, before_wall: int, limit: int) -> list[EndedInstance]:
-    """Return instances that ended before ``before_wall`` and that no process feeds."""
+    """Return instances that ended before ``before_wall`` and to which no process is still adding tasks."""
     assert db.sessions is not None
     fed = 0
     while True:
@@ -27,18 +27,20 @@ def candidates(db: Database, *, before_wall: int, limit: int) -> list[EndedInsta
 
 
 def newest_token(db: Database, id: int) -> int:
-    """Return the newest token of an instance's tasks. This reads them all.
+    """Return the newest token of an instance's tasks. This reads all tasks of the instance.
 
-    So call it in a transaction for each instance: one transaction over many would keep the -wal from being reset.
+    So call this function in a separate transaction for each instance. One long transaction would keep the -wal from
+    being reset.
     """
     return db.value(sql.newest_token, id)
 
 
 def prune_instance(db: Database, id: int, *, finished_wall: int, token: int) -> bool:
-    """Delete the row of an instance if it is unchanged since it was selected and no process feeds it.
+    """Delete an instance's row if the instance is unchanged since it was selected and no process is adding tasks to it.
 
-    Its tasks are deleted in later steps. ``token``: the instance's newest. All later tokens are above it, so tasks that
-    are added under the same names get none that was in use.
+    The instance's tasks are deleted in later steps. ``token``: the newest token of the instance's tasks. All later
+    tokens of the store are larger, so a task that is added under the same name never gets a token that was already
+    used.
     """
     assert db.sessions is not None
     if not db.value(sql.still_ended, id, finished_wall) or db.is_fed(id):
@@ -68,7 +70,7 @@ def remove_step(db: Database) -> bool:
 
 
 def shrink_step(db: Database) -> bool:
-    """Return some unused pages to the file system; return ``False`` if that freed none."""
+    """Return some unused pages to the file system; return ``False`` if no page was freed."""
     free = db.value(sql.freelist_count)
     if free:
         db.execute(sql.incremental_vacuum).fetchall()

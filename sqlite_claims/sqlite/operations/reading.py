@@ -1,4 +1,4 @@
-"""Reading for people and programs: making public records of rows."""
+"""Reads for people and programs, which turn rows into public records."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from ..statements import sql
 from .settling import stored_policy
 from .sweep import is_over, sweep_state
 
-# Records a page; between pages no read transaction is open.
+# The number of records in a page. No read transaction is open between pages.
 PAGE = 500
-# Up to this many tasks, an instance's scheduled tasks are counted among its own, beyond it among all scheduled tasks.
+# To count an instance's scheduled tasks, all tasks of the instance are read if there are at most this many. In a larger
+# instance, all scheduled tasks of the store are read instead.
 _COUNT_OWN_MAX = 10_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -40,8 +41,8 @@ def task_state(
 ) -> TaskState:
     """Return a task's public state.
 
-    ``position``: the task's position in the order of claims. ``due_wall``: only of a task that waits for a time of day
-    and has no position yet.
+    ``position``: the task's position in the order of claims. ``due_wall``: the ``available_at`` of a task that has no
+    position yet, else ``None``.
     """
     if instance_state == InstanceCode.CANCELLED and state < TaskCode.COMPLETED:
         return TaskState.CANCELLED
@@ -67,7 +68,7 @@ def get_task(db: Database, *, instance_id: str, task_id: str) -> TaskInfo:
 
 
 def task_info(db: Database, row: TaskRow) -> TaskInfo:
-    """Return the record of a task's row."""
+    """Return the public record for a task's row."""
     waits_for_day = row.state == TaskCode.WAITING and row.next_at is None
     state = task_state(
         db, row.state, row.instance_state, position=row.position, due_wall=row.due_wall if waits_for_day else None
@@ -110,7 +111,7 @@ def task_info(db: Database, row: TaskRow) -> TaskInfo:
 def _claim(db: Database, row: ClaimRow) -> TaskClaim:
     ends = None if row.lease_expires is None else db.time.lease_ends(row.lease_expires)
     for wall in (row.started_wall, row.expires_wall):
-        _moment(wall)  # raises for a number that is no date
+        _moment(wall)  # raises an error if the number is not a valid date
     expires_at = None if row.expires_wall is None else row.expires_wall / 1e6
     return TaskClaim(
         row.instance_id,
@@ -126,9 +127,10 @@ def _claim(db: Database, row: ClaimRow) -> TaskClaim:
 
 
 def claims_page(db: Database, after: array[int] | None, worker_id: str | None) -> tuple[list[TaskClaim], Any]:
-    """Return a page of the claims, and the ids of the tasks on the pages to come (``None``: there are none).
+    """Return a page of the claims, and the ids of the tasks on later pages (``None``: this is the last page).
 
-    All ids are read once, for the first page. A claim that ends later is left out; a later claim can be missing.
+    All ids are read once, for the first page. A claim that has ended when its page is read is left out. A claim that is
+    made after the first page can be missing.
     """
     ids = array("q", (id for (id,) in db.rows(sql.claims))) if after is None else after
     if not ids:
@@ -181,7 +183,7 @@ def counts_of(totals: Totals, *, scheduled: int, claimed: int) -> dict[TaskState
 
 
 def stats(db: Database) -> StoreStats:
-    """Return the counts over all instances, and how long the oldest ready task has waited."""
+    """Return the number of tasks in each state over all instances, and the waiting time of the oldest ready task."""
     _, _, is_moving, _, _ = sweep_state(db)
     scheduled, position = db.rows(sql.waiting_in_motion if is_moving else sql.waiting, db.time.now, db.time.wall)[0]
     ages_us = [] if position is None else [db.time.now - position]
@@ -195,7 +197,7 @@ def stats(db: Database) -> StoreStats:
 def instances_page(
     db: Database, after: Any, states: Collection[InstanceState] | None
 ) -> tuple[list[InstanceInfo], Any]:
-    """Return a page of instances, and where the next page starts; ``None``: there is none."""
+    """Return a page of instances, and the start of the next page; ``None``: this is the last page."""
     rows = db.rows(sql.instances_page, after or 0, PAGE)
     infos = [_instance_info(db, row) for row in rows if states is None or INSTANCE_STATES[row.state] in states]
     return infos, rows[-1].id if len(rows) == PAGE else None

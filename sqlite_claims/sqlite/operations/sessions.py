@@ -1,6 +1,7 @@
 """Worker sessions in the file.
 
-A session lives as long as its lock, see ``sqlite.sessions.session_file``. The rows only list the sessions.
+A session exists as long as its lock is held: see ``sqlite.sessions.session_file``. The rows in the file only list the
+sessions.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from .reading import instance_row
 
 
 def open_session(db: Database, worker_id: str, forget: Callable[[SqliteWorkerSession], None]) -> SqliteWorkerSession:
-    """Take a session's lock and add its row, both under the write lock, so that no process finds one without the other.
+    """Take a session's lock and add its row. Both happen under the write lock, so no process sees a row without a lock.
 
-    This runs a transaction of its own. If it can't be committed, the lock is released.
+    This function runs its own transaction. If the transaction can't be committed, the session's lock is released.
     """
     made: list[SqliteWorkerSession] = []
     try:
@@ -53,7 +54,7 @@ def _open_session(
 
 
 def close_session(db: Database, id: int) -> None:
-    """Delete a session that has no claims. Record its claims as lost, unless a child command keeps it alive."""
+    """Delete a session without claims. Otherwise record its claims as lost, unless a child keeps the session alive."""
     assert db.sessions is not None
     if not db.rows(sql.session_claims, id, 1):
         db.execute(sql.drop_session, (id,))
@@ -62,7 +63,7 @@ def close_session(db: Database, id: int) -> None:
 
 
 def record_losses(db: Database, claims: Sequence[TaskClaim], why: str) -> list[TaskClaim]:
-    """Record the claims whose session is over as lost, and return those. ``why``: how the session's process died."""
+    """Record each claim as lost if its session has ended; return the lost claims. ``why``: the cause of the death."""
     dead = sweep.dead_sessions(db)
     lost = []
     for claim, task in zip(claims, claiming.held_tasks(db, claims), strict=True):
@@ -76,9 +77,9 @@ def record_losses(db: Database, claims: Sequence[TaskClaim], why: str) -> list[T
 
 
 def feed_instance(db: Database, instance_id: str) -> InstanceFeed:
-    """Mark an instance as one that this process feeds; raise ``NotFoundError`` if it doesn't exist.
+    """Mark an instance as one that this process adds tasks to; raise ``NotFoundError`` if the instance doesn't exist.
 
-    This happens under the write lock, so that it comes either before a prune or after it.
+    The mark is set under the write lock, so it is set either before or after a prune, never during one.
     """
     made: list[InstanceFeed] = []
     try:

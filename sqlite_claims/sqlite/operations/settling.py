@@ -1,4 +1,4 @@
-"""Completing and failing tasks, and what follows for their dependents and for the instance."""
+"""Completing and failing tasks, and updating their dependents and their instance."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from ..statements import sql
 
 
 def complete_plain(db: Database, claim: TaskClaim, output: bytes) -> bool:
-    """Complete the claim's task in the fewest statements, if nothing follows but the instance's count.
+    """Complete the claim's task in the fewest statements, if only the instance's counter has to be updated.
 
-    Otherwise change nothing and return ``False``. A third faster than ``complete``, which serves every case.
+    Otherwise change nothing and return ``False``. This function is a third faster than ``complete``, which handles
+    every case.
     """
     row = claim._row
     try:
@@ -46,7 +47,7 @@ def complete(db: Database, tasks: Sequence[HeldTask], outputs: Sequence[bytes]) 
     completed: Counter[int] = Counter()
     for id, _, _, _, _, _, instance, failures, _, _, losses, _, _, has_dependents in tasks:
         completed[instance] += 1
-        if failures or losses:  # so it can have an error
+        if failures or losses:  # then the task can have a stored error
             db.execute(sql.drop_error, (id,))
         if has_dependents:
             unblocked[instance] += db.value(sql.count_unblocked, id)
@@ -59,9 +60,9 @@ def complete(db: Database, tasks: Sequence[HeldTask], outputs: Sequence[bytes]) 
 def count_ended(
     db: Database, instance: int, *, completed: int = 0, failed: int = 0, cancelled: int = 0, unblocked: int = 0
 ) -> None:
-    """Update the instance's counters, and end the instance when none of its tasks is open.
+    """Update the instance's counters, and end the instance if none of its tasks is open any more.
 
-    ``unblocked``: tasks that are not blocked any more, those that were cancelled included.
+    ``unblocked``: the number of tasks that are not blocked any more, including blocked tasks that were cancelled.
     """
     db.execute(sql.count_ended, (instance, completed, failed, cancelled, unblocked))
     still_open, not_completed = db.rows(sql.open_tasks, instance)[0]
@@ -105,7 +106,7 @@ def fail_for_good(db: Database, id: int, *, instance: int, error: str, failures:
 
 
 def retry_task(db: Database, *, instance_id: str, task_id: str) -> None:
-    """Start a failed task over, and restore the tasks that were cancelled because it failed."""
+    """Restart a failed task, and restore the tasks that were cancelled because this task failed."""
     rows = db.rows(sql.task_to_retry, instance_id, task_id)
     if not rows:
         raise NotFoundError(

@@ -1,7 +1,7 @@
-"""The lazy sweep: expired last claims, claims of dead workers, due tasks, and tasks of instances in motion.
+"""The sweep: it handles expired last claims, claims of dead workers, due tasks, and tasks of moving instances.
 
-There is no background sweeper. Every search for work first runs the sweep, in transactions of bounded size, as many as
-it takes until nothing claimable can be hidden.
+There is no background process. Every search for work first runs the sweep in transactions of bounded size, until the
+search can find every claimable task.
 """
 
 from __future__ import annotations
@@ -16,20 +16,23 @@ from ..sessions.lock_holders import runs
 from ..statements import sql
 from . import control, settling
 
-# Tasks or sessions of each sort that are swept in one transaction: a few milliseconds of the write lock.
+# The number of due tasks, and of dead sessions, that are swept in one transaction. It holds the write lock for a few
+# milliseconds.
 TASKS_PER_SWEEP = 1000
-# Tasks that are due at the same instant must get the same position, although the wall clock drifts against store time.
+# Tasks that are due at the same time must get the same position, even if they are swept at different times. The wall
+# clock drifts against store time, so a change of the offset by up to this much is ignored.
 _DRIFT_US_MAX = 10_000
-# Expired last claims and tasks of instances in motion never hide a claimable task, so they can be deferred. Where there
-# are many of them, a process runs a step of 2 to 3 ms once in this time, and whenever it has found no work.
+# Expired last claims and tasks of moving instances never hide a claimable task, so the sweep can handle them later. If
+# there are many, a process sweeps at most ``EXPIRED_PER_SWEEP`` of them in a step of 2 to 3 ms. It runs such a step
+# once per ``REST_US``, and whenever it has found no work.
 EXPIRED_PER_SWEEP = 200
 REST_US = 10_000
-# How often a process checks for sessions whose command has ended and left processes behind.
+# The interval at which a process checks for sessions that are kept open only by processes left behind by their command.
 LEFT_BEHIND_EVERY_US = 1_000_000
 
 
 def sweep_state(db: Database) -> SweepState:
-    """Return what a search for work needs to know, and whether there is anything to sweep."""
+    """Return the values that a search for work needs, and whether there is anything to sweep."""
     return db.rows(sql.sweep_state, db.time.now, db.time.wall)[0]
 
 
@@ -42,7 +45,7 @@ def is_needed(db: Database, state: SweepState) -> bool:
 
 
 def has_deferrable_work(state: SweepState) -> bool:
-    """Return whether there is anything to sweep that can be deferred."""
+    """Return whether there are expired last claims or moving instances, which the sweep may also handle later."""
     _, _, moving, has_expired_last_claims, _ = state
     return bool(moving or has_expired_last_claims)
 
@@ -52,9 +55,9 @@ def _probe_is_due(db: Database) -> bool:
 
 
 def dead_sessions(db: Database) -> list[int]:
-    """Return a bounded number of sessions whose worker is dead: the kernel has released their locks.
+    """Return a bounded number of sessions whose worker is dead, so the kernel has released the session's lock.
 
-    If there is none, the time of this probe is recorded.
+    If there is no dead session, record the time of this check.
     """
     if db.sessions is None:
         return []
@@ -69,7 +72,7 @@ def dead_sessions(db: Database) -> list[int]:
 
 
 def is_over(db: Database, session: int) -> bool:
-    """Return whether a session is known to be over. Reads ``/proc`` only if the locks don't show it."""
+    """Return whether a session is known to have ended. Read ``/proc`` only if the locks don't show the answer."""
     sessions = db.sessions
     if sessions is None or session in db.left_behind:
         return sessions is not None
@@ -86,9 +89,9 @@ def is_over(db: Database, session: int) -> bool:
 
 
 def sweep(db: Database) -> bool:
-    """Sweep a bounded number of tasks; return whether more are left that could be claimed afterwards.
+    """Sweep a bounded number of tasks; return whether more tasks are left that would become claimable by a sweep.
 
-    Leases that a sleep of the machine prolongs are no part of this: that happened when the write lock was taken.
+    The sweep doesn't prolong leases after the machine slept, because that is done when the write lock is taken.
     """
     expired = db.rows(sql.expired_last_claims, db.time.now, EXPIRED_PER_SWEEP)
     expired += db.rows(sql.expired_last_claims_in_motion, db.time.now, EXPIRED_PER_SWEEP - len(expired))
@@ -107,10 +110,10 @@ def sweep(db: Database) -> bool:
 
 
 def end_session(db: Database, session: int) -> bool:
-    """Record a bounded number of a dead worker's claims as lost, and delete the session once it has none.
+    """Record a bounded number of a dead worker's claims as lost, and delete the session once it has no claims.
 
-    Returns whether more of its claims are left. Claims of a cancelled instance don't count as such: control.move_step
-    ends them.
+    Return whether more claims of the session are left. Claims on tasks of a cancelled instance are not counted here,
+    because control.move_step ends these claims.
     """
     lost = sum(record_loss(db, id) for (id,) in db.rows(sql.session_claims, session, TASKS_PER_SWEEP))
     if db.rows(sql.session_claims, session, 1):
@@ -120,7 +123,7 @@ def end_session(db: Database, session: int) -> bool:
 
 
 def make_due(db: Database, tasks: Sequence[DueTask]) -> None:
-    """Put tasks whose ``available_at`` has passed into the order of claims, at the position of that moment."""
+    """Give tasks whose ``available_at`` has passed their position in the order of claims."""
     if not tasks:
         return
     offset = db.time.now - db.time.wall
@@ -134,9 +137,11 @@ def make_due(db: Database, tasks: Sequence[DueTask]) -> None:
 
 
 def record_loss(db: Database, id: int, why: str = "") -> bool:
-    """Record the claim of a task as lost: the task is ready again, at the position of now, or fails at ``max_lost``.
+    """Record the claim of a task as lost. The task then becomes ready, or fails.
 
-    Returns ``False`` if there is no claim. ``why``: the cause of the loss, if known, for the task's error.
+    A ready task gets the current store time as its position. The task fails if the number of its losses reaches
+    ``max_lost``. Return ``False`` if the task has no claim. ``why``: the cause of the loss, if known, for the task's
+    error.
     """
     task = db.rows(sql.task_of_loss, id)[0]
     # The tasks of a cancelled instance are cancelled by control.move_step.
@@ -153,7 +158,7 @@ def record_loss(db: Database, id: int, why: str = "") -> bool:
 
 
 def sweep_task(db: Database, task: NamedTask) -> bool:
-    """Sweep one task that is to be claimed by name; return whether that changed anything."""
+    """Sweep one task before it is claimed by name; return whether the sweep changed the task."""
     if task.state == TaskCode.WAITING and task.next_at is None:
         if task.due_wall is not None and task.due_wall <= db.time.wall:
             make_due(db, [DueTask(task.id, task.due_wall)])

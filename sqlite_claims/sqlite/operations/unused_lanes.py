@@ -1,9 +1,10 @@
 """Removing shared lanes and retry policies that no task uses any more.
 
-A task names its lane and its policy by number, and no index leads back from them: only reading all tasks shows which
-are in use. That is done in short reads, after a prune, if there are many lanes and policies. Tasks that are added
-meanwhile have larger ids than the newest task had, as long as that one exists; before anything is removed, those are
-read too, under the write lock.
+A task's row contains the numbers of its lane and its policy. No index finds the tasks of a lane or a policy, so only a
+read of all tasks shows which lanes and policies are in use. If there are many lanes and policies, a prune then reads
+all tasks, in short steps. Tasks that are added during these steps have larger ids than the task that was the newest at
+the start, as long as that task exists. These added tasks are read under the write lock before any lane or policy is
+removed.
 """
 
 from __future__ import annotations
@@ -16,21 +17,23 @@ import apsw
 from ..database import Database
 from ..statements import sql
 
-# Up to this many lanes and policies, reading all tasks is not worth its cost.
+# If there are at most this many lanes and policies, all are kept, because a read of all tasks would cost more than it
+# saves.
 KEPT = 64
-# Tasks that are read in one step: a millisecond or two.
+# The number of tasks that are read in one step, which takes one or two milliseconds.
 TASKS_PER_STEP = 5000
-# Lanes and policies that are removed in one transaction.
+# The number of lanes, and of policies, that one transaction removes.
 REMOVED_PER_STEP = 5000
-# Above the id of every task.
+# The largest possible id of a task.
 _LAST = (1 << 63) - 1
 
 
 @dataclass(slots=True)
 class Unused:
-    """Lanes and policies that no task read so far uses.
+    """The lanes and policies that are not used by any task read so far.
 
-    ``newest``: the newest task when the reading began. ``instance``: that task's. ``passed``: the last task read.
+    ``newest``: the task that was the newest at the start. ``instance``: the instance of that task. ``passed``: the last
+    task read.
     """
 
     lanes: set[int]
@@ -41,7 +44,7 @@ class Unused:
 
 
 def begin(db: Database) -> Unused | None:
-    """Begin to search for unused lanes and policies; ``None``: there are too few of them."""
+    """Begin to search for unused lanes and policies; ``None``: there are too few lanes and policies for a search."""
     lanes = {id for (id,) in db.rows(sql.shared_lanes)}
     policies = {id for (id,) in db.rows(sql.policies)}
     if len(lanes) + len(policies) <= KEPT:
@@ -51,7 +54,7 @@ def begin(db: Database) -> Unused | None:
 
 
 def pass_step(db: Database, unused: Unused) -> bool:
-    """Read some more tasks. Returns ``False`` once all have been read, or no lane and no policy is unused."""
+    """Read some more tasks. Return ``False`` once all tasks have been read, or if every lane and policy is in use."""
     return _read_tasks(db, unused, unused.passed, unused.newest) == TASKS_PER_STEP and bool(
         unused.lanes or unused.policies
     )
@@ -67,9 +70,10 @@ def _read_tasks(db: Database, unused: Unused, after: int, up_to: int) -> int:
 
 
 def remove_step(db: Database, unused: Unused) -> bool:
-    """Remove some unused lanes and policies. Returns ``False`` once none is left.
+    """Remove some unused lanes and policies. Return ``False`` once no unused lane or policy is left.
 
-    Also ``False`` if it is not known any more what is unused: then the next prune tries again.
+    Also return ``False`` if the list of unused lanes and policies may be out of date. Then the next prune searches
+    again.
     """
     if unused.newest and db.rows(sql.instance_of, unused.newest) != [(unused.instance,)]:
         return False

@@ -1,6 +1,6 @@
-"""The scan: finds the tasks that can be claimed, in order. The C core or Python runs it; both give the same answers.
+"""The scan, which finds the tasks that can be claimed, in order. It exists in C and in Python, with the same results.
 
-The caller passes the SQL, which is in ``sqlite/sql/scan.sql``.
+The caller passes the SQL statements of the scan, which are in ``sqlite/sql/scan.sql``.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ _logged = False
 
 
 def core_available() -> bool:
-    """Whether the C core is installed and works with this process's SQLite."""
+    """Return whether the C core is installed and works with the SQLite library of this process."""
     return c_core.load() is not None
 
 
 def open_scanner(connection: apsw.Connection, use_c_core: bool | None, statements: ScanStatements) -> Scanner:
-    """Return a scanner for this connection, whose tables must exist.
+    """Return a scanner for this connection. The store's tables must exist already.
 
-    ``use_c_core``: ``None`` uses the C core if it is installed, else the Python scan, and logs that once in a process.
-    ``True`` raises ``StoreUnavailableError`` if the core is missing. ``False`` uses the Python scan.
+    ``use_c_core``: ``None`` uses the C core if it is installed, else the Python scan, and logs the use of the Python
+    scan once per process. ``True`` raises ``StoreUnavailableError`` if the core is missing. ``False`` uses the Python
+    scan.
     """
     global _logged
     loaded = None if use_c_core is False else c_core.load()
@@ -45,8 +46,8 @@ def open_scanner(connection: apsw.Connection, use_c_core: bool | None, statement
         raise StoreUnavailableError(f"the C core {state} ({c_core.why_missing()}); {_HOW_TO_GET_IT}")
     if use_c_core is None and not _logged:
         _logged = True
-        # A missing core is no warning: without logging set up, every command would print it to standard error. A core
-        # that was built and doesn't load is a fault.
+        # A missing C core is not logged as a warning, because a program without logging set up would print the warning
+        # to standard error. A core that was built but can't be loaded is a fault, so it is a warning.
         logging.getLogger("sqlite_claims").log(
             logging.WARNING if c_core.is_built() else logging.INFO,
             "the C core %s (%s): the slower Python scan is used, with the same results; %s",

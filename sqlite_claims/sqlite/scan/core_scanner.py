@@ -1,4 +1,4 @@
-"""The scan by the C core."""
+"""The scan that uses the C core."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The scan in Python, used if the C core is not installed. Same SQL, same reads, same answers.
+"""The scan in Python, used if the C core is not installed. It runs the same SQL and returns the same results.
 
 ``csrc/scan.c`` explains the merge. Here a stream is a generator of (position, id), and ``heapq`` merges the streams.
-They share one cursor, which costs a quarter less than ``Connection.execute``. So every statement is finished, by
-``fetchall``, before its rows are used.
+All streams share one cursor, which costs a quarter less time than ``Connection.execute``. So the scan reads all rows of
+a statement with ``fetchall`` before it uses them.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from ..codes import InstanceCode
 from .scanner import WEIGHT_WITHOUT_AGING, ScanStatements, checked_aging
 
 BLOCK_MAX = 64
-# A damaged index may return rows out of order, and a scan that went on might never end.
+# A damaged index may return rows out of order. Then the scan raises an error, because it might never end otherwise.
 _OUT_OF_ORDER = "the rows of the index claims_task_next are out of order"
 
 Row = tuple[int, int, int]  # priority, next_at, id
 Block = tuple[list[Row], bool]  # rows of one priority, and whether it may have more
-Position = tuple[int, int]  # position in the order, id
+Position = tuple[int, int]  # a task's position, its id
 
 
 class PyScanner:
@@ -50,7 +50,8 @@ class PyScanner:
                 ids = (id for id in ids if scan.may_run(id))
             return array("q", islice(ids, limit))
         except BaseException:
-            # An unfinished statement would keep the read transaction open, and no write could follow.
+            # An unfinished statement would keep the read transaction open, and the connection could not write
+            # afterwards.
             connection = self._cursor.connection
             self._cursor.close(True)
             self._cursor = connection.cursor()
@@ -63,7 +64,7 @@ class PyScanner:
 
 
 class _Scan:
-    """The arguments of one call, and its reads."""
+    """The arguments of one call, and the methods that read the index."""
 
     __slots__ = ("_aging", "_execute", "_now", "_share", "_statements", "_weight")
 
@@ -75,7 +76,7 @@ class _Scan:
         self._now = now
         self._aging = aging is not None
         self._weight = WEIGHT_WITHOUT_AGING if aging is None else aging
-        self._share = share  # rows in a stream's first block: the limit divided by the number of lanes
+        self._share = share  # number of rows in a stream's first block: the limit divided by the number of lanes
 
     def streams(self, lanes: array[int]) -> list[Iterator[Position]]:
         """Return the streams: without aging one for each lane, with aging one for each priority of a lane."""
@@ -103,7 +104,7 @@ class _Scan:
             rows, more = block
 
     def _head(self, lane: int, beyond: int) -> Block | None:
-        """Return the first due rows of the lane's next priority that has any."""
+        """Return the first due rows of the lane, from the next priority after ``beyond`` that has due rows."""
         while rows := self._execute(self._statements.head, (lane, beyond, self._share)).fetchall():
             if rows[0][0] <= beyond:
                 raise apsw.CorruptError(_OUT_OF_ORDER)
@@ -115,7 +116,7 @@ class _Scan:
         return None
 
     def _block(self, lane: int, last: Row, length: int) -> Block | None:
-        """Return the due rows after this one in its priority."""
+        """Return the due rows that follow the row ``last`` within the same priority."""
         priority, next_at, id = last
         rows = self._execute(self._statements.range, (lane, priority, next_at, id, self._now, length)).fetchall()
         if rows and rows[-1] <= last:

@@ -9,14 +9,14 @@ from typing import Protocol
 from ... import validate
 
 AGING_US_MAX = 2**63 - 1
-# A task's position in the order is priority * weight + next_at. The weight is the aging interval; without aging it is
-# this, which no time outweighs.
+# The scan orders tasks by priority * weight + next_at. With aging, the weight is the aging interval. Without aging, the
+# weight is this constant, which is larger than every difference of two times.
 WEIGHT_WITHOUT_AGING = 1 << 64
 
 
 @dataclass(frozen=True, slots=True)
 class ScanStatements:
-    """The SQL of a scan, from ``sqlite/sql/scan.sql``."""
+    """The SQL statements of a scan, from ``sqlite/sql/scan.sql``."""
 
     head: str
     range: str
@@ -24,20 +24,20 @@ class ScanStatements:
 
 
 class Scanner(Protocol):
-    """Finds the tasks that can be claimed, on one connection. One thread at a time may use it."""
+    """An object that finds the tasks that can be claimed, on one connection. Only one thread at a time may use it."""
 
     def ready_ids(self, lanes: array[int], now: int, aging: int | None, limit: int, moving: bool) -> array[int]:
-        """Return the ids of up to ``limit`` tasks in these lanes that can be claimed at ``now``, in their exact order.
+        """Return the ids of up to ``limit`` tasks in these lanes that can be claimed at ``now``, in order.
 
-        Runs in the transaction that the connection has open, and leaves no statement unfinished. Positions are compared
-        without rounding and without overflow, whatever ``aging`` is.
+        The scan runs in the connection's open transaction, and leaves no statement unfinished. The order is exact for
+        every value of ``aging``: positions are compared without rounding and without overflow.
 
         Args:
             lanes: An ``array('q')`` without duplicates.
             now: Store time in microseconds.
-            aging: Microseconds of waiting worth one priority level, 1 to ``AGING_US_MAX``; ``None``: no aging.
-            limit: The number of ids to return at most.
-            moving: Whether an instance is in motion. Then tasks of instances that are not in progress are skipped.
+            aging: Microseconds of waiting that count as one priority level, 1 to ``AGING_US_MAX``; ``None``: no aging.
+            limit: The largest number of ids to return.
+            moving: True if an instance is moving. Then tasks of instances that are not in progress are skipped.
 
         Raises:
             apsw.Error: SQLite failed.
@@ -45,7 +45,7 @@ class Scanner(Protocol):
         """
 
     def close(self) -> None:
-        """Release the connection. Call this before the connection is closed; may be called twice."""
+        """Free the scanner's statements. Call this before the connection is closed. A second call does nothing."""
 
 
 def checked_aging(aging: int | None) -> int | None:

@@ -1,7 +1,7 @@
 """Locks on single bytes of ``<store>-sessions``, and the meaning of the bytes.
 
-These are open-file-description (OFD) locks, not classic POSIX ones. Classic locks vanish when anything in the process
-opens and closes the file, and a live worker would look dead.
+The locks are open-file-description (OFD) locks, not classic POSIX locks. The kernel releases a process's classic locks
+as soon as any code in the process opens and closes the file. Then a live worker would count as dead.
 """
 
 from __future__ import annotations
@@ -15,27 +15,30 @@ from contextlib import contextmanager
 _SETLK = getattr(fcntl, "F_OFD_SETLK", None)
 _GETLK = getattr(fcntl, "F_OFD_GETLK", None)
 SUPPORTED = _SETLK is not None
-# struct flock: type, whence, start, length, pid; padded as the kernel reads it.
+# struct flock: type, whence, start, length, pid, with the padding that the kernel expects.
 _FLOCK = struct.Struct("hhqqi4x")
 
-# Byte 0: every open store holds it shared.
+# Byte 0: every open store holds a shared lock on it.
 PRESENCE = 0
-# Bytes 1 to SESSIONS_MAX - 1: the session of that number.
+# Bytes 1 to SESSIONS_MAX - 1: each session holds a lock on the byte with its number.
 SESSIONS_MAX = 1 << 62
-# The process that runs a checkpoint.
+# The process that runs a checkpoint holds a lock on this byte.
 CHECKPOINT = SESSIONS_MAX
-# Every process that has a connection open, shared. While it is held, a missing -shm is a fault.
+# Every process with an open connection holds a shared lock on this byte. While any process holds it, a missing -shm is
+# a fault.
 CONNECTED = CHECKPOINT + 1
-# From here on: the command to which a session was lent, by session, process-id namespace (10 bits) and process id (22).
+# From this byte on: one byte for each command that inherited a session. The offset is made of the session's number, the
+# process-id namespace (10 bits) and the command's process id (22 bits).
 _COMMANDS = CHECKPOINT
 _COMMAND_SESSION_BITS = 29
 COMMANDS_PER_SESSION = 1 << 32
-# From here on, at an instance's row id: every process that feeds the instance, shared.
+# From this byte on: one byte for each instance, at its row id. Every process that feeds the instance holds a shared
+# lock on the byte.
 FEEDS = CHECKPOINT + (1 << 61)
 
 
 def command_byte(session: int, space: int, pid: int) -> int:
-    """Return the byte that a session's command holds. ``space``: its process-id namespace."""
+    """Return the byte that is locked for a session's command. ``space``: the process-id namespace of the command."""
     return _COMMANDS + (session % (1 << _COMMAND_SESSION_BITS)) * COMMANDS_PER_SESSION + (space << 22) + pid
 
 
@@ -47,13 +50,13 @@ def _request(kind: int, start: int, length: int) -> bytes:
 
 
 def take(descriptor: int, kind: int, byte: int) -> None:
-    """Lock a byte (``F_RDLCK``, ``F_WRLCK``) or unlock it (``F_UNLCK``). Raises ``OSError`` if another holds it."""
+    """Lock or unlock a byte (``F_RDLCK``, ``F_WRLCK``, ``F_UNLCK``). Raise ``OSError`` if it is locked elsewhere."""
     if _SETLK is not None:
         fcntl.fcntl(descriptor, _SETLK, _request(kind, byte, 1))
 
 
 def try_exclusive(descriptor: int, byte: int) -> bool:
-    """Lock a byte exclusively; return ``False`` if another holds it."""
+    """Lock a byte exclusively; return ``False`` if a different descriptor holds a lock on it."""
     try:
         take(descriptor, fcntl.F_WRLCK, byte)
     except (BlockingIOError, PermissionError):  # EAGAIN or EACCES
@@ -63,7 +66,7 @@ def try_exclusive(descriptor: int, byte: int) -> bool:
 
 @contextmanager
 def locked(descriptor: int, byte: int) -> Iterator[bool]:
-    """Lock a byte exclusively within the block. Yields ``False``, without a lock, if another holds it."""
+    """Lock a byte exclusively within the block. Yield ``False``, without a lock, if the byte is locked elsewhere."""
     free = try_exclusive(descriptor, byte)
     try:
         yield free
@@ -73,21 +76,21 @@ def locked(descriptor: int, byte: int) -> Iterator[bool]:
 
 
 def can_ask() -> bool:
-    """Return whether this platform can report the locks of others."""
+    """Return whether this platform can report the locks of other descriptors."""
     return _GETLK is not None
 
 
 def first_held(descriptor: int, start: int, length: int) -> int | None:
-    """Return the first byte of a lock that another holds on any of these bytes; ``None``: there is none."""
+    """Return the first byte of a different descriptor's lock on any of these bytes; ``None``: there is no such lock."""
     assert _GETLK is not None
     kind, _, byte, _, _ = _FLOCK.unpack(fcntl.fcntl(descriptor, _GETLK, _request(fcntl.F_WRLCK, start, length)))
     return None if kind == fcntl.F_UNLCK else int(byte)
 
 
 def lock_holder(descriptor: int, start: int, length: int) -> int | None:
-    """Return the pid of a process with a classic POSIX lock on any of these bytes; 0: in another pid namespace.
+    """Return the pid of a process with a classic POSIX lock on any of these bytes; 0: in a different pid namespace.
 
-    ``None``: there is none, or this platform doesn't report it.
+    ``None``: there is no such process, or this platform doesn't report locks.
     """
     if _GETLK is None:
         return None

@@ -13,28 +13,28 @@ from .locks import FEEDS, command_byte, take, try_exclusive
 
 
 class OwnedLock:
-    """A lock that lives as long as its descriptor."""
+    """A lock that is held as long as its descriptor is open."""
 
     def __init__(self, descriptor: int, forget: Callable[[Any], None]) -> None:
-        """``forget``: called with this object when it is closed."""
+        """``forget``: a function that is called with this object when the object is closed."""
         self._descriptor = descriptor
         self._forget = forget
 
     def move(self, descriptor: int) -> None:
-        """Take the lock on a descriptor of another file instead."""
+        """Take the lock on a descriptor of a different file instead."""
         raise NotImplementedError
 
     def drop(self) -> None:
-        """Release this process's hold on the lock and nothing else: after a fork, in the child, the parent keeps it."""
+        """Close this process's descriptor of the lock. In a forked child, this leaves the parent's lock in place."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
-            with suppress(OSError):  # closed by other code: the lock is released all the same
+            with suppress(OSError):  # other code has closed the descriptor, so the lock is released already
                 os.close(descriptor)
 
     __del__ = drop
 
     def close(self) -> None:
-        """Release the lock for good. May be called twice."""
+        """Release the lock. A second call does nothing."""
         if self._descriptor >= 0:
             self.drop()
             self._forget(self)
@@ -47,11 +47,11 @@ class OwnedLock:
 
 
 class SqliteWorkerSession(OwnedLock):
-    """The session of one worker. Claims bound to it are lost, whatever their lease, as soon as its process is dead.
+    """The session of one worker. When the worker's process dies, the claims of the session are lost at once.
 
-    ``fileno()`` is the descriptor that keeps the session alive. Pass it to a child command (``pass_fds``), and the
-    session lives as long as either process does. A session that is closed while it holds claims leaves them to be
-    recorded as lost: settle or release them first.
+    ``fileno()`` is the descriptor that keeps the session alive. If a child process inherits the descriptor
+    (``pass_fds``), the session stays alive until both processes have ended. If a session is closed while it has claims,
+    these claims are recorded as lost, so settle or release them first.
     """
 
     def __init__(self, id: int, worker_id: str, descriptor: int, forget: Callable[[SqliteWorkerSession], None]) -> None:
@@ -61,34 +61,34 @@ class SqliteWorkerSession(OwnedLock):
 
     @property
     def is_open(self) -> bool:
-        """Whether claims can still be made with the session."""
+        """True if new claims can still be made with the session."""
         return self._descriptor >= 0
 
     def fileno(self) -> int:
-        """Return the descriptor that keeps the session alive; -1 once it is closed."""
+        """Return the descriptor that keeps the session alive; -1 once the session is closed."""
         return self._descriptor
 
     def lend(self, pid: int) -> None:
         """Record that the process ``pid`` has inherited ``fileno()``.
 
-        The session then ends when that process and this one have ended, even if processes that it has left behind, such
-        as a daemon, still hold the descriptor.
+        The session then ends when the process ``pid`` and this process have ended. Descendants of ``pid`` that are
+        still running, such as a daemon, may still have the descriptor open then.
         """
-        with suppress(OSError):  # no room for one more lock: then processes left behind keep the session alive
+        with suppress(OSError):  # without this lock, the command's descendants keep the session alive
             take(self._descriptor, fcntl.F_WRLCK, command_byte(self.id, namespace(), pid))
 
     def move(self, descriptor: int) -> None:
-        """Take the lock in another file. ``fileno()`` keeps its number, and the given descriptor is closed."""
+        """Take the lock in a different file. ``fileno()`` keeps its number, and the given descriptor is closed."""
         if self._descriptor >= 0 and try_exclusive(descriptor, self.id):
             os.dup2(descriptor, self._descriptor, inheritable=os.get_inheritable(self._descriptor))
         os.close(descriptor)
 
 
 class InstanceFeed(OwnedLock):
-    """The mark that this process adds tasks to an instance as long as its input lasts.
+    """A lock that marks an instance as fed: this process is still adding tasks to the instance.
 
-    ``prune`` leaves a fed instance alone, even if all its tasks so far have ended. The kernel releases the lock when
-    the process ends.
+    ``prune`` doesn't remove a fed instance, even if all tasks added so far have ended. The kernel releases the lock
+    when the process ends.
     """
 
     def __init__(self, instance: int, descriptor: int, forget: Callable[[InstanceFeed], None]) -> None:
@@ -96,7 +96,7 @@ class InstanceFeed(OwnedLock):
         self._instance = instance
 
     def move(self, descriptor: int) -> None:
-        """Take the lock in another file, on the given descriptor."""
+        """Take the lock in a different file, on the given descriptor."""
         take(descriptor, fcntl.F_RDLCK, FEEDS + self._instance)
         self.drop()
         self._descriptor = descriptor

@@ -1,20 +1,21 @@
-"""Worker sessions: how other processes know, within milliseconds and whatever the lease, that a worker is dead.
+"""Worker sessions, by which other processes detect a dead worker within milliseconds, before its leases end.
 
-A session is one byte of ``<store>-sessions`` that its worker keeps locked. The kernel releases the lock when the last
-descriptor of it closes, however the process ends. Others ask with ``F_OFD_GETLK``, which takes no lock (0.9 µs).
+A worker's session is a lock on one byte of ``<store>-sessions``. The kernel releases the lock when the last descriptor
+that holds it is closed, even if the process is killed. Other processes check the lock with ``F_OFD_GETLK``, which takes
+no lock itself (0.9 µs).
 
-OFD locks fail safe: a child process that inherits the descriptor keeps the session alive. If that happens by accident,
-the claims still end with their leases. It is meant where a command inherits the descriptor and holds its task even
-after the process that started it was killed. Processes that such a command leaves behind have inherited the descriptor,
-too. To tell them from the command, the process that starts a command records the command's process id by one more lock
-on the same descriptor: that id is gone when the command has ended.
+A child process that inherits the descriptor keeps the session alive. If a child inherits the descriptor by accident,
+the claims still end with their leases. A worker passes the descriptor to a command on purpose, so that the command
+keeps its task even after the worker is killed. The command's descendants inherit the descriptor, too, and can outlive
+the command. So the process that starts the command records the command's process id by one more lock on the same
+descriptor. Once no process with this id is running, the command has ended.
 
-Locks belong to the file. If somebody removes it, live processes create it again and take their locks there, within a
-second of use. The new file records which sessions are older, and until their processes have had the time to take their
-locks, none of them is taken for dead.
+Locks belong to the file. If the file is removed, live processes create a new file and take their locks there, within a
+second of using the store. The new file records which sessions are older than the file. For ``GRACE_US``, in which the
+processes of these sessions can take their locks in the new file, none of these sessions counts as dead.
 
-Every open store holds byte 0 shared. If the boot clock is not the file's, a lock on it shows that another container is
-using the store; without one, the machine was rebooted.
+Every open store holds a shared lock on byte 0. If the boot id differs from the boot id in the file, a lock on byte 0
+shows that a different container is using the store. Without such a lock, the machine was rebooted.
 """
 
 from __future__ import annotations
@@ -44,19 +45,21 @@ from .locks import (
 from .owned_locks import OwnedLock
 
 _SIZE_MAX = 4096
-# The file's contents. First the line of sqlite/wal/failed_sync.py; from this offset the line of sqlite/store_time.py.
+# The offset and the largest length of the line that sqlite/store_time.py writes to the file. The bytes before the
+# offset are used by sqlite/wal/failed_sync.py.
 _NOTE_AT, _NOTE_BYTES_MAX = 16, 200
-# From this offset: the first session that can have its lock in this very file, and the store time of its creation.
+# The offset of two numbers: the first session that took its lock in this file from the beginning, and the store time at
+# which this file was created.
 _ORIGIN_AT = 256
 _ORIGIN = struct.Struct("=qq")
-# The time that sessions of an earlier file have to take their locks in this one.
+# The time in which sessions that were opened with an earlier file have to take their locks in this file.
 GRACE_US = 60_000_000
 
 
 def any_connected(store: str) -> bool:
-    """Return whether any process is known to have a connection to the store open.
+    """Return whether any process is known to have an open connection to the store.
 
-    Raises ``StoreUnavailableError`` if this process may not read the locks.
+    Raise ``StoreUnavailableError`` if this process is not allowed to read the locks.
     """
     try:
         with closing(SessionFile(store, read_only=True)) as sessions:
@@ -80,10 +83,10 @@ def _may_be_held(session: int) -> bool:
 
 
 class SessionFile:
-    """The ``-sessions`` file of one open store: the store's own locks, and questions about the locks of others."""
+    """The ``-sessions`` file of one open store: takes the store's own locks and checks the locks of other processes."""
 
     def __init__(self, store: str, *, read_only: bool = False) -> None:
-        """``store``: the path of its file. ``read_only``: create no file and take no locks. Raises ``OSError``."""
+        """``store``: the path of the store's file. ``read_only``: create no file, take no locks. Raises ``OSError``."""
         self._store = store
         self._read_only = read_only
         self._present = self._connected = False
@@ -92,7 +95,7 @@ class SessionFile:
         self._identity = _identity(self._descriptor)
 
     def in_place(self) -> bool:
-        """Return whether this is still the file that other processes open."""
+        """Return whether the file at the store's path is still the file that this object has open."""
         try:
             status = os.stat(f"{self._store}-sessions")
         except OSError:
@@ -100,7 +103,7 @@ class SessionFile:
         return (status.st_dev, status.st_ino) == self._identity
 
     def reopen(self, locks: Iterable[OwnedLock]) -> None:
-        """Switch to the file that is there now, created if there is none, and take all locks of this store there."""
+        """Open the file that is now at the store's path, or create it, and take all locks of this store in it."""
         descriptor, noted = self._open(), self.noted()
         if descriptor < 0 or self._descriptor < 0:
             self.close()
@@ -131,13 +134,14 @@ class SessionFile:
 
     def begin(self, first: int, now: int) -> None:
         """Record that sessions from ``first`` on belong to this file, created ``now`` in store time."""
-        with suppress(OSError):  # the disk is full: all sessions count as older until a later call succeeds
+        with suppress(OSError):  # if the disk is full: all sessions count as older until a later call succeeds
             os.pwrite(self._descriptor, _ORIGIN.pack(first, now), _ORIGIN_AT)
 
     def may_be_elsewhere(self, session: int, now: int) -> bool | None:
-        """Return whether a session without a lock here may hold one in an earlier file.
+        """Return whether a session without a lock in this file may hold a lock in an earlier file.
 
-        ``None``: it may have held one there, but has had the time to take one in this file.
+        ``None``: the session may have held a lock in an earlier file, but it has had enough time to take one in this
+        file.
         """
         if not _may_be_held(session):
             return False
@@ -152,25 +156,26 @@ class SessionFile:
     def arrive(self) -> None:
         """Take the presence lock.
 
-        Call this only after the boot id in the file is this boot's. Otherwise stores that are opened together after a
-        reboot would take each other for processes of another boot.
+        Call this only after the boot id of the current boot is stored in the database file. Otherwise processes that
+        open the store at the same time after a reboot would each treat the other's lock as that of a different
+        container.
         """
         take(self._descriptor, fcntl.F_RDLCK, PRESENCE)
         self._present = True
 
     def connected(self, now: bool) -> None:
-        """Show other processes that this store has its -wal and -shm open, or not any more."""
+        """Lock or unlock the byte that shows other processes whether this store has its -wal and -shm open."""
         if self._descriptor >= 0:
             take(self._descriptor, fcntl.F_RDLCK if now else fcntl.F_UNLCK, CONNECTED)
             self._connected = now
 
     def note(self, text: str) -> None:
-        """Replace the line in the file. On a full disk this can fail without an error."""
+        """Replace the line of sqlite/store_time.py in the file. On a full disk this can fail without an error."""
         with suppress(OSError):
             os.pwrite(self._descriptor, f"{text}\n".encode("ascii"), _NOTE_AT)
 
     def noted(self) -> str:
-        """Return the line in the file, or "" if there is none."""
+        """Return the line of sqlite/store_time.py, or "" if the file has none."""
         try:
             line = os.pread(self._descriptor, _NOTE_BYTES_MAX, _NOTE_AT).partition(b"\n")[0]
         except OSError:
@@ -187,16 +192,16 @@ class SessionFile:
         return _may_be_held(session) and self._held(session, 1)
 
     def keepers(self, session: int, opener: int) -> list[int]:
-        """Return the processes that keep a session alive after its own process, ``opener``, has ended.
+        """Return the processes that keep a session alive after the process that opened it, ``opener``, has ended.
 
-        These are its command, and processes that the command has left behind. Empty if that is unknown.
+        These processes are the session's command and the command's descendants. The list is empty if they are unknown.
         """
         if not self.is_alive(session) or self._descriptor < 0 or runs(opener):
             return []
         return holders(self._descriptor, session)
 
     def is_left_behind(self, session: int, opener: int) -> bool:
-        """Return whether only processes that its command has left behind keep a session alive. In doubt, ``False``."""
+        """Return whether only descendants of its ended command keep a session alive; ``False`` if that is unknown."""
         command = self._command(session)
         if command is None or runs(command):
             return False
@@ -204,7 +209,7 @@ class SessionFile:
         return bool(kept_by) and command not in kept_by
 
     def _command(self, session: int) -> int | None:
-        """Return the command that the session was lent to, if it is known and in this process-id namespace."""
+        """Return the pid of the command that inherited the session, if known and in this process-id namespace."""
         if not can_ask() or self._descriptor < 0:
             return None
         start = command_byte(session, 0, 0)
@@ -214,20 +219,20 @@ class SessionFile:
         return (byte - start) & 0x3FFFFF
 
     def anyone_present(self) -> bool:
-        """Return whether another open store, or a session of any process, is known to hold a lock of the file."""
+        """Return whether a different open store, or a session of any process, is known to hold a lock on the file."""
         return can_ask() and self._held(PRESENCE, CHECKPOINT)
 
     def _held(self, start: int, length: int) -> bool:
         if not can_ask():
-            return True  # without these locks nobody knows, and only leases end claims
+            return True  # without these locks, a dead process can't be detected, and claims end only with their leases
         return self._descriptor >= 0 and first_held(self._descriptor, start, length) is not None
 
     def checkpointing(self) -> AbstractContextManager[bool]:
-        """Whether nobody else is running a checkpoint; while within, nobody else begins one."""
+        """Take the checkpoint lock within the block. Yield ``False`` if a different process is running a checkpoint."""
         return locked(self._descriptor, CHECKPOINT)
 
     def lock(self, session: int) -> int | None:
-        """Take a session's lock on a new descriptor and return the descriptor; ``None`` if another holds the lock."""
+        """Take a session's lock on a new descriptor and return it; ``None`` if the lock is held elsewhere."""
         descriptor = self._open()
         if try_exclusive(descriptor, session):
             return descriptor
@@ -235,20 +240,20 @@ class SessionFile:
         return None
 
     def feed(self, instance: int) -> int:
-        """Mark the instance as fed, by a shared lock on a new descriptor, which is returned."""
+        """Mark the instance as fed by a shared lock on a new descriptor, and return the descriptor."""
         descriptor = self._open()
         take(descriptor, fcntl.F_RDLCK, FEEDS + instance)
         return descriptor
 
     def is_fed(self, instance: int) -> bool:
-        """Return whether any process is known to feed the instance."""
+        """Return whether any process is known to be adding tasks to the instance."""
         return can_ask() and self._held(FEEDS + instance, 1)
 
     def close(self) -> None:
-        """Release this store's presence. May be called twice."""
+        """Release the locks of this store. A second call does nothing."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
-            with suppress(OSError):  # closed by other code in this process
+            with suppress(OSError):  # other code in this process has closed the descriptor
                 os.close(descriptor)
 
     __del__ = close

@@ -1,29 +1,30 @@
--- Schema version 1. docs/file-format.md explains it; a change here is a new migration, never an edit.
--- Times are integer microseconds: *_wall by the wall clock, all others in store time (boot clock + anchor).
+-- Schema version 1, which docs/file-format.md explains. Never edit this schema: to change it, add a new migration file.
+-- Times are integers in microseconds. A column *_wall is wall-clock time; all other times are store time (boot clock +
+-- anchor).
 
 CREATE TABLE claims_meta (
     id             INTEGER PRIMARY KEY CHECK (id = 1),
     schema_version INTEGER NOT NULL,
     boot_id        TEXT    NOT NULL,
     anchor         INTEGER NOT NULL, -- store time = boot clock + anchor
-    seen           INTEGER NOT NULL, -- store time of a recent write: no write is more than a second past it
-    sleep          INTEGER NOT NULL, -- boot clock - awake clock, as far as leases have been prolonged for it
-    token_floor    INTEGER NOT NULL, -- tokens to come are above this
-    aging          INTEGER,          -- waiting that is worth one priority level; NULL: no aging
-    lanes          INTEGER NOT NULL, -- how many lanes there are: processes reread them when it changes
-    moving         INTEGER NOT NULL, -- instances whose rows are still entering or leaving the index
-    due_offset     INTEGER NOT NULL, -- store time - wall clock, by which tasks due by the calendar get their place
-    is_copy        INTEGER NOT NULL  -- 1 in a backup until it is first put to work
+    seen           INTEGER NOT NULL, -- store time of a recent write; the latest write is at most a second later
+    sleep          INTEGER NOT NULL, -- the part of boot clock - awake clock by which leases have been prolonged already
+    token_floor    INTEGER NOT NULL, -- all later tokens are larger than this number
+    aging          INTEGER,          -- waiting time that counts as one priority level; NULL: no aging
+    lanes          INTEGER NOT NULL, -- a number that changes with the lanes; processes then read the lanes again
+    moving         INTEGER NOT NULL, -- number of instances whose task rows are still being updated after a control
+    due_offset     INTEGER NOT NULL, -- store time - wall clock; gives a task with due_wall its position
+    is_copy        INTEGER NOT NULL  -- 1 in a backup until the backup is opened for writing
 ) STRICT;
 
 CREATE TABLE claims_instance (
-    id              INTEGER PRIMARY KEY AUTOINCREMENT, -- never again the id of one that is being pruned
+    id              INTEGER PRIMARY KEY AUTOINCREMENT, -- an id is never reused, not even after a prune
     name            TEXT    NOT NULL UNIQUE,
     state           INTEGER NOT NULL, -- 0 in progress, 1 paused, 2 completed, 3 failed, 4 cancelled
-    moving          TEXT,             -- the task name up to which its rows follow its state; NULL: all do
+    moving          TEXT,             -- the task name up to which the rows are updated after a control; NULL: all
     definition_hash TEXT    NOT NULL,
     reason          TEXT,
-    total           INTEGER NOT NULL, -- tasks; the next four count those in that state
+    total           INTEGER NOT NULL, -- number of tasks; the next four columns are the numbers of tasks in these states
     blocked         INTEGER NOT NULL,
     completed       INTEGER NOT NULL,
     failed          INTEGER NOT NULL,
@@ -35,10 +36,11 @@ CREATE TABLE claims_instance (
 CREATE INDEX claims_instance_finished ON claims_instance (finished_wall) WHERE finished_wall IS NOT NULL;
 CREATE INDEX claims_instance_moving ON claims_instance (moving) WHERE moving IS NOT NULL;
 
--- Pruned instances whose tasks are still being removed. They are gone for everyone, since no instance leads to them.
+-- Pruned instances whose tasks are still being deleted. No operation finds these tasks, because their instance row is
+-- deleted.
 CREATE TABLE claims_pruned (instance INTEGER PRIMARY KEY) STRICT;
 
--- One lane is one (kind, set of tags). A worker's kinds and tags select lanes.
+-- One lane is one combination of a kind and a set of tags. A worker's kinds and tags select the lanes that it searches.
 CREATE TABLE claims_lane (
     id   INTEGER PRIMARY KEY,
     kind TEXT NOT NULL, -- '' where none was given
@@ -55,16 +57,17 @@ CREATE TABLE claims_policy (
     UNIQUE (initial_delay, multiplier, max_delay, jitter)
 ) STRICT;
 
--- The hot row: no payload in it, because an UPDATE rewrites the whole row, overflow pages too.
+-- The task rows are updated often. They contain no inputs and outputs, because an UPDATE rewrites the whole row,
+-- including its overflow pages.
 CREATE TABLE claims_task (
     id            INTEGER PRIMARY KEY, -- grows in the order of adding
     instance      INTEGER NOT NULL,
     name          TEXT    NOT NULL,
-    lane          INTEGER NOT NULL, -- + 2^32 while it is claimed; negative while its instance is paused, out of every worker's way
+    lane          INTEGER NOT NULL, -- + 2^32 while the task is claimed; negative while the instance is paused
     priority      INTEGER NOT NULL,
     state         INTEGER NOT NULL, -- 0 blocked, 1 waiting (scheduled or ready), 2 claimed, 3 completed, 4 failed, 5 cancelled
-    available_at  INTEGER NOT NULL, -- its own place in the order; a release returns it there
-    next_at       INTEGER,          -- when it may next be claimed: available_at, or the expiry of its claim (2^62: not by time)
+    available_at  INTEGER NOT NULL, -- the task's position; a released task returns to it
+    next_at       INTEGER,          -- can be claimed from this time on: available_at, or the expiry of the claim (2^62: never)
     token         INTEGER NOT NULL,
     attempts      INTEGER NOT NULL,
     failures      INTEGER NOT NULL,
@@ -73,23 +76,24 @@ CREATE TABLE claims_task (
     max_lost      INTEGER NOT NULL,
     policy        INTEGER NOT NULL,
     open_deps     INTEGER NOT NULL,
-    worker        TEXT,             -- who holds it or held it last
+    worker        TEXT,             -- the worker that holds or last held the task
     session       INTEGER,
-    lease_expires INTEGER,          -- NULL: no claim, or one without an end
+    lease_expires INTEGER,          -- NULL: no claim, or a claim that never expires
     started_wall  INTEGER,
     expires_wall  INTEGER,
-    failed_worker TEXT,             -- on whom the last attempt failed
+    failed_worker TEXT,             -- the worker on which the last attempt failed
     added_wall    INTEGER NOT NULL,
     finished_wall INTEGER,
-    delay         INTEGER,          -- counted from when the dependencies are met
-    due_wall      INTEGER,          -- available_at by the calendar
-    input_from    INTEGER,          -- the one dependency whose output is the input
+    delay         INTEGER,          -- counted from the completion of the dependencies
+    due_wall      INTEGER,          -- wall-clock time from which the task can be claimed
+    input_from    INTEGER,          -- the task's only dependency, if its output is the input of this task
     UNIQUE (instance, name)
 ) STRICT;
 
--- All that can be claimed, now or by time alone. A claim moves its row to its expiry, so delays, back-off and expired
--- claims need no sweeper; and to the claimed side of its lane, so that all claims there are stand together at the end.
--- A last claim (one that max_lost allows no loss of) never comes up there: losing it fails the task.
+-- All tasks that can be claimed now, or later when their time comes. A claim sets next_at to its expiry, so a search
+-- finds delayed tasks, retries and expired claims without a background process. A claim also moves the row to the
+-- claimed side of its lane, so all claimed tasks are together at the end of the index. A last claim (the task has one
+-- loss left) has the next_at 2^62, so no search finds its task: the loss of a last claim fails the task.
 CREATE INDEX claims_task_next ON claims_task (lane, priority, next_at) WHERE next_at IS NOT NULL;
 CREATE INDEX claims_task_last ON claims_task (lease_expires)
     WHERE state = 2 AND next_at = 4611686018427387904 AND lease_expires IS NOT NULL AND lane > 0;
@@ -107,7 +111,8 @@ CREATE TABLE claims_dependency (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX claims_dependency_reverse ON claims_dependency (depends_on);
 
--- One row a worker session; its liveness is the lock on byte `id` of the -sessions file, not this row.
+-- One row for each worker session. The session is alive as long as a process holds the lock on byte `id` of the
+-- -sessions file.
 CREATE TABLE claims_session (
     id           INTEGER PRIMARY KEY AUTOINCREMENT,
     worker       TEXT    NOT NULL,
@@ -117,8 +122,8 @@ CREATE TABLE claims_session (
 
 INSERT INTO claims_policy VALUES (1, 1.0, 2.0, 3600.0, 0.1);
 
--- For people with the sqlite3 shell. A waiting task is ready or scheduled: the file alone can't tell, since that goes by
--- the boot clock.
+-- Views for people who use the sqlite3 shell. A task in the state "waiting" is ready or scheduled. A view can't show
+-- which, because that depends on the boot clock.
 CREATE VIEW claims_tasks_v AS
 SELECT i.name AS instance, t.name AS task,
     CASE WHEN i.state = 4 AND t.state < 3 THEN 'cancelled'

@@ -1,15 +1,16 @@
--- Schema version 2: an instance of many tasks has lanes of its own, which no worker looks into while it doesn't run.
--- Without that, who looks for work while it is being paused or cancelled would come across each of its rows.
--- A process that has the file open and only knows version 1 has to end first: it would take an instance's own lanes for
--- shared ones, and tell nobody when it resumes such an instance. (No release knew version 1 alone.)
+-- Schema version 2: an instance with many tasks has its own lanes, which no worker searches while the instance is
+-- paused or cancelled. With shared lanes, each search for work would have to skip the instance's tasks one by one until
+-- their rows are updated. Before this migration, every process that has the file open and supports only version 1 must
+-- end. Such a process would treat own lanes as shared lanes. When it resumes an instance, it would not make other
+-- processes reload the lanes. (Every release supports version 2.)
 
 DROP VIEW claims_tasks_v;
 
 CREATE TABLE claims_lane_2 (
-    id       INTEGER PRIMARY KEY AUTOINCREMENT, -- never again the id of one that is gone
+    id       INTEGER PRIMARY KEY AUTOINCREMENT, -- an id is never reused after its lane is deleted
     kind     TEXT    NOT NULL, -- '' where none was given
     tags     TEXT    NOT NULL, -- JSON array, sorted
-    instance INTEGER NOT NULL DEFAULT 0, -- whose own it is; 0: shared
+    instance INTEGER NOT NULL DEFAULT 0, -- the instance that owns the lane; 0: a shared lane
     UNIQUE (instance, kind, tags)
 ) STRICT;
 INSERT INTO claims_lane_2 (id, kind, tags) SELECT id, kind, tags FROM claims_lane;

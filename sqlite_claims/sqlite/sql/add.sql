@@ -12,7 +12,7 @@ RETURNING id;
 -- name: newest_task
 SELECT max(id) FROM claims_task;
 
--- Which of the given names the instance has tasks of.
+-- The given names (?2) for which the instance has a task already.
 -- name: stored_names
 SELECT c.value FROM carray(?2) c CROSS JOIN claims_task t ON t.instance = ?1 AND t.name = c.value;
 
@@ -38,7 +38,7 @@ INSERT INTO claims_input (task, data) VALUES (?, ?);
 -- name: add_dependency
 INSERT INTO claims_dependency (task, depends_on) VALUES (?, ?);
 
--- Count the tasks that were added. An instance that had ended is in progress again.
+-- Count the tasks that were added. An instance that had ended becomes in progress again.
 -- name: count_added
 UPDATE claims_instance
 SET total = total + ?2, blocked = blocked + ?3, {reopened}, finished_wall = NULL

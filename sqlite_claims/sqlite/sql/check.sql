@@ -1,7 +1,8 @@
--- Values that no store writes, for check(). A page_of_ statement gives the key at which the page that begins at ?1 ends.
--- The check_ statement of the same name gives the rows from ?1 to ?2 that have something wrong: their key, the findings,
--- one on a line, and the texts that have to be checked in Python, as they are not printable ASCII alone. All texts are read
--- as bytes, since they may be no valid UTF-8. Each statement reads its table, and others, by key.
+-- Statements for check(), which find values that no store writes. A page_of_ statement returns the last key of the page
+-- that begins at ?1. The check_ statement of the same name returns the rows with faults between the keys ?1 and ?2.
+-- Such a row has the key, the faults (one per line), and the texts that are not printable ASCII, which Python has to
+-- check. All texts are read as bytes, since they may be invalid UTF-8. Each statement reads its own table, and the
+-- tables that it refers to, by key.
 
 -- name: page_of_meta
 SELECT id FROM claims_meta WHERE id >= ?1 ORDER BY id LIMIT 1 OFFSET ?2;
@@ -41,7 +42,7 @@ FROM claims_session WHERE id BETWEEN ?1 AND ?2) WHERE found != x'' OR "worker: n
 -- name: page_of_lane
 SELECT id FROM claims_lane WHERE id >= ?1 ORDER BY id LIMIT 1 OFFSET ?2;
 
--- Every lane is listed, since there are few.
+-- All lanes are returned, not only those with faults, because there are few lanes.
 -- name: check_lane
 SELECT id, CAST(concat_ws(char(10),
     iif(id BETWEEN 1 AND {lane_max}, NULL, 'id is out of bounds'),
@@ -56,7 +57,7 @@ FROM claims_lane l WHERE id BETWEEN ?1 AND ?2;
 -- name: page_of_policy
 SELECT id FROM claims_policy WHERE id >= ?1 ORDER BY id LIMIT 1 OFFSET ?2;
 
--- The bounds are those of RetryPolicy.
+-- The bounds are the same as in RetryPolicy.
 -- name: check_policy
 SELECT * FROM (SELECT id, CAST(concat_ws(char(10),
     iif(initial_delay BETWEEN 0 AND {delay_s_max}, NULL, format('initial_delay is %Q', initial_delay)),
@@ -79,7 +80,7 @@ FROM claims_pruned p WHERE instance BETWEEN ?1 AND ?2) WHERE found != x'';
 -- name: page_of_instance
 SELECT id FROM claims_instance WHERE id >= ?1 ORDER BY id LIMIT 1 OFFSET ?2;
 
--- An instance has ended when none of its tasks is open; one without tasks is in progress.
+-- An instance has ended when none of its tasks is open. An instance without tasks is in progress.
 -- name: check_instance
 SELECT * FROM (SELECT id, CAST(concat_ws(char(10),
     iif(id BETWEEN 1 AND {number_max}, NULL, 'id is out of bounds'),
@@ -106,7 +107,8 @@ SELECT * FROM (SELECT id, CAST(concat_ws(char(10),
 FROM claims_instance WHERE id BETWEEN ?1 AND ?2)
 WHERE found != x'' OR "name: name" IS NOT NULL OR "definition_hash: name" IS NOT NULL OR "moving: moving" IS NOT NULL OR "reason: text" IS NOT NULL;
 
--- Counters that do not match the tasks, except of an instance in motion: its tasks do not all follow its state yet.
+-- Instances whose counters do not match their tasks. A moving instance is left out, because the rows of its tasks are
+-- not all updated yet.
 -- name: check_counters
 SELECT i.id, CAST(format('its counters (total is %Q, blocked %Q, completed %Q, failed %Q, cancelled %Q) do not match its tasks', i.total, i.blocked, i.completed, i.failed, i.cancelled) AS BLOB) AS found
 FROM claims_instance i
@@ -216,7 +218,8 @@ SELECT * FROM (SELECT d.task, CAST(CASE
 FROM claims_dependency d LEFT JOIN claims_task t ON t.id = d.task LEFT JOIN claims_task p ON p.id = d.depends_on
 WHERE d.task BETWEEN ?1 AND ?2) WHERE found != x'';
 
--- Instances that may contain a cycle. Every cycle has a task that depends on one that was added later.
+-- Instances that may contain a cycle of dependencies. Every cycle contains a task that depends on a task that was added
+-- later.
 -- name: cycle_candidates
 SELECT DISTINCT t.instance FROM claims_dependency d CROSS JOIN claims_task t ON t.id = d.task
 WHERE d.task BETWEEN ?1 AND ?2 AND d.depends_on > d.task AND t.state = {task.blocked};
@@ -226,7 +229,7 @@ WHERE d.task BETWEEN ?1 AND ?2 AND d.depends_on > d.task AND t.state = {task.blo
 SELECT d.task, d.depends_on FROM claims_task t CROSS JOIN claims_dependency d ON d.task = t.id
 WHERE t.instance = ?1 AND t.state = {task.blocked} LIMIT ?2;
 
--- Sequences that are too low or missing: an id could be given twice.
+-- Sequences that are too low or missing, so that an id could be used twice.
 -- name: check_sequence
 SELECT name, CAST(format('seq is %Q, below an id that is stored, or absurd', seq) AS BLOB) AS found
 FROM sqlite_sequence WHERE CASE name
@@ -240,7 +243,7 @@ FROM (VALUES ('claims_instance', (SELECT max(id) FROM claims_instance)), ('claim
     ('claims_session', (SELECT max(id) FROM claims_session)))
 WHERE column2 IS NOT NULL AND column1 NOT IN (SELECT name FROM sqlite_sequence);
 
--- The objects in the file that have names of the store's, or belong to its tables.
+-- The objects in the file that have a claims_ name or belong to a claims_ table.
 -- name: objects
 SELECT type, lower(name), lower(tbl_name), sql FROM sqlite_schema
 WHERE lower(name) GLOB 'claims_*' OR lower(tbl_name) GLOB 'claims_*';

@@ -1,12 +1,13 @@
 -- Claiming, releasing and renewing.
 
--- The lanes with an id above this one. instance_state: of the instance whose own lane it is, NULL for a shared lane.
+-- The lanes with an id above this id. instance_state: the state of the instance that owns the lane, NULL for a shared
+-- lane.
 -- name: lanes
 SELECT id, kind, tags, instance,
     (SELECT i.state FROM claims_instance i WHERE i.id = claims_lane.instance) AS instance_state
 FROM claims_lane WHERE id > ?;
 
--- The lanes above ?1, and their sides, that have tasks in the index.
+-- The lanes, and the sides of lanes, that have tasks in the index and whose number is above ?1.
 -- name: lanes_with_rows
 WITH RECURSIVE used (lane) AS ({lane_above} ?1 {and_lanes_above})
 SELECT lane FROM used WHERE lane IS NOT NULL LIMIT ?2;
@@ -20,7 +21,7 @@ DELETE FROM claims_lane WHERE id IN (SELECT value FROM carray(?1));
 -- name: drop_own_lanes
 DELETE FROM claims_lane WHERE instance = ?;
 
--- One task by name, as claiming it and the operations by worker id need it.
+-- One task by name, with the columns that a claim by name and the operations by worker id need.
 -- name: task_by_name
 SELECT t.id, i.state AS instance_state, t.state, t.next_at, t.lease_expires, t.token, t.losses, t.max_lost, t.worker,
     t.session, t.due_wall, t.expires_wall
@@ -33,14 +34,14 @@ SELECT {found_columns}
 FROM carray(?1) c CROSS JOIN claims_task t ON t.id = c.value CROSS JOIN claims_instance i ON i.id = t.instance
     {input_joins};
 
--- The same for one task.
+-- One task that a search for work has found.
 -- name: task_found
 SELECT {found_columns}
 FROM claims_task t CROSS JOIN claims_instance i ON i.id = t.instance
     {input_joins}
 WHERE t.id = ?1;
 
--- The position after now (?2) at which the next task of these lanes can be claimed: it becomes due, or its claim expires.
+-- The first time after now (?2) at which a task of these lanes becomes due or its claim expires.
 -- name: next_position
 SELECT min((
     SELECT t.next_at FROM claims_task t INDEXED BY claims_task_next
@@ -57,9 +58,9 @@ SELECT min((
 ))
 FROM {priorities};
 
--- Claim a task that is ready, or whose claim has expired. The expiry counts as a loss of the claim before, and is the
--- task's position from then on. (On the right of each = stands the value before.) A claim whose loss would be the last
--- one allowed never comes up in the index: the sweep fails its task.
+-- Claim a task that is ready, or whose claim has expired. An expired claim counts as a loss, and its expiry becomes the
+-- task's position. (In SQL, the right side of each = uses the values from before the UPDATE.) A last claim gets the
+-- next_at "never", so no search finds its task. When the last claim expires, the sweep fails the task.
 -- part: claim
 UPDATE claims_task
 SET state = {task.claimed}, token = max(token, ?2) + 1, attempts = attempts + 1, losses = losses + (state = {task.claimed}),
@@ -75,31 +76,31 @@ SET state = {task.claimed}, token = max(token, ?2) + 1, attempts = attempts + 1,
 -- name: claim_many
 {claim} WHERE id IN (SELECT value FROM carray(?1));
 
--- Return a task to its position, or to the position ?2, and take back the attempt.
+-- Release a task: set it back to its position, or to the position ?2, and subtract the attempt.
 -- name: release
 UPDATE claims_task
 SET state = {task.waiting}, next_at = coalesce(?2, available_at), available_at = coalesce(?2, available_at),
     attempts = attempts - 1, started_wall = iif(attempts = 1, NULL, started_wall), worker = NULL, {end_claim}
 WHERE id = ?1;
 
--- Set a new expiry. A claim whose loss would be the last one allowed still never comes up in the index.
+-- Set a new expiry. A last claim keeps the next_at "never", so that no search finds its task.
 -- name: set_expiry
 UPDATE claims_task
 SET lease_expires = ?2, expires_wall = ?3, next_at = iif(losses + 1 >= max_lost OR ?2 IS NULL, {never}, ?2)
 WHERE id = ?1;
 
--- The tasks that claims refer to by row; the caller compares names and tokens.
+-- The tasks in the rows that the claims name. The caller compares names and tokens.
 -- name: claims_by_row
 SELECT {held_columns}
 FROM carray(?1) c CROSS JOIN claims_task t ON t.id = c.value CROSS JOIN claims_instance i ON i.id = t.instance;
 
--- The same for one claim.
+-- The task in the row that one claim names. The caller compares names and token.
 -- name: claim_by_row
 SELECT {held_columns}
 FROM claims_task t CROSS JOIN claims_instance i ON i.id = t.instance
 WHERE t.id = ?1;
 
--- The same by the names of instance and task.
+-- The task of a claim, by the names of its instance and task.
 -- name: claim_by_name
 SELECT {held_columns}
 FROM claims_instance i CROSS JOIN claims_task t ON t.instance = i.id AND t.name = ?2

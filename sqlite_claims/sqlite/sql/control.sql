@@ -1,4 +1,5 @@
--- Pausing, resuming and cancelling: the instance's state changes at once, its tasks follow in short steps.
+-- Pausing, resuming and cancelling. The instance's state changes at once; the rows of its tasks are updated later in
+-- short steps.
 
 -- name: instance_to_control
 SELECT id, state, moving FROM claims_instance WHERE name = ?;
@@ -12,17 +13,17 @@ SET state = {instance.cancelled}, moving = '', reason = ?2, finished_wall = ?3, 
     blocked = 0
 WHERE id = ?1;
 
--- An instance whose tasks do not all follow its state yet.
+-- A moving instance: the rows of some of its tasks are not updated yet.
 -- name: instance_in_motion
 SELECT id, state, moving, finished_wall FROM claims_instance INDEXED BY claims_instance_moving
 WHERE moving IS NOT NULL LIMIT 1;
 
--- Resumed instances with tasks that are on the paused sides of their lanes yet.
+-- Resumed instances with tasks that are still on the paused sides of their lanes.
 -- name: resumed_in_motion
 SELECT id, total FROM claims_instance INDEXED BY claims_instance_moving
 WHERE moving IS NOT NULL AND state = {instance.in_progress};
 
--- Those tasks of one instance that can be claimed at ?2.
+-- The tasks of a resumed instance that can be claimed at ?2 and are still on the paused sides of their lanes.
 -- name: strays
 SELECT t.id, t.priority, t.next_at, t.lane
 FROM claims_instance i CROSS JOIN claims_task t ON t.instance = i.id AND t.name > i.moving
@@ -31,27 +32,28 @@ WHERE i.id = ?1 AND t.lane < 0 AND t.next_at <= ?2;
 -- name: positions
 SELECT t.id, t.priority, t.next_at FROM carray(?1) c CROSS JOIN claims_task t ON t.id = c.value;
 
--- The name of the last task of a step, counted from the name ?2. No row: fewer tasks than a step are left.
+-- The name of the last task of the step that begins after the name ?2. No row: fewer tasks are left than a full step
+-- has.
 -- name: end_of_step
 SELECT name FROM claims_task WHERE instance = ?1 AND name > ?2 ORDER BY name LIMIT 1 OFFSET ?3;
 
--- Let tasks follow a resumed instance.
+-- Update the tasks of a resumed instance: move them off the paused sides of their lanes.
 -- name: move_in
 UPDATE claims_task SET lane = -lane
 WHERE instance = ?1 AND name > ?2 AND name <= ?3 AND lane < 0 AND state < {task.completed};
 
--- Let tasks follow a paused instance.
+-- Update the tasks of a paused instance: move them to the paused sides of their lanes.
 -- name: move_out
 UPDATE claims_task SET lane = -lane
 WHERE instance = ?1 AND name > ?2 AND name <= ?3 AND lane > 0 AND state < {task.completed};
 
--- Let tasks follow a cancelled instance.
+-- Update the tasks of a cancelled instance: cancel them.
 -- name: move_to_cancelled
 UPDATE claims_task
 SET state = {task.cancelled}, next_at = NULL, session = NULL, lease_expires = NULL, expires_wall = NULL, finished_wall = ?4,
     lane = iif(state != {task.claimed}, lane, {from_claimed_side})
 WHERE instance = ?1 AND name > ?2 AND name <= ?3 AND state < {task.completed};
 
--- Record the task name up to which all follow. NULL: all do.
+-- Record the task name up to which the task rows are updated. NULL: all rows are updated.
 -- name: moved_to
 UPDATE claims_instance SET moving = ?2 WHERE id = ?1;

@@ -36,22 +36,22 @@ ROLLBACK TO claims_call;
 -- name: data_version
 PRAGMA data_version;
 
--- Tables and views in the file that have a name of the store's tables.
+-- Tables and views in the file with the same name as a table of the store.
 -- name: named_like_ours
 SELECT lower(name), type FROM sqlite_schema
 WHERE type IN ('table', 'view') AND lower(name) IN (SELECT value FROM carray(?1));
 
--- Triggers on the store's tables: the store creates none.
+-- Triggers on the store's tables. The store itself creates no triggers.
 -- name: triggers
 SELECT name, lower(tbl_name) FROM sqlite_schema
 WHERE type = 'trigger' AND lower(tbl_name) IN (SELECT value FROM carray(?1));
 
--- Temporary objects with names of the store, or on its tables.
+-- Temporary objects with a claims_ name, or on a claims_ table.
 -- name: temporary_of_our_names
 SELECT iif(lower(name) GLOB 'claims_*', name, tbl_name) FROM sqlite_temp_schema
 WHERE lower(name) GLOB 'claims_*' OR lower(tbl_name) GLOB 'claims_*';
 
--- Sequences below an id that is stored: the next id could then be one that was in use.
+-- Sequences that are lower than a stored id. With such a sequence, the next id could be one that was already used.
 -- name: lowered_sequences
 SELECT column1
 FROM (VALUES
@@ -63,7 +63,7 @@ WHERE coalesce((SELECT seq FROM sqlite_sequence WHERE name = column1), 0) < colu
 -- name: schema_version
 SELECT schema_version FROM claims_meta WHERE id = 1;
 
--- The tables that ANALYZE writes. sqlite_stat1 exists if any of them does.
+-- The tables that ANALYZE writes. If any of these tables exists, sqlite_stat1 exists.
 -- name: statistics_tables
 SELECT name FROM sqlite_schema WHERE type = 'table' AND name IN ('sqlite_stat1', 'sqlite_stat4');
 
@@ -110,15 +110,15 @@ UPDATE claims_meta SET token_floor = max(token_floor, ?) WHERE id = 1;
 -- name: mark_copy
 UPDATE claims_meta SET is_copy = 1 WHERE id = 1;
 
--- Have every process reload the lanes.
+-- Make every process reload the lanes.
 -- name: lanes_changed
 UPDATE claims_meta SET lanes = lanes + 1 WHERE id = 1;
 
--- The same, if the instance has lanes of its own.
+-- Make every process reload the lanes, if the instance has its own lanes.
 -- name: own_lanes_changed
 UPDATE claims_meta SET lanes = lanes + 1 WHERE id = 1 AND EXISTS (SELECT 1 FROM claims_lane WHERE instance = ?);
 
--- Count an instance that begins (1) or ends (-1) to be in motion.
+-- Add 1 to the number of moving instances when a control begins, -1 when all task rows are updated.
 -- name: count_moving
 UPDATE claims_meta SET moving = moving + ? WHERE id = 1;
 
@@ -128,14 +128,14 @@ SELECT due_offset FROM claims_meta WHERE id = 1;
 -- name: set_due_offset
 UPDATE claims_meta SET due_offset = ? WHERE id = 1;
 
--- After the machine slept for ?1: prolong every lease that had not expired at ?2, when it fell asleep.
+-- After the machine slept for ?1, prolong every lease that had not expired at ?2, when the machine fell asleep.
 -- name: prolong_leases
 UPDATE claims_task
 SET lease_expires = lease_expires + ?1, expires_wall = expires_wall + ?1,
     next_at = iif(next_at = {never}, next_at, next_at + ?1)
 WHERE id IN ({held}) AND lease_expires IS NOT NULL AND lease_expires > ?2;
 
--- After a reboot: no worker survived it, so every claim ends, without a loss.
+-- After a reboot, end every claim without a loss, because no worker survived the reboot.
 -- name: end_all_claims
 UPDATE claims_task SET state = {task.waiting}, next_at = available_at, failed_worker = NULL, {end_claim} WHERE id IN ({held});
 

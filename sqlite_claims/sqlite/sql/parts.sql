@@ -1,22 +1,22 @@
--- Pieces of text that several statements share. {name} in a statement stands for the part of that name, or for a number
--- of codes.py.
+-- Pieces of SQL text that several statements share. In a statement, {name} is replaced by the part with this name, or
+-- by a number from codes.py.
 
--- A claimed task's lane: from the free side to the claimed one, and back.
+-- The lane of a task when it is claimed (to_claimed_side), and when its claim ends (from_claimed_side).
 -- part: to_claimed_side
 iif(lane > 0, lane + {claimed_side}, lane - {claimed_side})
 
 -- part: from_claimed_side
 iif(lane > 0, lane - {claimed_side}, lane + {claimed_side})
 
--- Assignments: the task has no claim any more.
+-- Assignments that end the task's claim.
 -- part: end_claim
 session = NULL, lease_expires = NULL, expires_wall = NULL, lane = {from_claimed_side}
 
--- Assignments: the task is waiting again, and its position is ?2.
+-- Assignments that set the task to waiting, with the position ?2.
 -- part: waiting_from_2
 state = {task.waiting}, next_at = ?2, available_at = ?2
 
--- Assignment: an instance that had ended is in progress again, a paused one stays paused.
+-- Assignment that sets an instance that had ended to in progress. A paused instance stays paused.
 -- part: reopened
 state = iif(state = {instance.paused}, {instance.paused}, {instance.in_progress})
 
@@ -29,24 +29,24 @@ UNION ALL SELECT id FROM claims_task WHERE lane <= -{claimed_side} AND next_at I
 -- part: priorities
 (VALUES (1), (2), (3), (4), (5)) p
 
--- The lowest lane that has tasks in the index and is above the expression that follows: one seek.
+-- The lowest lane with tasks in the index that is above the expression after this part. SQLite finds it with one seek.
 -- part: lane_above
 SELECT min(t.lane) FROM claims_task t INDEXED BY claims_task_next WHERE t.next_at IS NOT NULL AND t.lane >
 
--- The rest of a recursive table `used` that begins with one lane: all lanes above it.
+-- The second half of a recursive table `used`, whose first half selects one lane. It adds all higher lanes with tasks.
 -- part: and_lanes_above
 UNION ALL SELECT ({lane_above} used.lane) FROM used WHERE used.lane IS NOT NULL
 
--- The table `lane`: all lanes, and sides of lanes, that have tasks in the index.
+-- The table `lane` with all lanes, and sides of lanes, that have tasks in the index.
 -- part: with_used_lanes
 WITH RECURSIVE used (lane) AS ({lane_above} -{never} {and_lanes_above}),
 lane (id) AS (SELECT lane FROM used WHERE lane IS NOT NULL)
 
--- The tasks that wait for a time of day and are not in the order of claims yet.
+-- Condition for tasks that wait for their available_at (due_wall) and have no position in the order of claims yet.
 -- part: waits_for_day
 t.state = {task.waiting} AND t.next_at IS NULL AND t.due_wall IS NOT NULL
 
--- Columns, and the joins that they need.
+-- Lists of columns, and the joins that these columns need.
 
 -- part: found_columns
 t.id, i.name AS instance_id, t.name AS task_id, coalesce(n.data, o.data) AS input, i.definition_hash, t.lane, t.priority,

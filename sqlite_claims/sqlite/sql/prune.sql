@@ -7,7 +7,7 @@ WHERE finished_wall IS NOT NULL AND finished_wall < ?1 ORDER BY finished_wall LI
 -- name: newest_token
 SELECT coalesce(max(token), 0) FROM claims_task WHERE instance = ?;
 
--- 1 if the instance is as it was when it was selected for pruning, else 0.
+-- 1 if the instance has not changed since it was selected for pruning, else 0.
 -- name: still_ended
 SELECT count(*) FROM claims_instance WHERE id = ?1 AND finished_wall = ?2;
 
@@ -17,7 +17,7 @@ DELETE FROM claims_instance WHERE id = ?;
 -- name: add_pruned
 INSERT INTO claims_pruned (instance) VALUES (?);
 
--- A pruned instance that may have tasks yet.
+-- A pruned instance that may still have tasks.
 -- name: pruned
 SELECT instance FROM claims_pruned LIMIT 1;
 
@@ -42,12 +42,12 @@ DELETE FROM claims_error WHERE task IN (SELECT value FROM carray(?1));
 -- name: drop_dependencies
 DELETE FROM claims_dependency WHERE task IN (SELECT value FROM carray(?1));
 
--- Removing the lanes and policies that no task uses.
+-- Statements that remove the lanes and policies that no task uses.
 
 -- name: shared_lanes
 SELECT id FROM claims_lane WHERE instance = 0;
 
--- All retry policies but the default one, which stays.
+-- All retry policies except the default policy, which is never removed.
 -- name: policies
 SELECT id FROM claims_policy WHERE id > 1;
 

@@ -1,4 +1,4 @@
--- Reading, for people and programs.
+-- Reads for people and programs.
 
 -- name: task
 SELECT {task_columns}
@@ -26,12 +26,12 @@ SELECT {instance_columns} FROM claims_instance WHERE id > ? ORDER BY id LIMIT ?;
 WITH held (id) AS ({held})
 SELECT count(*) FROM held CROSS JOIN claims_task t ON t.id = held.id WHERE t.instance = ?;
 
--- How many tasks of an instance are scheduled: counted among its own tasks. For instances of few tasks.
+-- The number of scheduled tasks of an instance, found by reading all tasks of the instance. Fast for small instances.
 -- name: scheduled_among_own
 SELECT count(*) FROM claims_task INDEXED BY sqlite_autoindex_claims_task_1
 WHERE instance = ?1 AND state = {task.waiting} AND (next_at > ?2 OR next_at IS NULL AND due_wall > ?3);
 
--- The same, counted among all scheduled tasks. For instances of many tasks.
+-- The number of scheduled tasks of an instance, found by reading all scheduled tasks. Fast for large instances.
 -- name: scheduled_of_instance
 {with_used_lanes}
 SELECT coalesce(sum((
@@ -44,7 +44,7 @@ SELECT coalesce(sum((
 )
 FROM lane CROSS JOIN {priorities};
 
--- How many tasks are scheduled, by delay or by a time of day, and the position of the one that has waited longest.
+-- The number of scheduled tasks, and the position of the ready task that has waited longest.
 -- name: waiting
 {with_used_lanes}
 SELECT coalesce(sum((
@@ -59,7 +59,7 @@ SELECT coalesce(sum((
 ))
 FROM lane CROSS JOIN {priorities};
 
--- The same while an instance is in motion, whose tasks may not all follow its state yet.
+-- The same numbers as in `waiting`, while an instance is moving, so that the rows of its tasks are not all updated yet.
 -- name: waiting_in_motion
 {with_used_lanes},
 resumed (id) AS (
@@ -80,7 +80,7 @@ SELECT coalesce(sum((
 ))
 FROM lane CROSS JOIN {priorities};
 
--- The longest-waiting task whose time of day has come, but which no sweep has put into the order of claims yet.
+-- The earliest due_wall of the tasks that are due but have not got a position from a sweep yet.
 -- name: longest_due
 SELECT min((
     SELECT t.due_wall FROM claims_task t INDEXED BY claims_task_due CROSS JOIN claims_instance i ON i.id = t.instance
@@ -98,7 +98,7 @@ FROM claims_instance;
 -- name: totals_of_instance
 SELECT total, blocked, completed, failed, cancelled FROM claims_instance WHERE id = ?;
 
--- How many claims there are, and how many of them have not expired.
+-- The number of claims, and the number of claims that have not expired.
 -- name: claim_counts
 WITH held (id) AS ({held})
 SELECT count(*), count(*) FILTER (WHERE t.lease_expires IS NULL OR t.lease_expires > ?1)
@@ -138,16 +138,16 @@ SELECT t.id FROM {priorities} CROSS JOIN claims_task t INDEXED BY claims_task_du
     ON t.priority = p.column1
 WHERE {waits_for_day} AND t.due_wall > ?2;
 
--- The tasks that have an error: those that have failed, and those that were or will be tried again.
+-- The tasks that have a stored error: failed tasks, and tasks that are retried after a failure.
 -- name: rows_with_error
 SELECT task FROM claims_error;
 
--- Cancelled instances with tasks that are not stored as cancelled yet.
+-- Cancelled instances with tasks whose rows do not have the state cancelled yet.
 -- name: cancelled_in_motion
 SELECT id FROM claims_instance INDEXED BY claims_instance_moving
 WHERE moving IS NOT NULL AND state = {instance.cancelled};
 
--- The sessions, with the number of their claims.
+-- The sessions, each with its number of claims.
 -- name: workers
 WITH held (id) AS ({held})
 SELECT s.id, s.worker, s.pid, s.started_wall, count(t.id) AS claims

@@ -1,11 +1,11 @@
--- Completing, failing, losing and retrying, and what follows for other tasks and for the instance.
+-- Completing, failing, losing and retrying tasks, and updating their dependents and their instance.
 
--- Assignments: the task is completed.
+-- Assignments that complete the task.
 -- part: completed_at_2
 state = {task.completed}, next_at = NULL, finished_wall = ?2, {end_claim}
 
--- Check a claim and complete its task in one statement, where nothing follows but the instance's count: the task was
--- never lost and never failed, has no dependents, and is not the last open one of its instance.
+-- Check a claim and complete its task in one statement, if only the instance's counter has to be updated afterwards.
+-- That is so if the task has no losses, no failures and no dependents, and is not the last open task of its instance.
 -- name: complete_plain
 UPDATE claims_task SET {completed_at_2}
 WHERE id = ?1 AND token = ?3 AND state = {task.claimed} AND name = ?4 AND failures = 0 AND losses = 0
@@ -30,18 +30,18 @@ DELETE FROM claims_error WHERE task = ?;
 -- name: policy
 SELECT initial_delay, multiplier, max_delay, jitter FROM claims_policy WHERE id = ?;
 
--- Record a failure that is followed by another attempt at the position ?2.
+-- Record a failure after which the task is retried at the position ?2.
 -- name: retry_later
 UPDATE claims_task SET {waiting_from_2}, failures = failures + 1, failed_worker = worker, {end_claim} WHERE id = ?1;
 
--- Fail a task for good, after a failure (?2) or a loss (?3).
+-- Set a task to failed. ?2 is added to its failures, ?3 to its losses.
 -- name: fail
 UPDATE claims_task
 SET state = {task.failed}, next_at = NULL, failures = failures + ?2, losses = losses + ?3,
     failed_worker = iif(?2, worker, failed_worker), finished_wall = ?4, {end_claim}
 WHERE id = ?1;
 
--- Record the loss of a claim: the task's position is ?2, which is now.
+-- Record the loss of a claim. The task's position becomes ?2, the current store time.
 -- name: record_loss
 UPDATE claims_task SET {waiting_from_2}, losses = losses + 1, failed_worker = NULL, {end_claim} WHERE id = ?1;
 
@@ -50,20 +50,20 @@ UPDATE claims_instance
 SET completed = completed + ?2, failed = failed + ?3, cancelled = cancelled + ?4, blocked = blocked - ?5
 WHERE id = ?1;
 
--- How many tasks of an instance are open, and how many are not completed.
+-- The number of open tasks of an instance, and the number of tasks that are not completed.
 -- name: open_tasks
 SELECT total - completed - failed - cancelled, total - completed FROM claims_instance WHERE id = ?;
 
 -- name: end_instance
 UPDATE claims_instance SET state = ?2, finished_wall = ?3 WHERE id = ?1;
 
--- How many tasks are blocked by this task alone.
+-- The number of blocked tasks whose only open dependency is this task.
 -- name: count_unblocked
 SELECT count(*) FROM claims_dependency d CROSS JOIN claims_task t ON t.id = d.task
 WHERE d.depends_on = ?1 AND t.open_deps = 1 AND t.state = {task.blocked};
 
--- Count a completed dependency of its dependents. Those without another open one are waiting from now (?2) on; ?3 is the
--- wall-clock time.
+-- Subtract a completed task from the open dependencies of its dependents. A dependent without any other open dependency
+-- becomes waiting now (?2); ?3 is the wall-clock time.
 -- name: unblock
 UPDATE claims_task
 SET open_deps = open_deps - 1,
@@ -72,7 +72,7 @@ SET open_deps = open_deps - 1,
     next_at = iif(open_deps = 1 AND state = {task.blocked} AND coalesce(due_wall <= ?3, TRUE), ?2 + coalesce(delay, 0), next_at)
 WHERE id IN (SELECT task FROM claims_dependency WHERE depends_on = ?1);
 
--- Cancel all that depends, over any number of steps, on a task that has failed.
+-- Cancel all direct and indirect dependents of a failed task.
 -- name: cancel_dependents
 WITH RECURSIVE dependent (id) AS (
     SELECT task FROM claims_dependency WHERE depends_on = ?1
@@ -87,14 +87,15 @@ SELECT t.id, t.instance, t.state, i.state AS instance_state
 FROM claims_instance i CROSS JOIN claims_task t ON t.instance = i.id AND t.name = ?2
 WHERE i.name = ?1;
 
--- Start a failed task over at the position ?2. ?3: whether its instance is paused.
+-- Restart a failed task at the position ?2. ?3: 1 if its instance is paused, else 0.
 -- name: retry
 UPDATE claims_task
 SET {waiting_from_2}, attempts = 0, failures = 0, losses = 0, worker = NULL, failed_worker = NULL, started_wall = NULL,
     finished_wall = NULL, lane = iif(?3, -abs(lane), abs(lane))
 WHERE id = ?1;
 
--- The cancelled dependents of a task that is open again, unless another of their dependencies has failed or is cancelled.
+-- The cancelled dependents of a task that is open again, except dependents with a different dependency that has failed
+-- or is cancelled.
 -- name: restorable
 SELECT t.id FROM claims_dependency d CROSS JOIN claims_task t ON t.id = d.task
 WHERE d.depends_on = ?1 AND t.state = {task.cancelled} AND NOT EXISTS (
@@ -107,7 +108,7 @@ UPDATE claims_task
 SET state = {task.blocked}, finished_wall = NULL, lane = iif(?2, -abs(lane), abs(lane))
 WHERE id = ?1;
 
--- Count the tasks that are open again: ?2 had failed, ?3 were cancelled.
+-- Count the tasks that are open again: ?2 tasks that had failed, and ?3 tasks that were cancelled.
 -- name: reopen_instance
 UPDATE claims_instance
 SET failed = failed - ?2, cancelled = cancelled - ?3, blocked = blocked + ?3, {reopened}, finished_wall = NULL

@@ -1,6 +1,7 @@
--- The sweep, and worker sessions. Each search reads an index that is nearly always empty.
+-- The sweep, and worker sessions. Each search for tasks to sweep reads an index, or a part of one, that is nearly
+-- always empty.
 
--- What a search for work needs to know, and whether there is anything to sweep.
+-- The values that a search for work needs, and whether there is anything to sweep.
 -- name: sweep_state
 SELECT aging, lanes AS lanes_version, moving,
     EXISTS (
@@ -15,21 +16,22 @@ SELECT aging, lanes AS lanes_version, moving,
     ) AS has_due_tasks
 FROM claims_meta WHERE id = 1;
 
--- Expired claims whose loss is the last one allowed: their tasks fail.
+-- Tasks whose last claim has expired. The sweep fails these tasks.
 -- name: expired_last_claims
 SELECT t.id FROM claims_task t INDEXED BY claims_task_last CROSS JOIN claims_instance i ON i.id = t.instance
 WHERE t.state = {task.claimed} AND t.next_at = {never} AND t.lease_expires IS NOT NULL AND t.lane > 0
     AND t.lease_expires <= ?1 AND i.state = {instance.in_progress}
 ORDER BY t.lease_expires LIMIT ?2;
 
--- The same on the paused sides of the lanes, where tasks of a resumed instance can be while an instance is in motion.
+-- Tasks on the paused sides of the lanes whose last claim has expired. While an instance is moving, tasks of a resumed
+-- instance can still be on a paused side.
 -- name: expired_last_claims_in_motion
 SELECT t.id FROM claims_task t INDEXED BY claims_task_next CROSS JOIN claims_instance i ON i.id = t.instance
 WHERE (SELECT moving FROM claims_meta WHERE id = 1) > 0 AND t.lane <= -{claimed_side}
     AND t.next_at = {never} AND t.lease_expires <= ?1 AND i.state = {instance.in_progress}
 LIMIT ?2;
 
--- Tasks of a priority that wait for a time of day, and whose time has come.
+-- Tasks of one priority that have become due but have no position yet.
 -- name: due_tasks
 SELECT t.id, t.due_wall FROM claims_task t INDEXED BY claims_task_due
 WHERE {waits_for_day} AND t.priority = ?1 AND t.due_wall <= ?2
@@ -53,7 +55,7 @@ SELECT coalesce(max(id), 0) FROM claims_session;
 -- name: session_pid
 SELECT pid FROM claims_session WHERE id = ?;
 
--- The tasks that are claimed in a session. It is the part `held` with one more condition in each half.
+-- The tasks that are claimed in a session. The statement is the part `held` with one more condition in each half.
 -- name: session_claims
 SELECT id FROM claims_task WHERE lane >= {claimed_side} AND next_at IS NOT NULL AND session = ?1
 UNION ALL SELECT id FROM claims_task WHERE lane <= -{claimed_side} AND next_at IS NOT NULL AND session = ?1
