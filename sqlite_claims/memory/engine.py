@@ -108,7 +108,7 @@ class Engine:
         return task.state is TaskState.CLAIMED and task.expires is not None and task.expires <= self.now
 
     def can_be_claimed(self, task: Task) -> bool:
-        """Return whether the task is ready, or has an expired claim that isn't its last claim, in an instance in progress."""
+        """Return whether the task is ready or has an expired claim (not a last claim), in an instance in progress."""
         if self.state.instances[task.instance_id].state is not InstanceState.IN_PROGRESS:
             return False
         if task.state is TaskState.READY:

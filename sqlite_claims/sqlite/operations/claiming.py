@@ -82,7 +82,7 @@ def any_available(db: Database, *, tags: Tags, kinds: Kinds, may_sweep: bool) ->
 
 
 def seconds_until_next(db: Database, *, tags: Tags, kinds: Kinds) -> float:
-    """Return the seconds until a task of these tags and kinds becomes due or its claim expires; ``inf`` if none will."""
+    """Return the seconds until a task of these tags and kinds becomes due or its claim expires, or ``inf``."""
     db.lanes.refresh(db, db.value(sql.lanes_version))
     lanes = db.lanes.to_visit(db, tags, kinds, paused=False)
     if not lanes:
@@ -232,7 +232,7 @@ def held_tasks(db: Database, claims: Iterable[TaskClaim]) -> list[HeldTask | Non
 
 
 def verify(db: Database, claim: TaskClaim, task: HeldTask | None) -> HeldTask | None:
-    """Return the task that a claim names, if the claim is held, else ``None``. ``task``: the task in the claim's row."""
+    """Return the task that a claim names if the claim is held, else ``None``. ``task``: the task in the claim's row."""
     if task is not None:
         _, instance_id, task_id, token, state, instance_state, _, _, _, _, _, _, _, _ = task
     if task is None or instance_id != claim.instance_id or task_id != claim.task_id:
