@@ -1,6 +1,6 @@
-"""Describes the C core to cffi: one shared object that is both a Python module and an SQLite extension.
+"""The build description of the C core for cffi. The core is one shared object: a Python module and an SQLite extension.
 
-``setup.py`` runs this; ``python csrc/build_core.py`` does nothing by itself.
+``setup.py`` uses this file. ``python csrc/build_core.py`` builds nothing.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from cffi import FFI
 
 HERE = Path(__file__).parent
 SOURCES = ["extension.c", "scan.c", "doorbell.c", "frames.c", "wal_file.c"]
-# Hidden symbols: no function here may clash with one of the same name elsewhere in the process. The warnings that are
-# turned into errors are errors by default in newer compilers (GCC 14, clang 16): so older ones behave the same.
+# Symbols are hidden, so that no function here clashes with a function of the same name elsewhere in the process. The
+# warnings that are turned into errors here are errors by default in newer compilers (GCC 14, clang 16), so older
+# compilers reject the same code.
 COMPILE = ["-O2", "-fvisibility=hidden", "-Wall", "-Wextra"] + [
     f"-Werror={what}"
     for what in ("implicit-function-declaration", "implicit-int", "incompatible-pointer-types", "int-conversion")
@@ -31,6 +32,6 @@ ffibuilder.set_source(
     include_dirs=[str(HERE)],
     depends=[str(HERE / "core.h")],
     extra_compile_args=COMPILE,
-    # If it cannot be built, the installation goes on without it, and the Python scan is used.
+    # If the core can't be built, the installation continues without the core, and the store uses the Python scan.
     optional=not REQUIRED,
 )

@@ -1,9 +1,9 @@
 /* A test program for the scan, not part of the core; tests/scan/test_memory.py builds and runs it.
  *
- * It is linked with a system's SQLite and with sanitizers. It runs one scan of one file, then runs it again with the
- * first allocation failing, then the second, and so on, until no allocation is left to fail. The scan allocates through
- * SQLite, so SQLite's own allocations fail in turn too. Whichever one failed, the handle must be able to run the same
- * scan again, and no statement may be left open. */
+ * The program is linked with the system's SQLite library and with sanitizers. It runs one scan of one file. Then it
+ * repeats the scan and makes the first allocation fail, then the second, and so on, until every allocation has failed
+ * once. The scan allocates memory through SQLite, so SQLite's own allocations fail in turn, too. After each failure,
+ * the handle must be able to run the same scan again, and no statement may be left open. */
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,8 +14,8 @@
 enum { DATABASE = 1, HEAD, RANGE, INSTANCE_STATE, NOW, AGING, LIMIT, MOVING, FIRST_LANE };
 
 static sqlite3_mem_methods real;
-static long allocations;  /* since the last reset */
-static long failing = -1; /* the number of the one that fails */
+static long allocations;  /* number of allocations since the last reset */
+static long failing = -1; /* index of the allocation that fails */
 
 static int fails(void) { return allocations++ == failing; }
 static void *failing_malloc(int size) { return fails() ? 0 : real.xMalloc(size); }
@@ -49,7 +49,7 @@ static void demand_whole(sqlite3 *db, int code, const int64_t *ids, int64_t ids_
     demand(!sqlite3_stmt_busy(s), "a statement is open", code);
 }
 
-/* Opens a handle and scans; if an allocation failed, scans again. Returns whether one failed. */
+/* Opens a handle and scans. If an allocation failed, scans again. Returns whether an allocation failed. */
 static int round_fails(const question *q, sqlite3 *db, const int64_t *whole, int64_t whole_len) {
   claims_scan *scan = 0;
   const int64_t *ids = 0;
@@ -88,7 +88,7 @@ int main(int argc, char **argv) {
   int code = sqlite3_open_v2(argv[DATABASE], &db, SQLITE_OPEN_READWRITE, 0);
   demand(code == SQLITE_OK, "the file can't be opened", code);
   sqlite3_extended_result_codes(db, 1);
-  /* Without the lookaside buffer, all of SQLite's allocations go through the allocator. */
+  /* Without the lookaside buffer, SQLite makes all its allocations through the allocator above. */
   sqlite3_db_config(db, SQLITE_DBCONFIG_LOOKASIDE, (void *)0, 0, 0);
 
   claims_scan *scan = 0;

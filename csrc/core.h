@@ -1,4 +1,4 @@
-/* The interface of the C core for Python. build_core.py passes the part between the two marks to cffi, unchanged. */
+/* The interface of the C core for Python. build_core.py passes the lines between the two "cffi" comments to cffi. */
 #ifndef SQLITE_CLAIMS_CORE_H
 #define SQLITE_CLAIMS_CORE_H
 
@@ -8,8 +8,8 @@
 typedef struct sqlite3 sqlite3;
 typedef struct claims_scan claims_scan;
 
-/* Every function returns this until SQLite has loaded this object as an extension. Other results are SQLite's own
- * codes, which are never negative. */
+/* Every function that returns a result code returns this code until SQLite has loaded the core as an extension. All
+ * other result codes are SQLite's own codes, which are never negative. */
 #define CLAIMS_NOT_LOADED -1
 #define CLAIMS_HOOKED -2 /* returned by claims_wal_install alone */
 
@@ -29,17 +29,17 @@ typedef struct claims_bell claims_bell;
 #define CLAIMS_BELL_COMMITS 1
 #define CLAIMS_BELL_WRITER 2
 
-/* Returns errno, 0 for success. The file must be CLAIMS_BELL_SIZE long, and its space allocated. */
+/* Returns errno, or 0 for success. The file must be CLAIMS_BELL_SIZE bytes long, with its disk space allocated. */
 int claims_bell_open(int descriptor, claims_bell **bell);
 void claims_bell_close(claims_bell *bell);
-/* Returns whether the file was cut short while it was mapped. Then the bell wakes nobody, and has to be opened again.
+/* Returns whether the file was truncated while it was mapped. Then the bell wakes no process until it is opened again.
  */
 int claims_bell_is_lost(claims_bell *bell);
 uint32_t claims_bell_read(claims_bell *bell, int which);
 void claims_bell_ring(claims_bell *bell, int which);
 void claims_bell_wait(claims_bell *bell, int which, uint32_t seen, int64_t us_max);
 
-/* State of a connection that waits for the write lock, at most us_max. Must live as long as the connection. */
+/* The state of a connection that waits for the write lock, for at most us_max. Must exist as long as the connection. */
 typedef struct {
   claims_bell *bell;
   int64_t us_max;
@@ -49,10 +49,11 @@ typedef struct {
 
 int claims_waiter_install(sqlite3 *db, claims_waiter *waiter);
 
-/* Sets *frames to the length of the -wal at each commit of this connection. Must live as long as the connection. */
+/* Makes each commit of this connection set *frames to the number of frames in the -wal. *frames must exist as long as
+ * the connection. */
 int claims_frames_install(sqlite3 *db, int *frames);
 
-/* Returns the name of the VFS with which a connection's commits can be gathered; null if there is none. */
+/* Returns the name of the VFS that can gather a connection's commits; null if the VFS can't be registered. */
 const char *claims_wal_vfs(void);
 int claims_wal_install(sqlite3 *db, int page_size, int grows);
 /* cffi: end */

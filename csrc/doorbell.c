@@ -1,14 +1,16 @@
-/* The doorbell: counters in a small file that every process of a store maps, and the kernel's futex to sleep on them.
+/* The doorbell: counters in a small file that every process of a store maps. Processes sleep on the counters by
+ * futexes.
  *
- * A process that changes something raises the counter and wakes the sleepers. A process that searches reads the counter
- * first, and sleeps only while the counter still has that value, so no change can be missed between the search and the
- * sleep. The counters are no locks: a process that dies with the file mapped leaves at worst a count of sleepers that
- * is too high, which costs a system call for each ring. Every sleep has a time limit.
+ * A process that makes a change increments a counter and wakes the sleeping processes. A process that searches for work
+ * reads the counter before the search. After the search, it sleeps only if the counter still has the same value, so it
+ * misses no change. The counters are not locks. If a process dies while it sleeps, the count of sleepers stays too
+ * high, which costs one system call per ring and nothing else. Every sleep has a time limit.
  *
- * The busy handler sleeps here too. SQLite's own handler sleeps up to 100 ms while others overtake it again and again
- * (8 processes on 2 cores: worst claim 633 ms, slowest worker 0.00 of the fastest's share). A handler that only yields
- * keeps a core busy. */
-#define _GNU_SOURCE /* for syscall() and the clocks, whatever -std says */
+ * SQLite's busy handler, which waits for the write lock, sleeps on the doorbell, too. SQLite's default handler sleeps
+ * up to 100 ms, while other processes take the lock before it again and again. (8 processes on 2 cores: the slowest
+ * claim took 633 ms, and the slowest worker did 0.00 times as many tasks as the fastest.) A handler that only yields
+ * the processor keeps a core busy. */
+#define _GNU_SOURCE /* declares syscall() and the clocks under every -std option */
 #include <errno.h>
 #include <limits.h>
 #include <sched.h>
@@ -21,11 +23,11 @@
 
 SQLITE_EXTENSION_INIT3
 
-/* Of the processes that wait for the write lock one is woken, at most one in each turn of TURN_US. Waking one after
- * each commit made 8 processes on 2 cores switch 2,800 times for 1,000 tasks, mostly to find that another process was
- * faster. With turns of 1 ms they switch 700 times and do half as many tasks more. (With 2 ms they do another 3 % more,
- * but the slowest gets 0.67 of the fastest's share instead of 0.78.) A commit that wakes nobody is noticed within
- * NAP_US_MAX. */
+/* At most one of the processes that wait for the write lock is woken in each turn of TURN_US. When each commit woke a
+ * process, 8 processes on 2 cores made 2,800 context switches for 1,000 tasks. Most of the woken processes found that a
+ * different process had taken the lock already. With turns of 1 ms, the processes make 700 context switches and do 50 %
+ * more tasks. (With turns of 2 ms they do 3 % more tasks still, but the slowest process does 0.67 times as many tasks
+ * as the fastest, instead of 0.78 times.) A waiting process that is not woken tries again within NAP_US_MAX. */
 enum { NAP_US_MAX = 1000, YIELDS = 2, TURN_US = 1000 };
 
 static int64_t now_us(void) {
@@ -44,16 +46,18 @@ static int64_t now_us(void) {
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* From the kernel's <linux/futex.h>, which not every libc installs. */
+/* The constants of the kernel header <linux/futex.h>, which is not installed with every libc. */
 enum { FUTEX_WAIT = 0, FUTEX_WAKE = 1 };
 
-/* The argument of this system call. On 32-bit machines the C library's timespec can be wider. */
+/* The time argument of the futex system call. On 32-bit machines, the C library's timespec can be wider than this
+ * struct. */
 typedef struct {
   long seconds;
   long nanoseconds;
 } futex_time;
 
-/* Each counter has its own cache line, since different processes write them. */
+/* A counter and the number of processes that sleep on it. Each counter has its own cache line, since different
+ * processes write different counters. */
 typedef struct {
   _Alignas(64) _Atomic uint32_t count;
   _Atomic uint32_t sleepers;
@@ -61,19 +65,19 @@ typedef struct {
 
 struct claims_bell {
   counter counters[CLAIMS_BELL_COUNTERS];
-  /* The time when a process that waits for the write lock was last woken, in microseconds. It wraps around after 71
-   * minutes: not every 32-bit machine reads and writes 64 bits at once. */
+  /* The time in microseconds at which a process that waits for the write lock was last woken. It has only 32 bits,
+   * since not every 32-bit machine reads and writes 64 bits at once. So it wraps around after 71 minutes. */
   _Alignas(64) _Atomic uint32_t turn_began;
-  _Atomic uint32_t lost; /* LOST in the page of memory that has replaced the file */
+  _Atomic uint32_t lost; /* the value LOST in the page of memory that has replaced the file */
 };
 
 _Static_assert(sizeof(struct claims_bell) <= CLAIMS_BELL_SIZE, "the file must hold the counters");
 
-/* The file can be cut short while it is mapped: by hand, by a clean-up, or by a failing file system. The next use of
- * the mapping would raise SIGBUS, which ends the process. Checking the size before each use would cost a system call,
- * and the file could still be cut short after it. So a handler for SIGBUS replaces the mapping by a page of memory:
- * this process then wakes nobody, as if it had no doorbell, until the file is opened again. Any other SIGBUS is passed
- * on to the handler that was installed before. */
+/* The file can be truncated while it is mapped: by hand, by a clean-up program, or by a failing file system. The next
+ * use of the mapping then raises SIGBUS, which by default ends the process. A check of the size before each use would
+ * cost a system call, and the file could still be truncated after the check. So a handler for SIGBUS replaces the
+ * mapping by a page of memory. Until the file is opened again, this process wakes no other process, as if it had no
+ * doorbell. The handler passes every other SIGBUS on to the handler that was installed before. */
 enum { LOST = 0x74736f6c, BELLS_MAX = 1024 };
 static _Atomic(claims_bell *) bells[BELLS_MAX];
 static struct sigaction next_handler;
@@ -92,7 +96,7 @@ static int replace_mapping(const char *address) {
 
 static void on_bus_error(int number, siginfo_t *info, void *context) {
   int code = errno;
-  int done = info->si_code > 0 && replace_mapping(info->si_addr); /* raised by the kernel, not sent by a process */
+  int done = info->si_code > 0 && replace_mapping(info->si_addr); /* si_code > 0: raised by the kernel */
   errno = code;
   if (done) return;
   if (next_handler.sa_flags & SA_SIGINFO) {
@@ -131,7 +135,8 @@ int claims_bell_open(int descriptor, claims_bell **bell) {
   if (mapped == MAP_FAILED) return errno;
   *bell = mapped;
   note_bell(mapped);
-  /* Kernels and sandboxes can be without futexes. Each sleep would return at once, and waiting would be a busy loop. */
+  /* Some kernels and sandboxes have no futexes. Without futexes each sleep would return at once, so a waiting process
+   * would run a busy loop. */
   if (syscall(SYS_futex, &(*bell)->counters[0].count, FUTEX_WAKE, 0, 0, 0, 0) >= 0) return 0;
   int code = errno;
   claims_bell_close(mapped);
@@ -171,14 +176,14 @@ void claims_bell_wait(claims_bell *bell, int which, uint32_t seen, int64_t us_ma
   futex_time left = {(long)(us_max / 1000000), (long)(us_max % 1000000 * 1000)};
   atomic_fetch_add(&c->sleepers, 1);
   syscall(SYS_futex, &c->count, FUTEX_WAIT, seen, &left, 0, 0);
-  /* The count can be lower than it was: the file may have been replaced meanwhile. */
+  /* The number of sleepers can be 0 here, because the mapping may have been replaced during the sleep. */
   uint32_t sleepers = atomic_load(&c->sleepers);
   while (sleepers != 0 && !atomic_compare_exchange_weak(&c->sleepers, &sleepers, sleepers - 1)) continue;
 }
 
 #else
 
-/* Without futexes, Python polls: see sqlite/doorbell.py. */
+/* On a system without futexes, Python polls: see sqlite/doorbell.py. */
 int claims_bell_open(int descriptor, claims_bell **bell) {
   (void)descriptor, (void)bell;
   return ENOSYS;
@@ -202,7 +207,8 @@ static int wait_for_writer(void *argument, int tries) {
   if (tries < YIELDS) {
     sched_yield();
   } else {
-    /* `seen` was read before the attempt that has just failed. After a commit since then, the wait returns at once. */
+    /* `seen` was read before the attempt to lock that has just failed. If the counter has changed since then, the wait
+     * returns at once. */
     claims_bell_wait(waiter->bell, CLAIMS_BELL_WRITER, waiter->seen, left < NAP_US_MAX ? left : NAP_US_MAX);
   }
   waiter->seen = claims_bell_read(waiter->bell, CLAIMS_BELL_WRITER);

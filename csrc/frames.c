@@ -1,5 +1,5 @@
-/* Records the length of the -wal at each commit. SQLite passes it to a hook, which is in C so that a commit costs no
- * call into Python. */
+/* Records the number of frames in the -wal at each commit. SQLite passes this number to a hook. The hook is written in
+ * C, so that a commit needs no call into Python. */
 #include <sqlite3ext.h>
 
 #include "core.h"

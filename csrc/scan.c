@@ -1,20 +1,22 @@
 /* Finds the tasks that can be claimed, in their exact order, by a k-way merge over the index claims_task_next.
  *
- * A task's position in the order is priority * weight + next_at. Within one (lane, priority) the index is sorted by
- * next_at, so the order over all lanes is the merge of these ranges. It costs O(ranges + limit), no matter how many
- * tasks follow. The weight is the aging interval; without aging, no time outweighs a priority. Two positions are
- * compared without computing either, so that no value of the columns can cause an overflow.
+ * A task's rank is priority * weight + next_at; the task with the lowest rank comes first. The weight is the aging
+ * interval. Without aging, a task of a higher priority always comes first. Two ranks are compared without computing
+ * either rank, so that no value of the columns can cause an overflow. Within one (lane, priority), the index is sorted
+ * by next_at. So a merge of these ranges gives the order over all lanes. The merge costs O(ranges + limit), however
+ * many tasks the store has.
  *
- * Without aging, a lane is read priority after priority: it is one stream, and costs one seek until its first priority
- * is used up. With aging, any priority can come next: a stream is one (lane, priority).
+ * A stream is a sorted sequence of rows that the merge reads. Without aging, a lane is one stream, which is read
+ * priority after priority. So a lane costs only one seek at first. With aging, the next task can have any priority, so
+ * each (lane, priority) is a separate stream.
  *
- * A stream reads its rows in blocks that double up to BLOCK_MAX, and continues after a block with a seek. The
- * alternative was a cursor that each stream keeps open. But a thousand streams would need a thousand statements, and
- * with a limited number of statements the other streams would need this seek anyway.
+ * A stream reads its rows in blocks, whose size doubles up to BLOCK_MAX, and needs a new seek for each block. The
+ * alternative was an open cursor for each stream. But a thousand streams would need a thousand statements. With a
+ * limited number of statements, the remaining streams would still need this seek.
  *
- * The SQL comes from Python. Every statement is reset before the function that stepped it returns, so that no read
- * stays open in the caller's transaction. The owner of a handle makes sure that one thread at a time uses it.
- * sqlite_claims/sqlite/scan/py_scanner.py does the same in Python and gives the same answers. */
+ * The SQL text comes from Python. A function that steps a statement resets it before it returns, so that no read stays
+ * open in the caller's transaction. The caller must use a handle from only one thread at a time.
+ * sqlite_claims/sqlite/scan/py_scanner.py is the same scan in Python, with the same results. */
 #include <sqlite3ext.h>
 #include <string.h>
 
@@ -23,11 +25,11 @@
 SQLITE_EXTENSION_INIT3
 
 enum {
-  BLOCK_MAX = 64,         /* rows that a stream reads at once */
-  KEPT_BYTES_MAX = 65536, /* larger buffers are freed before the next call */
+  BLOCK_MAX = 64,         /* largest number of rows in a block */
+  KEPT_BYTES_MAX = 65536, /* a larger buffer is freed at the next call */
 };
 
-/* The first two give rows of (priority, next_at, id). */
+/* The statements. HEAD and RANGE return rows of (priority, next_at, id). */
 enum { HEAD, RANGE, INSTANCE_STATE, STATEMENTS };
 
 typedef struct {
@@ -36,16 +38,16 @@ typedef struct {
 } row;
 
 typedef struct {
-  row first; /* the first row not yet taken; a copy, so that the heap reads nothing else */
+  row first; /* copy of the first row not yet taken, so that the heap needs no access to the block */
   int64_t lane;
   int64_t priority;
   int64_t taken;  /* number of rows taken so far */
-  int64_t block;  /* index of its block in the handle's rows */
-  int block_cap;  /* rows that the block has room for */
-  int block_len;  /* rows in the block */
-  int block_pos;  /* rows of the block already taken */
-  int range_done; /* the priority has no due rows after the block */
-  int lane_done;  /* the lane has no due rows after the priority */
+  int64_t block;  /* index of the stream's block in the handle's rows */
+  int block_cap;  /* number of rows that fit into the block */
+  int block_len;  /* number of rows in the block */
+  int block_pos;  /* number of rows of the block already taken */
+  int range_done; /* true if the priority has no due rows after the block */
+  int lane_done;  /* true if the lane has no due rows after the priority */
 } stream;
 
 typedef struct {
@@ -55,9 +57,9 @@ typedef struct {
 
 struct claims_scan {
   sqlite3_stmt *statements[STATEMENTS];
-  buffer streams; /* a heap, once all are gathered */
+  buffer streams; /* a heap, once all streams are gathered */
   buffer rows;    /* the streams' blocks */
-  buffer ids;     /* the answer */
+  buffer ids;     /* the result */
   int64_t streams_len;
   int64_t rows_len;
   int64_t ids_len;
@@ -65,10 +67,10 @@ struct claims_scan {
 
 /* The arguments of one call. */
 typedef struct {
-  int64_t aging; /* microseconds worth a priority level, 0 for none */
+  int64_t aging; /* microseconds of waiting that count as one priority level, 0 for no aging */
   int64_t now;
   int64_t limit;
-  int share; /* rows in a stream's first block: the limit divided by the number of lanes */
+  int share; /* number of rows in a stream's first block: the limit divided by the number of lanes */
   int moving;
 } question;
 
@@ -97,7 +99,7 @@ static int bind(sqlite3_stmt *statement, const int64_t *values, int len) {
 
 /* ---- the streams ---- */
 
-/* Empties the block of a stream, and gives it room for `cap` rows. */
+/* Empties the block of a stream, and makes room for `cap` rows in the block. */
 static int new_block(claims_scan *scan, stream *s, int cap) {
   if (cap > s->block_cap) {
     int code = reserve(&scan->rows, scan->rows_len + cap, sizeof(row));
@@ -113,8 +115,8 @@ static int new_block(claims_scan *scan, stream *s, int cap) {
 
 static row *block_of(const claims_scan *scan, const stream *s) { return (row *)scan->rows.items + s->block; }
 
-/* Fills the block up to `len` rows from a bound statement, and resets the statement. The first row of HEAD decides the
- * stream's priority. A row of another priority, or one that is not due, ends the range. */
+/* Fills the block up to `len` rows from a bound statement, and resets the statement. The first row of HEAD sets the
+ * stream's priority. The range ends at a row of a different priority, or at a row that is not due. */
 static int read_rows(claims_scan *scan, int which, const question *q, stream *s, int len) {
   sqlite3_stmt *statement = scan->statements[which];
   row *block = block_of(scan, s);
@@ -139,7 +141,8 @@ static int read_rows(claims_scan *scan, int which, const question *q, stream *s,
   return code == SQLITE_ROW || code == SQLITE_DONE ? SQLITE_OK : code;
 }
 
-/* Moves to the lane's next priority that has due rows. If there is none, the block is empty afterwards. */
+/* Moves to the lane's next priority that has due rows. If no further priority has due rows, the block is empty
+ * afterwards. */
 static int next_priority(claims_scan *scan, const question *q, stream *s) {
   int len = q->share;
   int code = new_block(scan, s, len);
@@ -153,10 +156,11 @@ static int next_priority(claims_scan *scan, const question *q, stream *s) {
   return code;
 }
 
-/* Reads the next block within the priority.
+/* Reads the stream's next block within the same priority.
  *
- * The rows of a damaged index may be out of order, and its values no integers, which SQLite then converts. Each block
- * must end after the one before, and each priority follow the last one: otherwise the scan might never end. */
+ * In a damaged index, rows may be out of order, and values may not be integers (SQLite then converts them). So the scan
+ * checks that the end of each block comes after the end of the previous block, and that each new priority is larger
+ * than the previous one. Without these checks the scan might never end. */
 static int next_block(claims_scan *scan, const question *q, stream *s) {
   const row last = block_of(scan, s)[s->block_len - 1];
   int64_t len = s->taken > q->share ? s->taken : q->share;
@@ -174,7 +178,7 @@ static int next_block(claims_scan *scan, const question *q, stream *s) {
   return end.next_at > last.next_at || (end.next_at == last.next_at && end.id > last.id) ? SQLITE_OK : SQLITE_CORRUPT;
 }
 
-/* Takes the first row off a stream. If the stream has no other, its block is empty afterwards. */
+/* Removes the first row from a stream. If that was the stream's last row, the block is empty afterwards. */
 static int advance(claims_scan *scan, const question *q, stream *s) {
   int code = SQLITE_OK;
   s->taken++;
@@ -187,8 +191,9 @@ static int advance(claims_scan *scan, const question *q, stream *s) {
 
 /* ---- the heap ---- */
 
-/* Returns whether a comes before b: a's next_at is earlier by more than the levels that its priority is behind are
- * worth. If by exactly as much, the lower id comes first. */
+/* Returns whether the first row of a has a lower rank than the first row of b. Rows with the same rank are ordered by
+ * id. If a has the higher priority number, its next_at must be earlier by at least (difference of the priorities) *
+ * aging. */
 static int comes_before(const question *q, const stream *a, const stream *b) {
   if (a->priority < b->priority) return !comes_before(q, b, a);
   if (a->first.next_at > b->first.next_at) return 0;
@@ -230,7 +235,7 @@ static int gather_lane(claims_scan *scan, const question *q, int64_t lane) {
 
 /* ---- the merge ---- */
 
-/* Sets *yes to whether the task's instance is in progress. */
+/* Sets *yes to 1 if the task's instance is in progress, else to 0. */
 static int may_run(claims_scan *scan, int64_t id, int *yes) {
   sqlite3_stmt *statement = scan->statements[INSTANCE_STATE];
   int code = bind(statement, &id, 1);
@@ -258,10 +263,10 @@ static int take_first(claims_scan *scan, const question *q) {
 
 /* ---- the functions that Python calls ---- */
 
-/* Returns the ids of up to `limit` tasks that can be claimed at `now`, in order. They stay valid until the next call.
+/* Returns the ids of up to `limit` tasks that can be claimed at `now`, in order. *ids stays valid until the next call.
  *
- * lanes: without duplicates. aging: microseconds worth a priority level, 0 for no aging. moving: whether an instance is
- * in motion, so that the state of each row's instance has to be read. */
+ * lanes: the lanes to search, without duplicates. aging: microseconds of waiting that count as one priority level, 0
+ * for no aging. moving: 1 if an instance is moving, so that the state of each row's instance has to be read, else 0. */
 int claims_scan_ready(claims_scan *scan, const int64_t *lanes, int64_t lanes_len, int64_t now, int64_t aging,
                       int64_t limit, int moving, const int64_t **ids, int64_t *ids_len) {
   if (!claims_core_loaded()) return CLAIMS_NOT_LOADED;
@@ -284,7 +289,8 @@ int claims_scan_ready(claims_scan *scan, const int64_t *lanes, int64_t lanes_len
   return code;
 }
 
-/* Frees the handle and its statements. Call it before the connection is closed, which open statements would prevent. */
+/* Frees the handle and its statements. Call this function before the connection is closed, because SQLite doesn't close
+ * a connection with open statements. */
 void claims_scan_close(claims_scan *scan) {
   if (scan == 0) return;
   for (int i = 0; i < STATEMENTS; i++) sqlite3_finalize(scan->statements[i]);
@@ -294,7 +300,7 @@ void claims_scan_close(claims_scan *scan) {
   sqlite3_free(scan);
 }
 
-/* Opens a handle for one connection of the SQLite that loaded this object. *scan is null after a failure. */
+/* Opens a handle for one connection of the SQLite library that loaded the C core. *scan is null after a failure. */
 int claims_scan_open(sqlite3 *db, const char *head, const char *range, const char *instance_state, claims_scan **scan) {
   *scan = 0;
   if (!claims_core_loaded()) return CLAIMS_NOT_LOADED;

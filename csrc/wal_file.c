@@ -1,23 +1,24 @@
-/* One write for each commit: a VFS that gathers the frames that a COMMIT appends to the -wal, and writes them at once.
+/* A VFS that gathers the -wal frames of a COMMIT and writes them to the file with one system call.
  *
- * SQLite writes every page of a commit in two pieces, a header of 24 bytes and the page: twelve system calls to claim
- * and complete one task. This VFS gathers the pieces from the commit hook on. It writes them when the frame that ends
- * the transaction is complete, and only that write's result tells SQLite whether the commit succeeded. So the file is
- * as SQLite believes whenever SQLite reads it or lets other processes read it, and every failure is one of COMMIT.
+ * SQLite writes every page of a commit with two calls: one for a header of 24 bytes and one for the page. That makes
+ * twelve system calls to claim and complete one task. This VFS gathers the header and page bytes from the commit hook
+ * on. When the last -wal frame of the transaction is complete, the VFS writes all gathered bytes, and returns the
+ * result of this write to SQLite. So the file has the content that SQLite expects whenever SQLite reads the file or
+ * lets other processes read it. Every failure of a write is reported by COMMIT.
  *
- * Nothing is gathered outside of a commit. A transaction that outgrows the cache writes frames before its end. If it is
- * rolled back, no call reports that to this VFS, while other processes write to the same place. So those frames are
- * written at once.
+ * The VFS gathers nothing outside of a commit. A transaction that outgrows the cache writes -wal frames before its
+ * COMMIT. The VFS writes these frames to the file at once, because no call informs the VFS of a later rollback. After a
+ * rollback, other processes may write to the same place in the file.
  *
- * A state that only a bug here can cause, or an SQLite that writes its log in another way, is never ignored: the call
- * that finds it fails, and nothing is gathered from then on. A write of an unknown form ends the gathering too, but no
- * call fails.
+ * If the VFS detects a state that only a bug here or a changed SQLite can cause, the current call fails, and nothing is
+ * gathered from then on. A write of an unknown form ends the gathering, too, but no call fails then.
  *
- * If each commit is synced, the file grows ahead by zeros: by its present length, at most a megabyte at a time. A sync
- * of appended bytes has to wait for the file's new length too, a sync of overwritten bytes doesn't (143 to 192 µs
- * against 79 to 91 on ext4). SQLite reads frames up to the first with a wrong checksum, which a frame of zeros has.
+ * If each commit is synced, the VFS appends zeros to the file before they are needed. It appends as many bytes as the
+ * file has, but at most a megabyte at a time. A sync after appended bytes has to write the file's new length, too. A
+ * sync after overwritten bytes doesn't (79 to 91 µs instead of 143 to 192 µs on ext4). SQLite reads the -wal up to the
+ * first frame with a wrong checksum, and a frame of zeros has a wrong checksum.
  *
- * All other files, and all locks, are left to the system's VFS. */
+ * The system's VFS handles all other files, and all locks. */
 #include <sqlite3ext.h>
 #include <string.h>
 
@@ -34,26 +35,26 @@ enum {
   GROWTH_MAX = 1 << 20
 };
 
-/* The state of a connection, for its hooks too. It lives as long as the connection. PRAGMA journal_mode can close the
- * connection's -wal before that, and open another. */
+/* The state of a connection, which the connection's hooks use, too. It exists as long as the connection. PRAGMA
+ * journal_mode can close the connection's -wal earlier and open a new -wal. */
 typedef struct {
   sqlite3 *db;
-  sqlite3_int64 start;      /* offset in the file of the held bytes */
-  sqlite3_int64 frame_size; /* its header included */
+  sqlite3_int64 start;      /* file offset of the held bytes */
+  sqlite3_int64 frame_size; /* size of a -wal frame, including its header */
   int held_len;
-  int committing;    /* since the commit hook, until the frame that ends the transaction is written */
-  int begun;         /* the commit has begun to write */
-  int spilled;       /* pages written before the commit hook */
-  int frame_commits; /* the present frame ends the transaction */
-  int over;          /* nothing is gathered any more */
+  int committing;    /* true from the commit hook until the last frame of the transaction is written */
+  int begun;         /* true once the commit has begun to write */
+  int spilled;       /* number of pages written before the commit hook */
+  int frame_commits; /* true if the current frame is the last of the transaction */
+  int over;          /* true if nothing is gathered any more */
   unsigned char held[HELD_MAX];
 } gathering;
 
 typedef struct {
-  sqlite3_file base;  /* the part that SQLite knows; the system's file follows the struct */
-  gathering *commit;  /* null: nothing is gathered */
-  sqlite3_int64 size; /* last known length of the file */
-  int grows;          /* whether it grows ahead of the writes */
+  sqlite3_file base;  /* the part that SQLite uses; the system VFS's file follows the struct in memory */
+  gathering *commit;  /* null: this file's writes are not gathered */
+  sqlite3_int64 size; /* last known length of the file in bytes */
+  int grows;          /* true if zeros are appended ahead of the writes */
 } wal_file;
 
 static sqlite3_vfs *system_vfs;
@@ -72,7 +73,8 @@ static void end_gathering(gathering *commit) {
   commit->committing = commit->frame_commits = commit->held_len = 0;
 }
 
-/* Drops held bytes that SQLite takes for written. Other processes may have written to their place since. */
+/* Drops held bytes that SQLite regards as written. The bytes can't be written any more, because other processes may
+ * have written to their place since. */
 static int fail(gathering *commit, const char *when) {
   sqlite3_log(SQLITE_IOERR_WRITE, "sqlite_claims: a commit has not ended as it should, seen %s: %d bytes left", when,
               commit->held_len);
@@ -80,9 +82,10 @@ static int fail(gathering *commit, const char *when) {
   return SQLITE_IOERR_WRITE;
 }
 
-/* Returns whether the present write belongs to a commit. The hook alone doesn't show that, since an empty COMMIT calls
- * it and writes nothing. The next write can then be one of a statement outside a transaction that outgrows the cache:
- * such pages are counted before they are written. */
+/* Returns whether the current write belongs to a commit. The commit hook alone doesn't show this, because an empty
+ * COMMIT calls the hook and then writes nothing. In that case, the next write can come from a later statement that
+ * outgrows the cache. SQLite counts such a page before it writes the page, so a changed count shows that the write
+ * doesn't belong to the commit. */
 static int may_hold(gathering *commit) {
   if (commit == 0 || !commit->committing || !sqlite3_get_autocommit(commit->db)) return 0;
   if (!commit->begun) commit->committing = spilled(commit->db) == commit->spilled;
@@ -90,8 +93,8 @@ static int may_hold(gathering *commit) {
   return commit->committing;
 }
 
-/* Appends zeros. No other process writes here meanwhile, since this one holds the write lock. A failure is no error:
- * where there is no room for zeros, there can be room for frames. */
+/* Appends zeros. No other process writes to the file at the same time, because this process holds the write lock. A
+ * failure is not reported as an error, because the disk may still have room for the next frames. */
 static void grow(sqlite3_file *file, sqlite3_int64 end) {
   static const unsigned char ZEROS[GROWTH_MIN];
   wal_file *wal = (wal_file *)file;
@@ -136,8 +139,8 @@ static uint32_t page_size_in(const unsigned char *wal_header) {
   return (uint32_t)wal_header[8] << 24 | (uint32_t)wal_header[9] << 16 | (uint32_t)wal_header[10] << 8 | wal_header[11];
 }
 
-/* Returns whether a write is a frame's header or its page. The header of the log itself is neither. Any other write,
- * and a log with another page size, ends the gathering. */
+/* Returns whether a write is the header or the page of a -wal frame. For the header of the -wal itself the result is 0.
+ * Any other write, or a -wal with a different page size, ends the gathering. */
 static int is_of_frame(gathering *commit, const void *data, int len, sqlite3_int64 offset) {
   sqlite3_int64 page_size = commit->frame_size - FRAME_HEADER;
   if (offset == 0 && len == WAL_HEADER && page_size_in(data) == page_size) return 0;
@@ -223,7 +226,7 @@ static int wal_traits(sqlite3_file *file) {
 }
 
 static const sqlite3_io_methods WAL_METHODS = {
-    .iVersion = 1, /* without shared memory, which belongs to the database file */
+    .iVersion = 1, /* version 1 has no shared memory, which only the database file uses */
     .xClose = wal_close,
     .xRead = wal_read,
     .xWrite = wal_write,
@@ -243,11 +246,11 @@ static int open_file(sqlite3_vfs *vfs, sqlite3_filename name, sqlite3_file *file
   if (!(flags & SQLITE_OPEN_WAL)) return system_vfs->xOpen(system_vfs, name, file, flags, flags_out);
   memset(file, 0, sizeof(wal_file));
   int code = system_vfs->xOpen(system_vfs, name, system_file(file), flags, flags_out);
-  if (system_file(file)->pMethods != 0) file->pMethods = &WAL_METHODS; /* else it was not opened, and is not closed */
+  if (system_file(file)->pMethods != 0) file->pMethods = &WAL_METHODS; /* null: SQLite doesn't close the file */
   return code;
 }
 
-/* The commit hook. A result other than 0 turns the COMMIT into a ROLLBACK. */
+/* The commit hook. If it returns a value other than 0, SQLite turns the COMMIT into a ROLLBACK. */
 static int begin_commit(void *argument) {
   gathering *commit = argument;
   if (commit->over) return 0;
@@ -263,25 +266,26 @@ static void roll_back(void *argument) {
   commit->committing = commit->held_len = commit->frame_commits = 0;
 }
 
-/* The SQL function claims_gathers(): whether the connection's commits are gathered. It also makes the connection the
- * owner of the struct. */
+/* The SQL function claims_gathers(), which returns 1 if the connection's commits are gathered, else 0. By registering
+ * this function, the connection also becomes the owner of the gathering struct. */
 static void report_gathering(sqlite3_context *context, int len, sqlite3_value **values) {
   (void)len, (void)values;
   const gathering *commit = sqlite3_user_data(context);
   sqlite3_result_int(context, !commit->over);
 }
 
-/* Gathers the commits of a connection from now on; `grows`: lets the -wal grow ahead. Does nothing, and returns
- * SQLITE_OK, where gathering brings nothing or is unsafe.
+/* Gathers the commits of a connection from now on. `grows`: append zeros to the -wal ahead of the writes. If gathering
+ * has no advantage or is unsafe, does nothing and returns SQLITE_OK.
  *
- * The connection must have no commit hook and no rollback hook: SQLite keeps one of each, and doesn't say which
- * function it replaces. Returns CLAIMS_HOOKED if there was one; it is removed then. */
+ * The connection must have no commit hook and no rollback hook, because SQLite stores only one of each and doesn't
+ * report which function a new hook replaces. If there was such a hook, removes it and returns CLAIMS_HOOKED. */
 int claims_wal_install(sqlite3 *db, int page_size, int grows) {
   if (!claims_core_loaded()) return CLAIMS_NOT_LOADED;
   sqlite3_file *file = 0;
   int code = sqlite3_file_control(db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &file);
   if (code != SQLITE_OK || file == 0 || file->pMethods != &WAL_METHODS) return code;
-  /* Without this trait, SQLite pads a commit before it syncs, and splits the write where the padding begins. */
+  /* On a disk without this property, SQLite pads a commit before the sync, and splits the write at the beginning of the
+   * padding. */
   if (!(wal_traits(file) & SQLITE_IOCAP_POWERSAFE_OVERWRITE)) return SQLITE_OK;
   wal_file *wal = (wal_file *)file;
   if (wal->commit != 0 || spilled(db) < 0) return SQLITE_OK;
@@ -291,7 +295,7 @@ int claims_wal_install(sqlite3 *db, int page_size, int grows) {
   commit->db = db;
   commit->frame_size = FRAME_HEADER + page_size;
   code = sqlite3_create_function_v2(db, "claims_gathers", 0, SQLITE_UTF8, commit, report_gathering, 0, 0, sqlite3_free);
-  if (code != SQLITE_OK) return code; /* SQLite has freed the struct */
+  if (code != SQLITE_OK) return code; /* SQLite has freed `commit` already */
   int hooked = sqlite3_commit_hook(db, begin_commit, commit) != 0;
   if (sqlite3_rollback_hook(db, roll_back, commit) != 0 || hooked) {
     sqlite3_commit_hook(db, 0, 0);
@@ -304,7 +308,8 @@ int claims_wal_install(sqlite3 *db, int page_size, int grows) {
   return SQLITE_OK;
 }
 
-/* Registers the VFS with SQLite, by its name: connections that don't ask for it still get the system's. */
+/* Registers the VFS with SQLite under a name. A connection that doesn't request this name still uses the system's VFS.
+ */
 const char *claims_wal_vfs(void) {
   static sqlite3_vfs vfs;
   if (vfs.zName != 0) return vfs.zName;
