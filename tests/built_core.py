@@ -1,4 +1,4 @@
-"""Builds of the C core with changed sources or other compiler options, used in place of the installed one."""
+"""Build the C core with changed sources or different compiler options, and use it in place of the installed one."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ ROOT = Path(__file__).parents[1]
 CSRC = ROOT / "csrc"
 COMPILER = (os.environ.get("CC") or "cc").split()
 Changes = Mapping[str, tuple[str, str]]
-"""By the name of a C file: a text that occurs once in it, and its replacement."""
+"""For each name of a C file: a text that occurs once in the file, and its replacement."""
 
-# Python runs this at its start when it finds it on PYTHONPATH.
+# Python runs this module at its start if the module's folder is on PYTHONPATH.
 _SITECUSTOMIZE = """
 import sys
 from importlib.util import spec_from_file_location
@@ -31,7 +31,7 @@ sys.meta_path.insert(0, Finder)
 
 
 def build(folder: Path, options: Sequence[str], changes: Changes | None = None) -> dict[str, str]:
-    """Build a core in an empty folder. Returns the environment in which Python processes load it."""
+    """Build a core in an empty folder. Return the environment in which Python processes load that core."""
     program = f"import build_core; build_core.ffibuilder.emit_c_code({str(folder / '_core.c')!r})"
     subprocess.run([sys.executable, "-c", program], cwd=CSRC, check=True, capture_output=True)
     sources = {path.name: path.read_text() for path in CSRC.glob("*.[ch]") if path.name != "check_scan.c"}

@@ -1,4 +1,4 @@
-"""Shared fixtures: a clock that stands still, and every store implementation with its own clock and folder."""
+"""Shared fixtures: a manually advanced clock, and every store implementation with a separate clock and folder."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from sqlite_claims.testing import ManualClock
 
 from .aio.blocking import Blocking
 
-# Without the C core only the Python scan is tested; CI requires the core.
+# Without the C core, only the Python scan is tested. CI requires the core.
 WITH_CORE = core_available() or os.environ.get("SQLITE_CLAIMS_REQUIRE_C") == "1"
 IMPLEMENTATIONS = ["memory", *(["sqlite-c"] if WITH_CORE else []), "sqlite-python", "async"]
 if chosen := os.environ.get("SQLITE_CLAIMS_TEST_STORES"):
     IMPLEMENTATIONS = chosen.split()
 
-# The same examples in every run. `make soak` asks for the other profile, which draws new ones from a seed that it
-# prints; that seed runs them again: pytest --hypothesis-profile=soak --hypothesis-seed=SEED TEST.
+# Hypothesis uses the same examples in every run. `make soak` selects the profile with new examples, drawn from a seed
+# that it prints. To repeat these examples: pytest --hypothesis-profile=soak --hypothesis-seed=SEED TEST.
 _common = settings(deadline=None, suppress_health_check=list(HealthCheck), print_blob=True, database=None)
 settings.register_profile("ci", _common, derandomize=True)
 settings.register_profile("soak", _common, max_examples=20_000)
 settings.load_profile("ci")
 
 
-@pytest.hookimpl(tryfirst=True)  # before -m is applied
+@pytest.hookimpl(tryfirst=True)  # runs before pytest applies -m
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let `make soak` run the tests of random data, too."""
+    """Include tests of random data in `make soak`."""
     if settings.get_current_profile_name() == "soak":
         for item in items:
             if is_hypothesis_test(getattr(item, "obj", None)):
@@ -51,13 +51,13 @@ class Bench:
         self.store: Any = self.open()
 
     def open(self) -> Any:
-        """Open another store object on the same tasks; the memory store has only one."""
+        """Open one more store object on the same tasks. The memory store has only one object."""
         if self.implementation == "memory":
             return getattr(self, "store", None) or InMemoryClaimStore(clock=self.clock)
         module = import_module("sqlite_claims.sqlite.store")
-        # Look for dead sessions in each find or claim, not twice a second.
+        # Probe for dead sessions in each find and claim, not just twice a second.
         eager = type("EagerStore", (module.SqliteClaimStore,), {"_probe_every_us": 0})
-        # These tests need not wait for the disk.
+        # In these tests, no commit needs to wait for the disk.
         options = {"use_c_core": self.implementation == "sqlite-c", "durability": "process", "clock": self.clock}
         if self.implementation == "async":
             aio = import_module("sqlite_claims.aio")
@@ -65,7 +65,7 @@ class Bench:
         return eager(self._path, **options)
 
     def reopen(self) -> Any:
-        """The process ends and starts again."""
+        """End the process and start it again."""
         self.go_down()
         return self.come_up()
 
@@ -73,7 +73,7 @@ class Bench:
         self.store.close()
 
     def kill(self, session: Any) -> None:
-        """End a session as the death of its process does; the memory store simulates it."""
+        """End a session as the death of its process does. For the memory store, the death is simulated."""
         if self.implementation == "memory":
             session.kill()
         else:
@@ -89,7 +89,7 @@ class Bench:
         return self.store
 
     def reboot(self) -> Any:
-        """The machine goes off and on again."""
+        """Turn the machine off and on again."""
         self.go_down()
         self.clock.reboot()
         return self.come_up()
@@ -102,13 +102,13 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def implementations() -> list[str]:
-    """The names of all implementations, the oracle first."""
+    """Return the names of all implementations, the oracle first."""
     return IMPLEMENTATIONS
 
 
 @pytest.fixture
 def make_bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Bench]]:
-    """Return a function that makes a ``Bench`` for an implementation and a clock; its store is closed at the end."""
+    """Return a function that makes a ``Bench`` for an implementation and a clock. Its store is closed at the end."""
     benches = []
 
     def make(implementation: str, clock: ManualClock) -> Bench:
@@ -142,7 +142,7 @@ def offered(bench: Bench) -> Callable[..., list[str]]:
 
 
 def snapshot(store: TaskClaimStore) -> list[Any]:
-    """Return everything that can be read of a store, to check that nothing has changed."""
+    """Return everything that can be read from a store, to check that nothing has changed."""
     return [list(store.list_instances()), list(store.list_tasks()), sorted(map(repr, store.list_claims()))]
 
 

@@ -1,8 +1,8 @@
 """Run tests on a C core that is built with AddressSanitizer and UndefinedBehaviorSanitizer.
 
-``python -m tests.sanitize [ARGUMENT...]``: the arguments are pytest's. If they name no tests, those that exercise the C
-core run. Before that, three faults are planted in the C sources, each in a separate build: each has to be reported,
-which proves that the tests reach the core and that the sanitizers watch it.
+``python -m tests.sanitize [ARGUMENT...]``: the arguments are passed to pytest. If they name no tests, the tests of the
+C core run. Before that, three faults are planted in the C sources, each in a separate build. Each fault must be
+reported. This proves that the tests run the core's code and that the sanitizers check it.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from pathlib import Path
 
 from .built_core import COMPILER, ROOT, Changes, build
 
-# Undefined behaviour runs an illegal instruction, which AddressSanitizer reports with its line. The library that gcc
-# has for it reports to standard error alone, which pytest captures.
+# With this option, undefined behaviour executes an illegal instruction, and AddressSanitizer reports its line. gcc's
+# own library for these errors writes only to standard error, which pytest captures.
 OPTIONS = [
     *("-g", "-O1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"),
     *("-fno-sanitize-recover=all", "-fsanitize-undefined-trap-on-error"),
 ]
-# Buffers are as small as possible, so that no index out of bounds hits their reserve.
+# Make buffers as small as possible, so that an index out of bounds cannot point to spare capacity.
 EXACT = {"scan.c": ("int64_t cap = b->cap * 2 > len ? b->cap * 2 : len + 15;", "int64_t cap = len;")}
 TESTS = [
     "tests/scan",
@@ -33,7 +33,7 @@ TESTS = [
     "tests/process/test_lost_bell.py",
     "tests/process/test_waking.py",
 ]
-# Planted faults: the report to expect, the change of the source, and a test that runs the changed lines.
+# Planted faults: the expected report, the change of the source, and a test that runs the changed lines.
 FAULTS: list[tuple[str, Changes, str]] = [
     (
         "heap-buffer-overflow",
@@ -75,27 +75,27 @@ def main(*arguments: str) -> int:
 
 
 def find_runtime() -> str | None:
-    """Return the path of AddressSanitizer's shared library; ``None`` if the core can't be built with it here."""
+    """Return the path of AddressSanitizer's shared library, or ``None`` if the core cannot be built with it here."""
     if subprocess.run([ROOT / "scripts" / "has-c-toolchain"], check=False).returncode:
         return None
     command = [*COMPILER, "-print-file-name=libasan.so"]
     path = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    return path if Path(path).is_absolute() else None  # a bare name: there is none, as with clang
+    return path if Path(path).is_absolute() else None  # a bare name means that the library is missing, as with clang
 
 
 class Run:
     """One run of pytest on a build of the core."""
 
     def __init__(self, runtime: str, folder: Path, changes: Changes, *arguments: str, quiet: bool = False) -> None:
-        """Build the core in a new folder and run pytest. ``runtime``: the sanitizers' shared library."""
+        """Build the core in a new folder and run pytest. ``runtime`` is the sanitizers' shared library."""
         folder.mkdir()
         environment = build(folder, OPTIONS, changes) | {
-            "LD_PRELOAD": runtime,  # Python itself is not linked to it
-            # 2: Python's faulthandler doesn't replace the handler. The core has its own handler of bus errors. CPython
-            # frees little when it ends, so leaks are not looked for.
+            "LD_PRELOAD": runtime,  # necessary because Python itself is not linked to the library
+            # handle_*=2 keeps Python's faulthandler from replacing the signal handler, and the core has a separate
+            # handler of bus errors. Leaks are not checked, because CPython does not free all its memory at exit.
             "ASAN_OPTIONS": f"log_path={folder / 'report'}:abort_on_error=1:detect_stack_use_after_return=1"
             ":handle_segv=2:handle_sigill=2:handle_sigbus=0:detect_leaks=0",
-            "PYTHONMALLOC": "malloc",  # each of Python's buffers has bounds that are checked
+            "PYTHONMALLOC": "malloc",  # makes each of Python's buffers a separate allocation with checked bounds
             "SQLITE_CLAIMS_REQUIRE_C": "1",
             "SQLITE_CLAIMS_TEST_STORES": "sqlite-c",
         }
@@ -106,7 +106,7 @@ class Run:
         )
         self.passed = done.returncode == 0
         self.output = done.stdout
-        # Of all processes, those that the tests started included.
+        # The reports of all processes, including those that the tests started.
         self.reports = "".join(path.read_text(errors="replace") for path in sorted(folder.glob("report.*")))
 
 

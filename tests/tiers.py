@@ -1,4 +1,4 @@
-"""Sort the cases of a parametrized test into tiers: `make test` runs the first, `make check` all of them."""
+"""Sort the cases of a parametrized test into tiers: `make test` runs only the first case, `make check` all cases."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 
 def first_is_fast(cases: Iterable[Any]) -> list[Any]:
-    """Mark all cases but the first as slow. A tuple has the values of several arguments."""
+    """Mark all cases but the first as slow. A tuple holds the values of several arguments."""
     first, *others = cases
     return [first, *(pytest.param(*_values(case), marks=pytest.mark.slow) for case in others)]
 

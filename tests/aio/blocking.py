@@ -1,5 +1,5 @@
-"""An asynchronous store as a synchronous one, so that it stands in the same cases as the others: each thread runs its
-calls on an event loop of its own."""
+"""A synchronous wrapper of the asynchronous store, so that the conformance tests can use it like the other stores. Each
+thread runs its calls on a separate event loop."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 
 class Blocking:
-    """A store, transaction or session whose coroutines are run to their end when they are called."""
+    """A store, transaction or session. Calling one of its methods runs the coroutine to its end."""
 
     def __init__(self, inner: Any, loops: Loops | None = None) -> None:
         self._inner = inner
@@ -33,7 +33,7 @@ class Blocking:
         if inspect.iscoroutine(value):
             value = self._loops.run(value)
         if isinstance(value, AsyncIterator):
-            # The first step now: a synchronous listing refuses its arguments when it is called.
+            # Run the first step now: a synchronous listing checks its arguments as soon as it is called.
             steps = self._steps(value)
             return chain([first for first in [next(steps, None)] if first is not None], steps)
         return Blocking(value, self._loops) if hasattr(value, "__aenter__") else value
@@ -51,7 +51,7 @@ class Blocking:
             yield from found
 
     def drop(self) -> None:
-        """Of a session: the process dies."""
+        """Simulate the death of the session's process."""
         self._inner._session.drop()
 
     def close(self) -> None:
@@ -69,7 +69,7 @@ class Blocking:
 
 
 class Loops:
-    """An event loop, and a context that lasts from call to call, for each thread."""
+    """An event loop for each thread, and a context that lasts from call to call."""
 
     def __init__(self) -> None:
         self._of_thread = threading.local()

@@ -1,4 +1,5 @@
-"""Shared fixtures of the async tests: a store's file, ways to block its thread, and a check for leftovers."""
+"""Shared fixtures of the async tests: the file of a store, ways to block the store's thread, and a check for
+leftovers."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ P = ParamSpec("P")
 
 
 def on_a_loop(test: Callable[P, Awaitable[None]]) -> Callable[P, None]:
-    """A test that is a coroutine, run on a loop of its own."""
+    """Make a test function of a coroutine function, which runs on a new event loop."""
 
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -30,7 +31,7 @@ async def _awaited(test: Awaitable[None]) -> None:
 
 
 class Hold(Collection[str]):
-    """An argument that holds the store's thread, within the call that it is given to, from ``started`` until ``go``."""
+    """An argument of a call that blocks the store's thread within that call, from ``started`` until ``go``."""
 
     def __init__(self, *values: str) -> None:
         self.started = threading.Event()
@@ -50,20 +51,20 @@ class Hold(Collection[str]):
 
 
 async def soon(event: threading.Event) -> None:
-    """Wait for an event of another thread without holding the loop."""
+    """Wait for a ``threading.Event`` without blocking the loop."""
     assert await asyncio.to_thread(event.wait, 30)
 
 
 def of_stores() -> list[threading.Thread]:
-    """The threads of stores that there are."""
+    """Return the threads of all stores."""
     return [thread for thread in threading.enumerate() if thread.name.startswith("claims /")]
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """No thread of a store outlives its test, and the loop had nothing to complain about."""
+    """Check that no thread of a store outlives its test, and that asyncio has logged nothing."""
     yield
-    gc.collect()  # what was not closed ends when it is collected
+    gc.collect()  # ends the thread of a store that was not closed
     for thread in of_stores():
         thread.join(30)
         assert not thread.is_alive()
@@ -77,5 +78,5 @@ def path(tmp_path: Path) -> str:
 
 @pytest.fixture
 def options() -> dict[str, Any]:
-    """Store options: these tests need not wait for the disk."""
+    """Store options for tests that need not wait for the disk."""
     return {"durability": "process"}

@@ -1,4 +1,4 @@
-"""Cancellation leaves nothing dangling: what its caller did not get is given back."""
+"""Cancelling a call leaves no claim behind: a claim that its caller did not receive is released."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def cancelled(task: asyncio.Task[Any]) -> None:
 
 
 async def queued(store: AsyncSqliteClaimStore) -> tuple[Hold, asyncio.Task[Any]]:
-    """A call that holds the thread, so that whatever is called next has to wait in the queue."""
+    """A call that blocks the store's thread, so that later calls have to wait in the queue."""
     hold = Hold()
     holding = asyncio.create_task(store.find_available_tasks("holder", 1, tags=hold))
     await soon(hold.started)
@@ -71,7 +71,7 @@ async def test_a_claim_that_is_cancelled_while_it_is_made_is_given_back(
         call: Coroutine[Any, Any, Any] = store.claim_available_tasks("w", 1, None, tags=hold)
         if by_name:
             call.close()
-            # This one takes nothing that could hold it, so it is held on its way.
+            # claim_task has no argument that could block the thread, so the call is blocked before claim_task.
             call = store._claim(lambda on: (list(hold), on.claim_task("i", "t", "w", None))[1])
         claiming = asyncio.create_task(call)
         await soon(hold.started)
@@ -89,9 +89,9 @@ async def test_a_claim_that_arrived_but_was_not_taken_is_given_back(path: str, o
         behind = threading.Event()
         marking = asyncio.create_task(store._call(lambda _: behind.set()))
         await asyncio.sleep(0)
-        behind.wait(30)  # the loop stands still until the claim is made and its answer on the way
+        behind.wait(30)  # blocks the loop until the claim is made and its result has been sent to the loop
         assert next(SqliteClaimStore(path).list_claims()).worker_id == "w"
-        # Runs after the answer is in and before the task goes on with it.
+        # The cancellation runs after the result has arrived, but before the task continues with it.
         asyncio.get_running_loop().call_soon(claiming.cancel)
         with pytest.raises(asyncio.CancelledError):
             await claiming
@@ -118,7 +118,7 @@ async def test_a_call_that_has_begun_and_is_no_claim_takes_effect(path: str, opt
 @on_a_loop
 async def test_a_call_that_fails_after_its_caller_has_gone_fails_silently(path: str, options: dict[str, Any]) -> None:
     async with AsyncSqliteClaimStore(path, **options) as store:
-        hold = Hold("")  # no name for a tag
+        hold = Hold("")  # not a valid tag
         claiming = asyncio.create_task(store.claim_available_tasks("w", tags=hold))
         await soon(hold.started)
         await cancelled(claiming)
@@ -158,7 +158,7 @@ async def test_closing_gives_back_what_its_caller_has_not_got_yet(path: str, opt
     closing = asyncio.create_task(store.close())
     await asyncio.sleep(0)
     for thread in of_stores():
-        thread.join(30)  # the loop stands still until all of it has happened
+        thread.join(30)  # blocks the loop until all of this has happened
     with pytest.raises(StoreClosedError):
         await claiming
     await closing
@@ -229,7 +229,7 @@ async def cancel_at_random(path: str, options: dict[str, Any], rounds: int) -> N
     more = threading.active_count() - threads
     print(f"\n{rounds:,} claims, {cut_off:,} of them cut off: no claim and {more} threads left")
     assert more == 0
-    # Else this tells nothing: some were too late to be cut off, most were not.
+    # Otherwise, the test proves nothing: some cancellations must have come too late, but most must not.
     assert rounds // 10 < cut_off < rounds
 
 

@@ -1,4 +1,4 @@
-"""Loops, threads and processes that come and go round a store."""
+"""Loops, threads and processes that start and end while a store is in use."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .conftest import Hold, of_stores, on_a_loop, soon
 
 
 def program(code: str, *arguments: str) -> str:
-    """Run a program and return its output; it must end by itself and print no errors."""
+    """Run a program and return its output. The program must end by itself and print no errors."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(code), *arguments],
         capture_output=True,
@@ -76,7 +76,7 @@ async def test_nothing_is_opened_before_the_first_call(path: str, options: dict[
         await store.stats()
     async with AsyncSqliteClaimStore(path, **options) as other:
         assert (store.path, repr(store)) == (other.path, f"AsyncSqliteClaimStore({other.path!r})")
-    # The next call tries again.
+    # The next call tries to open the file again.
     assert (await store.stats()).live_claims == 0
     await store.close()
 
@@ -203,11 +203,11 @@ async def test_nothing_of_a_call_is_kept_once_it_is_done(path: str, options: dic
                 await store.complete_task(claim, output)
             return weakref.ref(output)
 
-        gc.disable()  # what is in no cycle goes without
+        gc.disable()  # objects outside of reference cycles are deleted without the collector
         try:
             for _ in ("done", "lost"):
                 kept = await complete()
-                await store.check()  # the thread has gone on to something else
+                await store.check()  # the thread has dropped the objects of the call before
                 assert kept() is None
         finally:
             gc.enable()

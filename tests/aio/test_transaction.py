@@ -1,4 +1,5 @@
-"""``async with store.transaction()``: what it shares with the synchronous one is in tests/conformance."""
+"""Tests of ``async with store.transaction()`` that differ from the synchronous store. The common tests are in
+tests/conformance."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ async def names(store: AsyncSqliteClaimStore) -> list[str]:
 
 
 def noted(store: AsyncSqliteClaimStore, step: str, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Set when the store's thread has begun or ended a transaction, before it says so to the caller."""
+    """Events that are set when the store's thread has begun or ended a transaction, before the caller gets the
+    result."""
     done = threading.Event()
     real = getattr(store._thread, step)
 
@@ -41,7 +43,8 @@ def noted(store: AsyncSqliteClaimStore, step: str, monkeypatch: pytest.MonkeyPat
 
 
 class Elsewhere:
-    """A task that was started before a transaction, and so is outside its block; it makes one call when told to."""
+    """A task that was started before the transaction, and so is outside the block. It makes one call when the test says
+    so."""
 
     def __init__(self) -> None:
         self._call: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -82,7 +85,8 @@ async def test_within_the_block_the_stores_reads_see_it_and_its_writes_are_refus
         async with store.transaction() as tx:
             await tx.add_instance("mine")
             assert await names(store) == ["mine"]
-            # Tasks that the block starts are in it, too: they would otherwise wait for what waits for them.
+            # Tasks that the block starts belong to the transaction, too. Otherwise, they would wait for the block, and
+            # the block for them.
             seen, refused = await asyncio.gather(names(store), store.add_instance("i"), return_exceptions=True)
             assert seen == ["mine"]
             assert isinstance(refused, InvalidStateError)
@@ -180,7 +184,7 @@ async def test_cancelling_while_it_begins_leaves_none_open(
         begun = noted(store, "begin", monkeypatch)
         beginning = asyncio.create_task(store.transaction(timeout=600).__aenter__())
         await asyncio.sleep(0)
-        begun.wait(30)  # the loop stands still until then
+        begun.wait(30)  # blocks the loop until the transaction has begun
         beginning.cancel()
         with pytest.raises(asyncio.CancelledError):
             await beginning
@@ -188,7 +192,8 @@ async def test_cancelling_while_it_begins_leaves_none_open(
 
 
 async def held_at_its_end(store: AsyncSqliteClaimStore) -> tuple[Hold, asyncio.Task[None]]:
-    """A transaction that has claimed and is about to be committed, with its thread held before that."""
+    """Start a transaction that has made a claim and is leaving its block, while a call before the commit blocks the
+    thread."""
     hold = Hold()
     leaving = asyncio.Event()
 
@@ -212,10 +217,10 @@ async def test_cancelling_before_the_commit_has_begun_rolls_back(path: str, opti
     async with AsyncSqliteClaimStore(path, **options) as store:
         await store.add_instance("i", [NewTask("t")])
         hold, task = await held_at_its_end(store)
-        for _ in range(3):  # once for each that somebody might think of
+        for _ in range(3):  # the task may be cancelled several times
             task.cancel()
             await asyncio.sleep(0)
-            assert not task.done()  # the block isn't left before its end is done
+            assert not task.done()  # the task goes on until the transaction has ended
         hold.go.set()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -240,7 +245,7 @@ async def test_cancelling_when_the_commit_has_begun_gives_back_its_claims_alone(
 
         task = asyncio.create_task(block())
         await leaving.wait()
-        committed.wait(30)  # the loop stands still until then
+        committed.wait(30)  # blocks the loop until the commit is done
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -266,7 +271,7 @@ async def test_a_claim_that_a_block_goes_on_without_is_given_back_in_it(path: st
         assert (await store.get_task("i", "t")).state is TaskState.READY
 
 
-# -- its time
+# -- duration of a transaction
 
 
 @on_a_loop
@@ -277,7 +282,7 @@ async def test_when_its_time_is_up_others_go_on_whatever_the_block_is_doing(path
         async def slow() -> None:
             async with store.transaction(timeout=0.05) as tx:
                 await tx.add_instance("i")
-                # Neither this store's other calls nor other stores wait for the end of the block.
+                # Neither other calls on this store nor other stores wait for the end of the block.
                 assert await (await elsewhere.make(lambda: store.add_instance("j"))) is True
                 assert await other.add_instance("k") is True
                 with pytest.raises(StoreBusyError):

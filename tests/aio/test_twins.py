@@ -1,4 +1,4 @@
-"""The asynchronous store has what the synchronous one has, and the generated files are what the generator makes."""
+"""The asynchronous store has all methods of the synchronous one, and the generated files are up to date."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sqlite_claims.front import OpenTransaction
 from sqlite_claims.interface import Transaction
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "make_aio.py"
-# Counterparts under another name, since a property can't be awaited.
+# Methods with a different name in the asynchronous store, since a property cannot be awaited.
 OTHER_NAMES = {"aging_interval": "get_aging_interval"}
 MANAGERS = {"__enter__": "__aenter__", "__exit__": "__aexit__"}
 
@@ -61,7 +61,7 @@ def test_every_public_name_has_an_async_counterpart_and_no_other_exists(kind: ty
 def test_async_counterparts_take_the_same_arguments_with_the_same_defaults(kind: type, counterpart: type) -> None:
     for name in [*(name for name in public(kind) if callable(getattr(kind, name))), "__init__"]:
         if name == "__init__" and "Open" in kind.__name__:
-            continue  # made by the stores alone
+            continue  # only stores create objects of this class
         taken, others_taken = (inspect.signature(getattr(of, name)).parameters for of in (kind, counterpart))
         assert [(p.name, p.kind, p.default) for p in taken.values()] == [
             (p.name, p.kind, p.default) for p in others_taken.values()

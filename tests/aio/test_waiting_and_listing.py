@@ -1,4 +1,4 @@
-"""Waiting and listing: what takes long is not done in one piece."""
+"""Waiting and listing: long operations are split into several calls to the store's thread."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class Counting(AsyncSqliteClaimStore):
-    """Counts what it asks of its thread."""
+    """A store that counts the calls to its thread."""
 
     calls = 0
 
@@ -36,7 +36,7 @@ class Counting(AsyncSqliteClaimStore):
 
 
 async def looked(store: Counting, times: int) -> None:
-    """Until a waiter has looked that often, or its looks have ended."""
+    """Wait until a waiter has polled that often or has stopped polling."""
     while store.calls < times:  # noqa: ASYNC110 - what it waits for tells nobody
         await asyncio.sleep(0.001)
 
@@ -49,7 +49,7 @@ async def test_waiting_for_tasks_ends_when_another_process_adds_one(path: str, o
         await other.add_instance("i", [NewTask("wrong", kind="l"), NewTask("wrong too", kind="k", tags=["b"])])
         await looked(store, store.calls + 2)
         assert not waiting.done()
-        # The thread is not occupied meanwhile: other calls on this store go on.
+        # The waiter does not occupy the thread, so other calls on this store are made in the meantime.
         await store.add_tasks("i", [NewTask("t", kind="k", tags=["a"])])
         assert await waiting is True
         assert await store.wait_for_tasks(0, tags=["a"], kinds=["k"]) is True
@@ -113,7 +113,7 @@ async def test_a_list_comes_in_pages_and_others_get_their_turn_between_them(path
         assert seen == [f"t{n:04}" for n in range(1200)] + ["t9999"]
         store.calls = 0
         assert len([task async for task in store.list_tasks("i", limit=700)]) == 700
-        assert store.calls == 4  # the listing, two pages, and that there is no third
+        assert store.calls == 4  # opening the listing, two pages, and the call that finds no third page
 
 
 @on_a_loop

@@ -1,4 +1,4 @@
-"""Runs the command within this process."""
+"""Run the command within this process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sqlite_claims.sqlite.store import SqliteClaimStore
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a command ended and what it printed."""
+    """The exit status of a command, and its output."""
 
     status: int
     out: str
@@ -27,7 +27,7 @@ class Result:
 
 
 class Cli:
-    """``sqlite-claims`` on one file."""
+    """The command ``sqlite-claims`` on one file."""
 
     def __init__(self, folder: Path, capture: pytest.CaptureFixture[str]) -> None:
         self.folder = folder
@@ -45,7 +45,7 @@ class Cli:
         return Result(status, out, err)
 
     def file(self, name: str, content: str | bytes) -> Path:
-        """A file to be read by a command."""
+        """Make a file that a command can read."""
         path = self.folder / name
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         return path

@@ -1,4 +1,4 @@
-"""``sqlite-claims bench``: that it measures, and leaves nothing behind however it ends."""
+"""``sqlite-claims bench`` prints measurements, and removes its files for each kind of end."""
 
 from __future__ import annotations
 
@@ -71,12 +71,12 @@ def test_the_processes_of_a_crowd_end_when_their_parent_is_killed(cli: Cli) -> N
         for child in children:
             assert select.select([child], [], [], _PATIENCE)[0]
             os.close(child)
-        assert folder.exists()  # nobody is left to remove it
+        assert folder.exists()  # the killed process could not remove it
 
 
 @contextmanager
 def _at_work(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """The command once its processes work, for which it would wait for ever."""
+    """Start the command and wait until its processes work. They would work for ever."""
     command = [sys.executable, "-m", "sqlite_claims", "bench", "--folder", str(folder), *QUICK]
     code = f"""
 import sys, time

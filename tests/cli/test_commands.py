@@ -1,4 +1,4 @@
-"""The commands that look into a store and steer it."""
+"""The commands that show the contents of a store and control its instances."""
 
 from __future__ import annotations
 

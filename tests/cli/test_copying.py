@@ -1,4 +1,4 @@
-"""``backup`` and ``restore``: messages for wrong names, and no files left behind when they are ended."""
+"""``backup`` and ``restore``: messages for wrong names, and no files left behind if the command is interrupted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sqlite_claims.cli.app import _ADVICE_FOR_THE_SHELL, for_the_shell
 
 from .conftest import Cli
 
-# Ends the command at the moment when its copy has been begun.
+# Interrupts the command at the moment when it has begun its copy.
 SCRIPT = """
 import os, signal, sys
 from sqlite_claims.cli.app import run

@@ -1,5 +1,5 @@
-"""Input of ``add`` and ``map``: pipes that others have made non-blocking, files that can't be read, and errors that
-are found before anything is stored."""
+"""Input of ``add`` and ``map``: pipes that other processes have made non-blocking, unreadable files, and errors that
+are found before any task is added."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sqlite_claims.errors import InvalidArgumentError, StoreUnavailableError
 
 from .conftest import Cli
 
-UNREADABLE = "/proc/self/mem"  # can be opened; reading its beginning is EIO
+UNREADABLE = "/proc/self/mem"  # can be opened, but reading its beginning fails with EIO
 
 
 @pytest.mark.parametrize(
@@ -29,8 +29,8 @@ def test_a_pipe_that_is_non_blocking_is_read_to_its_end(cli: Cli, command: list[
     os.set_blocking(given, False)
     process = subprocess.Popen([sys.executable, "-m", "sqlite_claims", *command], stdin=given, cwd=cli.folder)
     os.close(given)
-    # More than a pipe holds: the last of it can only be written when the first has been read, and in between it was
-    # found empty.
+    # The data is larger than a pipe's buffer. The last part can be written only when the first part has been read. In
+    # between, the command finds the pipe empty.
     with open(give, "wb", buffering=0) as pipe:
         pipe.writelines(b"%d" % number * 10_000 + b"\n" for number in range(20))
     assert process.wait(60) == 0

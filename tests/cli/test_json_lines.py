@@ -1,4 +1,4 @@
-"""``add --json`` reads the output of ``ls --json``, and reports lines that it can't read."""
+"""``add --json`` reads the output of ``ls --json``, and reports lines that it cannot read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .conftest import Cli
 GIVEN = (
     "kind", "priority", "tags", "depends_on", "delay", "available_at", "max_attempts", "max_lost", "retry"
 )  # fmt: skip
-# Named so that each comes before what it depends on, in the order of names in which an instance is listed.
+# In the order of names, in which an instance is listed, each task comes before its dependencies.
 GRAPH = [
     NewTask("z", b"\xff\x00", kind="k", priority=1, tags=["a", "b"], max_attempts=7, max_lost=2),
     NewTask("y", b"own", depends_on=["z"], delay=5.5, retry=RetryPolicy(2.0, 3.0, 4.0, 0.5)),
@@ -45,7 +45,7 @@ def test_a_graph_that_was_listed_is_added_as_it_was(cli: Cli) -> None:
     for old, new in zip(tasks_of(cli, "one"), tasks_of(cli, "two"), strict=True):
         assert (old.task_id, old.state, old.input) == (new.task_id, new.state, new.input)
         assert [getattr(old, key) for key in GIVEN] == [getattr(new, key) for key in GIVEN]
-    with cli.store() as store:  # the one without an input of its own gets its dependency's output in both
+    with cli.store() as store:  # in both stores, the task without input gets the output of its dependency
         for name in "zy":
             store.complete_task(_claim(store, "two", name), b"out of " + name.encode())
         assert store.get_task("two", "x").input == b"out of y"
@@ -53,7 +53,7 @@ def test_a_graph_that_was_listed_is_added_as_it_was(cli: Cli) -> None:
 
 def _claim(store: SqliteClaimStore, instance_id: str, task_id: str) -> Any:
     while (claim := store.claim_task(instance_id, task_id, "me", None)) is None:
-        pass  # it has a delay
+        pass  # the task has a delay
     return claim
 
 

@@ -1,4 +1,4 @@
-"""Cutting input into lines, and counting equal ones in little space."""
+"""Splitting input into lines, and counting equal lines with little memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``map`` within this process: what needs a clock, a fault or a look inside."""
+"""``map`` within this process: tests that need a clock, a fault or access to internals."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_processes_that_a_command_leaves_behind_may_still_print_for_a_moment(
     monkeypatch.setattr(job, "_READ_AFTER_END_S", 60)
     gate = cli.folder / "gate"
     os.mkfifo(gate)
-    # The shell ends once its child waits at the gate, which it opens itself by ending.
+    # The shell ends while its child waits at the gate. The end of the shell closes descriptor 3, which opens the gate.
     program = f"(read _ < {gate}; echo late) & exec 3> {gate}; echo early"
     assert cli("map", cli.file("in", "a\n"), "--", "sh", "-c", program).out == "early\nlate\n"
 
@@ -142,8 +142,8 @@ def test_no_descriptor_is_left_open(cli: Cli) -> None:
 
 
 def test_the_selector_lets_go_of_an_output_before_it_is_closed(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A command that is being started has our descriptors for a moment. One that is closed meanwhile stays in the
-    # kernel's set, and its events come under the number that another output has by then.
+    # A child process shares our descriptors between fork and exec. If an output is closed in that time, it stays in the
+    # kernel's epoll set, and its events are reported under a number that a new output may have by then.
     made: list[selectors.DefaultSelector] = []
     watched: list[bool] = []
     close = Relay.close

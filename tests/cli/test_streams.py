@@ -1,4 +1,4 @@
-"""Every command with standard streams that are closed, full, or read by nobody."""
+"""Every command with standard streams that are closed or full, or whose reader has ended."""
 
 from __future__ import annotations
 

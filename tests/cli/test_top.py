@@ -1,4 +1,4 @@
-"""``sqlite-claims top``: what it shows, and that it leaves the terminal and the store as they were."""
+"""``sqlite-claims top``: its screen, and that it restores the terminal and does not change the store."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from sqlite_claims.sqlite.store import SqliteClaimStore
 from .conftest import Cli
 
 _PATIENCE = 60.0
-# A session leader that opens a terminal receives its Ctrl-C.
+# A session leader that opens a terminal receives the SIGINT of Ctrl-C.
 _CONTROLLED = "import os, sys; os.open(os.ttyname(0), os.O_RDWR); os.execv(sys.argv[1], sys.argv[1:])"
 
 
 class Screen:
-    """The command on a terminal of its own."""
+    """The command on a pseudo terminal."""
 
     def __init__(self, db: Path, *args: str) -> None:
         self._ours, self._theirs = pty.openpty()
@@ -51,7 +51,7 @@ class Screen:
         os.write(self._ours, keys)
 
     def end(self) -> int:
-        """How it ended; all that it wrote is in ``shown``."""
+        """Wait for the end and return the exit status. The complete output is in ``shown``."""
         status = self.process.wait(_PATIENCE)
         os.set_blocking(self._ours, False)
         while True:
@@ -82,7 +82,7 @@ def top(db: Path, *args: str) -> Iterator[Screen]:
 
 @pytest.fixture
 def busy(cli: Cli) -> Cli:
-    """A store with a claim that lives, one that has expired, and one that a session holds."""
+    """Make a store with a live claim, an expired claim, and a claim that belongs to a session."""
     with cli.store() as store:
         store.add_instance("order-42", [NewTask("a"), NewTask("b"), NewTask("c"), NewTask("d")])
         store.add_instance("ended", [NewTask("e", priority=1)])
@@ -216,9 +216,9 @@ def test_rates_are_what_was_done_between_two_looks(cli: Cli) -> None:
 def test_open_instances_come_into_view_behind_many_that_have_ended_and_go_when_they_end(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sampler, "_FIRST_READ_S", 0.0)  # one page per snapshot
+    monkeypatch.setattr(sampler, "_FIRST_READ_S", 0.0)  # makes each snapshot read one page only
     monkeypatch.setattr(sampler, "_NEXT_READ_S", 0.0)
-    monkeypatch.setattr(sampler, "_SEARCH_SHARE", float("inf"))  # with each snapshot
+    monkeypatch.setattr(sampler, "_SEARCH_SHARE", float("inf"))  # makes each snapshot search for ready tasks
     with SqliteClaimStore(cli.db, durability="process") as store:
         for number in range(1200):
             store.add_instance(f"ended-{number}")

@@ -1,4 +1,4 @@
-"""``add_instance`` and ``add_tasks``: all or nothing."""
+"""``add_instance`` and ``add_tasks`` add either all tasks or none."""
 
 from __future__ import annotations
 
@@ -254,7 +254,7 @@ def test_an_input_is_bytes_like(store: Any, given: Any) -> None:
     assert store.get_task("i", "t").input == bytes(given)
 
 
-# -- when
+# -- times of tasks
 
 
 def test_a_delay_counts_from_the_adding(store: Any, clock: ManualClock, offered: Callable[..., list[str]]) -> None:

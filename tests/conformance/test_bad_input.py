@@ -1,4 +1,4 @@
-"""Each method refuses each bad argument by its name, and has changed nothing."""
+"""Each method rejects each bad argument with an error that names the argument, and changes nothing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BAD_TAGS = [*COLLECTIONS, [""], [None], [5], ["a\0b"], ["x" * 257], ["\ud800"]]
 STATES = ["ready", b"ready", 5, ["nonsense"], [None], [5]]
 CLAIMS = [None, "claim", ("i", "t", 1), 5]
 
-# For each method its arguments, all good; then for each argument what is bad.
+# For each method: good values for all arguments, then bad values for each single argument.
 CLAIM = object()
 METHODS: dict[str, tuple[dict[str, Any], dict[str, list[Any]]]] = {
     "claim_task": (
@@ -124,7 +124,7 @@ def _call(store: Any, method: str, given: dict[str, Any]) -> Any:
 
 
 def _use(result: Any) -> Any:
-    """Call a method and use its result: an iterator, say, does nothing before."""
+    """Call a method and use its result. An iterator, for example, checks nothing before its first step."""
     if hasattr(result, "__next__"):
         return list(result)
     if hasattr(result, "__enter__") and not hasattr(result, "worker_id"):
@@ -188,7 +188,7 @@ def test_a_transaction_refuses_bad_arguments_too_and_goes_on(
     assert seen() == before
 
 
-# Bad arguments that take more than one value to say: each is a method and its arguments.
+# Bad arguments that consist of several values. Each case is a method and its arguments.
 GRAPHS = [
     [NewTask("a"), NewTask("a")],
     [NewTask("a", depends_on=["b"]), NewTask("b", depends_on=["a"])],
@@ -207,7 +207,7 @@ MORE_CASES: list[tuple[str, dict[str, Any]]] = [
 
 
 def _message(on: Any, held: Any, method: str, given: dict[str, Any]) -> str:
-    """What a store, or a transaction, says of bad arguments."""
+    """Return the error message of a store or transaction for these arguments."""
 
     def with_claim(value: Any) -> Any:
         if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Dependencies: blocked and unblocked tasks, and how instances end."""
+"""Dependencies: blocked and unblocked tasks, and the end of instances."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def test_counts_tell_how_many_tasks_are_in_each_state(store: Any, clock: ManualC
     assert store.stats().counts == later
 
 
-# -- starting over
+# -- retrying tasks and instances
 
 
 def test_tasks_cancelled_because_of_a_failed_task_return_with_its_retry(store: Any, offered: Offered) -> None:

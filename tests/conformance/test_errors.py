@@ -1,4 +1,4 @@
-"""An error that is about an instance or a task has their names as attributes, on every store."""
+"""Errors about an instance or a task have its name as an attribute, in every store."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from sqlite_claims import AlreadyExistsError, BackendError, ClaimLostError, InvalidStateError, NewTask, NotFoundError
 
-# Each call that fails, its error, and the instance and the task that the error is about.
+# Each failing call, its error, and the instance and task named by the error.
 CASES: list[tuple[Callable[[Any, Any], object], type[BackendError], str | None, str | None]] = [
     (lambda store, _: store.get_task("i", "gone"), NotFoundError, "i", "gone"),
     (lambda store, _: store.get_instance("gone"), NotFoundError, "gone", None),

@@ -1,4 +1,4 @@
-"""Explanations of tasks: why a task does not run, who holds it, how it ended."""
+"""Explanations of tasks: why a task does not run, which worker holds it, how it ended."""
 
 from __future__ import annotations
 

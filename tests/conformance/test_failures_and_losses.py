@@ -288,12 +288,12 @@ def test_many_lost_last_claims_hide_nothing(store: Any, clock: ManualClock) -> N
     for _ in range(2500):
         if store.get_instance("dead").state is InstanceState.FAILED:
             break
-        clock.advance(0.01)  # not every look need settle some
+        clock.advance(0.01)  # a single search need not settle all of them
         store.find_available_tasks("v", 5)
     assert store.get_instance("dead").counts[TaskState.FAILED] == 2500
 
 
-# -- starting over
+# -- retrying tasks and instances
 
 
 def test_a_failed_task_starts_over_with_nothing_used(store: Any, clock: ManualClock, offered: Offered) -> None:

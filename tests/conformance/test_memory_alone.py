@@ -1,4 +1,4 @@
-"""Differences of the memory store, and its use in users' tests."""
+"""Differences between the memory store and the other stores, and its use in users' tests."""
 
 from __future__ import annotations
 

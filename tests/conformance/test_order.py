@@ -1,4 +1,4 @@
-"""In which order tasks are offered: exact over the whole store."""
+"""The order in which tasks are offered. It is exact over the whole store."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ def test_extreme_aging_intervals_keep_the_exact_order(
     assert offered() == (["low", "high"] if interval < 0.1 else ["high", "low"])
 
 
-# -- whom it failed on
+# -- workers on which a task has failed
 
 
 def _fail(store: Any, task_id: str, worker_id: str, **more: Any) -> None:

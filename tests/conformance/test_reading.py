@@ -35,7 +35,7 @@ def test_a_missing_name_is_not_found(store: Any) -> None:
 
 @pytest.fixture
 def some(store: Any) -> Any:
-    """Three instances: two tasks in progress, one completed, one paused."""
+    """Add three instances: one with two tasks in progress, one completed, one paused."""
     store.add_instance("z", [NewTask("b", kind="x"), NewTask("a", kind="y")])
     store.add_instance("done", [NewTask("t", kind="x")])
     store.add_instance("paused", [NewTask("u")])
@@ -102,7 +102,7 @@ def test_claimed_and_failed_tasks_are_listed_in_the_order_of_adding(store: Any) 
             instance_id, [NewTask(name, priority=n % 5 + 1, kind=f"k{n % 3}") for n, name in enumerate(mine)]
         )
     claims = sorted((each.claim for each in store.claim_available_tasks("w", 1590, 30)), key=lambda one: one.task_id)
-    for way in range(3):  # some fail for good, some are tried again, some stay claimed
+    for way in range(3):  # some tasks fail permanently, some are retried, some stay claimed
         chosen = [claim for n, claim in enumerate(claims) if n % 3 == way]
         if way == 0:
             for claim in chosen:
@@ -203,7 +203,7 @@ def test_claims_are_listed_expired_ones_too(store: Any, clock: ManualClock) -> N
     assert listed() == {}
 
 
-# -- figures
+# -- statistics
 
 
 def test_an_empty_store_has_nothing_to_count(store: Any) -> None:

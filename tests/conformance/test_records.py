@@ -1,4 +1,4 @@
-"""The records: checked when they are made, frozen, judged by the lease clock."""
+"""Records: their values are checked on creation, they are frozen, and their times are computed by the lease clock."""
 
 from __future__ import annotations
 

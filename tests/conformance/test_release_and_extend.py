@@ -1,4 +1,4 @@
-"""``release_task_claim`` and ``extend_task_claim``, which go by the worker's name."""
+"""``release_task_claim`` and ``extend_task_claim``, which identify a claim by the worker's name."""
 
 from __future__ import annotations
 

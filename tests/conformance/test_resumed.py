@@ -1,5 +1,6 @@
-"""Ready tasks of a resumed instance are found at once and in order, wherever its rows are: within the transaction that
-resumes it, after a process that was killed before the rows had followed, and while they follow."""
+"""Ready tasks of a resumed instance are found at once and in order, in whichever lanes their rows are. Three moments
+are tested: within the transaction that resumes the instance, while its rows are being moved, and after a process that
+moved the rows was killed."""
 
 from __future__ import annotations
 
@@ -74,8 +75,8 @@ def test_a_store_that_only_reads_finds_what_was_resumed(bench: Bench, offered: C
         assert [task.task_id for task in reader.find_available_tasks("w", 1000)] == order
 
 
-# The place of the rows of the resumed instance "large": all in the shared lanes; the first ones there and the others in
-# lanes of its own; or all in its own.
+# Lanes of the rows of the resumed instance "large": shared lanes only, shared lanes for the first rows and own lanes
+# for the rest, or own lanes only.
 LANES = {"shared": 10**9, "both": 12, "own": 1}
 
 
@@ -95,7 +96,7 @@ def test_the_order_is_exact_at_each_step_on_the_way(
     monkeypatch.setattr(control, "STRAYS_MAX", strays_max)
     monkeypatch.setattr(adding, "OWN_LANES_FROM", LANES[lanes])
     monkeypatch.setattr(sweep, "REST_US", 0)
-    monkeypatch.setattr(SqliteBackend, "_moves", lambda _: ())  # the caller dies before the first step
+    monkeypatch.setattr(SqliteBackend, "_moves", lambda _: ())  # as if the caller had died before the first step
     clock = ManualClock()
     store = SqliteClaimStore(bench_free_path, clock=clock, use_c_core=use_c_core, durability="process")
     oracle = InMemoryClaimStore(clock=clock)
@@ -124,7 +125,7 @@ def test_the_order_is_exact_at_each_step_on_the_way(
             ]
             same(lambda one: one.add_tasks(name, task) if turn else one.add_instance(name, task))  # noqa: B023
             clock.advance(7)
-    # Some are claimed, of which some will have expired, some of those for the last time.
+    # Some tasks are claimed. Some of these claims will expire, and some of the expired claims are last claims.
     same(lambda one: [work.task for work in one.claim_available_tasks("w", 8, ttl=10)])
     clock.advance(20)
     same(lambda one: [work.task for work in one.claim_available_tasks("w", 6, ttl=10)])

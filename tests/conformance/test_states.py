@@ -1,4 +1,5 @@
-"""The diagrams of docs/state-machine.md: each arrow is gone along in turn, and no other way."""
+"""The state diagrams of docs/state-machine.md: a store makes each transition of the diagrams, and no other
+transition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which tasks a worker is offered, by tags and by kinds."""
+"""Tags and kinds decide which tasks a worker is offered."""
 
 from __future__ import annotations
 

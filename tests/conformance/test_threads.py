@@ -1,4 +1,4 @@
-"""One store, shared by threads."""
+"""One store object, shared by threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clock steps, sleep and reboots do no harm."""
+"""Clock steps, sleep and reboots do not break leases, order or delays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Renew, complete, fail and ``release_task`` go by the claim's token, never by a name."""
+"""Renew, complete, fail and ``release_task`` identify a claim by its token, never by a name."""
 
 # ruff: noqa: ARG001 - the cases of a table take the same arguments, needed or not
 from __future__ import annotations
@@ -375,7 +375,7 @@ def test_tokens_grow_over_each_boot_so_that_what_the_power_took_is_not_given_twi
         bench.store.release_task_claim("i", "t", "w")
         bench.reboot()
     assert tokens == sorted(set(tokens))
-    # Far enough apart for all that a boot could have lost.
+    # The gap is larger than the number of tokens that a lost boot could have issued.
     assert all(later - earlier > 2**31 for earlier, later in pairwise(tokens))
 
 

@@ -1,4 +1,4 @@
-"""``transaction()``: several writes, all or nothing."""
+"""``transaction()``: several writes are committed together or not at all."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Seen = Callable[[], list[Any]]
 
 
 def in_a_thread(act: Callable[[], Any]) -> Any:
-    """Run ``act`` in another thread; return its result or its exception."""
+    """Run ``act`` in another thread. Return its result or its exception."""
     outcome: list[Any] = []
 
     def run() -> None:
@@ -261,7 +261,7 @@ def test_another_threads_write_waits_for_its_end(store: Any) -> None:
     assert claims == [None]
 
 
-# -- its time
+# -- duration of a transaction
 
 
 def test_past_its_timeout_the_next_call_undoes_it(store: Any, seen: Seen) -> None:

@@ -17,7 +17,7 @@ from sqlite_claims.testing import ManualClock
 
 @contextmanager
 def _meanwhile(act: Callable[[], Any]) -> Iterator[None]:
-    """Run ``act`` in another thread while the block waits for what it does."""
+    """Run ``act`` in another thread while the block waits for the effect of ``act``."""
     thread = threading.Thread(target=act)
     thread.start()
     try:

@@ -1,4 +1,4 @@
-"""A worker's session: its claims end with it, whatever their time."""
+"""A worker's session: the claims of a session end with it, for any lease."""
 
 from __future__ import annotations
 

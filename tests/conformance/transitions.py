@@ -1,4 +1,4 @@
-"""Which state follows which: as docs/state-machine.md draws it, and as a store is seen to go."""
+"""State transitions: those that docs/state-machine.md draws, and those that a store is observed to make."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ Transitions = set[tuple[str, str]]
 
 
 def drawn() -> tuple[Transitions, Transitions]:
-    """The arrows of the two diagrams: a task's and an instance's. (Those to its end are where no other may begin.)"""
+    """Return the arrows of the two diagrams, for tasks and for instances. Arrows to the end marker start at states from
+    which no other arrow may start."""
     tasks, instances = re.findall(r"^```mermaid\n(.*?)^```", _PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
     return _arrows(tasks), _arrows(instances)
 
@@ -24,8 +25,8 @@ def _arrows(diagram: str) -> Transitions:
 
 
 class Watch:
-    """Looks at a store again and again, and notes from which state to which its tasks and instances have gone. Two
-    looks must have no more than one operation between them."""
+    """Read a store repeatedly, and record the state transitions of its tasks and instances. At most one operation may
+    happen between two readings."""
 
     def __init__(self) -> None:
         self.tasks: Transitions = set()
@@ -33,7 +34,7 @@ class Watch:
         self._seen: dict[Any, tuple[str, int | None]] = {}
 
     def begin(self) -> None:
-        """Another store is looked at from now on."""
+        """Record the transitions of a different store from now on."""
         self._seen = {}
 
     def look(self, store: Any) -> None:

@@ -1,1 +1,1 @@
-"""README and docs: what they tell a reader to run runs, and what they say of the code is so."""
+"""README and docs: their commands and code run, and their statements about the code are true."""

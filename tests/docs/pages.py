@@ -1,4 +1,4 @@
-"""Reading the pages: which there are, and the code blocks in them."""
+"""Read the pages of the documentation and their code blocks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FILE = re.compile(r"# (?P<name>\w+\.py)\n")
 
 @dataclass(frozen=True)
 class Block:
-    """One code block of a page; a Python block includes the blocks that it continues."""
+    """One code block of a page. A Python block includes the blocks that it continues."""
 
     page: Path
     line: int
@@ -33,7 +33,8 @@ class Block:
 
 
 def blocks(page: Path) -> Iterator[Block]:
-    """The page's blocks. One after ``<!-- continues -->`` begins with those that it continues."""
+    """Return the page's blocks. A block after ``<!-- continues -->`` begins with the code of the blocks that it
+    continues."""
     text = page.read_text("utf-8")
     before = ""
     for match in _BLOCK.finditer(text):
@@ -46,5 +47,5 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 def all_blocks(language: str) -> list[Block]:
-    """Every block of a language in every page."""
+    """Return every block of a language in every page."""
     return [block for page in PAGES for block in blocks(page) if block.language == language]

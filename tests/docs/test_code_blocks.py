@@ -1,4 +1,4 @@
-"""The code blocks of README and docs run."""
+"""The code blocks of README and docs run without errors."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .pages import ROOT, Block, all_blocks, blocks
 PYTHON = all_blocks("python")
 SHELL = all_blocks("sh")
 README = ROOT / "README.md"
-# These set up a machine or run all tests; CI itself runs them.
+# These commands set up a machine or run all tests. CI runs them itself.
 SET_UP = re.compile(r"^(make|pip install|apt-get) .*$", re.MULTILINE)
 
 
 def run(block: Block, folder: Path) -> None:
-    """Run a block as a reader would: as a file of its own, or in a shell."""
+    """Run a block as a reader would: as a Python file, or in a shell."""
     code = SET_UP.sub("", block.code)
     if block.language == "python":
         program = folder / (block.module or f"block{block.line}.py")
@@ -52,7 +52,7 @@ def test_the_blocks_of_a_page_run_twice_in_one_folder(page: Path, tmp_path: Path
 
 
 def test_no_two_pages_show_a_module_of_the_same_name() -> None:
-    """A reader who goes through several pages in one folder would overwrite one with the other."""
+    """A reader who works through several pages in one folder would overwrite the first module with the second."""
     pages: dict[str, set[Path]] = {}
     for block in PYTHON:
         if block.module:
@@ -61,7 +61,7 @@ def test_no_two_pages_show_a_module_of_the_same_name() -> None:
 
 
 def test_no_two_pages_use_the_same_store() -> None:
-    """So that the pages can be gone through in one folder, in any order."""
+    """This allows readers to work through the pages in one folder, in any order."""
     pages: dict[str, set[Path]] = {}
     for block in PYTHON + SHELL:
         for name in re.findall(r"[\w-]+\.db\b", block.code):

@@ -12,7 +12,7 @@ from .pages import ROOT
 
 
 def imports_built(folder: Path) -> list[str]:
-    """Run the example that builds a folder in the order of its imports, and verifies its results; return its output."""
+    """Run the example that builds a folder in the order of its imports. Verify its results and return its output."""
     command = [sys.executable, "-W", "error", str(ROOT / "examples" / "import_graph.py"), str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -33,7 +33,7 @@ def test_modules_that_import_each_other_are_one_task_that_comes_after_what_it_im
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     said = imports_built(tmp_path)
-    # a, b and c are one task, which needs p and d; d needs p and e; e needs p.
+    # a, b and c import each other and form one task, which depends on p and d. d depends on p and e. e depends on p.
     assert said[0] == f"6 modules of {tmp_path}: 4 tasks with 5 dependencies"
     assert said[1] == "circles of imports: 1, the largest of 3 modules"
     assert said[-1] == "all 4 results verified"

@@ -1,4 +1,4 @@
-"""The figures of docs/performance.md are those that are kept as JSON."""
+"""The figures of docs/performance.md are the figures stored as JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def load(name: str) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where its dataclass looks for its annotations
+    sys.modules[spec.name] = module  # dataclasses search sys.modules for the module of an annotation
     spec.loader.exec_module(module)
     return module
 

@@ -1,13 +1,14 @@
-"""Judges what processes have seen, afterwards: the claim of each task as a register that one process holds at a time.
+"""Check logs of several processes afterwards. Only one process holds the claim of a task at a time.
 
-Each call took effect at some moment between its beginning and its end; one without an outcome (its process was killed)
-may have taken effect or not. Tokens order the grants of a task, so each rule can be checked on its own:
+Each call took effect at some moment between its begin and its end. A call without an outcome, because its process was
+killed, may have taken effect or not. Tokens order the grants of a task, so each of these rules can be checked
+separately:
 
-* a token is granted once, and a grant that began after another had ended has the larger token;
-* nothing is done by a token after a larger one was granted, nor after that claim was given up;
-* a task that was completed is never granted again, and what was acknowledged is what the store holds at the end;
-* a claim is taken over only when it may have expired, was given up, or its process had been killed;
-* a claim is told to be lost only where something may have ended it.
+* A token is granted once. If one grant began after another grant had ended, it has the larger token.
+* No call with a token succeeds after a larger token was granted, or after the claim was settled.
+* A completed task is never granted again. The store contains every acknowledged result at the end.
+* A claim is taken over only if it may have expired, was released, or its process had been killed.
+* A call reports a lost claim only if some event may have ended the claim.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ NS = 1_000_000_000
 
 @dataclass(slots=True)
 class Call:
-    """One call of one process. Moments are nanoseconds of the monotonic clock."""
+    """One call of one process. Times are nanoseconds of the monotonic clock."""
 
     pid: int
     name: str
@@ -36,7 +37,7 @@ class Call:
     token: int = 0
     lease: float = 0.0
     ended: float = inf
-    outcome: str = ""  # "" where the process was killed within the call
+    outcome: str = ""  # "" if the process was killed within the call
     granted: list[tuple[str, int]] = field(default_factory=list)
     error: str = ""
 
@@ -55,20 +56,20 @@ class Grant:
 
 @dataclass(slots=True)
 class Log:
-    """The log that one process wrote."""
+    """The log of one process."""
 
     pid: int = 0
-    gone: float = inf  # when it ended by itself
+    gone: float = inf  # time at which the process ended by itself
     calls: list[Call] = field(default_factory=list)
 
 
 def read(path: Path) -> Log:
-    """Read one process's log."""
+    """Read the log of one process."""
     log, calls = Log(), dict[int, Call]()
     for line in path.read_text("utf-8").splitlines():
         try:
             event: dict[str, Any] = json.loads(line)
-        except ValueError:  # cut short by a kill
+        except ValueError:  # the line was cut off by a kill
             continue
         if "pid" in event:
             log.pid = event["pid"]
@@ -92,9 +93,9 @@ class History:
     def __init__(self, calls: Iterable[Call], gone: Mapping[int, float], completed: dict[str, str]) -> None:
         """
         Args:
-            calls: of all processes.
-            gone: when each process ended by itself or was killed (not later than that), by its id.
-            completed: the outputs of the tasks that were completed at the end, by task.
+            calls: The calls of all processes.
+            gone: By process id, the time at which the process ended by itself, or a time shortly before it was killed.
+            completed: The outputs of the tasks that were completed at the end, by task.
         """
         self.calls = list(calls)
         self.gone = gone
@@ -112,7 +113,7 @@ class History:
         self.first_unknown_claim = min(unknown, default=inf)
 
     def faults(self) -> Iterator[str]:
-        """Tell each contradiction."""
+        """Return a description of each contradiction."""
         for task, grants in self.grants.items():
             grants.sort(key=lambda grant: grant.token)
             yield from self._order(task, grants)

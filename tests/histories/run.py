@@ -1,4 +1,4 @@
-"""Runs workers on one file and makes trouble for them: kills, stops past the lease, full disks, forks."""
+"""Run workers on one file and disturb them: by kills, stops beyond the lease, full disks, forks."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from sqlite_claims import NewTask, RetryPolicy, SqliteClaimStore, TaskState
 from . import checker, worker
 
 LEASE_S = 0.4
-_STOP_S = (0.1, 1.0)  # within the lease and past it
+_STOP_S = (0.1, 1.0)  # within the lease and beyond it
 _FULL_S = 0.5
-# A log of this length is that of a process which has made a dozen calls.
+# A process with a log of this length has made about a dozen calls.
 _AT_WORK_BYTES = 2000
 _INSTANCE = "history"
 _MANY = 1_000_000
@@ -27,7 +27,7 @@ _MANY = 1_000_000
 
 @dataclass(slots=True)
 class Told:
-    """Figures of a run."""
+    """The figures of a run."""
 
     faults: list[str] = field(default_factory=list)
     processes: int = 0
@@ -46,14 +46,14 @@ class Told:
 
 
 class Run:
-    """One file, its processes, and the trouble they are in."""
+    """One file, its processes, and the faults that are injected."""
 
     def __init__(self, store: Path, logs: Path, seed: int) -> None:
         """
         Args:
-            store: where the file is to be; a small file system of its own, if disks are to be full.
-            logs: a folder for what the processes saw.
-            seed: of all that is drawn, though not of how the machine runs it.
+            store: Path of the file. To test full disks, the file is on a separate small file system.
+            logs: Folder for the logs of the processes.
+            seed: Seed of all random choices. The timing of the processes does not depend on it.
         """
         self.path, self.logs = store, logs
         self.draw = random.Random(seed)
@@ -63,11 +63,12 @@ class Run:
         self.paused: list[tuple[float, subprocess.Popen[bytes]]] = []
         self.filler = store.with_name("filler")
         self.empties_at = 0.0
-        # Every process holds its end, forked ones too: the other end tells when the last one is gone.
+        # Every process, also a forked one, inherits the write end of this pipe. The read end reports when the last
+        # process has ended.
         self.last_ends, self.held = os.pipe()
 
     def __call__(self, processes: int, tasks: int, *, kills: int, fills: bool, seconds: float = math.inf) -> Told:
-        """Run until so many processes were killed in their work, or time is over, and judge what was seen."""
+        """Run until the given number of processes were killed at work or the time is over, then check the logs."""
         policy = RetryPolicy(0, 1, 0, 0)
         with SqliteClaimStore(self.path, durability="process") as store:
             for first in range(0, tasks, 10_000):
@@ -114,10 +115,10 @@ class Run:
                 self._fill()
 
     def _kill(self, process: subprocess.Popen[bytes]) -> None:
-        # The time before the signal: others can see its effects only after that.
+        # Note the time before the signal is sent, since other processes can see its effects only later.
         self.killed[process.pid] = time.monotonic_ns()
         process.kill()
-        process.communicate()  # which closes its standard input, too
+        process.communicate()  # also closes the standard input of the process
         self.told.killed += 1
 
     def _stop(self, process: subprocess.Popen[bytes]) -> None:

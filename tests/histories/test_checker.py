@@ -1,4 +1,4 @@
-"""The checker finds each contradiction, and accepts histories that can have happened."""
+"""The checker finds each kind of contradiction, and accepts possible histories."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from .checker import NS, Call, History
 
-A, B = 1, 2  # processes
+A, B = 1, 2  # the ids of two processes
 
 
 def grant(pid: int, token: int, began: float, ended: float, lease: float = 10.0) -> Call:

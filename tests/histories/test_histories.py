@@ -1,4 +1,4 @@
-"""Histories of many processes with kills, stops, forks and full disks: each claim has one holder at a time."""
+"""Histories of many processes with kills, stops, forks and full disks: each claim has only one holder at a time."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A process that claims and settles tasks at random and writes down what it saw.
+"""A process that claims and settles tasks at random and logs its calls.
 
-Run by path: ``python worker.py STORE LOG SEED LEASE``. Each call is logged
-before it is made and after it has returned, in a line each, so that a kill leaves a call without an outcome. Ends when
-its standard input does.
+Run this file by its path: ``python worker.py STORE LOG SEED LEASE``. The process logs each call in one line before the
+call and in a second line after it, so a kill leaves a call without an outcome. The process ends at the end of its
+standard input.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import Any
 
 from sqlite_claims import BackendError, ClaimLostError, SqliteClaimStore, TaskClaim
 
-# Beyond this the oldest claims are left to expire, so that others take them over while this process lives.
+# With more claims than this, the worker leaves the oldest claims to expire, so that other processes take them over
+# while it lives.
 HELD_MAX = 6
 FORK_ONE_IN = 300
 CALLS_OF_A_FORK = 30
@@ -43,7 +44,7 @@ class Worker:
         os.write(self.file, (json.dumps({"at": time.monotonic_ns(), **event}) + "\n").encode())
 
     def call(self, name: str, make: Any, **about: Any) -> Any:
-        """Make a call and log it. Returns its result, or ``None`` where it was refused."""
+        """Make a call and log it. Return its result, or ``None`` if the store refused the call."""
         self.calls += 1
         number = self.calls
         self._write({"number": number, "call": name, **about})
@@ -71,7 +72,7 @@ class Worker:
         return [each.claim for each in claimed]
 
     def claim_by_name(self) -> None:
-        """Try for a task that others hold, rather than for one that is free."""
+        """Try to claim a task that a different process holds, rather than a free task."""
         stored = list(self.store.list_claims())
         if not stored:
             return
@@ -93,7 +94,7 @@ class Worker:
         if way == "renew":
             self.call(way, lambda: self.store.renew_task_claim(claim, self.lease), lease=self.lease, **about)
             return
-        if self.draw.random() < 0.8:  # else it is tried again, and must be lost
+        if self.draw.random() < 0.8:  # otherwise, the task is settled once more, which must fail with a lost claim
             self.held.remove(claim)
         output = f"{self.name}:{claim.token}"
         self.call(
@@ -107,7 +108,8 @@ class Worker:
         )
 
     def fork(self) -> None:
-        """Both sides go on with the store. The child has claims, a session and a log of its own."""
+        """Fork. Parent and child both continue with the store. The child gets new claims, a new session and a new
+        log."""
         child = os.fork()
         if child == 0:
             try:
@@ -120,7 +122,7 @@ class Worker:
         os.waitpid(child, 0)
 
     def leave(self) -> None:
-        """Log that this process ends, and with it its session."""
+        """Log that this process, and with it its session, ends."""
         self._write({"gone": True})
 
     def step(self) -> None:
@@ -129,10 +131,10 @@ class Worker:
 
 
 def main(path: str, log: str, seed: str, lease: str) -> None:
-    """Work until standard input ends."""
+    """Work until the end of standard input."""
     try:
         worker = Worker(SqliteClaimStore(path, create=False, durability="process"), log, seed, float(lease))
-    except BackendError as error:  # a disk that is full just now
+    except BackendError as error:  # the disk is full at the moment
         print(f"could not open: {error}")
         return
     while not select.select([0], [], [], 0)[0]:

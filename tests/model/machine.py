@@ -1,8 +1,8 @@
-"""A Hypothesis state machine that does the same to all stores and compares them.
+"""A Hypothesis state machine that makes the same calls on all stores and compares the stores.
 
-All stores share one clock, which stands still. The store in memory is the oracle: each answer, each kind of error and,
-after each step, everything that can be read must be the same in all stores. Each change of state is checked against
-the diagrams of docs/state-machine.md.
+All stores share one clock, which moves only when the machine advances it. The memory store is the oracle: each answer,
+each kind of error and, after each step, everything that can be read must be the same in all stores. Each change of
+state is checked against the diagrams of docs/state-machine.md.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from sqlite_claims.testing import ManualClock
 
 from ..conformance.transitions import Watch, drawn
 
-# One of each thing for each store, in the order of the stores.
+# A tuple with one item for each store, in the order of the stores.
 Each = tuple[Any, ...]
 
 instance_ids = st.sampled_from(["i", "j", "k"])
@@ -40,13 +40,13 @@ indices = st.integers(0, 11)
 limits = st.sampled_from([1, 2, 3, 1000])
 worker_tags = st.sampled_from([None, None, None, [], ["a"], ["a", "b"], ["b", "c"]])
 worker_kinds = st.sampled_from([None, None, None, None, ["x"], ["x", "y"], [""], ["", "y"], ["nothing"]])
-# No jitter: the stores draw for themselves.
+# No jitter, because each store draws it separately.
 policies = st.sampled_from(
     [RetryPolicy(10, 2, 60, 0), RetryPolicy(0, 1, 0, 0), RetryPolicy(30, 1, 30, 0)],
 )
 
 
-# Calls of a holder with its claim, each given a number of seconds or None.
+# Calls that a holder makes with its claim, each with a number of seconds or None.
 SETTLE: dict[str, Callable[[Any, Any, int | None], Any]] = {
     "complete": lambda store, claim, _: store.complete_task(claim, b"out"),
     "complete with nothing": lambda store, claim, _: store.complete_task(claim),
@@ -66,12 +66,12 @@ SETTLE_MANY: dict[str, Callable[[Any, Any], Any]] = {
 
 @st.composite
 def new_tasks(draw: st.DrawFn) -> list[dict[str, Any]]:
-    """Tasks as keywords, since ``available_at`` is counted from the machine's clock."""
+    """Draw tasks as dictionaries of arguments, since ``available_at`` depends on the clock of the state machine."""
     names = sorted(draw(st.lists(task_ids, min_size=2, max_size=6, unique=True)))
     tasks = []
     for name in names:
-        # Only on earlier names: in which order several faults of one call are reported is nobody's promise. Now and
-        # then on one that may be stored, or nowhere.
+        # Dependencies are on earlier names only, because no store promises which of several faults of one call it
+        # reports. Sometimes, a dependency is on a name that may be stored, or is missing.
         earlier = [other for other in names if other < name] + ([f"t{int(name[1:]) - 1}"] if name > "t5" else [])
         depends_on = draw(st.lists(st.sampled_from(earlier), max_size=2, unique=True)) if earlier else []
         tasks.append(
@@ -94,7 +94,7 @@ def new_tasks(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 
 class SideBySide(RuleBasedStateMachine):
-    """The stores, and all that one can do to them."""
+    """The stores, and all calls that can be made on them."""
 
     make_bench: ClassVar[Callable[..., Any]]
     implementations: ClassVar[list[str]]
@@ -108,8 +108,8 @@ class SideBySide(RuleBasedStateMachine):
         self.watch.begin()
         self.sessions: list[Each] = []
         self.over_sessions: list[Each] = []
-        self.claims: list[Each] = []  # the newest last; some were lost without the holder's doing
-        self.stale: list[Each] = []  # those that were settled
+        self.claims: list[Each] = []  # the newest last; some were lost without an action of the holder
+        self.stale: list[Each] = []  # claims that were settled
         for name, made in (("i", self.made(tasks)), ("j", self.made(more))):
             self.ask(lambda store, name=name, made=made: store.add_instance(name, made), any_error=True)
 
@@ -118,10 +118,11 @@ class SideBySide(RuleBasedStateMachine):
             assert bench.store.check() == []
             bench.close()
 
-    # -- asking all stores the same
+    # -- calls on all stores
 
     def ask(self, question: Callable[..., Any], *each: Each, any_error: bool = False) -> Each | None:
-        """Ask all stores, with each one's own part of ``each``. ``None``: all refused, in the same way."""
+        """Make the call on all stores, each with its item of ``each``. Return ``None`` if all stores refused with the
+        same error."""
         answers = []
         for place, bench in enumerate(self.benches):
             try:
@@ -134,7 +135,7 @@ class SideBySide(RuleBasedStateMachine):
         return None if answers[0][0] == "raises" else tuple(answer for _, answer in answers)
 
     def write_something(self) -> None:
-        """The file keeps store time when it is written to; what is in memory has it always."""
+        """Write to the file, because it stores the store time only on a write, while the memory store always has it."""
         for bench in self.benches:
             bench.store.set_aging_interval(bench.store.aging_interval)
 
@@ -151,11 +152,11 @@ class SideBySide(RuleBasedStateMachine):
         self.steps += 1
 
     def now_and_then(self, every: int) -> bool:
-        """So that what upsets much does not keep everything else from getting anywhere."""
+        """Return true only at every n-th step, so that actions with large effects leave time for the others."""
         return self.steps % every == 0
 
     def task_names(self, nth: int, states: list[str] | None = None) -> tuple[str, str]:
-        """The names of one of the stored tasks; now and then of one that is not there."""
+        """Draw the name of a stored task, sometimes the name of a missing one."""
         names = [(task.instance_id, task.task_id) for task in self.benches[0].store.list_tasks(states=states)]
         names.append(("i", "nothing"))
         return names[nth % len(names)]
@@ -184,7 +185,7 @@ class SideBySide(RuleBasedStateMachine):
 
         self.ask(add, any_error=True)
 
-    # -- looking for work and claiming
+    # -- finding and claiming
 
     @rule(worker=worker_ids, limit=limits, tags=worker_tags, kinds=worker_kinds)
     def find(self, worker: str, limit: int, tags: Any, kinds: Any) -> None:
@@ -192,7 +193,7 @@ class SideBySide(RuleBasedStateMachine):
         self.ask(lambda store: store.wait_for_tasks(0, tags=tags, kinds=kinds))
 
     def nobodys_or_one_of(self, nth: int) -> Each:
-        """A worker's session (now and then one that is over), or none."""
+        """Draw a worker's session (sometimes one that has ended), or none."""
         sessions = [(None,) * len(self.benches), *self.sessions, *self.over_sessions[-1:]]
         return sessions[nth % len(sessions)]
 
@@ -222,7 +223,7 @@ class SideBySide(RuleBasedStateMachine):
             if found is not None and found[0] is not None:
                 self.claims.append(found)
 
-    # -- what holders do, also those whose claim is long lost
+    # -- calls of holders, also of claims that were lost long ago
 
     @precondition(lambda self: self.claims)
     @rule(nth=indices, ttl=ttls)
@@ -280,7 +281,7 @@ class SideBySide(RuleBasedStateMachine):
         batch = [some[nth % len(some)] for nth in chosen]
         self.ask(SETTLE_MANY[what], tuple(zip(*batch, strict=True)))
 
-    # -- workers' lives
+    # -- start and end of workers
 
     @rule(what=st.sampled_from(["open", "open", "close", "die"]), nth=indices)
     def a_worker_comes_or_goes(self, what: str, nth: int) -> None:
@@ -301,7 +302,7 @@ class SideBySide(RuleBasedStateMachine):
         while self.sessions:
             self.end(self.sessions.pop(), die=die)
 
-    # -- what happens to instances
+    # -- control of instances
 
     @rule(name=instance_ids, signal=st.sampled_from(["pause", "pause", "resume", "resume", "resume", "cancel"]))
     def signal(self, name: str, signal: str) -> None:
@@ -317,8 +318,8 @@ class SideBySide(RuleBasedStateMachine):
     def prune(self, older_than: int, limit: int) -> None:
         pruned = self.ask(lambda store: store.prune(older_than, limit=limit))
         if pruned is not None and pruned[0]:
-            # Where tokens of tasks that stay go on is told to a process when it starts; the oracle knows at once. Both
-            # is more than enough for the tokens of one task to grow.
+            # A process learns only at its start at which token the remaining tasks continue, while the oracle knows it
+            # at once. Both guarantee that the tokens of one task grow.
             self.restart("process ends")
 
     @precondition(lambda self: self.now_and_then(3))
@@ -327,7 +328,7 @@ class SideBySide(RuleBasedStateMachine):
         self.ask(lambda store: store.set_aging_interval(interval))
         self.ask(lambda store: store.aging_interval)
 
-    # -- several writes at once
+    # -- several writes in one transaction
 
     @precondition(lambda self: self.claims)
     @rule(
@@ -408,15 +409,16 @@ class SideBySide(RuleBasedStateMachine):
         for bench in self.benches:
             bench.come_up()
         if how == "machine":
-            # A file says to a second, rounded up, where store time has come to; then so must the oracle.
+            # A file stores store time rounded up to a second, so the oracle must use the same value.
             oracle = self.benches[0].store
             oracle.stats()
             oracle._backend.engine.state.anchor += 1_000_000
 
 
 def explore(make_bench: Callable[..., Any], implementations: list[str], *, all_drawn: bool = True, **how: Any) -> None:
-    """Play histories. ``all_drawn``: fail if some field of a task or an instance was never drawn."""
-    # The coroutines run the same store in threads: what they add is not a matter of meaning.
+    """Play histories. With ``all_drawn``, fail if some field of a task or instance was never drawn."""
+    # The asynchronous store runs the same synchronous store in a thread, so it adds no meaning that would need a
+    # comparison.
     side_by_side = [name for name in implementations if name != "async"]
     watch = Watch()
     own = {"make_bench": staticmethod(make_bench), "implementations": side_by_side, "watch": watch}

@@ -1,5 +1,6 @@
-"""As test_model.py, but the process that pauses, resumes or cancels dies once that has taken effect, and rows follow
-one by one: the visible state and the order of tasks don't depend on how many rows have followed."""
+"""Like test_model.py, but the process that pauses, resumes or cancels dies as soon as the call has taken effect, and
+the rows follow one by one. The visible state and the order of tasks do not depend on the number of rows that have
+followed."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from .machine import explore
 def _killed_after_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SqliteBackend, "_moves", lambda _: ())
     monkeypatch.setattr(control, "ROWS_PER_MOVE", 1)
-    monkeypatch.setattr(sweep, "REST_US", 0)  # expired last claims are settled by the next look
+    monkeypatch.setattr(sweep, "REST_US", 0)  # makes the next search settle expired last claims
 
 
 @pytest.mark.slow

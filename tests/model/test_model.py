@@ -13,7 +13,7 @@ from sqlite_claims.sqlite.operations import adding
 
 from .machine import explore
 
-# `make test` plays these; each has 60 steps.
+# `make test` plays this number of histories, with 60 steps each.
 FEW = 20
 
 
@@ -33,7 +33,8 @@ def test_whatever_is_done_to_them_all_stores_say_the_same(
     histories: int,
 ) -> None:
     if own_lanes == "many":
-        # Some of an instance's tasks are in the shared lanes then, some in its own, for which there is not always room.
+        # With this limit, some tasks of an instance are in shared lanes and some in own lanes, which are not always
+        # available.
         monkeypatch.setattr(adding, "OWN_LANES_FROM", 4)
         monkeypatch.setattr(lanes, "OWN_MAX", 6)
     explore(

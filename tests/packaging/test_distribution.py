@@ -1,4 +1,4 @@
-"""The distribution, built as pip builds it and used from fresh environments."""
+"""The distribution, built as pip builds it and used in fresh environments."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 BUILT_FROM = ["pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "csrc", "sqlite_claims", "tests"]
 
-# Prints which scan serves, after a task has gone through it.
+# Prints which scan is used, after a task has been claimed with it.
 USE = """
 import logging, sys
 from sqlite_claims import NewTask, SqliteClaimStore, StoreUnavailableError
@@ -39,7 +39,7 @@ print("core" if scan.core_available() else "python", scan.__file__)
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """Ours, without what would decide for the build how it goes."""
+    """Return this process's environment, without the variables that would change the build."""
     decisive = ("CC", "CFLAGS", "CPPFLAGS", "LDFLAGS", "PYTHONPATH", "SQLITE_CLAIMS_REQUIRE_C")
     return {name: value for name, value in os.environ.items() if name not in decisive} | changes
 
@@ -57,7 +57,7 @@ def run(*command: str | Path, **changes: str) -> subprocess.CompletedProcess[str
 
 
 def build_wheel(source: Path, folder: Path, **changes: str) -> tuple[Path, str]:
-    """The one wheel that building gives, and what was printed."""
+    """Build the single wheel. Return its path and the output of the build."""
     done = run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, source, **changes)
     assert done.returncode == 0, done.stdout
     [wheel] = folder.glob("*.whl")
@@ -79,7 +79,7 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def source(sdist: Path, tmp_path: Path) -> Path:
-    """The sources as the sdist ships them."""
+    """Make a folder with the sources as the sdist contains them."""
     with tarfile.open(sdist) as archive:
         archive.extractall(tmp_path / "unpacked", filter="data")
     [source] = (tmp_path / "unpacked").iterdir()
@@ -88,14 +88,14 @@ def source(sdist: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def nothing_on_path(tmp_path: Path) -> str:
-    """A PATH with no compiler, nor anything else."""
+    """Return a PATH with no compiler and no other program."""
     (tmp_path / "empty").mkdir()
     return str(tmp_path / "empty")
 
 
 @pytest.fixture
 def python(tmp_path: Path) -> Path:
-    """An environment with nothing of its own; what ours depends on is lent to it, so that no network is needed."""
+    """Make an empty environment. It gets access to this environment's dependencies, so that no network is needed."""
     done = run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv")
     assert done.returncode == 0, done.stdout
     [packages] = (tmp_path / "venv" / "lib").glob("python*/site-packages")
@@ -109,7 +109,7 @@ def install(python: Path, *what: str | Path, **changes: str) -> None:
 
 
 def use(python: Path, folder: Path) -> str:
-    """Run a program that uses the installed package; return its output."""
+    """Run a program that uses the installed package. Return its output."""
     done = run(python, "-I", "-c", USE, folder)
     assert done.returncode == 0, done.stdout
     return done.stdout
@@ -161,7 +161,8 @@ def test_without_a_compiler_the_python_scan_serves_and_the_log_says_so(
 ) -> None:
     wheel, printed = build_wheel(source, tmp_path / "dist", PATH=nothing_on_path)
     assert "the C core could not be built" in printed
-    # Named as what it is: a tool that caches wheels must not take it for one with the core.
+    # The name says that the wheel has no compiled part, so that no tool that caches wheels uses it as one with the
+    # core.
     assert wheel.name.endswith("-py3-none-any.whl")
     install(python, wheel)
     printed = use(python, tmp_path)

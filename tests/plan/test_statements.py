@@ -1,4 +1,4 @@
-"""How SQLite carries out each named statement: by its indices, whatever the file holds."""
+"""The query plan of each named statement: it uses the indexes, for any contents of the file."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from sqlite_claims.sqlite.statements import Statements, row_type, sql
 
 STATEMENTS = sql.all()
 _NO_PLAN = re.compile(r"(BEGIN|COMMIT|ROLLBACK|SAVEPOINT|RELEASE|PRAGMA)\b")
-# A step may always scan these: values given by the caller, and rows that the statement itself has just found.
+# A step may always scan these: values given by the caller, and rows that the same statement has just found.
 _SMALL = re.compile(
     r"SCAN (c|l|carray) VIRTUAL TABLE|SCAN \d+-ROW VALUES CLAUSE|SCAN \d+ CONSTANT ROW|"
     r"SCAN (p|held|dependent|lane|used)\b"
 )
 
-# Statements that may do more, each step with the reason.
+# Statements with further scans, each with the reason.
 ALLOWED: dict[str, dict[str, str]] = {
     **{name: {"SCAN sqlite_schema": "once an opening; a few dozen rows"} for name in ("named_like_ours", "triggers")},
     "temporary_of_our_names": {"SCAN sqlite_temp_schema": "once a change of the schema by the caller's own SQL"},
@@ -59,7 +59,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
 }
 
-# Of tables that only an ANALYZE makes: test_statistics.py has one.
+# Statements on tables that exist only after an ANALYZE. test_statistics.py tests them.
 _OF_ANALYZE = {"statistics", "drop_statistics", "drop_samples"}
 
 PLANNED = [name for name, text in sorted(STATEMENTS.items()) if not _NO_PLAN.match(text) and name not in _OF_ANALYZE]
@@ -121,7 +121,7 @@ def test_every_statement_is_used_and_declared() -> None:
 
 
 def columns_of(connection: apsw.Connection, name: str) -> list[str]:
-    """The names of a statement's result columns. The statement is prepared and not run."""
+    """Return the names of a statement's result columns. The statement is prepared but not run."""
     statement = STATEMENTS[name]
     bindings = [None] * max([int(number) for number in re.findall(r"\?(\d+)", statement)] or [statement.count("?")])
     return [column[0] for column in apsw.ext.query_info(connection, statement, bindings).description]
@@ -134,7 +134,7 @@ def test_the_declared_row_has_the_columns_of_the_statement(connection: Any, name
     if hasattr(row, "_fields"):
         assert columns == list(row._fields)
     elif re.match("PRAGMA", STATEMENTS[name]) and row is None:
-        pass  # settings return the value that was set, which nothing reads
+        pass  # a statement that changes a setting returns the new value, which no caller reads
     else:
         assert len(columns) == (0 if row is None else len(get_args(row)))
 

@@ -1,4 +1,4 @@
-"""Statistics: an application that has the store in a file of its own may well run ANALYZE on all of it."""
+"""Statistics: an application that has its tables and the store in one file may run ANALYZE on the whole file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .test_statements import ALLOWED, PLANNED, is_costly, plan_of
 
 
 def costly(store: SqliteClaimStore) -> dict[str, list[str]]:
-    """The statements with steps that are not allowed."""
+    """Return the statements with steps that are not allowed."""
     found = {
         name: [
             s for s in plan_of(store._db.connection, sql.all()[name]) if is_costly(s) and s not in ALLOWED.get(name, {})
@@ -26,7 +26,7 @@ def costly(store: SqliteClaimStore) -> dict[str, list[str]]:
 
 
 def fill(store: SqliteClaimStore, instances: int) -> None:
-    """A little of everything."""
+    """Add tasks in many states."""
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     for number in range(instances):
         tasks = [
@@ -54,7 +54,7 @@ def test_those_of_a_store_that_was_small_do_not_spoil_the_plans_for_one_that_is_
         application.execute("CREATE TABLE orders (note TEXT); CREATE INDEX notes ON orders (note)")
         application.execute("INSERT INTO orders VALUES ('a'), ('b'); ANALYZE")
         application.close()
-        store.stats()  # notices that the tables of the file have changed
+        store.stats()  # makes the store notice that the tables of the file have changed
         assert costly(store), "this ANALYZE did no harm, so nothing is shown below"
     with SqliteClaimStore(path, durability="process") as store:
         assert costly(store) == {}

@@ -1,1 +1,1 @@
-"""Both scans on hand-made tables: which tasks may be claimed, in which order, and at what cost."""
+"""Both scans on tables made by the test: which tasks may be claimed, in which order, and at what cost."""

@@ -15,7 +15,7 @@ from .tables import STATEMENTS, Row, table
 
 
 def needs_core() -> None:
-    """Skip where there is no C core, unless it is demanded."""
+    """Skip the test if there is no C core. Fail instead if the environment requires the core."""
     if not core_available() and os.environ.get("SQLITE_CLAIMS_REQUIRE_C") != "1":
         pytest.skip("the C core is not installed: no C compiler or no SQLite headers when it was")
 
@@ -32,7 +32,7 @@ Open = Callable[..., tuple[apsw.Connection, Scanner]]
 
 @pytest.fixture
 def scan(tmp_path: Path, use_c_core: bool) -> Iterator[Open]:
-    """Makes a store with these rows, and a scanner on it."""
+    """Return a function that makes a store with these rows and a scanner on it."""
     opened: list[tuple[apsw.Connection, Scanner]] = []
 
     def scan(rows: Iterable[Row], states: dict[int, int] | None = None) -> tuple[apsw.Connection, Scanner]:

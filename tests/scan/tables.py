@@ -1,4 +1,4 @@
-"""Stores whose rows are made by hand, and their order told by a sort."""
+"""Stores whose rows the test makes, and the expected order of the rows, found by sorting."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ VALUES (?1, 'i' || ?1, ?2, 0, '', 0, 0, 0, 0, 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The columns of a task that a scan reads. ``next_at`` is ``None`` where it can't be claimed."""
+    """The columns of a task that a scan reads. ``next_at`` is ``None`` if the task cannot be claimed."""
 
     id: int
     lane: int = 1
@@ -38,7 +38,8 @@ class Row:
 
 
 def table(path: Path | str, rows: Iterable[Row], states: dict[int, int] | None = None) -> apsw.Connection:
-    """A store with these tasks. ``states``: of instances, by id; the first is in progress."""
+    """Make a store with these tasks. ``states`` are the states of instances, by id. The first instance is in
+    progress."""
     connection = apsw.Connection(str(path))
     connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
     connection.pragma("journal_mode", "wal")
@@ -63,7 +64,7 @@ def in_order(
     limit: int = 2**31 - 1,
     ended: Collection[int] = (),
 ) -> list[int]:
-    """Return the answer that a scan has to give, by sorting everything. ``ended``: instances whose rows don't count."""
+    """Return the expected answer of a scan, by sorting all rows. ``ended`` are instances whose rows are left out."""
 
     def place(row: Row) -> tuple[int, ...]:
         assert row.next_at is not None

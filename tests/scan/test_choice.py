@@ -1,4 +1,4 @@
-"""Which of the two scans serves, and what is said about it."""
+"""The choice between the two scans, and the log messages about this choice."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def connection() -> Iterator[apsw.Connection]:
 
 @pytest.fixture
 def without_core(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if the compiled file had not been installed, in a process that has not spoken of it yet."""
+    """Simulate a process in which the compiled file is not installed and that has not logged this yet."""
 
     def load() -> None:
         raise ImportError("no _core here")
@@ -112,7 +112,7 @@ def test_using_no_handle_is_a_misuse_and_not_a_crash() -> None:
 
 def test_an_sqlite_that_is_too_old_or_a_second_one_is_refused() -> None:
     needs_core()
-    # Every function of the other SQLite answers with the number of the last version that is too old.
+    # A fake SQLite library: every function returns the number of the newest version that is too old.
     program = """
 import ctypes
 from sqlite_claims.sqlite import scan

@@ -14,7 +14,7 @@ NOW = 10**9
 
 
 def steps(connection: apsw.Connection, scanner: Scanner, *question: object) -> int:
-    """Instructions of SQLite's virtual machine that a scan runs, in tens."""
+    """Count the instructions of SQLite's virtual machine that a scan runs, in tens."""
     count = 0
 
     def step() -> bool:
@@ -44,7 +44,7 @@ def test_tasks_of_other_workers_and_tasks_not_due_cost_nothing(scan: Open) -> No
     others += [Row(10_000 + i, lane=5, priority=1 + i % 5, next_at=NOW + 1) for i in range(2000)]
     others += [Row(20_000 + i, lane=5, next_at=None) for i in range(2000)]
     question = (lanes(5), NOW, None, 2, False)
-    # A priority that has rows, none of them due, costs a seek: there are three.
+    # Each of the three priorities that have rows, but no due rows, costs one seek.
     assert steps(*scan(wanted + others), *question) - steps(*scan(wanted), *question) <= 10
 
 
@@ -53,7 +53,8 @@ def test_rows_read_in_vain_are_bounded_by_rows_taken(scan: Open, streams: int) -
     rows = (Row(i, lane=1 + i % streams, next_at=i) for i in range(1, 20_001))
     connection, scanner = scan(rows)
     chosen = lanes(*range(1, streams + 1))
-    # A stream costs a seek, some 20 instructions. A row costs fewer, and one that needs a seek of its own some 50.
+    # A stream costs one seek, about 20 instructions. A row costs fewer instructions, or about 50 if it needs a separate
+    # seek.
     assert steps(connection, scanner, chosen, NOW, None, 400, False) < 2 * streams + 5 * 400
 
 

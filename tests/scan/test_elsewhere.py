@@ -1,4 +1,4 @@
-"""The C core's sources as other machines would have them."""
+"""The C core's sources, compiled as on other platforms."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ int main(void) {
 
 
 def test_a_kernel_without_futexes_is_told_when_the_doorbell_is_opened(tmp_path: Path) -> None:
-    """Or its sleeps would end at once. Polling serves then."""
+    """Otherwise, each sleep would end at once. On such kernels, polling is used."""
     source, program = tmp_path / "bell.c", tmp_path / "bell"
     source.write_text(WITHOUT_FUTEXES)
     command = [*COMPILER, "-DSQLITE_CORE", "-I", str(CSRC), str(source), "-o", str(program), "-lsqlite3"]

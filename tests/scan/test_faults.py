@@ -52,7 +52,7 @@ def test_an_interrupted_scan_leaves_no_reader_behind(scan: Open) -> None:
     with pytest.raises(apsw.InterruptError):
         scanner.ready_ids(*QUESTION)
     connection.set_progress_handler(None)
-    # A statement still under way would be a read transaction: a truncating checkpoint waits for those.
+    # A statement that is still active would be a read transaction, for which a truncating checkpoint would wait.
     connection.execute("UPDATE claims_task SET next_at = 1 WHERE id = 1")
     assert connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE) == (0, 0)
 
@@ -63,7 +63,7 @@ def test_a_scan_leaves_no_statement_under_way(scan: Open) -> None:
     scanner.ready_ids(*QUESTION)
     connection.execute("COMMIT")
     assert not connection.in_transaction
-    # VACUUM refuses to run while another statement runs.
+    # VACUUM fails while another statement is active.
     connection.execute("VACUUM")
 
 
@@ -116,7 +116,8 @@ def test_a_connection_closed_before_its_core_scanner_is_told_and_does_not_crash(
     connection = table(tmp_path / "a.db", ROWS)
     scanner = open_scanner(connection, True, STATEMENTS)
     scanner.ready_ids(*QUESTION)
-    # The scanner's statements keep SQLite's side of it alive; for Python it is gone all the same.
+    # The scanner's statements keep the SQLite handle of the connection open, although apsw treats the connection as
+    # closed.
     with pytest.raises(apsw.BusyError):
         connection.close()
     with pytest.raises(apsw.ConnectionClosedError):
@@ -136,7 +137,7 @@ def test_a_dropped_scanner_frees_its_statements(tmp_path: Path, use_c_core: bool
     scanner = open_scanner(connection, use_c_core, STATEMENTS)
     scanner.ready_ids(*QUESTION)
     del scanner
-    connection.close()  # raises BusyError if statements are left
+    connection.close()  # raises BusyError if a statement was not finalized
 
 
 def test_a_connection_dropped_with_its_scanner_is_closed_after_it(
@@ -147,7 +148,7 @@ def test_a_connection_dropped_with_its_scanner_is_closed_after_it(
     scanner.ready_ids(*QUESTION)
     del connection
     del scanner
-    # A destructor that fails can only print.
+    # An exception in a destructor is only printed.
     assert capsys.readouterr().err == ""
 
 

@@ -1,4 +1,4 @@
-"""A fork while another thread runs a scan: SQLite's mutex is then held by a thread that the child doesn't have."""
+"""A fork while another thread runs a scan: SQLite's mutex is held by a thread that does not exist in the child."""
 
 from __future__ import annotations
 

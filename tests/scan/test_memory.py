@@ -1,4 +1,4 @@
-"""The C scan with sanitizers, and with every allocation failing once: built as a program of its own."""
+"""The C scan in a separate program that is built with sanitizers. Each allocation fails once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COMPILE = [
 
 @pytest.fixture(scope="session")
 def check_scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program, compiled."""
+    """Compile the program and return its path."""
     folder = tmp_path_factory.mktemp("check_scan")
     probe = folder / "probe.c"
     probe.write_text("#include <sqlite3ext.h>\nint main(void) { return sqlite3_libversion_number() == 0; }\n")
@@ -48,7 +48,7 @@ def check_scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(
     program: Path, path: Path, now: int, aging: int | None, limit: int, moving: bool, lanes: Sequence[int]
 ) -> tuple[list[int], int]:
-    """The ids that the program found, and how many allocations it had fail."""
+    """Return the ids that the program found, and the number of allocations that failed."""
     texts = (STATEMENTS.head, STATEMENTS.range, STATEMENTS.instance_state)
     numbers = (now, aging or 0, limit, int(moving), *lanes)
     done = subprocess.run(
@@ -68,7 +68,7 @@ def test_every_failed_allocation_is_told_and_nothing_leaks_or_is_left_under_way(
     tmp_path: Path, check_scan: Path, aging: int | None, limit: int, moving: bool
 ) -> None:
     random_ = random.Random(1)
-    # More rows in a range than a block holds, many of one time, some not due.
+    # Each range has more rows than a block holds. Many rows have the same time, and some are not due.
     rows = [
         Row(i, random_.randint(1, 4), random_.randint(2, 3), random_.choice([1, 1, 2, 70, 200]), random_.randint(1, 2))
         for i in range(1, 700)

@@ -1,4 +1,4 @@
-"""The order of what may be claimed, case by case."""
+"""The order of claimable tasks, case by case."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_priority_with_nothing_due_hides_none_behind_it(scan: Open, aging: int
 @pytest.mark.parametrize("limit", [1, 2, 63, 64, 65, 299, 300, 301, LIMIT_MAX])
 @pytest.mark.parametrize("aging", [None, 10])
 def test_the_limit_cuts_the_order_off_and_changes_nothing_else(scan: Open, limit: int, aging: int | None) -> None:
-    # All of one time: what follows a block is found by id alone.
+    # All rows have the same time, so the rows after a block can be found only by their id.
     rows = [Row(i, lane=1 + i % 2, priority=2 + i % 2, next_at=7) for i in range(1, 301)]
     _, scanner = scan(rows)
     assert list(scanner.ready_ids(lanes(1, 2), NOW, aging, limit, False)) == in_order(rows, [1, 2], NOW, aging, limit)
@@ -102,7 +102,7 @@ def test_an_aging_interval_out_of_bounds_is_refused(scan: Open, aging: int) -> N
 
 
 def test_while_instances_move_the_rows_of_those_not_in_progress_are_skipped(scan: Open) -> None:
-    states = {1: 0, 2: 1, 3: 4, 4: 0}  # 5 is gone
+    states = {1: 0, 2: 1, 3: 4, 4: 0}  # instance 5 does not exist
     rows = [Row(i, instance=1 + i % 5, next_at=i) for i in range(1, 400)]
     _, scanner = scan(rows, states)
     assert list(scanner.ready_ids(lanes(1), NOW, None, 100, True)) == in_order(rows, [1], NOW, None, 100, {2, 3, 5})

@@ -1,4 +1,5 @@
-"""On random tables the C core, the Python scan and a plain sort agree; on damaged tables both scans end."""
+"""On random tables, the C core, the Python scan and a plain sort give the same answer. On damaged tables, both scans
+end."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from sqlite_claims.sqlite.scan import AGING_US_MAX, core_available, open_scanner
 from .conftest import needs_core
 from .tables import STATEMENTS, Row, in_order, lanes, table
 
-# Small ranges make ties, and blocks that end within ties; large ones reach the limits of a column.
+# Small ranges cause ties, and blocks that end within ties. Large ranges reach the limits of a column.
 ends = st.sampled_from([-(2**63), 1 - 2**63, -(2**62), 2**62, 2**63 - 2, 2**63 - 1])
 times = st.one_of(st.none(), st.integers(0, 3), st.integers(0, 300), st.integers(-(2**63), 2**63 - 1), ends)
 tasks = st.lists(
@@ -59,7 +60,7 @@ def test_both_scans_answer_as_sorting_everything_does(
             scanner.close()
 
 
-# Values that a damaged page may hold in a column of integers.
+# Values that a damaged page may contain in a column of integers.
 values = st.one_of(
     st.integers(-3, 8),
     ends,
@@ -73,7 +74,8 @@ damaged_tasks = st.lists(st.tuples(st.integers(1, 2) | values, values, values, s
 
 
 def damaged_table(tasks: list[tuple[Any, ...]]) -> apsw.Connection:
-    """Make a table whose columns hold any values: only the declarations that the values break are left out."""
+    """Make a table with arbitrary values in its columns. Only those declarations are left out that the values
+    violate."""
     connection = table(":memory:", [], {1: 0, 2: 1, 3: 0})
     with connection:
         query = "SELECT sql FROM sqlite_schema WHERE tbl_name = 'claims_task' AND sql IS NOT NULL ORDER BY type DESC"
@@ -95,7 +97,7 @@ def test_a_scan_of_damaged_values_ends(
     tasks: list[tuple[Any, ...]], questions: list[tuple[list[int], int, int | None, int, bool]]
 ) -> None:
     needs_core()
-    # Without it, a scan that never ends would be interrupted by nothing: it holds the interpreter's lock.
+    # Without a limit of steps, nothing could interrupt an endless scan, because a scan holds the interpreter's lock.
     steps = 0
 
     def goes_on_for_ever() -> bool:
@@ -111,6 +113,6 @@ def test_a_scan_of_damaged_values_ends(
                     steps = 0
                     try:
                         ids = list(scanner.ready_ids(lanes(*chosen), now, aging, limit, moving))
-                    except (apsw.CorruptError, TypeError, OverflowError):  # which the store translates
+                    except (apsw.CorruptError, TypeError, OverflowError):  # the store translates these errors
                         continue
                     assert len(ids) <= limit

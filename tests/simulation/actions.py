@@ -1,5 +1,5 @@
-"""All that simulated processes do, each with how often. An action draws everything from the generator it is given, so
-that any part of a history can be run again alone."""
+"""All actions of simulated processes, each with its frequency. An action draws all its values from the generator that
+it is given, so any part of a history can be run again separately."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .world import Difference, Pair, World
 Action = Callable[[World, Random, Process], None]
 ACTIONS: dict[str, Action] = {}
 WEIGHTS: dict[str, float] = {}
-# Actions that may concern every process, so they can't happen within a call.
+# Actions that may affect every process, so they cannot happen within a call.
 OF_THE_MACHINE = {"all_processes_die", "copy_is_put_to_work", "reboot", "kill_process", "machine_sleeps"}
 
 INSTANCES = ["i", "j", "k", "l"]
@@ -35,7 +35,7 @@ _NO_SESSION: Pair = (None, None)
 
 
 def action(weight: float) -> Callable[[Action], Action]:
-    """Register an action, to be drawn as often as its weight says."""
+    """Register an action. The weight is its relative frequency."""
 
     def register(function: Action) -> Action:
         ACTIONS[function.__name__] = function
@@ -46,7 +46,7 @@ def action(weight: float) -> Callable[[Action], Action]:
 
 
 def new_tasks(world: World, random: Random) -> list[NewTask]:
-    """Draw tasks that may depend on each other and, now and then, on one that may be stored."""
+    """Draw tasks that may depend on each other and, sometimes, on a task that may be stored."""
     now = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=world.clock.wall_us())
     numbers = sorted(random.sample(range(_TASKS_MAX), random.randint(1, 6)))
     tasks = []
@@ -74,13 +74,13 @@ def new_tasks(world: World, random: Random) -> list[NewTask]:
 
 
 def some_task(world: World, random: Random, states: list[TaskState] | None = None) -> tuple[str, str]:
-    """Draw a stored task; now and then one that is not there."""
+    """Draw a stored task, sometimes a missing one."""
     stored = [(task.instance_id, task.task_id) for task in world.oracle.list_tasks(states=states)]
     return random.choice([*stored, ("i", "nothing")])
 
 
 def some_claim(world: World, random: Random) -> int:
-    """Draw the index of a claim, rather a recent one."""
+    """Draw the index of a claim, preferably a recent one."""
     newest = max(0, len(world.claims) - 12) if random.random() < 0.8 else 0
     return random.randrange(newest, len(world.claims))
 
@@ -114,7 +114,7 @@ def add_tasks(world: World, random: Random, process: Process) -> None:
     world.ask(process, lambda store: store.add_tasks(name, tasks, if_exists=if_exists), any_error=True)
 
 
-# -- looking for work and claiming
+# -- finding and claiming
 
 
 @action(6)
@@ -164,7 +164,7 @@ def take_over_expired(world: World, random: Random, process: Process) -> None:
             world.granted(([claimed[0]], [claimed[1]]))
 
 
-# -- holders, those included whose claim is long lost
+# -- calls of holders, also of claims that were lost long ago
 
 
 @action(5)
@@ -234,7 +234,7 @@ def retry(world: World, random: Random, process: Process) -> None:
 
 @action(3)
 def work_for_a_while(world: World, random: Random, process: Process) -> None:
-    """Claim and complete what there is, so that instances end."""
+    """Claim and complete the available tasks, so that instances end."""
     worker = random.choice(WORKERS)
     for _ in range(random.randint(2, 6)):
         claimed = world.ask(process, lambda store: store.claim_available_tasks(worker, 5, 30))
@@ -248,7 +248,7 @@ def work_for_a_while(world: World, random: Random, process: Process) -> None:
 @action(3)
 def prune(world: World, random: Random, process: Process) -> None:
     older_than, limit = random.choice([0, 0, 30]), random.choice([1, 1000])
-    # Instances go one by one: of several, others may see some gone.
+    # Instances are pruned one by one, so other processes may see only some of them gone.
     world.ask(
         process,
         lambda store: store.prune(older_than, limit=limit),
@@ -342,7 +342,7 @@ def read_everything(world: World, random: Random, process: Process) -> None:
 
 
 def _nothing_ready_is_hidden(world: World, process: Process) -> None:
-    """Each task that is ready, of an instance in progress, is offered."""
+    """Check that each ready task of an instance in progress is offered."""
     found = world.ask(process, lambda store: store.find_available_tasks("onlooker", 1000), may_be_killed=False)
     assert found is not None
     offered = {(task.instance_id, task.task_id) for task in found[0]}
@@ -353,12 +353,12 @@ def _nothing_ready_is_hidden(world: World, process: Process) -> None:
 
 
 def work_off(world: World) -> None:
-    """Resume everything and complete what can be claimed, until every task has ended."""
+    """Resume all instances and complete all claimable tasks, until every task has ended."""
     for name in INSTANCES:
         try:
             for store in (world.processes[0].store, world.oracle):
                 store.resume_instance(name)
-        except (NotFoundError, InvalidStateError):  # cancelled
+        except (NotFoundError, InvalidStateError):  # the instance was cancelled
             continue
     for turn in range(4000):
         process = world.processes[turn % len(world.processes)]

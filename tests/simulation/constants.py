@@ -1,4 +1,4 @@
-"""Small constants, so that a handful of tasks meets every path: own lanes, steps of pausing and pruning, pages."""
+"""Small limits, so that a handful of tasks reaches every code path: own lanes, steps of pausing and pruning, pages."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from sqlite_claims.sqlite.operations import adding, control, listing, pruning, r
 
 @contextmanager
 def small_constants(random: Random) -> Iterator[None]:
-    """Draw the constants for one history; they are put back at the end."""
+    """Draw the limits for one history. They are restored at the end."""
     page = random.choice([1, 2, 3, 500])
     drawn = [
         (adding, "OWN_LANES_FROM", random.choice([2, 4, 6, 5000])),
         (lanes, "OWN_MAX", random.choice([1, 2, 6, 32])),
         (sweep, "TASKS_PER_SWEEP", random.choice([1, 2, 1000])),
-        (sweep, "REST_US", 0),  # else what hides nothing is swept at another moment than in the oracle
+        (sweep, "REST_US", 0),  # otherwise, the file would sweep some rows later than the oracle
         (control, "ROWS_PER_MOVE", random.choice([1, 2, 3, 300])),
         (pruning, "TASKS_PER_STEP", random.choice([1, 3, 1000])),
         (reading, "PAGE", page),

@@ -1,6 +1,6 @@
-"""Histories: drawn from a seed, played, and shrunk when they fail.
+"""Histories are drawn from a seed, played, and shrunk if they fail.
 
-``python -m tests.simulation.history SEED [STEPS]`` plays one again and prints its shrunk form where it fails.
+``python -m tests.simulation.history SEED [STEPS]`` plays a history again and prints its shrunk form if it fails.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from .process import Process
 from .world import Difference, World, claims
 
 STEPS = 120
-# The name of an action, and the seed of what it draws.
+# The name of an action, and the seed for its random values.
 Step = tuple[str, int]
 _SHRINK_TRIES = 400
 
 
 @dataclass(slots=True)
 class Outcome:
-    """The result of running a history."""
+    """The result of playing a history."""
 
     calls: int = 0
-    step: int = -1  # the last one begun
+    step: int = -1  # the step that was begun last
     failure: str = ""
-    kind: str = ""  # the failure's class, by which a shrunk history is known to fail likewise
+    kind: str = ""  # the class of the failure; a shrunk history must fail with the same class
     kills: Counter[str] = field(default_factory=Counter)
 
 
@@ -47,9 +47,9 @@ def draw(seed: int, steps: int = STEPS) -> list[Step]:
 
 
 def play(seed: int, steps: list[Step], *, to_the_end: bool = True) -> Outcome:
-    """Play a history on a new machine. ``to_the_end``: and then work off everything that is left."""
+    """Play a history on a new machine. With ``to_the_end``, complete all remaining tasks afterwards."""
     outcome = Outcome()
-    # Nothing here has to survive the power: in memory it is several times faster.
+    # These files need not survive a power cut. In memory, the simulation is several times faster.
     shared_memory = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108 - a folder of its own in it
     with tempfile.TemporaryDirectory(dir=shared_memory) as folder, small_constants(Random(f"constants {seed}")):
         world = World(Random(f"world {seed}"), Path(folder), with_core=core_available())
@@ -69,7 +69,7 @@ def play(seed: int, steps: list[Step], *, to_the_end: bool = True) -> Outcome:
 
 
 def _step(world: World, name: str, drawn: int) -> None:
-    """Run an action on a process that its seed chooses, then compare all that can be read."""
+    """Run an action on a process chosen by the action's seed, then compare everything that can be read."""
     random = Random(drawn)
     process = random.choice(world.processes)
 
@@ -104,7 +104,7 @@ def _look(world: World, random: Random) -> None:
 
 
 def shrink(seed: int, steps: list[Step], kind: str) -> list[Step]:
-    """Leave out steps as long as the history fails with the same class of failure."""
+    """Remove steps as long as the history fails with the same class of failure."""
     parts = 2
     for _ in range(_SHRINK_TRIES):
         size = max(1, len(steps) // parts)
@@ -123,7 +123,7 @@ def shrink(seed: int, steps: list[Step], kind: str) -> list[Step]:
 
 
 def report(seed: int, steps: list[Step], outcome: Outcome) -> str:
-    """Describe a failure: how to run it again, and the shortest history that shows it."""
+    """Describe a failure: the command that repeats it, and the shortest history that shows it."""
     begun = steps[: outcome.step + 1]
     shrunk = shrink(seed, begun, outcome.kind)
     again = play(seed, shrunk, to_the_end=False)

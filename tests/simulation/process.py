@@ -1,4 +1,4 @@
-"""A simulated worker process: one handle on the file, which can be killed before any of its statements."""
+"""A simulated worker process: one store object on the file, which can be killed before any of its statements."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ import apsw
 from sqlite_claims import SqliteClaimStore
 from sqlite_claims.testing import ManualClock
 
-# A session of the store in the file, and the same worker's in the oracle.
+# A session of the store in the file, and the session of the same worker in the oracle.
 Session = tuple[Any, Any]
 
 
 class Killed(BaseException):
-    """The process was killed. Not an ``Exception``: no code of the store may go on after it."""
+    """Raised where the process is killed. It is not an ``Exception``, since no code of the store may handle it and go
+    on."""
 
 
 class EagerStore(SqliteClaimStore):
-    """Looks for dead workers at each look for work, not twice a second of real time."""
+    """A store that probes for dead workers in each search for work, not just twice a second."""
 
     _probe_every_us = 0
 
 
 class Process:
-    """One handle on the file. Everything it remembers is gone when it is killed."""
+    """One store object on the file. All state of the object is lost when the process is killed."""
 
     def __init__(self, path: str, clock: ManualClock, *, use_c_core: bool) -> None:
         self.clock = clock
@@ -48,12 +49,12 @@ class Process:
         statements_left: int | None = None,
         between: Callable[[], None] | None = None,
     ) -> Any:
-        """Call with the store.
+        """Make a call on the store.
 
         Args:
-            call: takes the store and returns its answer.
-            statements_left: the process is killed (``Killed``) before the statement after so many; ``None``: never.
-            between: called between two write transactions of the call, when others could write.
+            call: Function that takes the store and returns the answer.
+            statements_left: Number of statements after which the process is killed (``Killed``). ``None``: never.
+            between: Function called between two write transactions of the call, when other processes could write.
         """
         left = statements_left
         is_writing = has_written = False
@@ -82,7 +83,7 @@ class Process:
             connection.exec_trace = None
 
     def die(self) -> None:
-        """Leave the file as a killed process does: an open transaction is undone, no checkpoint is made."""
+        """Leave the file as a killed process does: an open transaction is rolled back, and no checkpoint is made."""
         for session, _ in self.sessions:
             session.drop()
         database = self.store._db
@@ -92,7 +93,7 @@ class Process:
         database.store_closed = True
 
     def exit(self) -> None:
-        """Close the store in good order."""
+        """Close the store in the regular way."""
         for session, _ in self.sessions:
             session.close()
         self.store.close()

@@ -1,4 +1,4 @@
-"""The simulation finds faults: each of these is planted, and shows within what CI plays."""
+"""The simulation finds faults: each of these planted faults is found by the histories that CI plays."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 
 
 def tokens_are_not_compared(patch: pytest.MonkeyPatch) -> None:
-    """A holder whose claim was taken over may still settle the task."""
+    """Plant this fault: a holder whose claim was taken over can still settle the task."""
     verify = claiming.verify
 
     def careless(db: Any, claim: Any, task: Any) -> Any:
@@ -30,22 +30,22 @@ def tokens_are_not_compared(patch: pytest.MonkeyPatch) -> None:
 
 
 def sleep_is_not_granted(patch: pytest.MonkeyPatch) -> None:
-    """Leases run while the machine sleeps."""
+    """Plant this fault: leases run while the machine sleeps."""
     patch.setattr(StoreTime, "_take", lambda self: setattr(self, "now", self.clock.boot_us() + self._anchor))
 
 
 def dead_workers_are_not_noticed(patch: pytest.MonkeyPatch) -> None:
-    """The claims of a worker that died stay until their leases end."""
+    """Plant this fault: the claims of a dead worker last until their leases end."""
     patch.setattr(sweep, "dead_sessions", lambda _db: [])
 
 
 def pruning_forgets_tokens(patch: pytest.MonkeyPatch) -> None:
-    """A task added again under a pruned name gets the old tokens again."""
+    """Plant this fault: if a task is added again under a pruned name, its tokens start again."""
     patch.setattr(sql, "raise_token_floor", "SELECT ?")
 
 
 def an_end_is_counted_in_a_transaction_of_its_own(patch: pytest.MonkeyPatch) -> None:
-    """A process that is killed in between leaves a task that has ended and is counted as open."""
+    """Plant this fault: a process that is killed in between leaves a task that has ended but is counted as open."""
     count_ended = settling.count_ended
 
     def late(db: Any, *args: Any, **kwargs: Any) -> Any:
@@ -57,7 +57,7 @@ def an_end_is_counted_in_a_transaction_of_its_own(patch: pytest.MonkeyPatch) -> 
 
 
 def a_transaction_keeps_what_it_should_undo(patch: pytest.MonkeyPatch) -> None:
-    """A call that raises within a transaction leaves what it had done so far."""
+    """Plant this fault: a call that raises an error within a transaction leaves its partial changes."""
     patch.setattr(sql, "savepoint_rollback", "SELECT 1")
 
 

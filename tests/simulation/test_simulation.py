@@ -1,5 +1,5 @@
-"""Simulated machines with several processes on one file: kills between any two statements, other processes' calls
-between any two transactions, sleeps, reboots, clock steps. After each step the file says what the oracle says."""
+"""Simulated machines with several processes on one file: kills between any two statements, calls of other processes
+between any two transactions, sleeps, reboots, clock steps. After each step, the file must agree with the oracle."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..tiers import first_is_fast
 from . import history
 from .history import STEPS
 
-# Each history makes some 700 calls that are compared.
+# Each history makes about 700 calls that are compared.
 _SEEDS_PER_TEST = 10
 _TESTS = 8
 
@@ -31,7 +31,7 @@ def _play(seeds: range) -> history.Outcome:
 @pytest.mark.parametrize("nth", first_is_fast(range(_TESTS)))
 def test_many_processes_on_one_file_say_what_the_oracle_says(nth: int) -> None:
     total = _play(range(nth * _SEEDS_PER_TEST, (nth + 1) * _SEEDS_PER_TEST))
-    # Fewer would mean that the histories have come to nothing.
+    # With fewer calls, the histories would have tested almost nothing.
     assert total.calls > 40 * STEPS
     assert total.kills["undone"]
     assert total.kills["nobody told"]

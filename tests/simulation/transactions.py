@@ -1,4 +1,5 @@
-"""``transaction()`` in the simulation: several writes and the application's own SQL, all or nothing."""
+"""``transaction()`` in the simulation: several writes and the application's own SQL are committed together or not at
+all."""
 
 from __future__ import annotations
 
@@ -16,11 +17,12 @@ from .world import Difference, Pair, World
 
 
 class RollBack(Exception):
-    """Leaves the transaction without a commit."""
+    """Raised to leave the transaction without a commit."""
 
 
 class Script:
-    """The calls of one transaction, drawn before it starts, so that the file and the oracle get the same."""
+    """The calls of one transaction. They are drawn before it starts, so that the file and the oracle get the same
+    calls."""
 
     def __init__(self, world: World, random: Random) -> None:
         self.world = world
@@ -31,7 +33,7 @@ class Script:
         self.calls = [random.choice(draws)(random) for _ in range(random.randint(1, 8))]
 
     def run(self, store: Any, claims: list[Any]) -> list[Any]:
-        """Run the calls. ``claims``: those that the holder drew, as this store knows them."""
+        """Run the calls. ``claims`` are the drawn claims, in the form of this store."""
         is_oracle = store is self.world.oracle
         answers: list[Any] = []
         granted = self.granted[is_oracle]
@@ -115,7 +117,7 @@ def transact(world: World, random: Random, process: Process) -> None:
     )
     own: Any = process.store._db.read(lambda db: db.execute("SELECT id, data FROM own").fetchall())
     rows: dict[int, bytes] = dict(own)
-    if answers is None:  # killed: all or nothing
+    if answers is None:  # the process was killed, so all writes or none took effect
         if rows not in (script.rows, world.rows):
             raise Difference(f"half of the rows were stored: {sorted(rows)}")
         world.rows = rows

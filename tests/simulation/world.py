@@ -1,8 +1,8 @@
-"""The simulated machine: one clock, one file, several processes on it, and the oracle that is asked the same.
+"""The simulated machine: one clock, one file, several processes on the file, and the oracle that gets the same calls.
 
-The oracle is ``InMemoryClaimStore``, which shares no rule with the store in a file. Each call goes to one process and
-to the oracle, and the answers must be equal. A call during which the process is killed must have taken effect whole or
-not at all.
+The oracle is ``InMemoryClaimStore``, which has a separate implementation of the rules. Each call is made by one process
+and by the oracle, and the answers must be equal. If the process is killed during a call, the call must have taken
+effect entirely or not at all.
 """
 
 from __future__ import annotations
@@ -26,23 +26,24 @@ _DULL = re.compile(
     r"(retry=RetryPolicy\(.*?\)|(added|started|finished)_at=(None|datetime\S*\(.*?utc\))|<\w+\.\w+: '\w+'>: 0"
     r"|(input|output|error|worker_id|claim|delay|available_at|definition_hash|reason)=(None|b?''))(, )?"
 )
-# An answer, or part of a question, for the file and for the oracle.
+# An answer, or part of a question: the value for the file and the value for the oracle.
 Pair = tuple[Any, Any]
-# How many claims are remembered after they were settled, to try them again.
+# The number of settled claims that are kept, so that they can be tried again.
 _SETTLED_MAX = 30
-# One in so many writing calls is cut short by a kill, or has another process's calls between its transactions.
+# One in this number of writing calls is cut short by a kill, or interleaved with another process's calls between its
+# transactions.
 _KILL_ONE_IN = 15
 _INTERLEAVE_ONE_IN = 4
 _STATEMENTS_MAX = 7
 
 
 class Difference(BaseException):
-    """The file and the oracle disagree, or the file contradicts itself. Not an ``Exception``: an ``except`` in
-    the store must not hide it."""
+    """The file and the oracle disagree, or the file is inconsistent. Not an ``Exception``, so that no ``except`` in the
+    store can hide it."""
 
 
 class World:
-    """One machine. ``random`` draws for the machine; each action draws from a generator of its own."""
+    """One machine. ``random`` draws for the machine. Each action has a separate generator."""
 
     def __init__(self, random: Random, folder: Path, *, with_core: bool) -> None:
         self.random = random
@@ -57,10 +58,10 @@ class World:
         self.claims: list[Pair] = []
         self.settled: deque[Pair] = deque(maxlen=_SETTLED_MAX)
         self.tokens: dict[tuple[str, str], int] = {}
-        self.rows: dict[int, bytes] = {}  # of the application's own table in the same file
+        self.rows: dict[int, bytes] = {}  # rows of the application's own table in the same file
         self.calls = 0
-        self.kills: Counter[str] = Counter()  # by outcome
-        # Runs an action of another process within a call; set by the history.
+        self.kills: Counter[str] = Counter()  # number of kills by outcome
+        # Runs an action of another process within a call. The history sets this function.
         self.interleave: Callable[[Process], None] | None = None
         self._is_interleaved = False
         with self.processes[0].store.transaction() as tx:
@@ -69,7 +70,7 @@ class World:
     def _new_path(self) -> str:
         return str(Path(tempfile.mkdtemp(dir=self.folder)) / "jobs.db")
 
-    # -- asking both
+    # -- calls on the file and the oracle
 
     def ask(
         self,
@@ -80,15 +81,18 @@ class World:
         takes_effect_first: bool = False,
         may_be_killed: bool = True,
     ) -> Pair | None:
-        """Ask the file and the oracle. Returns both answers; ``None`` where both refused, or the process was killed.
+        """Make the call on the file and on the oracle.
+
+        Return both answers, or ``None`` if both raised an error or the process was killed.
 
         Args:
-            process: asks the file.
-            question: called with the store and, of each pair, the store's part.
-            pairs: what differs between the two, such as claims.
-            any_error: the two may refuse with different errors (which of several faults is reported is no promise).
-            takes_effect_first: the first of the call's transactions decides, and others see it before the last one.
-            may_be_killed: whether the call may be cut short and interleaved.
+            process: The process that makes the call on the file.
+            question: Function called with the store and with the store's item of each pair.
+            pairs: Arguments that differ between file and oracle, such as claims.
+            any_error: True if the errors may differ, since no store promises which of several faults it reports.
+            takes_effect_first: True if the first of the call's transactions decides the outcome, which other processes
+                see before the last transaction.
+            may_be_killed: True if the call may be killed or interleaved.
         """
         self.calls += 1
         left, between = self._surroundings(process) if may_be_killed else (None, None)
@@ -110,7 +114,7 @@ class World:
             return None
         expected = expected or of_oracle()
         if left is not None:
-            # It got to its end within so many statements, and is killed before anybody hears of it.
+            # The process has completed the call within this number of statements. Kill it before it returns the result.
             self.restart(process, killed=True)
             self.kills["nobody told"] += 1
         if got[0] != expected[0] or plain(got[1]) != plain(expected[1]):
@@ -118,7 +122,7 @@ class World:
         return None if got[0] == "raises" or left is not None else (got[1], expected[1])
 
     def _surroundings(self, process: Process) -> tuple[int | None, Callable[[], None] | None]:
-        """Draw whether the call is killed (and before which statement), or interleaved with another process's."""
+        """Draw whether the call is killed (and before which statement), or interleaved with another process's calls."""
         if self._is_interleaved:
             return None, None
         if self.random.randrange(_KILL_ONE_IN) == 0:
@@ -130,7 +134,7 @@ class World:
         def between() -> None:
             if not self._is_interleaved:
                 self._is_interleaved = True
-                # The part that the call has swept so far is visible already; sweep all of it on both sides.
+                # The part that the killed call has swept is visible already. Sweep the rest on both sides.
                 self.sweep(next(other for other in self.processes if other is not process))
                 try:
                     interleave(process)
@@ -140,7 +144,7 @@ class World:
         return None, between
 
     def _after_kill(self, process: Process, before: Any, of_oracle: Callable[[], Any]) -> None:
-        """The call took effect whole or not at all: the oracle follows the file."""
+        """Bring the oracle to the state of the file. The call must have taken effect entirely or not at all."""
         self.end(process, killed=True)
         process.start(self.path)
         seen = visible(process.store)
@@ -158,7 +162,7 @@ class World:
         self.kills["nothing to see" if after == unchanged else "undone" if seen == unchanged else "took effect"] += 1
 
     def granted(self, claims: Pair | None) -> None:
-        """Remember claims that both have made; the file's token must have grown."""
+        """Remember claims that both have made. The file's token must have grown."""
         for pair in zip(*(claims or ((), ())), strict=True):
             claim: TaskClaim = pair[0]
             names = claim.instance_id, claim.task_id
@@ -167,22 +171,22 @@ class World:
             self.tokens[names] = claim.token
             self.claims.append(pair)
 
-    # -- the life of processes and of the machine
+    # -- start and end of processes and of the machine
 
     def restart(self, process: Process, *, killed: bool) -> None:
-        """The process ends and another starts in its place."""
+        """End the process and start another one in its place."""
         self.end(process, killed=killed)
         process.start(self.path)
         self.sweep(process)
 
     def sweep(self, process: Process) -> None:
-        """Have a look for work on both sides: a session that ends loses a bounded number of claims at once, and the
-        rest when somebody looks."""
+        """Search for work on both sides. The end of a session makes a bounded number of its claims lost at once; later
+        searches make the rest lost."""
         for store in (process.store, self.oracle):
             store.find_available_tasks("onlooker", 1)
 
     def end(self, process: Process, *, killed: bool) -> None:
-        """End the process, and its workers' sessions in the oracle."""
+        """End the process, and the sessions of its workers in the oracle."""
         if killed:
             process.die()
         else:
@@ -195,13 +199,13 @@ class World:
         process.sessions.clear()
 
     def note_time(self, process: Process) -> None:
-        """Have the file record the present time: it does so at most once a second."""
+        """Have the file record the present time, which it does at most once a second."""
         self.clock.advance(2)
         for store in (process.store, self.oracle):
             store.set_aging_interval(store.aging_interval)
 
     def go_down(self, random: Random, *, reboot: bool = False, copied: bool = False) -> None:
-        """All processes are killed at once, and start again after a reboot, or on a copy of the files as they were."""
+        """Kill all processes at once. Start them again after a reboot, or on a copy of the files."""
         if reboot or copied:
             self.note_time(random.choice(self.processes))
         old = self.path
@@ -218,11 +222,11 @@ class World:
         for process in self.processes:
             process.start(self.path)
         if copied and not reboot:
-            # Claims in a copy belong to processes of its original: they end as at a reboot.
+            # Claims in a copy belong to processes of the original file, so they end as at a reboot.
             engine = self.oracle._backend.engine
             engine._new_boot(engine.state.boot_id, engine.state.boot, engine.state.slept)
         if reboot:
-            # The file says to a second, rounded up, where store time has come to; the oracle knows it exactly.
+            # The file records store time rounded up to a second, while the oracle knows it exactly.
             self.oracle.stats()
             self.oracle._backend.engine.state.anchor += 1_000_000
 
@@ -233,7 +237,7 @@ class World:
 
 
 def visible(store: Any) -> list[Any]:
-    """All that can be seen of a store once the passing of time has been swept up."""
+    """Return everything that can be seen in a store after its sweep."""
     store.find_available_tasks("onlooker", 1)
     return [
         list(store.list_instances()),
@@ -245,12 +249,13 @@ def visible(store: Any) -> list[Any]:
 
 
 def claims(store: Any) -> list[Any]:
-    """All claims, with the time that each has left."""
+    """Return all claims, each with its remaining time."""
     return sorted(repr((plain(claim), claim.remaining(), claim.is_expired())) for claim in store.list_claims())
 
 
 def plain(answer: Any) -> Any:
-    """An answer without its tokens. Tokens only have to grow: a kill may use some up in the file alone."""
+    """Return an answer without its tokens. Tokens only have to grow, since a kill may use up some tokens of the
+    file."""
     if isinstance(answer, list | tuple):
         return [plain(each) for each in answer]
     if isinstance(answer, ClaimedTask):
@@ -261,7 +266,7 @@ def plain(answer: Any) -> Any:
 
 
 def _difference(one: Any, other: Any) -> str:
-    """The difference between two answers, without the equal parts of lists."""
+    """Return the difference between two answers, without the equal parts of lists."""
     one, other = plain(one), plain(other)
     if isinstance(one, list) and isinstance(other, list):
         if len(one) == len(other):
@@ -272,7 +277,7 @@ def _difference(one: Any, other: Any) -> str:
 
 
 def _short(answer: Any) -> str:
-    """The answer as text, without the fields of a task that rarely matter."""
+    """Return the answer as text, without the fields of a task that rarely matter."""
     return _DULL.sub("", repr(answer))
 
 

@@ -1,4 +1,5 @@
-"""For mypy --strict alone (`make lint`), never run: what the asynchronous store gives is exactly typed."""
+"""Code that only mypy --strict reads (`make lint`) and that never runs: the methods of the asynchronous store have
+exact types."""
 
 from __future__ import annotations
 
@@ -62,7 +63,7 @@ async def of_a_file(store: AsyncSqliteClaimStore) -> None:
 
 
 async def what_is_refused(store: AsyncTaskClaimStore) -> None:
-    # Each ignore is itself checked: mypy --strict fails where one is not needed.
+    # mypy --strict checks each ignore, too: it reports an ignore that is not needed.
     await store.claim_task("i", "t", "w")  # type: ignore[call-arg]  # a ttl is never left to a default
     await store.claim_task("i", "t", "w", "30")  # type: ignore[arg-type]
     _ = store.stats().live_claims  # type: ignore[attr-defined]  # it has to be awaited

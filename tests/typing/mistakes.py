@@ -1,6 +1,6 @@
-"""For mypy --strict alone (`make lint`), never run: mistakes in calls between the layers are type errors.
+"""Code that only mypy --strict reads (`make lint`) and that never runs: wrong calls between the layers are type errors.
 
-Each mistake is marked with the error that it has to cause. Without that error mypy reports the mark as unused.
+Each wrong call is marked with the error that it must cause. If the error is missing, mypy reports the mark as unused.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ def transactions(of_file: SqliteClaimStore, in_memory: InMemoryClaimStore) -> li
 
 
 def from_a_method_to_an_engine(backend: WriterBackend, claim: TaskClaim) -> None:
-    # As it should be.
+    # A correct call.
     backend.claim_task(instance_id="i", task_id="t", worker_id="w", ttl_us=30_000_000, session_id=None)
-    # By position, where swapped arguments would have the same types.
+    # Positional arguments, where swapped arguments would have the same types.
     backend.claim_task("i", "t", "w", 30_000_000, None)  # type: ignore[call-arg]
-    # Dropped, misnamed, of another type.
+    # A missing argument, a wrong name, a wrong type.
     backend.claim_task(instance_id="i", task_id="t", worker_id="w", ttl_us=30_000_000)  # type: ignore[call-arg]
     backend.release_task(claim, delay_s=1.0)  # type: ignore[call-arg]
     backend.complete_task(claim, "output")  # type: ignore[arg-type]
@@ -38,17 +38,17 @@ def from_a_method_to_an_engine(backend: WriterBackend, claim: TaskClaim) -> None
 def from_an_engine_to_an_operation(
     backend: SqliteBackend, db: Database, transaction: LongTransaction, claim: TaskClaim
 ) -> None:
-    # As it should be.
+    # A correct call.
     backend._write(by_token.renew, False, claim, ttl_us=30_000_000)
     backend._write(adding.add_tasks, True, "i", [], skip_existing=True)
     backend._read(reading.get_task, instance_id="i", task_id="t")
-    # Without the names that keep arguments of one type apart.
+    # Without the names that distinguish arguments of the same type.
     backend._write(by_token.renew, False, claim, 30_000_000)  # type: ignore[call-arg]
     backend._read(reading.get_task, "i", "t")  # type: ignore[call-arg]
-    # Swapped.
+    # Swapped arguments.
     backend._write(adding.add_tasks, True, [], "i", skip_existing=True)  # type: ignore[arg-type]
     db.write(adding.add_tasks, True, [], "i", skip_existing=True)  # type: ignore[arg-type]
-    # Dropped.
+    # A missing argument.
     backend._write(by_token.renew, False, claim)  # type: ignore[call-arg]
     backend._read(reading.get_task, instance_id="i")  # type: ignore[call-arg]
     db.read(reading.get_task, instance_id="i")  # type: ignore[call-arg]
@@ -57,7 +57,7 @@ def from_an_engine_to_an_operation(
 
 
 def statements(db: Database) -> None:
-    # As they should be.
+    # Correct uses.
     token: int = db.rows(sql.task_by_name, "i", "t")[0].token
     version: int = db.value(sql.lanes_version)
 
@@ -66,6 +66,6 @@ def statements(db: Database) -> None:
     token = db.rows(sql.task_by_name, "i", "t")[0].tokens  # type: ignore[attr-defined]
     version, token = db.rows(sql.lanes_version)[0]  # type: ignore[misc]
 
-    # A column as another type, and rows of a statement that returns none.
+    # A column used as a different type, and the rows of a statement that returns none.
     worker: str = db.rows(sql.task_by_name, "i", "t")[0].token  # type: ignore[assignment]
     db.rows(sql.claim_one, worker, version, token)  # type: ignore[arg-type]

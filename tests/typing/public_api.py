@@ -1,4 +1,5 @@
-"""For mypy --strict alone (`make lint`), never run: the public types mean to a caller what the contract says."""
+"""Code that only mypy --strict reads (`make lint`) and that never runs: the public types are those that the
+documentation promises to callers."""
 
 from __future__ import annotations
 
@@ -43,14 +44,14 @@ of_file: TaskClaimStore = SqliteClaimStore("jobs.db")
 in_memory: TaskClaimStore = InMemoryClaimStore(clock=ManualClock())
 of_coroutines: AsyncTaskClaimStore = AsyncSqliteClaimStore("jobs.db")
 
-# States and errors are what they derive from.
+# States and errors are instances of their base types.
 state: str = TaskState.READY
 instance_state: str = InstanceState.PAUSED
 error: ValueError = InvalidArgumentError("ttl")
 
 
 def a_worker(store: TaskClaimStore, session: WorkerSession) -> PooledWorker:
-    """Any store serves a worker, and any session binds a claim."""
+    """A worker accepts any store, and a claim can be bound to any session."""
     with store.open_session("w") as opened:
         store.claim_task("i", "t", "w", 30, session=opened)
     store.claim_available_tasks("w", session=session)
@@ -87,7 +88,7 @@ def store_methods(store: TaskClaimStore, claim: TaskClaim, tasks: Iterator[NewTa
 
 
 def what_is_refused(store: TaskClaimStore, claim: TaskClaim) -> None:
-    # Each ignore is itself checked: mypy --strict fails where one is not needed.
+    # mypy --strict checks each ignore, too: it reports an ignore that is not needed.
     store.claim_task("i", "t", "w")  # type: ignore[call-arg]  # a ttl is never left to a default
     store.claim_task("i", "t", "w", "30")  # type: ignore[arg-type]
     store.add_instance("i", if_exists="replace")  # type: ignore[arg-type]

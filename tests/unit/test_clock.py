@@ -1,4 +1,4 @@
-"""The machine's clocks, and what stands in for them where the platform lacks one."""
+"""The machine's clocks, and their substitutes on platforms that lack one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OFFSETS = b"monotonic         1000         500000000\nboottime         -2000    
 
 @pytest.fixture
 def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Stands in for /proc of this process; the test writes it."""
+    """Make a folder that replaces this process's /proc folder. The test writes its files."""
     (tmp_path / "ns").mkdir()
     monkeypatch.setattr(clocks, "_PROCESS", tmp_path)
     return tmp_path
@@ -31,7 +31,7 @@ def be_in(process: Path, namespace: str, children: str | None = None) -> None:
 
 
 def ahead(clock: SystemClock) -> tuple[float, float]:
-    """By how many seconds, roughly, the process's clocks run ahead of what this tells."""
+    """Return by how many seconds, roughly, the process's clocks are ahead of the given clock."""
     awake = time.monotonic_ns() / 1e3 - clock.awake_us()
     boot = time.clock_gettime_ns(time.CLOCK_BOOTTIME) / 1e3 - clock.boot_us()
     return round(awake / 1e6, -2), round(boot / 1e6, -2)

@@ -1,4 +1,4 @@
-"""Stores that nobody closes: they go with their last reference, as files do."""
+"""Stores that are never closed: they end with their last reference, as Python's files do."""
 
 from __future__ import annotations
 

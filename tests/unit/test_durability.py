@@ -1,4 +1,5 @@
-"""Syncing the -wal after the commit: one sync serves all who asked before it began, and nobody who asked later."""
+"""Syncs of the -wal after a commit: one sync serves all threads that asked for it before it began, but no thread that
+asked later."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from sqlite_claims.sqlite.wal.durability import WalSync
 
 
 class Disk:
-    """Stands in for the disk: counts syncs, holds them until released, and makes them fail."""
+    """A simulated disk: counts syncs, holds them until released, and makes them fail."""
 
     def __init__(self) -> None:
         self.syncs = 0
@@ -53,7 +54,7 @@ def wal(tmp_path: Path) -> Iterator[WalSync]:
 
 
 class Asking(threading.Thread):
-    """A thread that asks for a sync, and notes what came of it."""
+    """A thread that asks for a sync and records the outcome."""
 
     def __init__(self, wal: WalSync) -> None:
         super().__init__()
@@ -74,7 +75,7 @@ class Asking(threading.Thread):
 
 
 def asked(wal: WalSync, number: int) -> None:
-    """Wait until so many have asked."""
+    """Wait until that many threads have asked for a sync."""
     while wal._newest < number:
         threading.Event().wait(0.001)
 
@@ -126,13 +127,13 @@ def test_a_sync_that_fails_serves_nobody(disk: Disk, wal: WalSync, number: int, 
 
 
 def test_a_wal_that_is_made_anew_is_the_one_that_is_synced(disk: Disk, wal: WalSync, tmp_path: Path) -> None:
-    """A fork closes the connection, which removes the -wal; the next call opens another."""
+    """A fork closes the connection, which removes the -wal. The next call creates a new one."""
     for _ in range(2):
         disk.go_on.release()
     wal.sync()
     wal.close()
     (tmp_path / "jobs.db-wal").unlink()
-    wal.sync()  # nothing is left that could be lost
+    wal.sync()  # no data is left that could be lost
     assert disk.syncs == 1
     (tmp_path / "jobs.db-wal").write_bytes(b"others")
     wal._files.watch()

@@ -1,4 +1,5 @@
-"""SQLite's errors and the system's in our words: each has one, and none escapes."""
+"""Translation of SQLite's and the system's errors: each becomes an error of this library, and none reaches the caller
+unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Waiting where gevent or eventlet has made greenlets of threads: the others must be able to run meanwhile."""
+"""Waiting in programs where gevent or eventlet has replaced threads by greenlets: while one greenlet waits, others must
+be able to run."""
 
 from __future__ import annotations
 

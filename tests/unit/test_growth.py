@@ -1,5 +1,5 @@
-"""Kinds, sets of tags, instances, workers and policies come and go: their rows are removed, too, and rows that are left
-cost a look for work nothing."""
+"""Kinds, sets of tags, instances, workers and retry policies that are no longer used: their rows are removed, and the
+remaining rows add no cost to a search for work."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ TABLES = ("instance", "lane", "policy", "task", "input", "output", "error", "dep
 
 
 def rows(store: SqliteClaimStore) -> dict[str, int]:
-    """How many rows each table has."""
+    """Return the number of rows in each table."""
     with store.transaction() as tx:
         return {table: tx.execute(f"SELECT count(*) FROM claims_{table}")[0][0] for table in TABLES}  # noqa: S608
 
 
 def steps(store: SqliteClaimStore, call: Callable[[], Any]) -> int:
-    """How many steps SQLite's virtual machine takes for a call."""
+    """Count the steps of SQLite's virtual machine that a call takes."""
     count = 0
 
     def another() -> bool:
@@ -38,7 +38,7 @@ def steps(store: SqliteClaimStore, call: Callable[[], Any]) -> int:
         count += 1
         return False
 
-    call()  # prepares what it needs
+    call()  # the first call prepares its statements
     store._db.connection.set_progress_handler(another, 1)
     call()
     store._db.connection.set_progress_handler(None)
@@ -46,7 +46,7 @@ def steps(store: SqliteClaimStore, call: Callable[[], Any]) -> int:
 
 
 def task(number: int) -> NewTask:
-    """One with a kind, a set of tags and a policy of its own."""
+    """Return a task with a separate kind, set of tags and policy."""
     return NewTask(
         f"t{number}",
         b"in",
@@ -75,7 +75,7 @@ def test_lanes_without_a_row_in_the_order_cost_a_look_nothing(tmp_path: Path, us
         store.add_instance("gone", [task(number) for number in range(2000)])
         while found := store.claim_available_tasks("w", 500, kinds=[f"kind-{number}" for number in range(2000)]):
             store.complete_tasks([(work.claim, b"") for work in found])
-        assert rows(store)["lane"] == 2020  # their tasks are still there
+        assert rows(store)["lane"] == 2020  # tasks of these lanes still exist
         for _ in range(2 * lanes.CROWDED_SEARCHES):
             store.find_available_tasks("w", 1)
         after = {name: steps(store, look) for name, look in looks.items()}
@@ -91,7 +91,7 @@ def test_the_same_tasks_are_found_among_many_lanes_as_among_few(tmp_path: Path, 
             one.add_instance("b", [NewTask(f"u{number}", kind="k", priority=number % 5 + 1) for number in range(30)])
             one.pause_instance("b")
             one.resume_instance("b")
-            claimed = one.claim_available_tasks("w", 40, ttl=0)  # some on the claimed side, expired
+            claimed = one.claim_available_tasks("w", 40, ttl=0)  # some expired claims on the claimed side
             one.complete_tasks([(work.claim, b"") for work in claimed[::2]])
         some = [f"tag-{number}" for number in range(80)]
         for tags in (None, some, some[:3]):
@@ -105,7 +105,7 @@ def test_the_same_tasks_are_found_among_many_lanes_as_among_few(tmp_path: Path, 
                         for one in (oracle, store)
                     ]
                     assert given[0] == given[1]
-        # Now in motion, with rows on every side.
+        # Now the instances are moving, with rows on the ready, claimed and paused sides.
         for one in (oracle, store):
             one.pause_instance("a")
             with one.transaction() as tx:
@@ -133,7 +133,7 @@ def test_other_stores_learn_of_lanes_that_are_added_one_by_one(tmp_path: Path, m
         store.add_instance("last", [task(99)])
         monkeypatch.setattr(Database, "rows", noting)
         assert len(other.find_available_tasks("w", 1000)) == 31
-        assert read == [1]  # the new one alone
+        assert read == [1]  # only the new one was read
 
 
 def finished(store: SqliteClaimStore, instance: str) -> None:
@@ -222,7 +222,7 @@ def prune_the_newest(other: SqliteClaimStore) -> None:
     other.add_instance("new", [task(3)])
 
 
-# Actions of another process between the pass over all tasks and the removal.
+# Actions of another process between the pass over all tasks and the removal of unused lanes.
 MEANWHILE: dict[str, Callable[[SqliteClaimStore], Any]] = {
     "uses an unused lane and policy": lambda other: other.add_instance("new", [task(3)]),
     "uses them after the newest task is gone": prune_the_newest,
@@ -242,7 +242,7 @@ def test_tasks_that_are_added_while_unused_lanes_are_looked_for_keep_theirs(
     with SqliteClaimStore(path, durability="process") as store, SqliteClaimStore(path, durability="process") as other:
         store.add_instance("goes", [task(number) for number in range(8)])
         store.add_instance("newest", [NewTask("t", kind="newest")])
-        other.find_available_tasks("w", 1)  # it knows the lanes
+        other.find_available_tasks("w", 1)  # makes this store read the lanes
         store.cancel_instance("goes")
         remove = unused_lanes.remove_step
         done: list[Any] = []
@@ -264,9 +264,9 @@ def test_tasks_that_are_added_while_unused_lanes_are_looked_for_keep_theirs(
             found = one.find_available_tasks("w", 1000, kinds=["kind-3"])
             assert [(task.kind, task.tags) for task in found] == [("kind-3", ("tag-3",))]
         [work] = other.claim_available_tasks("w", kinds=["kind-3"])
-        other.fail_task(work.claim, "broke")  # by its policy
+        other.fail_task(work.claim, "broke")  # to be retried by the task's policy
         assert other.get_task("new", "t3").retry.initial_delay == 3.5
-        store.add_instance("again", [task(4)])  # whose lane is gone, perhaps
+        store.add_instance("again", [task(4)])  # the lane of this task may have been removed
         assert [task.task_id for task in other.find_available_tasks("w", 10, kinds=["kind-4"])] == ["t4"]
         assert store.check() == []
         monkeypatch.setattr(unused_lanes, "TASKS_PER_STEP", 5000)
@@ -296,8 +296,7 @@ def test_a_store_in_memory_keeps_nothing_of_what_has_gone() -> None:
 
 
 def churn(store: SqliteClaimStore, turns: range) -> None:
-    """Ten tasks a turn, each with a kind, a set of tags and a policy of its own, in an instance of their own, done by a
-    worker of its own; and then no more."""
+    """Per turn, add an instance of ten tasks, each with a new kind, set of tags and policy. A new worker does them."""
     for turn in turns:
         numbers = range(turn * 10, turn * 10 + 10)
         store.add_instance(f"instance-{turn}", [task(number) for number in numbers])
@@ -312,8 +311,8 @@ def churn(store: SqliteClaimStore, turns: range) -> None:
 
 
 def measured(store: SqliteClaimStore) -> dict[str, int]:
-    """The cost of a claim in steps of SQLite's virtual machine, and the sizes of the file and of this process's
-    memory of it."""
+    """Return the cost of a claim in steps of SQLite's virtual machine, the size of the file, and the size of this
+    process's data about the file."""
     gc.collect()
     store._db.checkpoint()
     return {
@@ -330,7 +329,7 @@ def measured(store: SqliteClaimStore) -> dict[str, int]:
 
 def come_and_go(store: SqliteClaimStore, turns: int) -> tuple[dict[str, int], dict[str, int]]:
     store.add_instance("work", [NewTask(f"u{number}") for number in range(50)])
-    churn(store, range(200))  # until free pages, caches and the like are as they will be
+    churn(store, range(200))  # until free pages, caches and the like have reached their final size
     before = measured(store)
     churn(store, range(200, 200 + turns))
     return before, measured(store)

@@ -1,5 +1,5 @@
-"""The exception of a signal handler, such as KeyboardInterrupt, at the beginning of each function that a call of the
-store runs: afterwards the store and its transactions go on."""
+"""A signal handler's exception, such as KeyboardInterrupt, at the start of each function that a store's call runs:
+afterwards, the store and its transactions work on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ class Interrupted(BaseException):
 
 
 def is_interrupted(call: Callable[[], object], at: int) -> bool:
-    """Make a call that is interrupted where it enters its ``at``-th function; ``False`` if it enters fewer."""
+    """Make a call that is interrupted at the start of its ``at``-th function. Return ``False`` if it runs fewer
+    functions."""
     entered = 0
 
     def trace(frame: FrameType, event: str, _: Any) -> None:

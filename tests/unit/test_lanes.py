@@ -1,4 +1,5 @@
-"""Lanes: a process's copy of the file's kinds and sets of tags stays true, even if others add some or fail to."""
+"""Lanes: a process's copy of the file's kinds and sets of tags stays correct, even if other processes add some or fail
+to."""
 
 from __future__ import annotations
 
@@ -79,7 +80,8 @@ def test_a_kind_that_was_read_again_in_a_transaction_is_forgotten_when_all_of_it
     first, second = open_store(), open_store()
     with pytest.raises(NotFoundError):
         fail_after_a_part_failed(first)
-    second.add_instance("i", [NewTask("t", kind="other")])  # gets the number, and the lanes the version
+    # the new lane gets this id, and the table of lanes gets the new version
+    second.add_instance("i", [NewTask("t", kind="other")])
     assert offered(first, "gone") == []
     assert offered(first, "other") == [("t", "other")]
     first.add_instance("j", [NewTask("u", kind="gone")])

@@ -1,4 +1,4 @@
-"""Whether files are still those that were opened, where the kernel tells their paths and where it doesn't."""
+"""Checks that files are still the ones that were opened, with /proc and without it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_file_that_is_removed_replaced_or_moved_is_told_by_its_name(
 
 
 def test_a_descriptor_that_is_closed_and_used_for_another_file_is_no_loss(tmp_path: Path) -> None:
-    """The one that was found may have been another connection's."""
+    """The descriptor that the check used may have belonged to a different connection."""
     paths = [tmp_path / f"jobs.db{suffix}" for suffix in ("", "-wal", "-shm")]
     descriptors = [os.open(path, os.O_RDWR | os.O_CREAT) for path in paths]
     files = OpenedFiles(str(tmp_path / "jobs.db"))

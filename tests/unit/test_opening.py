@@ -1,4 +1,4 @@
-"""A store is opened by its path. A URL is refused, and makes no file."""
+"""A store is opened by its path. A URL is rejected and creates no file."""
 
 from __future__ import annotations
 

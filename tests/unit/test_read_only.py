@@ -1,4 +1,4 @@
-"""A store that is opened for reading writes nothing, whatever little a method would have to write."""
+"""A store that is opened for reading writes nothing, not even the small updates that methods otherwise make."""
 
 from __future__ import annotations
 

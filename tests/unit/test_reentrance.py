@@ -1,4 +1,4 @@
-"""A call within a call of the same store, as signal handlers and destructors make it, is refused without effect."""
+"""A call within a call of the same store, as by a signal handler or destructor, is rejected without effect."""
 
 from __future__ import annotations
 

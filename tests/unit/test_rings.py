@@ -1,4 +1,5 @@
-"""Each change after which a task can be claimed, or sooner than was known, rings the doorbell for waiting workers."""
+"""The doorbell rings for waiting workers after each change that makes a task claimable, or claimable earlier than
+planned."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ LONG, SHORT = 60, 0.1
 
 
 class CountingBell:
-    """A doorbell that wakes nobody and counts the rings for waiting workers."""
+    """A doorbell that wakes no process and counts the rings for waiting workers."""
 
     def __init__(self) -> None:
         self.rings = 0
@@ -39,7 +40,7 @@ def store(tmp_path: Path) -> Iterator[SqliteClaimStore]:
 
 
 def rings_of(store: SqliteClaimStore, call: Callable[[], Any]) -> int:
-    """How often a call rings for waiting workers."""
+    """Count how often a call rings for waiting workers."""
     bell = store._db.bell = CountingBell()
     call()
     return bell.rings

@@ -24,7 +24,7 @@ def store(tmp_path: Path) -> Iterator[SqliteClaimStore]:
 
 
 def descriptors(path: str) -> int:
-    """How many this process has of a file."""
+    """Count the descriptors of this process for a file."""
     own = os.stat(path)
     found = 0
     for number in os.listdir("/proc/self/fd"):
@@ -36,7 +36,7 @@ def descriptors(path: str) -> int:
 
 
 def fail_to_commit(store: SqliteClaimStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on the disk is full at each commit."""
+    """Make each commit fail from now on as on a full disk."""
     execute = store._db.execute
 
     def failing(statement: str, *args: Any) -> Any:
@@ -56,7 +56,7 @@ def test_a_session_whose_row_could_not_be_committed_leaves_no_lock_behind(
         with pytest.raises(StoreFullError):
             store.open_session("worker")
     assert descriptors(f"{store.path}-sessions") == before
-    # The number that was not used is the next one's.
+    # The next session gets the number that was not used.
     with SqliteClaimStore(store.path) as other, other.open_session("worker"):
         assert [worker.alive for worker in store.list_workers()] == [True]
     assert list(store.list_workers()) == []

@@ -1,4 +1,4 @@
-"""Store time: what a rollback, a sleep, a reboot and a copy of the file mean for it."""
+"""Store time after a rollback, a sleep, a reboot and a copy of the file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Open = Callable[..., SqliteClaimStore]
 
 @pytest.fixture
 def open_store(tmp_path: Path, clock: ManualClock) -> Iterator[Open]:
-    """Opens stores on one file; all are closed at the end."""
+    """Open stores on one file, and close all of them at the end."""
     stores = []
 
     def open_store(name: str = "jobs.db") -> SqliteClaimStore:
@@ -29,7 +29,7 @@ def open_store(tmp_path: Path, clock: ManualClock) -> Iterator[Open]:
 
 
 def fail_to_write(store: SqliteClaimStore) -> None:
-    """A write that is rolled back."""
+    """Make a write that is rolled back."""
     with pytest.raises(NotFoundError):
         store.release_task_claim("nothing", "of-that-name", "worker")
 
@@ -85,7 +85,7 @@ def test_a_store_that_has_not_written_since_a_sleep_tells_claims_by_what_another
             assert claim is not None
             assert claim.is_expired()
             assert "the claim has expired" in store.explain_task("i", "after")
-        clock.sleep(3600)  # not granted yet
+        clock.sleep(3600)  # leases have not been prolonged yet
         for store in (idle, reader):
             claim = store.get_task("i", "before").claim
             assert claim is not None
@@ -110,7 +110,7 @@ def test_store_time_never_goes_back_over_a_reboot_whatever_was_rolled_back_befor
 ) -> None:
     store = open_store()
     for number in range(10):
-        # The write that records the time is rolled back each time; the one that follows within a second is kept.
+        # The write that records the time is rolled back each time. The next write within a second is committed.
         clock.advance(1.5)
         fail_to_write(store)
         clock.advance(0.5)

@@ -1,4 +1,4 @@
-"""Checks of arguments: the one form that comes out, and where the bounds are."""
+"""Checks of arguments: the normalized values, and the limits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAN, INF = float("nan"), float("inf")
 
 
 class Text(str):
-    """A string subclass, as programs may pass for a name."""
+    """A subclass of str, as programs may pass for a name."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""Waits of the methods of all stores last as long as the caller says, and no longer."""
+"""The waits of all stores' methods last exactly as long as the caller says."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ WAITS: list[Callable[[InMemoryClaimStore, float], object]] = [
 def test_a_wait_in_vain_lasts_exactly_its_timeout(
     monkeypatch: pytest.MonkeyPatch, wait: Callable[[InMemoryClaimStore, float], object], timeout: float
 ) -> None:
-    """A clock stands in for the machine's, and moves only while the store waits; each wait lasts 1/4 s at the most."""
+    """A simulated clock replaces the machine's. It moves only while the store waits, and each wait lasts at most 1/4
+    s."""
     now, waited = 1000.0, 0.0
 
     def pass_time(seconds: float) -> None:

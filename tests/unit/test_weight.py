@@ -11,12 +11,12 @@ import pytest
 from sqlite_claims import NewTask, SqliteClaimStore
 
 MIB = 1 << 20
-# The contract with edge devices: beyond SQLite itself, whatever the size of the store.
+# The limit promised for edge devices, in addition to SQLite's own memory and for any size of the store.
 MEMORY_MAX = 20 * MIB
 
 
 def told_by(program: str, *args: object) -> str:
-    """Run a program in a new Python process; return its output."""
+    """Run a program in a new Python process. Return its output."""
     command = [sys.executable, "-c", program, *map(str, args)]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
@@ -30,7 +30,7 @@ with open("/proc/self/status") as status:
 
 
 def resident(body: str, *args: object) -> int:
-    """The most memory that a process has had, in bytes."""
+    """Return the largest amount of memory that a process has used, in bytes."""
     return int(told_by(RESIDENT.format(body=body), *args)) * 1024
 
 

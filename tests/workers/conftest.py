@@ -1,4 +1,4 @@
-"""Live stores, whose clocks run: workers wait in real time. Each test runs on both."""
+"""Stores with running clocks, so workers wait in real time. Each test runs on both stores."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from sqlite_claims.sqlite.store import SqliteClaimStore
 
 
 class Gate:
-    """Stands between a handler and the test: the handler says that it is there and waits to be let through."""
+    """A gate between a handler and the test: the handler reports that it has arrived, and waits until the test opens
+    the gate."""
 
     def __init__(self) -> None:
         self.reached = threading.Event()
         self.open = threading.Event()
 
     def pass_through(self) -> None:
-        """For the handler."""
+        """Report the arrival and wait. Called by the handler."""
         self.reached.set()
         assert self.open.wait(30)
 
 
 class Spy:
-    """A store whose calls of some methods go through a function of the test's first."""
+    """A store that passes calls of some methods through a function of the test first."""
 
     def __init__(self, store: Any, **replaced: Callable[..., Any]) -> None:
         self._store = store
@@ -61,7 +62,7 @@ def spy() -> type[Spy]:
 
 @pytest.fixture
 def eventually() -> Callable[[Callable[[], bool]], None]:
-    """Waits for something that nothing announces."""
+    """Poll until ``happened`` returns a true value, for events of which the test gets no notice."""
 
     def wait(happened: Callable[[], bool]) -> None:
         until = time.monotonic() + 30

@@ -1,4 +1,4 @@
-"""Messages and log records between a supervisor and its processes, and other bytes that may arrive there."""
+"""Messages and log records between a supervisor and its processes, and arbitrary bytes on the same channels."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ MESSAGE_FIELDS = {
     "abandoned_handlers": st.integers(),
     "timeout_s": st.floats() | st.none(),
 }
-# Lines that are messages, nearly messages, or anything.
+# Lines that are messages, almost messages, or arbitrary bytes.
 FIELDS = st.fixed_dictionaries({}, optional={name: values | JSON for name, values in MESSAGE_FIELDS.items()})
 LINES = (
     st.sampled_from([READY, encode_message(Stop(None))])
@@ -208,7 +208,7 @@ def test_a_line_has_at_most_64_kib_for_any_characters(letter: str, size: int) ->
         assert vars(came)["order"] == text
     if size == 200_000:
         assert came.msg.endswith("characters were cut]")
-        assert (came.exc_text or "").endswith(letter)  # of a traceback the end tells most
+        assert (came.exc_text or "").endswith(letter)  # the end of a traceback is the most useful part
 
 
 def test_a_record_that_fills_a_line_is_not_cut() -> None:

@@ -1,4 +1,4 @@
-"""Coroutines that end, break or empty the event loop which they share with others."""
+"""Coroutines that end, break or empty the event loop that they share with other coroutines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sqlite_claims.workers import CheckpointingRunner, PooledWorker, TaskContext
 
 
 def break_the_loop() -> None:
-    """As it is after somebody has closed its descriptor."""
+    """Break the loop as by closing its descriptor."""
 
     def select(_: float | None) -> None:
         raise OSError(9, "Bad file descriptor")
@@ -24,7 +24,7 @@ def break_the_loop() -> None:
 
 
 class Meeting:
-    """The harmful task waits until another coroutine is at work on the same loop."""
+    """Make the harmful task wait until another coroutine runs on the same loop."""
 
     def __init__(self) -> None:
         self.is_there = threading.Event()
@@ -85,7 +85,7 @@ class ShutsDownItsOwnExecutor(Meeting):
 
 
 class BreaksTheSelector(Meeting):
-    """Once: it comes again, on another loop."""
+    """Break the selector once. When the task is retried, it runs on a new loop."""
 
     broken = False
 

@@ -1,4 +1,4 @@
-"""``IdleDetector`` finds open tasks, and reads the list of tasks only when it has to."""
+"""``IdleDetector`` finds open tasks, and reads the list of tasks only if necessary."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_tasks_are_not_listed_where_the_counts_show_that_none_is_open(store: Any
 
 
 def test_a_worker_is_not_idle_if_a_task_changed_while_tasks_were_listed(store: Any, spy: Any) -> None:
-    """The list is read in pages: a task can be claimed and another be completed between two pages."""
+    """The list is read in pages. Between two pages, one task can be claimed and another one completed."""
 
     def complete_and_list_nothing(*_: Any, **__: Any) -> Any:
         store.complete_task(claim)

@@ -1,4 +1,4 @@
-"""A worker in this process: what it takes, keeps, loses and gives back."""
+"""A worker in this process: the tasks that it claims, holds, loses and releases."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def states(store: Any, instance_id: str = "i") -> dict[str, str]:
     return {task.task_id: str(task.state) for task in store.list_tasks(instance_id)}
 
 
-# -- what it takes
+# -- tasks that the worker claims
 
 
 def test_it_runs_all_there_is_and_then_is_idle(store: Any) -> None:
@@ -126,7 +126,8 @@ def test_no_more_than_the_batch_size_is_held(store: Any, spy: Any) -> None:
 def test_tasks_waiting_behind_a_long_one_are_given_back_and_results_are_stored(
     store: Any, gate: Any, eventually: Any
 ) -> None:
-    """Short tasks let the batch grow; then one takes long. Another worker can have the rest meanwhile."""
+    """Short tasks let the batch grow, then one task takes long. In the meantime, another worker can claim the rest of
+    the batch."""
 
     def long_in_the_middle(task: TaskContext) -> None:
         if task.task_id == "t100":
@@ -145,7 +146,7 @@ def test_tasks_waiting_behind_a_long_one_are_given_back_and_results_are_stored(
 
 
 def test_a_task_that_was_tried_before_is_held_alone(store: Any) -> None:
-    """It may be one that kills its worker: other tasks of the batch would be lost with it each time."""
+    """The task may be one that kills its worker. Other tasks of the batch would be lost with it each time."""
     held = []
 
     def fail_once(task: TaskContext) -> None:
@@ -158,7 +159,7 @@ def test_a_task_that_was_tried_before_is_held_alone(store: Any) -> None:
     assert held == [1] * 40
 
 
-# -- claims that are kept, and lost
+# -- claims that are renewed, and claims that are lost
 
 
 def test_claims_are_renewed_for_as_long_as_a_task_runs(store: Any, spy: Any) -> None:

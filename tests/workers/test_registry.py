@@ -1,4 +1,4 @@
-"""Which handler runs what."""
+"""The registry chooses the handler of a task."""
 
 from __future__ import annotations
 

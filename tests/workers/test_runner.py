@@ -1,4 +1,4 @@
-"""One instance from start to end, in this process."""
+"""A runner executes one instance from start to end, in this process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AT_ONCE = RetryPolicy(initial_delay=0)
 
 
 class Handler:
-    """Notes what ran, and can be told to raise."""
+    """A handler that records the tasks that it ran, and can be made to raise an error."""
 
     def __init__(self) -> None:
         self.ran: list[str] = []
@@ -86,7 +86,7 @@ def test_a_second_call_goes_on_where_the_first_was_broken_off(store: Any, handle
 
 
 class InterruptsWhenShown:
-    """A result, or an error, at whose inspection Ctrl-C is pressed."""
+    """A result, or an error, that raises KeyboardInterrupt when its ``repr`` is taken."""
 
     def __repr__(self) -> str:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""The log records of workers for the attempts that they make."""
+"""The log records of workers about the attempts that they make."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def everything(caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.fixture(params=["worker", "runner"])
 def run(request: pytest.FixtureRequest, store: Any) -> Callable[..., Any]:
-    """Runs a handler on the tasks of an instance."""
+    """Run a handler on the tasks of an instance."""
 
     def go(handler: Any, *tasks: NewTask) -> None:
         store.add_instance("i", tasks or [NewTask("t", kind="k", max_attempts=1)])
@@ -162,7 +162,7 @@ def test_a_task_that_its_handler_completed_itself_is_logged_as_completed(
 
 
 class Raises(logging.Handler):
-    """Every record that it is given is too much for it."""
+    """A log handler that raises an error for every record."""
 
     def emit(self, record: logging.LogRecord) -> None:
         raise RuntimeError(f"can't log {record.name}")

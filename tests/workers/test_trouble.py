@@ -1,4 +1,5 @@
-"""Trouble of the worker's own, and surroundings that a handler has changed: no task pays for it."""
+"""Errors of the worker itself, and global settings that a handler has changed: no task counts a failure or loss for
+them."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ def nothing(_: TaskContext) -> None: ...
 
 
 def costs(store: Any) -> set[tuple[int, int]]:
-    """Failures and losses of all tasks, after somebody else has looked for work."""
+    """Return the failures and losses of all tasks, after a different worker has searched for work."""
     store.find_available_tasks("somebody", 1)
     assert list(store.list_claims()) == []
     return {(task.failures, task.losses) for task in store.list_tasks("i")}
