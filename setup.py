@@ -1,4 +1,4 @@
-"""Builds the C core where it can be built. The rest stands in pyproject.toml."""
+"""Builds the C core if this machine can build it. All other settings are in pyproject.toml."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ gcc, musl-dev, linux-headers, python3-dev and sqlite-dev. SQLITE_CLAIMS_REQUIRE_
 
 
 class BuildCore(build_ext):
-    """Goes on without the core where it can't be built: build_core.py says whether it is optional."""
+    """Builds the C core. If the build fails and build_core.py marks the core as optional, the installation continues
+    without the core."""
 
     def run(self) -> None:
         super().run()
@@ -26,7 +27,8 @@ class BuildCore(build_ext):
 
 
 class WheelAsBuilt(bdist_wheel):
-    """A wheel without the core fits every platform, and must not be named, and cached, as one with it."""
+    """Names the wheel by its content. A wheel without the C core works on every platform, so its name must differ from
+    that of a wheel with the core. Otherwise pip would cache it as a wheel with the core."""
 
     def run(self) -> None:
         self.run_command("build_ext")
@@ -34,7 +36,7 @@ class WheelAsBuilt(bdist_wheel):
         super().run()
 
 
-# CPython without the GIL has no stable ABI before 3.15.
+# Free-threaded CPython has no stable ABI before version 3.15.
 STABLE_ABI = not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 setup(

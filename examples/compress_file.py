@@ -1,6 +1,6 @@
-"""Compress one file and print its checksum: the command that ``demo.py`` runs for each file.
+"""Compress one file and print its checksum. ``demo.py`` runs this program for each file.
 
-``python compress_file.py FILE FOLDER``
+Usage: ``python compress_file.py FILE FOLDER``
 """
 
 import gzip
@@ -13,7 +13,8 @@ with open(source, "rb") as opened:
     data = opened.read()
 checksum = hashlib.sha256(data).hexdigest()
 compressed = gzip.compress(data, mtime=0)
-# Written to a temporary file and renamed, because the command may be killed at any moment, and is then run again.
+# The result is written to a temporary file, and the file is then renamed. The program may be killed at any moment and
+# run again, so a partly written result must not get the final name.
 target = os.path.join(folder, hashlib.sha256(os.fsencode(source)).hexdigest() + ".gz")
 draft = f"{target}.{os.getpid()}"
 with open(draft, "wb") as opened:

@@ -1,7 +1,8 @@
 """Compress every file of Python's standard library with two ``sqlite-claims map`` processes that share one store.
 
-One of them is killed together with its running commands. The other finishes, and every result is verified. Run it with
-``python examples/demo.py``; the exit status is 0 only if all results are right.
+The demo kills one of the two processes and the commands that it is running. The second process finishes the work, and
+the demo verifies every result. Run the demo with ``python examples/demo.py``. The exit status is 0 only if all results
+are correct.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from sqlite_claims import SqliteClaimStore, TaskInfo, TaskState
 
 NAME = "standard-library"
 JOBS = 2
-KILL_AT = 0.4  # share of the tasks that are done
+KILL_AT = 0.4  # the share of completed tasks at which the first process is killed
 COMPRESS = Path(__file__).with_name("compress_file.py")
 BEGAN = time.monotonic()
 
@@ -77,7 +78,7 @@ def show(store: SqliteClaimStore, folder: Path, files: list[str]) -> int:
 
 
 def standard_library() -> list[str]:
-    """List the Python files of the standard library, without its tests and without installed packages."""
+    """Return the paths of the standard library's Python files, without tests and installed packages."""
     found = []
     for folder, folders, names in os.walk(sysconfig.get_path("stdlib")):
         folders[:] = [name for name in folders if name not in {"site-packages", "dist-packages", "test", "tests"}]
@@ -87,7 +88,7 @@ def standard_library() -> list[str]:
 
 def start_map(folder: Path) -> subprocess.Popen[bytes]:
     options = ["--quiet", "-j", str(JOBS), "--instance", NAME, str(folder / "files.txt")]
-    # -S and -E: Python without site-packages starts sooner.
+    # With -S and -E, Python ignores site-packages and environment variables, so it starts faster.
     command = [sys.executable, "-S", "-E", str(COMPRESS), "{}", str(folder / "compressed")]
     argv = [sys.executable, "-m", "sqlite_claims", "map", str(folder / "jobs.db"), *options, "--", *command]
     return subprocess.Popen(argv, stdout=subprocess.DEVNULL)
@@ -108,9 +109,10 @@ def wait_until_done(store: SqliteClaimStore, number: int, process: subprocess.Po
 
 
 def kill(store: SqliteClaimStore, process: subprocess.Popen[bytes]) -> tuple[dict[str, str], float]:
-    """Kill the process and its running commands. Return the files of these commands with their tasks, and the time."""
+    """Kill the process and its running commands. Return a mapping from each command's file to its task id, and the time
+    of the kill."""
     while True:
-        os.kill(process.pid, signal.SIGSTOP)  # so that it starts no command meanwhile
+        os.kill(process.pid, signal.SIGSTOP)  # so that the process starts no command meanwhile
         os.waitpid(process.pid, os.WUNTRACED)
         claimed = store.list_tasks(NAME, states=[TaskState.CLAIMED])
         held = {os.fsdecode(task.input): task.task_id for task in claimed if task.worker_id == worker_of(process)}
@@ -127,7 +129,7 @@ def kill(store: SqliteClaimStore, process: subprocess.Popen[bytes]) -> tuple[dic
 
 
 def wait_until_back(store: SqliteClaimStore, task_id: str, dead: subprocess.Popen[bytes]) -> float:
-    """Wait until the dead process no longer holds the task, and return the time."""
+    """Wait until the dead process no longer holds the task, and return the current time."""
     while True:
         task = store.get_task(NAME, task_id)
         if task.state is not TaskState.CLAIMED or task.worker_id != worker_of(dead):
@@ -136,7 +138,7 @@ def wait_until_back(store: SqliteClaimStore, task_id: str, dead: subprocess.Pope
 
 
 def children(pid: int) -> list[int]:
-    """List the running child processes of a process."""
+    """Return the ids of the running child processes of a process."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -149,7 +151,7 @@ def children(pid: int) -> list[int]:
 
 
 def verify(tasks: dict[str, TaskInfo], files: list[str], held: dict[str, str], compressed: Path) -> list[str]:
-    """Describe every wrong result."""
+    """Return a description of every wrong result."""
     wrong = [f"{file}: no task" for file in files if file not in tasks]
     for file, task in tasks.items():
         data = Path(file).read_bytes()

@@ -1,7 +1,8 @@
-"""Parse all modules under a folder with several processes, each module after the modules that it imports.
+"""Parse all modules in a folder with several processes. Each module is parsed after the modules that it imports.
 
-Modules that import each other in a cycle are one task. Run it with ``python examples/import_graph.py [FOLDER]``; the
-default is the standard library. The exit status is 0 only if every result equals that of the same build in one process.
+Modules that import each other in a cycle form one task. Run the example with ``python examples/import_graph.py
+[FOLDER]``. The default folder is the standard library. The example also parses all modules in one process without a
+store, and the exit status is 0 only if all results are equal.
 """
 
 from __future__ import annotations
@@ -70,15 +71,15 @@ def main(folder: Path) -> int:
 
 
 def build(task: TaskContext) -> bytes:
-    """Handle one task: combine its modules with the results of the modules that they import."""
+    """Run one task: combine the task's modules with the results of the modules that they import."""
     paths, needs = json.loads(task.input)
     return built(paths, map(task.result_of, needs))
 
 
 def built(paths: Iterable[str], results: Iterable[bytes]) -> bytes:
-    """Compute a checksum of syntax trees and of the results that they depend on.
+    """Return a checksum of the modules' syntax trees and of the results that the modules depend on.
 
-    So a wrong result, or one that was used too early, changes all results that depend on it.
+    So a result that is wrong, or that was used too early, changes all results that depend on it.
     """
     checksum = hashlib.sha256()
     for path in paths:
@@ -100,7 +101,8 @@ def module_name(path: Path) -> str:
 
 
 def imports_of(name: str, path: Path, files: dict[str, Path]) -> set[str] | None:
-    """List the modules among ``files`` that this one imports, and their packages; ``None`` if it can't be parsed."""
+    """Return the modules in ``files`` that this module imports, and their packages. Return ``None`` if the module
+    cannot be parsed."""
     try:
         tree = parsed(path)
     except (SyntaxError, ValueError):
@@ -121,7 +123,7 @@ def imports_of(name: str, path: Path, files: dict[str, Path]) -> set[str] | None
 
 
 def circles(graph: Graph) -> Iterator[list[str]]:
-    """Find the strongly connected components, by Tarjan's algorithm without recursion."""
+    """Find the strongly connected components with a non-recursive version of Tarjan's algorithm."""
     number: dict[str, int] = {}
     lowest: dict[str, int] = {}
     open_: list[str] = []

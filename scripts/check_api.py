@@ -1,6 +1,7 @@
-"""Compare the public API with that of an earlier commit: nothing may be removed or become incompatible.
+"""Compare the public API with the API of an earlier commit, and fail if a public name was removed or became
+incompatible.
 
-``python scripts/check_api.py [COMMIT]``. Changes that are intended are listed in ``ACCEPTED``, each with its reason.
+Usage: ``python scripts/check_api.py [COMMIT]``. ``ACCEPTED`` lists the intended changes, each with its reason.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 import griffe
 
 ROOT = Path(__file__).parents[1]
-# The state that programs rely on, until there is a tag.
+# The commit whose API must stay compatible. To be replaced by a tag once there is a tag.
 BASE = "249f714"
 MODULES = ("sqlite_claims", "sqlite_claims.aio", "sqlite_claims.testing", "sqlite_claims.workers")
 ACCEPTED = {
@@ -24,7 +25,7 @@ ACCEPTED = {
 
 
 def public_api(package: griffe.Object | griffe.Alias) -> griffe.Module:
-    """Collect the public names in one module, each class with the members that it inherits."""
+    """Return one module that contains all public names. Inherited members are added to each class."""
     api = griffe.Module("api")
     for path in MODULES:
         module = package[path.partition(".")[2]] if "." in path else package
@@ -41,7 +42,7 @@ def public_api(package: griffe.Object | griffe.Alias) -> griffe.Module:
 
 
 def breaking_changes(base: str, root: Path = ROOT) -> list[str]:
-    """Describe each incompatible change since ``base``."""
+    """Return a description of each incompatible change since the commit ``base``."""
     old = griffe.load_git("sqlite_claims", ref=base, repo=ROOT, resolve_aliases=True)
     new = griffe.load("sqlite_claims", search_paths=[root], resolve_aliases=True)
     found = griffe.find_breaking_changes(public_api(old), public_api(new))
@@ -49,7 +50,7 @@ def breaking_changes(base: str, root: Path = ROOT) -> list[str]:
 
 
 def has_commit(base: str) -> bool:
-    """Return whether the commit is in this checkout; a shallow clone lacks it."""
+    """Return whether this checkout contains the commit. A shallow clone does not contain older commits."""
     return not subprocess.run(["git", "cat-file", "-e", base], cwd=ROOT, check=False, capture_output=True).returncode
 
 

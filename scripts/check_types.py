@@ -1,7 +1,8 @@
-"""Check with pyright that the type of every public name is complete: ``python scripts/check_types.py``.
+"""Check with pyright that every public name has a complete type. Usage: ``python scripts/check_types.py``.
 
-``pyright --verifytypes`` takes every module without a leading underscore for public. Here public is what ``__all__`` of
-the package, of ``aio`` and of ``testing`` lists, with the members of these classes and of their bases.
+``pyright --verifytypes`` treats every module without a leading underscore as public. In this project, fewer names are
+public: the names in ``__all__`` of the package and of ``aio``, and the names without a leading underscore in
+``errors``, ``interface`` and ``testing``. The members of public classes and of their base classes are also public.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def public_names() -> set[str]:
 
 
 def main() -> None:
-    """Print each public name whose type is unknown or ambiguous, and exit with 1 if there is one."""
+    """Print each public name whose type is unknown or ambiguous. Exit with status 1 if there is such a name."""
     command = [str(Path(sys.executable).with_name("basedpyright")), "--pythonpath", sys.executable]
     command += ["--verifytypes", "sqlite_claims", "--ignoreexternal", "--outputjson"]
     run = subprocess.run(

@@ -1,8 +1,10 @@
-"""Generate the asynchronous counterparts of the interface and of the store's methods, so that none is written twice.
+"""Generate the asynchronous interface and the asynchronous methods of the store from the synchronous code, so that
+nobody has to write a method twice.
 
-``sqlite_claims/aio/interface.py`` has the Protocols of ``sqlite_claims/interface.py`` with coroutines, and
-``sqlite_claims/aio/methods.py`` the methods of ``SqliteClaimStore`` and its transactions, each one call on the store's
-thread. A test compares the files with what this makes; ``make generate`` writes them.
+``sqlite_claims/aio/interface.py`` contains the Protocols of ``sqlite_claims/interface.py`` with coroutines.
+``sqlite_claims/aio/methods.py`` contains the methods of ``SqliteClaimStore`` and its transactions. Each of these
+methods makes one call on the store's thread. ``make generate`` writes the two files, and a test checks that they are up
+to date.
 """
 
 from __future__ import annotations
@@ -89,7 +91,7 @@ NAMES = {
     "aging_interval": "get_aging_interval",
 }
 
-# Docstrings that differ from the synchronous ones.
+# Docstrings that differ from those of the synchronous classes and methods.
 DOCSTRINGS = {
     "Transaction": '''\
 """What ``transaction()`` gives: its methods run within one transaction, which ends with the ``async with`` block.
@@ -119,16 +121,17 @@ DOCSTRINGS = {
 """End the use of the store, after the calls that were made before. May be called twice."""''',
 }
 
-# Written by hand: they wait, or hold something.
+# Methods that are written by hand in aio/store.py, because they wait, or open or close an object.
 BY_HAND = {"wait_for_tasks", "wait_for_instance", "open_session", "transaction", "path", "close"}
-# Methods that claim: a cancellation must not lose the claims.
+# Methods that claim tasks. If the caller is cancelled, the claims must be released.
 CLAIMING = {"claim_task", "claim_available_tasks"}
-# Long reads: a separate thread runs what the store's method with a leading underscore returns.
+# Long reads, which run on a separate thread. The store's method with the same name and a leading underscore returns the
+# ``LongRead`` object that the thread runs.
 APART = {"backup", "check"}
 
 
 def interface() -> str:
-    """The text of aio/interface.py."""
+    """Return the text of aio/interface.py."""
     source = (PACKAGE / "interface.py").read_text("utf-8")
     parts = [INTERFACE_HEAD]
     for node in _classes(source, {"ClaimWriter", "Transaction", "TaskClaimStore"}):
@@ -141,7 +144,7 @@ def interface() -> str:
 
 
 def methods() -> str:
-    """The text of aio/methods.py."""
+    """Return the text of aio/methods.py."""
     parts = [METHODS_HEAD]
     for module, name, heading in (
         ("front.py", "Writer", "AsyncWriter(WriterCalls, AsyncClaimWriter)"),
@@ -167,7 +170,7 @@ def _methods(node: ast.ClassDef) -> Iterator[ast.FunctionDef]:
 
 
 def _docstring(source: str, node: ast.ClassDef | ast.FunctionDef) -> str:
-    """The docstring as it stands in the source, quotes included; ``""`` where there is none."""
+    """Return the docstring with its quotes as in the source, or ``""`` if there is no docstring."""
     first = node.body[0]
     if node.name in DOCSTRINGS:
         return DOCSTRINGS[node.name]
@@ -175,7 +178,7 @@ def _docstring(source: str, node: ast.ClassDef | ast.FunctionDef) -> str:
 
 
 def _signature(source: str, node: ast.FunctionDef) -> str:
-    """The definition up to its colon, laid out as the formatter does."""
+    """Return the asynchronous method's definition up to the colon, in the formatter's layout."""
     returns = _renamed(source, node.returns)
     lists = returns.startswith("AsyncIterator[")
     gives_manager = returns.startswith("AbstractAsyncContextManager[")
@@ -199,7 +202,7 @@ def _parameter(source: str, argument: ast.arg, default: ast.expr | None) -> str:
 
 
 def _renamed(source: str, node: ast.expr | None) -> str:
-    """The source of an annotation, with the asynchronous names."""
+    """Return the source of an annotation, with each synchronous name replaced by its asynchronous name."""
     assert node is not None
     text = ast.get_source_segment(source, node)
     assert text is not None
@@ -210,7 +213,7 @@ def _renamed(source: str, node: ast.expr | None) -> str:
 
 
 def _call(method: ast.FunctionDef) -> str:
-    """The body: one call of the method of the same name, on the thread."""
+    """Return the asynchronous method's body, which is one call of the method of the same name on the store's thread."""
     assert method.returns is not None
     returns = ast.unparse(method.returns)
     arguments = [argument.arg for argument in method.args.args[1:]]
@@ -236,7 +239,8 @@ def _passed(name: str) -> str:
 
 
 def _laid_out(indent: int, start: str, parts: list[str], end: str) -> str:
-    """Lay out on one line, or the parts on a second line, or each part on its own line: the first that fits."""
+    """Return the text in the first of three layouts that fits: all on one line, all parts on a second line, or each
+    part on a separate line."""
     space = " " * indent
     line = f"{space}{start}{', '.join(parts)}{end}"
     if len(line) <= LINE_LENGTH:

@@ -1,8 +1,9 @@
-"""Change the code in one place at a time and report the changes that no test notices.
+"""Change the code in one place at a time, and report the changes that no test detects.
 
-Each change (a mutant) is made in a copy of the tree, where the package's tests then run until the first failure. A
-mutant that survives stands for a rule that no test requires, or for code without effect. N mutants of each package are
-drawn from the seed. A run that hangs counts as killed.
+Each changed version of the code is called a mutant. The script makes the change in a copy of the source tree, and runs
+the package's tests in the copy until the first failure. If all tests pass, the mutant survives. A surviving mutant
+shows that no test requires the original behaviour, or that the code has no effect. For each package, the script selects
+a number of random mutants, which the seed determines. If a test run hangs, the mutant counts as killed.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ ROOT = Path(__file__).parents[1]
 
 
 class Package(NamedTuple):
-    """Which files are changed, which tests run, and on which stores the conformance tests run."""
+    """The files to change, the tests to run, and the stores on which the conformance tests run."""
 
     files: str
     tests: str
@@ -65,7 +66,7 @@ SWAPPED: dict[type[ast.AST], ast.AST] = {
     ast.GtE: ast.Gt(), ast.Is: ast.IsNot(), ast.IsNot: ast.Is(), ast.In: ast.NotIn(), ast.NotIn: ast.In(),
     ast.And: ast.Or(), ast.Or: ast.And(), ast.Add: ast.Sub(), ast.Sub: ast.Add(),
 }  # fmt: skip
-# Texts of errors and logs, types and assertions are not changed.
+# Syntax nodes that are not changed: error and log texts, imports, type annotations and assertions.
 LEFT_ALONE = (ast.Raise, ast.Assert, ast.JoinedStr, ast.Import, ast.ImportFrom, ast.AnnAssign)
 
 
@@ -116,7 +117,7 @@ def _changes(node: ast.AST) -> Iterator[tuple[ast.expr | ast.stmt, str]]:
         case ast.BinOp(left, op, right) if type(op) in SWAPPED:
             yield node, f"({ast.unparse(ast.BinOp(left, SWAPPED[type(op)], right))})"  # type: ignore[arg-type]
         case ast.If(test) | ast.While(test) | ast.IfExp(test):
-            # Of one comparison, the negation is made where the comparison is.
+            # A condition that is one comparison is negated at the comparison, so it is skipped here.
             if ast.unparse(test) != "TYPE_CHECKING" and not isinstance(test, ast.Compare):
                 yield test, f"(not ({ast.unparse(test)}))"
         case ast.Constant(bool() as value):
@@ -130,7 +131,7 @@ def _changes(node: ast.AST) -> Iterator[tuple[ast.expr | ast.stmt, str]]:
 
 
 class Runner:
-    """Copies of the tree, one for each job, in which mutants are tested."""
+    """Tests mutants in copies of the source tree. There is one copy for each parallel job."""
 
     def __init__(self, folder: Path, jobs: int) -> None:
         self._copies: SimpleQueue[Path] = SimpleQueue()
@@ -142,7 +143,8 @@ class Runner:
             self._copies.put(copy)
 
     def passes(self, package: Package, timeout_s: float, mutant: Mutant | None) -> bool:
-        """Run the tests of a package on a mutant, or on the code as it is."""
+        """Return whether the tests of a package pass on a mutant, or on the unchanged code if ``mutant`` is
+        ``None``."""
         copy = self._copies.get()
         environment = dict(os.environ, SQLITE_CLAIMS_TEST_STORES=package.stores, PYTHONPATH=str(copy))
         command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", "not slow and not soak"]
@@ -157,7 +159,7 @@ class Runner:
         except subprocess.TimeoutExpired:
             return False
         finally:
-            with suppress(ProcessLookupError):  # what the tests have started, too
+            with suppress(ProcessLookupError):  # also kill the processes that the tests have started
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             if mutant is not None:

@@ -1,10 +1,10 @@
-"""Run the conformance, unit and scan tests on each supported Python version that this machine has, with the C core and
-with the Python scan.
+"""Run the conformance, unit and scan tests on each supported Python version that this machine has. Test each version
+with the C core and with the Python scan.
 
-``make test-pythons`` calls this. It leaves out slow tests, and the C core on the Python version of this project's own
-environment, which ``make test`` tests. The versions are the ones that pyproject.toml names. The script looks for them
-on PATH and in pyenv's folder. It builds the package once for each scan and installs it from the wheel, as users do. A
-version that is missing is reported and skipped; a version that is found has to pass.
+``make test-pythons`` runs this script. Slow tests are left out. The C core is not tested on the Python version of
+.venv, because ``make test`` does that. The script searches PATH and pyenv's folder for the Python versions that
+pyproject.toml lists. It builds one wheel with the C core and one wheel without it, and installs the package from the
+wheel, as users do. A missing version is reported and skipped. A version that is found has to pass the tests.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ VENVS = ROOT / ".venvs"
 TESTS = ["tests/conformance", "tests/unit", "tests/scan"]
 FAST = "not slow and not soak"
 JOBS = os.environ.get("JOBS", "2")
-# Fails unless this Python can make an environment.
+# A program that prints the Python version. It fails if this Python cannot create a virtual environment.
 PROBE = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"
 
 
@@ -55,11 +55,11 @@ def main() -> int:
 
 
 def find(version: str) -> str | None:
-    """The path of a Python of this version that runs and can make environments."""
+    """Return the path of a Python of this version that can create virtual environments, or ``None``."""
     name = f"python{version}"
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     for candidate in [shutil.which(name), *map(str, sorted(pyenv.glob(f"{version}.*/bin/{name}")))]:
-        # The shims of pyenv are there for versions that they refuse to run.
+        # A shim of pyenv can exist for a version that the shim refuses to run.
         if candidate and _output(candidate, "-c", PROBE) == version:
             return candidate
     return None
@@ -70,13 +70,13 @@ def has_c_toolchain() -> bool:
 
 
 def build(scan: str) -> Path:
-    """Build the wheel that all versions share."""
+    """Build the wheel that is installed for all Python versions, and return its path."""
     folder = VENVS / f"dist-{scan}"
     shutil.rmtree(folder, ignore_errors=True)
     environment = dict(os.environ, SQLITE_CLAIMS_REQUIRE_C="1") if scan == "c" else dict(os.environ, CC="false")
     if scan == "python":
         environment.pop("SQLITE_CLAIMS_REQUIRE_C", None)
-    # A copy of the sources: what an earlier build left in the tree must not get into the wheel.
+    # Build from a copy of the sources, so that files of an earlier build do not get into the wheel.
     source = folder / "source"
     shutil.copytree(ROOT / "csrc", source / "csrc")
     shutil.copytree(ROOT / "sqlite_claims", source / "sqlite_claims", ignore=shutil.ignore_patterns("*.so"))
@@ -88,7 +88,7 @@ def build(scan: str) -> Path:
 
 
 def make_venv(version: str, python: str, scan: str, wheel: Path) -> Path:
-    """Make the environment for a version and a scan, or bring it up to date, and return its Python."""
+    """Create or update the virtual environment for a Python version and a scan, and return the path of its Python."""
     venv = VENVS / f"{version}-{scan}"
     inner = venv / "bin" / "python"
     if _output(inner, "-c", PROBE) != version:
@@ -96,15 +96,15 @@ def make_venv(version: str, python: str, scan: str, wheel: Path) -> Path:
         _run(python, "-m", "venv", venv)
     pip: list[str | Path] = [inner, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
     _run(*pip, f"{wheel}[cli,test]")
-    _run(*pip, "--force-reinstall", "--no-deps", wheel)  # the version number alone doesn't say that the wheel is new
+    _run(*pip, "--force-reinstall", "--no-deps", wheel)  # pip would skip a new wheel with the same version number
     return inner
 
 
 def test(python: Path, scan: str) -> bool:
-    # A safe path keeps the working directory out of sys.path, so that the installed package is tested.
+    # PYTHONSAFEPATH keeps the working directory out of sys.path, so that the tests use the installed package.
     environment = dict(os.environ, PYTHONSAFEPATH="1", SQLITE_CLAIMS_REQUIRE_C="1" if scan == "c" else "0")
     if scan == "python":
-        environment["SQLITE_CLAIMS_TEST_STORES"] = "sqlite-python"  # the others were tested along with the C core
+        environment["SQLITE_CLAIMS_TEST_STORES"] = "sqlite-python"  # the runs with the C core test the other stores
     command: list[str | Path] = [python, "-m", "pytest", "-q", "-n", JOBS, "-p", "no:cacheprovider", "-m", FAST, *TESTS]
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0
 
@@ -116,7 +116,7 @@ def _run(*command: str | Path, env: dict[str, str] | None = None) -> None:
 
 
 def _output(*command: str | Path) -> str | None:
-    """What a command prints; ``None`` if it fails."""
+    """Return the output of a command, or ``None`` if the command fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError:

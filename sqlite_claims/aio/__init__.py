@@ -1,8 +1,9 @@
-"""``AsyncSqliteClaimStore``: the file store for programs on an asyncio event loop.
+"""``AsyncSqliteClaimStore``: the store in a file, for programs that run an asyncio event loop.
 
-``thread`` runs the calls. ``calls`` passes them to the thread and returns the results. ``transaction`` and ``session``
-are the objects that a store returns. scripts/make_aio.py generates ``interface`` and ``methods`` from their synchronous
-counterparts. Nothing here knows SQLite, or decides the meaning of a method.
+The module ``thread`` runs the calls. The module ``calls`` passes each call to the thread and returns the result. The
+modules ``transaction`` and ``session`` define the objects that a store returns. The script scripts/make_aio.py
+generates ``interface`` and ``methods`` from the synchronous modules. This package does not access SQLite, and it does
+not define the meaning of a method.
 """
 
 from .interface import AsyncTaskClaimStore

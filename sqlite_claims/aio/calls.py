@@ -1,4 +1,4 @@
-"""Pass a call to the store's thread and return its result. The generated methods use this."""
+"""Passes a call to the store's thread and returns the call's result. The generated methods use this module."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ T = TypeVar("T")
 
 
 class WriterCalls:
-    """Calls of the methods that a store and its transactions share."""
+    """A base class that runs the methods that a store and its transactions have in common."""
 
     async def _call(self, run: Callable[[Writer], T], undo: Callable[[Writer, T], object] | None = None) -> T:
-        """Run something on the thread; ``undo`` it if the caller can't be given the result."""
+        """Run a function on the store's thread. If the caller cannot receive the result, run ``undo``."""
         raise NotImplementedError
 
     async def _claim(self, run: Callable[[Writer], T]) -> T:
-        """Run a claiming method. Claims that its caller does not get are released."""
+        """Run a method that claims tasks. If the caller cannot receive the claims, release them."""
         return await self._call(run, _release)
 
 
 class StoreCalls(WriterCalls):
-    """Calls of a store."""
+    """A base class that runs the methods of a store on the store's thread."""
 
     _thread: StoreThread
 
@@ -42,9 +42,9 @@ class StoreCalls(WriterCalls):
         )
 
     async def _apart(self, begin: Callable[[SqliteClaimStore], LongRead[T]]) -> T:
-        """Run a long read on a separate thread, so that other calls can be made meanwhile.
+        """Run a long read on a separate thread, so that the store can run other calls meanwhile.
 
-        A cancellation ends the read, and is raised once the read has cleaned up.
+        A cancellation ends the read. ``CancelledError`` is raised after the read has cleaned up.
         """
         read = await self._call(begin)
         call = on_a_thread_of_its_own(read.run, read.path)
@@ -60,7 +60,7 @@ class StoreCalls(WriterCalls):
         return call.outcome()
 
     async def _listed(self, run: Callable[[SqliteClaimStore], Iterator[T]]) -> AsyncIterator[T]:
-        """Iterate over a list with one call for each page, so that other calls can be made between pages."""
+        """Iterate over a list with one call for each page, so that the store can run other calls between two pages."""
 
         def listed(on: SqliteClaimStore) -> Iterator[list[T]]:
             found = run(on)

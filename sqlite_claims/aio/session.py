@@ -1,4 +1,4 @@
-"""``await store.open_session(...)``: a worker's session, whose end is a write like any other."""
+"""``AsyncWorkerSession``: the worker session that ``await store.open_session(...)`` returns."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .calls import StoreCalls
 
 
 class AsyncWorkerSession:
-    """``SqliteWorkerSession`` for programs on an event loop: the life of one worker. Claims bound to it (``session=``)
-    are lost, whatever their lease, as soon as its process is gone.
+    """``SqliteWorkerSession`` for programs that run an event loop. A claim made with the session (``session=``) is lost
+    as soon as the session's process is dead, even if the claim's lease has not ended.
 
-    Settle or release them before closing it.
+    Settle or release the session's claims before you close the session.
     """
 
     def __init__(self, store: StoreCalls, session: SqliteWorkerSession) -> None:
@@ -25,31 +25,32 @@ class AsyncWorkerSession:
 
     @property
     def id(self) -> int:
-        """Its number in the file."""
+        """The number of the session in the store's file."""
         return self._session.id
 
     @property
     def worker_id(self) -> str:
-        """Whose it is."""
+        """The id of the worker that opened the session."""
         return self._session.worker_id
 
     @property
     def is_open(self) -> bool:
-        """Whether claims can still be made with the session."""
+        """``True`` while claims can be made with the session."""
         return self._session.is_open
 
     def fileno(self) -> int:
-        """The descriptor whose lock is this session's life, to hand to a child command (``pass_fds``); -1 once
-        closed."""
+        """Return the file descriptor that holds the session's lock. Pass it to a child command (``pass_fds``) to keep
+        the session alive until the command ends. Return -1 if the session is closed."""
         return self._session.fileno()
 
     def lend(self, pid: int) -> None:
-        """Record that the process ``pid`` has inherited ``fileno()``: see ``SqliteWorkerSession.lend``."""
+        """Record that the process ``pid`` has inherited the descriptor ``fileno()``. See
+        ``SqliteWorkerSession.lend``."""
         self._session.lend(pid)
 
     async def close(self) -> None:
-        """End the session. May be called twice."""
-        with suppress(StoreClosedError):  # closing the store has ended it
+        """End the session. A second call has no effect."""
+        with suppress(StoreClosedError):  # the closed store has already ended the session
             await self._store._call(lambda _: self._session.close())
 
     async def __aenter__(self) -> Self:
@@ -62,5 +63,6 @@ class AsyncWorkerSession:
 
 
 def bare(session: AsyncWorkerSession | None) -> WorkerSession | None:
-    """Return the session that the file store knows. Any other value is returned as it is: the store refuses it."""
+    """Return the synchronous session of an ``AsyncWorkerSession``. Return any other value unchanged, so that the store
+    can check the value."""
     return session._session if isinstance(session, AsyncWorkerSession) else session

@@ -1,4 +1,4 @@
-"""``AsyncSqliteClaimStore``: a file store whose methods are coroutines."""
+"""``AsyncSqliteClaimStore``: a store in a file whose methods are coroutines."""
 
 from __future__ import annotations
 
@@ -22,20 +22,22 @@ from .thread import Call, StoreThread, entered
 from .transaction import AsyncOpenTransaction
 
 T = TypeVar("T")
-# Waiting polls the store. The interval doubles from the minimum to the maximum.
+# The wait methods poll the store. The interval between two polls doubles from the minimum to the maximum.
 _POLL_S_MIN, _POLL_S_MAX = 0.001, 0.05
 
 
 class AsyncSqliteClaimStore(AsyncStoreMethods):
-    """``SqliteClaimStore`` for programs on an asyncio event loop: the same arguments, the same file, and each method
-    means the same as a coroutine. Use it by ``async with``, which opens the file; else the first call does.
+    """``SqliteClaimStore`` for programs that run an asyncio event loop. The arguments, the file and the meaning of each
+    method are the same, but the methods are coroutines. ``async with`` opens the file. Without ``async with``, the
+    first call opens the file.
 
-    Everything runs on one thread of the store's own, call by call in the order in which they are made, so that the loop
-    never waits for the disk. A call that is cancelled before it has begun is not made. One that has begun happens; but
-    a claim, a session or a transaction that its caller did not get is given back, closed or rolled back.
+    The store has one thread, which runs the calls in the order in which they are made. So the event loop never waits
+    for the disk. If a call is cancelled before it has begun, it does not run. If a call is cancelled after it has
+    begun, it runs to its end. If the caller did not receive a claim, a session or a transaction, the store releases the
+    claim, closes the session or rolls the transaction back.
 
-    Safe to share between tasks, and between loops, also of different threads. After ``os.fork`` both sides may go on
-    using it, each on a loop of its own. Calls under way belong to the parent.
+    Several asyncio tasks, event loops and threads may share a store. After ``os.fork``, the parent and the child may
+    both use the store, each with a separate event loop. Calls that were running at the fork belong to the parent.
     """
 
     _store_class = SqliteClaimStore
@@ -52,7 +54,8 @@ class AsyncSqliteClaimStore(AsyncStoreMethods):
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._path = validate.store_path(path)
-        # Holds no reference to this store: the thread ends when nobody refers to it any more.
+        # The StoreThread object holds no reference to this store. So the store can be collected as garbage, and then
+        # the thread ends.
         self._thread = StoreThread(
             _opener(
                 self._store_class,
@@ -73,7 +76,7 @@ class AsyncSqliteClaimStore(AsyncStoreMethods):
 
     @property
     def path(self) -> str:
-        """The file, as an absolute path."""
+        """The absolute path of the store's file."""
         return self._path
 
     # -- waiting: by polling, so that the thread is free between two polls
@@ -103,8 +106,8 @@ class AsyncSqliteClaimStore(AsyncStoreMethods):
     # -- sessions and transactions
 
     async def open_session(self, worker_id: str) -> AsyncWorkerSession:
-        """Start a worker's session: claims bound to it (``session=``) are lost as soon as its process is gone, however
-        long their lease. Close it, or let the process end."""
+        """Open a worker session. A claim made with the session (``session=``) is lost as soon as the session's process
+        is dead, even if the claim's lease has not ended. Close the session, or let the process end."""
         session = await self._call(lambda on: on.open_session(worker_id), lambda _, opened: opened.close())
         return AsyncWorkerSession(self, session)
 
@@ -118,7 +121,7 @@ class AsyncSqliteClaimStore(AsyncStoreMethods):
         with suppress(StoreClosedError):
             try:
                 self._thread.submit(call)
-            except StoreUnavailableError:  # no thread can be started, so none is using the store
+            except StoreUnavailableError:  # no thread can be started, so no thread is using the store
                 self._thread.close()
                 return
             assert call.arrived is not None

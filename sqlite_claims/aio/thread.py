@@ -1,11 +1,11 @@
-"""The one thread on which a store's calls run, in the order in which they are made.
+"""The one thread of an asynchronous store. The thread runs the store's calls in the order in which they are made.
 
-One thread, because the store has one lock anyway, and a transaction belongs to the thread that began it. Everything
-that touches the store is a call in this thread's queue, also opening and closing it, and undoing a call whose result
-nobody got.
+One thread is enough, because the synchronous store has only one lock, and because a transaction belongs to the thread
+that began it. Each access to the synchronous store is a call in this thread's queue. This includes the calls that open
+or close the store, and calls that undo an earlier call whose caller did not receive the result.
 
-While a transaction is open, only calls made within it run; all others are put off until it has ended, or its time is
-up.
+While a transaction is open, only calls made within the transaction run. All other calls are deferred until the
+transaction has ended or has timed out.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ from ..front import OpenTransaction
 from ..sqlite.store import SqliteClaimStore
 
 T = TypeVar("T")
-# The longest wait on the queue. A longer one waits again.
+# The longest single wait for the queue. A longer wait consists of several waits.
 _WAIT_S_MAX = 3600.0
 
 
 class Scope:
-    """One ``transaction()``, from before it begins until after it has ended."""
+    """Identifies one transaction. The object is created before the transaction begins. ``tx`` is the open
+    transaction."""
 
     __slots__ = ("tx",)
 
@@ -41,12 +42,14 @@ class Scope:
         self.tx: OpenTransaction | None = None
 
 
-# The transactions whose blocks this task is in. Tasks that are started within a block inherit it.
+# The transactions whose ``async with`` blocks the current asyncio task has entered. An asyncio task that is started
+# within a block inherits this value.
 entered: ContextVar[tuple[Scope, ...]] = ContextVar("entered", default=())
 
 
 class Call(Generic[T]):
-    """One call: the function to run, the loop to notify, and how to undo the call if that fails."""
+    """One call: the function to run, the event loop to notify, and a function that undoes the call if the loop cannot
+    be notified."""
 
     __slots__ = ("_decided", "_loop", "arrived", "error", "patience", "result", "run", "scopes", "undo", "until")
 
@@ -59,8 +62,9 @@ class Call(Generic[T]):
         undo: Callable[[T], object] | None = None,
         patience: float | None = math.inf,
     ) -> None:
-        """``loop``: the caller's, if anybody waits. ``scopes``: the transactions within which it is made. ``undo``: run
-        with the result if nobody got it. ``patience``: seconds it may be put off; ``None``: ``busy_timeout``."""
+        """``loop``: the event loop of the caller, or ``None`` if no caller waits. ``scopes``: the transactions within
+        which the call is made. ``undo``: a function that is called with the result if the caller did not receive the
+        result. ``patience``: the seconds for which the call may be deferred; ``None`` means ``busy_timeout``."""
         self.run = run
         self.scopes = scopes
         self.undo = undo
@@ -73,14 +77,15 @@ class Call(Generic[T]):
         self._decided = threading.Lock()
 
     def decide(self) -> bool:
-        """Decide whether the call is run: by the thread that starts it, or by the caller that gives up.
+        """Decide whether the call runs. The store's thread calls this before it runs the call. A caller that gives up
+        calls this to prevent the call from running.
 
-        Return ``True`` for the first of the two, ``False`` for the other.
+        Return ``True`` for the first of these two, and ``False`` for the second.
         """
         return self._decided.acquire(blocking=False)
 
     def perform(self) -> bool:
-        """Run the call and keep its result or error. Return ``False`` if it raised."""
+        """Run the call and store its result or error. Return ``False`` if the call raised an error."""
         try:
             self.result = self.run()
         except BaseException as error:  # noqa: BLE001 - raised again where the call was made
@@ -89,7 +94,7 @@ class Call(Generic[T]):
         return True
 
     def tell(self) -> bool:
-        """Let the caller know that it is done. ``False`` where its loop is no more."""
+        """Notify the caller's event loop that the call has ended. Return ``False`` if the loop is closed."""
         if self._loop is not None:
             try:
                 self._loop.call_soon_threadsafe(self._arrive)
@@ -109,16 +114,16 @@ class Call(Generic[T]):
         try:
             raise error
         finally:
-            del error, self  # the traceback would hold them, and they the traceback
+            del error, self  # break the reference cycle between these variables and the traceback
 
 
 class StoreThread:
-    """A file store and the thread that uses it.
+    """A synchronous store in a file, and the only thread that uses the store.
 
-    ``ask``, ``submit`` and ``stop`` may be called from any thread, the methods below ``on the thread`` only from this
-    one.
+    ``ask``, ``submit`` and ``stop`` may be called from any thread. The methods below the comment ``on the thread`` may
+    be called only from the store's thread.
 
-    After a fork the child begins with a new thread and an empty queue. The queued calls belong to the parent.
+    After a fork, the child process uses a new thread and an empty queue. The queued calls belong to the parent process.
     """
 
     def __init__(self, open_store: Callable[[], SqliteClaimStore], path: str) -> None:
@@ -130,13 +135,14 @@ class StoreThread:
 
     def _start_over(self) -> None:
         self._pid = os.getpid()
-        # Reentrant: collecting garbage within may end a forgotten coroutine, whose call then has to be undone.
+        # The lock is reentrant, because a garbage collection while the lock is held may end an abandoned coroutine, and
+        # then submit is called to undo the coroutine's call.
         self._lock = threading.RLock()
         self._queue: SimpleQueue[Call[Any] | None] = SimpleQueue()
         self._deferred: deque[Call[Any]] = deque()
         self._open: Scope | None = None
-        # Finished calls whose callers have not taken the result yet. Removing a call from here decides
-        # between taking its result and undoing it.
+        # Finished calls with ``undo`` whose callers have not yet received the result. If the caller removes the call,
+        # the caller receives the result. If the thread removes the call, the thread undoes the call.
         self._unclaimed: dict[Call[Any], Any] = {}
         self._thread: threading.Thread | None = None
 
@@ -150,8 +156,8 @@ class StoreThread:
         undo: Callable[[T], object] | None = None,
         patience: float | None = None,
     ) -> T:
-        """Run something on the thread. If the caller is cancelled before it has begun, it is not run; if the caller
-        can't be given the result, it is undone."""
+        """Run a function on the thread. If the caller is cancelled before the function has begun, the function does not
+        run. If the caller cannot receive the result, ``undo`` is run."""
         scopes = entered.get() if within is None else (*entered.get(), within)
         call = Call(run, loop=asyncio.get_running_loop(), scopes=scopes, undo=undo, patience=patience)
         self.submit(call)
@@ -160,7 +166,7 @@ class StoreThread:
             await call.arrived
         except BaseException:
             if not call.decide() and undo is not None:
-                with suppress(StoreClosedError):  # closing has undone it
+                with suppress(StoreClosedError):  # the closed store has already undone the call
                     self.submit(Call(lambda: self._take_back(call), scopes=scopes))
             raise
         if undo is not None and call.error is None and self._unclaimed.pop(call, call) is call:
@@ -168,14 +174,15 @@ class StoreThread:
         return call.outcome()
 
     def submit(self, call: Call[Any]) -> None:
-        """Put a call into the queue. Raises ``StoreClosedError``, and ``StoreUnavailableError`` without a thread."""
+        """Put a call into the queue. Raises ``StoreClosedError`` if the store is closed, and ``StoreUnavailableError``
+        if no thread can be started."""
         if self._pid != os.getpid():
             self._start_over()
         with self._lock:
             if self._closed:
                 raise StoreClosedError(f"{self.path}: the store is closed")
             if self._thread is None or not self._thread.is_alive():
-                # A daemon: a program that ends without closing its store is not held up.
+                # A daemon thread does not delay the end of a program that has not closed its store.
                 self._thread = threading.Thread(target=self._work, name=f"claims {self.path}", daemon=True)
                 try:
                     _start(self._thread, self.path)
@@ -185,19 +192,20 @@ class StoreThread:
             self._queue.put(call)
 
     def stop(self) -> None:
-        """End the thread, since nobody refers to the store any more. May be called from anywhere."""
+        """End the thread, because no object refers to the store any more. May be called from any thread."""
         self._queue.put(None)
 
     # -- on the thread
 
     def store(self) -> SqliteClaimStore:
-        """Return the store; the first call opens it. On the thread."""
+        """Return the synchronous store. The first call opens the store. Call this only on the thread."""
         if self._store is None:
             self._store = self._open_store()
         return self._store
 
     def begin(self, scope: Scope, timeout: float, asked: float) -> None:
-        """Open a transaction, for which somebody has waited since ``asked``. On the thread."""
+        """Open a transaction. ``asked`` is the time when the caller began to wait for it. Call this only on the
+        thread."""
         if scope.tx is not None:
             raise InvalidStateError("a transaction can be entered once")
         left = timeout - (time.monotonic() - asked)
@@ -209,16 +217,16 @@ class StoreThread:
         self._open = scope
 
     def end(self, scope: Scope, kind: type[BaseException] | None) -> None:
-        """End a transaction: commit it, if ``kind`` is ``None``. On the thread."""
+        """End a transaction. Commit if ``kind`` is ``None``, otherwise roll back. Call this only on the thread."""
         assert scope.tx is not None
         if scope is self._open:
             self._open = None
             scope.tx.__exit__(kind, None, None)
         elif kind is None:
-            scope.tx._backend.check_usable(writes=True)  # it was ended when its time was up, and says so
+            scope.tx._backend.check_usable(writes=True)  # raises the error of a timed-out transaction
 
     def close(self) -> None:
-        """Close the store, and take no more calls. On the thread."""
+        """Close the store, and accept no more calls. Call this only on the thread."""
         if self._open is None:
             for call in list(self._unclaimed):
                 self._take_back(call)
@@ -236,15 +244,15 @@ class StoreThread:
                 self.close()
             elif call.decide():
                 self._perform(call)
-            del call  # nothing is kept while waiting for the next
-        # Nobody can add to these any more.
+            del call  # so that no call is kept in memory while the thread waits for the next call
+        # No more calls can be added to the queue and to the deferred calls.
         while self._deferred or not self._queue.empty():
             left = self._deferred.popleft() if self._deferred else self._queue.get()
             if left is not None:
                 self._refuse(left, StoreClosedError(f"{self.path}: the store is closed"))
 
     def _next(self) -> Call[Any] | None:
-        """The next call to run; ``None``: no more."""
+        """Return the next call to run, or ``None`` if the thread has to end."""
         while True:
             if self._open is None:
                 if self._deferred:
@@ -263,13 +271,14 @@ class StoreThread:
             self._deferred.append(call)
 
     def _time_left(self, scope: Scope) -> float:
-        """Return the seconds until the open transaction, or a call that waits for it, times out; 0 if one just did."""
+        """Return the seconds until the open transaction or a deferred call times out. Return 0 if the transaction has
+        just timed out and was ended."""
         assert scope.tx is not None
         now = time.monotonic()
         if now > scope.tx._backend.deadline:
-            # So that a block which waits for something slow holds up the writers of all processes no longer.
+            # The transaction is ended, so that a slow block does not keep the write lock of the file any longer.
             for step in (partial(scope.tx._backend.check_usable, writes=True), partial(self.end, scope, None)):
-                with suppress(Exception):  # the thread goes on, whatever the file does
+                with suppress(Exception):  # the thread must continue after any error of the file
                     step()
             return 0
         late = [call for call in self._deferred if now > call.until]
@@ -291,15 +300,16 @@ class StoreThread:
             self._take_back(call)
 
     def _take_back(self, call: Call[Any]) -> None:
-        """Undo a call, unless its result has found its caller or it was undone before."""
+        """Undo a call, unless the caller has received the result or the call was undone before."""
         if call.undo is not None and call in self._unclaimed:
             result = self._unclaimed.pop(call)
-            with suppress(Exception):  # there is nobody left to tell
+            with suppress(Exception):  # no caller is left that could receive the error
                 call.undo(result)
 
 
 def on_a_thread_of_its_own(run: Callable[[], T], path: str) -> Call[T]:
-    """Start a call on a thread that ends with it. The running loop is notified at its end."""
+    """Run a function on a new thread, and return the ``Call`` object. The running event loop is notified when the
+    function has ended."""
     call = Call(run, loop=asyncio.get_running_loop())
 
     def perform() -> None:
@@ -313,5 +323,5 @@ def on_a_thread_of_its_own(run: Callable[[], T], path: str) -> Call[T]:
 def _start(thread: threading.Thread, path: str) -> None:
     try:
         thread.start()
-    except Exception as error:  # at a limit of threads or processes, say
+    except Exception as error:  # for example, a limit of threads or processes is reached
         raise StoreUnavailableError(f"{path}: no thread can be started for it: {error}") from error

@@ -1,4 +1,5 @@
-"""``async with store.transaction() as tx``: several writes and the caller's own SQL, all or nothing."""
+"""``AsyncOpenTransaction``: the transaction of ``async with store.transaction() as tx``. All writes and all SQL
+statements within the block are committed together or rolled back together."""
 
 from __future__ import annotations
 
@@ -21,11 +22,12 @@ T = TypeVar("T")
 
 
 class AsyncOpenTransaction(AsyncWriter, AsyncTransaction):
-    """A transaction, from entering its ``async with`` block to leaving it. Leaving it by an exception, a cancellation
-    too, rolls back; the block is not left before that, or the commit, is done. Belongs to the loop that entered it."""
+    """A transaction that is open within its ``async with`` block. If an exception leaves the block, including a
+    cancellation, the transaction is rolled back. The block ends after the commit or the rollback is done. Only the
+    event loop that entered the block may use the transaction."""
 
     def __init__(self, store: StoreCalls, timeout: float) -> None:
-        self._store = store  # which must not be collected while this is open
+        self._store = store  # keeps the store from being collected as garbage while the transaction is open
         self._thread = store._thread
         self._timeout = timeout
         self._scope = Scope()
@@ -48,18 +50,19 @@ class AsyncOpenTransaction(AsyncWriter, AsyncTransaction):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         entered.set(tuple(scope for scope in entered.get() if scope is not self._scope))
-        if kind is GeneratorExit:  # the loop has gone and left this behind: there is nothing to wait on
+        if kind is GeneratorExit:  # the event loop has ended without ending this task, so nothing can be awaited
             with suppress(StoreClosedError):
                 self._end(kind, None)
             return
         try:
             await self._wait_for_the_end(kind)
         except BackendError:
-            if kind is None:  # else the block's own exception says more
+            if kind is None:  # otherwise the block's exception is raised, which is more useful
                 raise
 
     async def _wait_for_the_end(self, kind: type[BaseException] | None) -> None:
-        """End it, whatever happens to this task meanwhile; a cancellation is raised then."""
+        """End the transaction, even if the current asyncio task is cancelled meanwhile. Raise the cancellation after
+        the transaction has ended."""
         loop = asyncio.get_running_loop()
         cancelled: asyncio.CancelledError | None = None
         end = commit = self._end(kind, loop)
@@ -69,14 +72,15 @@ class AsyncOpenTransaction(AsyncWriter, AsyncTransaction):
                 await asyncio.wait([end.arrived])
             except asyncio.CancelledError as error:
                 cancelled = error
-                if end.decide():  # it has not begun, so nothing needs to be committed
+                if end.decide():  # the commit has not begun, so the transaction is rolled back instead
                     end = self._end(asyncio.CancelledError, loop)
                     assert end.arrived is not None
         if cancelled is None:
             end.outcome()
             return
         if kind is None and end is commit and end.error is None and self._claims:
-            # Committed, but the cancelled caller will not work on these claims.
+            # The transaction is committed, but the cancelled caller will not run the claimed tasks. So release the
+            # claims.
             with suppress(StoreClosedError):
                 self._thread.submit(Call(lambda: self._thread.store().release_tasks(self._claims)))
         raise cancelled
