@@ -50,7 +50,7 @@ def late_completion(row: Row, folder: Path) -> str:
     holder.ask("fill", count=1)
     holder.ask("claim")
     other = Process(row, folder, lease=_lease(row))
-    outcome = "never lost"
+    outcome = "not possible"
     if _gets(other, time.monotonic()):
         if holder.ask("complete")["refused"]:
             outcome = "refused"

@@ -20,9 +20,11 @@ def main() -> None:
         figures, facts = content["figures"], content["facts"]
         print(f"\n{facts['case']}, commit {facts['commit'][:8]}, {facts['at']}, fdatasync {facts['fdatasync_us']} µs\n")
         if facts["case"] == "peers-checks":
-            _print(["at", "syncs", "back after", "late completion"], [(_name(one), _checked(one)) for one in figures])
+            headings = ["`synchronous`", "syncs", "available again after", "late completion"]
+            _print(headings, [(_name(one), _checked(one)) for one in figures])
         elif facts["case"] == "peers-crowd":
-            headings = ["at", "tasks/s", "ours / it", "slowest/fastest", "p99, ms", "worst, ms", "errors"]
+            ratio = "sqlite_claims / this queue"
+            headings = ["`synchronous`", "tasks/s", ratio, "slowest/fastest", "p99, ms", "worst, ms", "errors"]
             _print(headings, [(_name(one), _crowd(one)) for one in _by_level(figures)])
         else:
             scenarios = list(dict.fromkeys(one["name"].split(":")[0] for one in figures))
@@ -30,7 +32,7 @@ def main() -> None:
             for one in _by_level(figures):
                 rows.setdefault(_name(one), {})[one["name"].split(":")[0]] = one
             _print(
-                ["at", *scenarios],
+                ["`synchronous`", *scenarios],
                 [
                     (name, [next(iter(had.values()))["detail"]["level"], *(_rate(had.get(one)) for one in scenarios)])
                     for name, had in rows.items()
@@ -72,7 +74,7 @@ def _crowd(figure: dict[str, Any]) -> list[str]:
 
 def _checked(figure: dict[str, Any]) -> list[str]:
     detail = figure["detail"]
-    back = "not" if detail["back_s"] is None else f"{detail['back_s']:.2f} s"
+    back = "never" if detail["back_s"] is None else f"{detail['back_s']:.2f} s"
     return [detail["level"], f"{figure['value']:.2f}", back, detail["late"]]
 
 
