@@ -1,4 +1,5 @@
-"""Other queues in SQLite files, each in an environment of its own, side by side with this store in one run."""
+"""Compare this store with other queues in SQLite files. All of them are measured in one run, each in a separate
+environment."""
 
 from .rounds import CASES, figures
 

@@ -1,5 +1,5 @@
-"""``python -m benchmarks.peers``: makes the environment of each peer that has none yet, fills the queues that are
-copied for the rounds, and tells of the peers that can't be had here. Downloads from PyPI and npm."""
+"""``python -m benchmarks.peers``: make the environment of each peer that has none yet, fill the queues that are copied
+for the rounds, and print which peers cannot be installed here. Downloads packages from PyPI and npm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Guarantees of a claim with each queue: a worker is killed, a worker comes too late, and the syncs are counted."""
+"""Check what each queue guarantees about a claim: after a worker is killed, and after a worker completes its task too
+late. Also count the syncs."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ _SYNCS = ("fsync(", "fdatasync(", "msync(")
 
 
 def figures(rows: list[Row], folder: Path) -> Iterator[Figure]:
-    """One figure a row: syncs that a claim and its completion take. The rest is in its details."""
+    """Return one figure per row: the number of syncs for one claim and its completion. The other results are in the
+    figure's details."""
     for row in rows:
         syncs = [syncs_per_cycle(row, Path(tempfile.mkdtemp(dir=folder)))] if shutil.which("strace") else [-1.0]
         back = seconds_until_back(row, Path(tempfile.mkdtemp(dir=folder)))
@@ -28,8 +30,8 @@ def figures(rows: list[Row], folder: Path) -> Iterator[Figure]:
 
 
 def seconds_until_back(row: Row, folder: Path) -> float | None:
-    """A worker is killed with a task in hand. How long until another one gets it; ``None``: not by its lease, nor by
-    what the peer has for taking tasks back."""
+    """Kill a worker that holds a task. Return the seconds until another worker gets the task, or ``None`` if neither
+    the end of the lease nor the peer's function for recovering tasks makes the task available again."""
     holder = Process(row, folder, lease=_lease(row))
     holder.ask("fill", count=1)
     holder.ask("claim")
@@ -43,9 +45,10 @@ def seconds_until_back(row: Row, folder: Path) -> float | None:
 
 
 def late_completion(row: Row, folder: Path) -> str:
-    """A worker outlives its lease, another one takes the task, then the first one completes it. ``"refused"``, and told
-    so; ``"ignored"`` without a word; ``"accepted"``: the task counts as done, while the second one is at it; ``"never
-    lost"``: nobody could take it."""
+    """Let a worker outlive its lease, let another worker claim the task, then let the first one complete it. Return
+    ``"refused"`` if the first worker gets an error, ``"ignored"`` if its completion has no effect but reports no error,
+    ``"accepted"`` if the task counts as done while the second worker still runs it, and ``"never lost"`` if no other
+    worker could claim the task."""
     holder = Process(row, folder, lease=_lease(row))
     holder.ask("fill", count=1)
     holder.ask("claim")
@@ -62,7 +65,7 @@ def late_completion(row: Row, folder: Path) -> str:
 
 
 def syncs_per_cycle(row: Row, folder: Path) -> float:
-    """How often it syncs for a claim and its completion, as strace sees it."""
+    """Return the number of syncs for one claim and its completion, counted by strace."""
     counts = []
     for cycles in (0, _CYCLES):
         queue, trace = Path(tempfile.mkdtemp(dir=folder)), folder / f"trace-{cycles}"

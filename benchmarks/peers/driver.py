@@ -1,4 +1,4 @@
-"""A peer's process, as the benchmarks see it, and its queue's folder."""
+"""Start and control a peer's process, and prepare the folder of its queue."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from typing import Any
 
 from .environments import CACHE, Peer, Setting
 
-# Filling is not what is timed, and costs a sync a task with some.
+# Queues are filled in memory, because filling is not measured and takes one sync per task with some peers.
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of its own is made in it
 _LEVELS = {0: "off", 1: "normal", 2: "full"}
 
 
 class PeerError(Exception):
-    """A peer's own words on what went wrong."""
+    """An error message of a peer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A peer at one of its settings: one line of the comparison."""
+    """A peer with one of its settings: one line of the comparison."""
 
     peer: Peer
     setting: Setting
@@ -35,12 +35,12 @@ class Row:
 
     @property
     def is_ours(self) -> bool:
-        """Whether it is this project's."""
+        """True if the peer is this project."""
         return not self.peer.needs
 
 
 class Process:
-    """One process with one open queue. ``can`` and ``facts`` are what its adapter tells."""
+    """One process with one open queue. ``can`` and ``facts`` are reported by the peer's adapter."""
 
     def __init__(self, row: Row, folder: Path, before: tuple[str, ...] = (), lease: float | None = None) -> None:
         self._row = row
@@ -64,22 +64,22 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Of its process."""
+        """The process id."""
         return self._process.pid
 
     def ask(self, do: str, **what: Any) -> dict[str, Any]:
-        """Have it do something, and wait for the answer."""
+        """Send a command and wait for the answer."""
         self.begin(do, **what)
         return self.answer()
 
     def begin(self, do: str, **what: Any) -> None:
-        """Have it do something."""
+        """Send a command."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"do": do} | what) + "\n")
         self._process.stdin.flush()
 
     def answer(self) -> dict[str, Any]:
-        """Wait for what it was asked to."""
+        """Wait for the answer to the command."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         answer: dict[str, Any] = json.loads(line) if line else {"error": f"ended with {self._process.wait()}"}
@@ -89,19 +89,20 @@ class Process:
         return answer
 
     def end(self) -> None:
-        """Close the queue and let the process go."""
+        """Close the queue and wait until the process has ended."""
         self.ask("close")
         self._process.communicate(timeout=30)
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Kill the process with SIGKILL."""
         self._process.kill()
         self._process.communicate()
 
 
 @contextmanager
 def opened(rows: list[Row], folders: dict[Row, Path], each: int = 1) -> Iterator[dict[Row, list[Process]]]:
-    """So many processes on each row's queue. A row that can't be opened is an error: it was there a moment ago."""
+    """Open the given number of processes on each row's queue. It is an error if a queue cannot be opened, because its
+    environment was ready a moment ago."""
     processes: dict[Row, list[Process]] = {}
     try:
         for row in rows:
@@ -120,8 +121,8 @@ def opened(rows: list[Row], folders: dict[Row, Path], each: int = 1) -> Iterator
 
 
 def filled(row: Row, count: int) -> Path:
-    """Return a folder, to be copied, with a queue in which so many tasks wait. It is kept next to the peer's
-    environment; ours is made each time, since its code changes."""
+    """Return a folder with a queue of that many waiting tasks, as a template for copies. The folder is stored next to
+    the peer's environment. This project's own queue is filled each time, since its code changes."""
     kept = row.peer.folder / f"filled-{count}-{row.setting.name}"
     if row.is_ours or not kept.exists():
         with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as folder:

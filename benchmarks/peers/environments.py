@@ -1,4 +1,4 @@
-"""The queues to compare with, and the environment of each: a venv or ``node_modules`` in ``.peers``, made once."""
+"""The queues of the comparison, and the environment of each: a venv or ``node_modules`` in ``.peers``, made once."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """One of ``peers.toml``. ``needs`` is for pip where it is a list, for npm where it is a table, and empty for this
-    project itself, which runs where the benchmarks run."""
+    """One entry of ``peers.toml``. ``needs`` is a list of packages for pip or a table of packages for npm. It is empty
+    for this project, which runs in the environment of the benchmarks."""
 
     name: str
     adapter: str
@@ -48,28 +48,29 @@ class Peer:
 
     @property
     def folder(self) -> Path:
-        """Of its environment: another one for each set of versions."""
+        """The folder of the peer's environment. Each set of versions has a different folder."""
         pinned = hashlib.sha256(json.dumps([self.needs, self.python, sys.version_info[:2]]).encode()).hexdigest()
         return CACHE / f"{self.name}-{pinned[:8]}"
 
     @property
     def is_there(self) -> bool:
-        """Whether it can be run."""
+        """True if the environment is ready."""
         return not self.needs or (self.folder / "made").exists()
 
     @property
     def command(self) -> list[str]:
-        """Starts its adapter."""
+        """The command that starts the peer's adapter."""
         adapter = str(_ADAPTERS / self.adapter)
         if isinstance(self.needs, dict):
             runtime = str(self.folder / self.runtime) if "/" in self.runtime else self.runtime
             return [runtime, str(_HERE / "serve.mjs"), adapter, str(self.folder)]
         python = str(self.folder / "bin" / "python") if self.needs else sys.executable
-        # -P: an adapter's folder on the path would hide what the adapter is named after.
+        # Without -P, the folder of the adapter would be on the path, and an adapter would hide the module of the same
+        # name.
         return [python, "-P", str(_HERE / "serve.py"), adapter]
 
     def make(self) -> str:
-        """Install it. Why not, where that fails; otherwise ``""``."""
+        """Install the peer. Return the reason if this fails, otherwise ``""``."""
         if self.is_there:
             return ""
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -93,14 +94,14 @@ class Peer:
             return "no node or no npm on PATH"
         package = {"private": True, "dependencies": self.needs}
         (self.folder / "package.json").write_text(json.dumps(package), "utf-8")
-        # A package without a prebuilt binary is compiled with the headers of this node, not with downloaded ones.
+        # A package without a prebuilt binary is compiled with the headers of this node. They need not be downloaded.
         prefix = Path(node).resolve().parents[1]
         headers = [f"--nodedir={prefix}"] if (prefix / "include" / "node" / "node.h").exists() else []
         return _run(["npm", "install", "--no-audit", "--no-fund", *headers], cwd=self.folder)
 
 
 def peers() -> Iterator[Peer]:
-    """All of ``peers.toml``; this project comes first."""
+    """Return all entries of ``peers.toml``. This project is the first one."""
     for name, entry in tomllib.loads((_HERE / "peers.toml").read_text("utf-8")).items():
         settings = tuple(Setting(name, **setting) for name, setting in entry.pop("settings").items())
         yield Peer(name=name, settings=settings, **entry | {"python": tuple(entry.get("python", ()))})
@@ -108,7 +109,7 @@ def peers() -> Iterator[Peer]:
 
 def _python(version: str) -> str | None:
     found = shutil.which(f"python{version}")
-    # A shim of a version manager is found, too, where the version is not to be had.
+    # The program found may be a shim of a version manager, which fails if this version is not installed.
     runs = found and not subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode
     return found if runs else None
 

@@ -1,5 +1,5 @@
-"""The scenarios: what each peer does in a second, round by round in turn, and how it stands to this store in the same
-turn, at the same ``synchronous``."""
+"""The scenarios: the speed of each peer, measured in rounds in which all peers take turns, and its ratio to the speed
+of this store in the same round and at the same ``synchronous``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .environments import peers
 
 CASES = ("peers", "peers-crowd", "peers-checks")
 PROCESSES = 8
-# Enough for all rounds of the fastest, in the smoke test too.
+# Enough tasks for all rounds of the fastest peer, also in the smoke test.
 _CROWD_MIN = 5000
 _BULK = 1000
 _ROUNDS_MAX = 7
@@ -29,7 +29,7 @@ _ROUNDS_MAX = 7
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """The work of a round, the number of waiting tasks, and the abilities that a peer needs for it."""
+    """The work of a round, the number of waiting tasks, and the optional functions that a peer needs."""
 
     name: str
     do: str
@@ -48,7 +48,8 @@ SCENARIOS = [
 
 
 def figures(sizes: Sizes, case: str) -> Iterator[Figure]:
-    """``peers``: one process at a time. ``peers-crowd``: eight. ``peers-checks``: what is kept when a worker dies."""
+    """Return the figures of one case. ``peers``: one process at a time. ``peers-crowd``: eight processes at a time.
+    ``peers-checks``: guarantees after the death of a worker."""
     rows = [Row(peer, setting) for peer in peers() if peer.is_there for setting in peer.settings]
     with tempfile.TemporaryDirectory(prefix="sqlite-claims-bench-") as folder:
         if case == "peers-checks":
@@ -89,7 +90,8 @@ def _crowd(sizes: Sizes, rows: list[Row], folder: Path) -> Iterator[Figure]:
             for process in processes[row]:
                 process.begin("crowd", seconds=seconds)
             took = [process.answer() for process in processes[row]]
-            # So that the fastest don't run out, and each round begins with as many waiting.
+            # Replace the completed tasks, so that the fastest peers do not run out of tasks, and each round begins with
+            # the same number.
             processes[row][0].ask("fill", count=sum(one["done"] for one in took))
             results[row].append(crowded(took))
             return float(results[row][-1]["rate"])
@@ -108,7 +110,7 @@ def _crowd(sizes: Sizes, rows: list[Row], folder: Path) -> Iterator[Figure]:
 
 
 def crowded(took: list[dict[str, Any]]) -> dict[str, Any]:
-    """The combined reports of the processes of one round."""
+    """Combine the reports of the processes of one round."""
     done = [one["done"] for one in took]
     waits = sorted(wait for one in took for wait in one["waits_us"])
     errors = [error for one in took for error in one["errors"]]
@@ -123,7 +125,8 @@ def crowded(took: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _in_turn(rows: list[Row], count: int, round: Callable[[Row], float]) -> dict[Row, list[float]]:
-    """As ``pairs.interleaved``: after one turn that doesn't count, and each turn in another order."""
+    """Run the rounds like ``pairs.interleaved``: the first round does not count, and each round has a different order
+    of the rows."""
     rates: dict[Row, list[float]] = {row: [] for row in rows}
     os.sync()
     for turn in range(count + 1):
@@ -161,7 +164,7 @@ def _copies(rows: list[Row], count: int, folder: Path) -> dict[Row, Path]:
 
 
 def _most(sizes: Sizes, scenario: Scenario) -> int:
-    # No more than half of what waits, where so much has to be waiting at the end, too.
+    # A round without a backlog takes at most half of the tasks, so that there is no lack of tasks at its end.
     return sizes.few // 2 if not scenario.backlog and scenario.do in ("cycle", "batch") else sizes.many // 10
 
 

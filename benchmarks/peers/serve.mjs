@@ -1,5 +1,5 @@
-// The counterpart of serve.py for adapters in JavaScript: the same commands and answers. Called with the adapter and the folder of
-// the environment, which modules are loaded from.
+// Counterpart of serve.py for adapters in JavaScript, with the same commands and answers. Arguments: the adapter, and
+// the folder of the environment from which modules are loaded.
 import { createRequire } from "node:module";
 import path from "node:path";
 import { createInterface } from "node:readline";
@@ -12,7 +12,7 @@ const [adapter, environment] = process.argv.slice(2);
 const require = createRequire(path.join(environment, "package.json"));
 const load = (name) => import(pathToFileURL(require.resolve(name)));
 const { open } = await import(pathToFileURL(path.resolve(adapter)));
-// What a peer prints must not get between the answers.
+// Output of a peer must not mix with the answers.
 console.log = console.info = console.debug = () => {};
 
 let peer, held;

@@ -1,16 +1,21 @@
-"""Runs one Python adapter in a process of its own, by the Python of that peer's environment: a JSON object a line in,
-one a line out. Standard library alone, and no import of the rest of the benchmarks.
+"""Run one Python adapter in a separate process, with the Python of the peer's environment.
+
+The program reads one JSON object per line and answers each with one JSON object on a line. It uses only the standard
+library and imports no other module of the benchmarks. Example:
 
     serve.py adapters/huey.py
     {"do": "open", "folder": "/tmp/x", "options": {}}    -> {"facts": {...}, "can": ["add", "claim", ...]}
     {"do": "cycle", "most": 500, "seconds": 0.1}         -> {"done": 500, "seconds": 0.09}
     {"do": "add_many", "most": 500, "seconds": 9, "size": 50}
 
-An adapter defines ``Peer(folder, options)`` with the coroutines ``add(payload)``, ``claim()``, ``complete(held)``,
-``waiting()`` and ``close()``, the method ``facts()``, and where the peer has them ``add_many(payloads)``,
-``claim_many(size)``, ``complete_many(helds)`` and ``recover(seconds)``: what it documents for taking back tasks held
-longer than that. Coroutines, since some of the peers' own methods are. ``claim`` answers ``None`` where there is
-nothing; ``complete`` answers ``False``, or raises, where it is refused.
+An adapter defines the class ``Peer(folder, options)`` with the method ``facts()`` and these coroutines:
+
+* ``add(payload)``, ``claim()``, ``complete(held)``, ``waiting()`` and ``close()``;
+* if the peer has such functions, ``add_many(payloads)``, ``claim_many(size)``, ``complete_many(helds)`` and
+  ``recover(seconds)``. ``recover`` calls the peer's documented function for tasks that are held longer than that.
+
+They are coroutines because some peers' methods are. ``claim`` returns ``None`` if no task is waiting. ``complete``
+returns ``False`` or raises an error if the peer refuses the completion.
 """
 
 from __future__ import annotations
@@ -37,14 +42,14 @@ class Session:
         self._held: Any = None
 
     async def open(self, folder: str, options: dict[str, Any]) -> dict[str, Any]:
-        """Open or make the queue in this folder."""
+        """Open or create the queue in this folder."""
         self._peer = self._kind(folder, options)
         if hasattr(self._peer, "start"):
             await self._peer.start()
         return {"facts": self._peer.facts(), "can": [name for name in _OPTIONAL if hasattr(self._peer, name)]}
 
     async def add(self, most: int, seconds: float) -> dict[str, Any]:
-        """Add tasks one at a time, until there are so many or it has taken so long."""
+        """Add tasks one at a time, until the given number is added or the time is over."""
         add, done, began = self._peer.add, 0, perf_counter()
         end = began + seconds
         while done < most and perf_counter() < end:
@@ -53,7 +58,7 @@ class Session:
         return _took(done, began)
 
     async def add_many(self, most: int, seconds: float, size: int) -> dict[str, Any]:
-        """Add them so many a call, in the peer's bulk form."""
+        """Add tasks by the peer's bulk function, ``size`` tasks per call."""
         add_many, done, began = self._peer.add_many, 0, perf_counter()
         end = began + seconds
         while done < most and perf_counter() < end:
@@ -62,7 +67,7 @@ class Session:
         return _took(done, began)
 
     async def fill(self, count: int) -> dict[str, Any]:
-        """Add so many by whatever is fastest."""
+        """Add the given number of tasks in the fastest way."""
         began = perf_counter()
         if hasattr(self._peer, "add_many"):
             for start in range(0, count, _CHUNK):
@@ -73,7 +78,7 @@ class Session:
         return _took(count, began)
 
     async def cycle(self, most: int, seconds: float) -> dict[str, Any]:
-        """Claim and complete one at a time."""
+        """Claim and complete one task at a time."""
         claim, complete, done, began = self._peer.claim, self._peer.complete, 0, perf_counter()
         end = began + seconds
         while done < most and perf_counter() < end:
@@ -82,7 +87,7 @@ class Session:
         return _took(done, began)
 
     async def batch(self, most: int, seconds: float, size: int) -> dict[str, Any]:
-        """Claim and complete so many at a time, as far as the peer can."""
+        """Claim ``size`` tasks at a time, and complete them in one call if the peer can."""
         peer, done, began = self._peer, 0, perf_counter()
         end = began + seconds
         while done < most and perf_counter() < end:
@@ -96,7 +101,8 @@ class Session:
         return _took(done, began)
 
     async def crowd(self, seconds: float) -> dict[str, Any]:
-        """Do the same along with other processes; report the time of each claim, with failed tries, and the errors."""
+        """Claim and complete one task at a time, while other processes do the same. Report the time of each claim,
+        including failed tries, and the errors."""
         peer, done, errors, waits = self._peer, 0, [], []
         began = since = perf_counter()
         end = began + seconds
@@ -114,24 +120,24 @@ class Session:
         return _took(done, began) | {"waits_us": [round(wait * 1e6) for wait in waits], "errors": errors}
 
     async def claim(self) -> dict[str, Any]:
-        """Claim one and hold it."""
+        """Claim one task and hold it."""
         self._held = await self._peer.claim()
         return {"got": self._held is not None}
 
     async def complete(self) -> dict[str, Any]:
-        """Complete what is held."""
+        """Complete the held task."""
         try:
             return {"refused": await self._peer.complete(self._held) is False}
         except Exception as error:  # noqa: BLE001 - whatever it raises, it has refused
             return {"refused": True, "by": _said(error)}
 
     async def recover(self, seconds: float) -> dict[str, Any]:
-        """Take back what is held for longer."""
+        """Make tasks available again that have been held for longer than that."""
         await self._peer.recover(seconds)
         return {}
 
     async def waiting(self) -> dict[str, Any]:
-        """How many tasks could be claimed."""
+        """Return how many tasks could be claimed."""
         return {"waiting": await self._peer.waiting()}
 
     async def close(self) -> dict[str, Any]:
@@ -155,7 +161,7 @@ def _said(error: Exception) -> str:
 
 
 def _adapter(path: str) -> Any:
-    # By path: an adapter bears its peer's name, and must not be found in its stead.
+    # Load the adapter by its path: it has the same name as the peer's module, which the import would find instead.
     spec = importlib.util.spec_from_file_location("adapter", path)
     if spec is None or spec.loader is None:
         raise ImportError(path)
@@ -165,7 +171,7 @@ def _adapter(path: str) -> Any:
 
 
 async def _main() -> None:
-    # The output of a peer must not mix with the answers.
+    # Output of a peer must not mix with the answers.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)
         session = Session(_adapter(sys.argv[1]))

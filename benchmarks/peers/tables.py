@@ -1,4 +1,4 @@
-"""``python -m benchmarks.peers.tables RESULTS...``: the figures of some runs as the Markdown tables of
+"""``python -m benchmarks.peers.tables RESULTS...``: print the figures of several runs as the Markdown tables of
 ``docs/comparison.md``."""
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _SAYS = {f"{peer.name} {setting.name}": setting.says for peer in peers() for set
 
 
 def main() -> None:
-    """Print a table for each of the cases."""
+    """Print a table for each case."""
     for path in sys.argv[1:]:
         content = json.loads(Path(path).read_text("utf-8"))
         figures, facts = content["figures"], content["facts"]

@@ -1,4 +1,4 @@
-"""huey: a dequeue deletes the task, so that completing is nothing."""
+"""Adapter for huey. Its dequeue deletes the task, so completing does nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _NORMAL = 1
 
 
 class Peer:
-    """A queue, not the consumer with its threads: the consumer calls the same ``dequeue``."""
+    """A huey queue without the consumer and its threads. The consumer calls the same ``dequeue``."""
 
     def __init__(self, folder: str, options: dict[str, Any]) -> None:
         filename = os.path.join(folder, "huey.db")
@@ -36,7 +36,7 @@ class Peer:
         return self._huey.dequeue()
 
     async def complete(self, held: Any) -> None:
-        """Nothing is left to complete."""
+        """Do nothing, because the task is deleted already."""
 
     async def waiting(self) -> int:
         return int(self._huey.pending_count())
@@ -46,4 +46,4 @@ class Peer:
 
 
 def _nothing(payload: str) -> None:
-    """The body of a task: nothing."""
+    """The function of the task, which does nothing."""

@@ -1,4 +1,4 @@
-// liteque: the calls that its own runner makes.
+// Adapter for liteque. It makes the calls of liteque's own runner.
 import path from "node:path";
 
 export async function open(folder, { lease = 30 }, load) {

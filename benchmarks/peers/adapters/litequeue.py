@@ -1,4 +1,4 @@
-"""litequeue."""
+"""Adapter for litequeue."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from litequeue import LiteQueue
 
 
 class Peer:
-    """``put``, ``pop`` and ``done``; bulk is what its ``transaction()`` makes of many ``put``."""
+    """Uses ``put``, ``pop`` and ``done``. Bulk adding makes many ``put`` calls in one ``transaction()``."""
 
     def __init__(self, folder: str, _options: dict[str, Any]) -> None:
         self._queue = LiteQueue(os.path.join(folder, "queue.db"))

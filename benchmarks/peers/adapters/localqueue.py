@@ -1,4 +1,4 @@
-"""localqueue. Its SQLite is inside a native module, which tells of itself."""
+"""Adapter for localqueue. Its SQLite is inside a native module, which reports the version and settings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from localqueue import DeliveryPolicy, DurabilityMode, Empty, SimpleQueue
 
 
 class Peer:
-    """``put``, ``get`` and ``ack``."""
+    """Uses ``put``, ``get`` and ``ack``."""
 
     def __init__(self, folder: str, options: dict[str, Any]) -> None:
         chosen: dict[str, Any] = {}
@@ -29,7 +29,7 @@ class Peer:
         self._queue.put_many(payloads)
 
     async def claim(self) -> Any:
-        # Waiting is its default: without, a busy writer looks like an empty queue.
+        # Keep the blocking get, with timeout 0. A non-blocking get reports an empty queue if a writer is busy.
         try:
             return self._queue.get(timeout=0)
         except Empty:

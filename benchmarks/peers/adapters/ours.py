@@ -1,4 +1,4 @@
-"""This store, driven as the peers are."""
+"""Adapter for this store, driven like the peers."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ _INSTANCE = "bench"
 
 
 class Peer:
-    """``add_tasks``, ``claim_available_tasks`` and ``complete_task``, and their forms for many."""
+    """Uses ``add_tasks``, ``claim_available_tasks`` and ``complete_task``, and their batch forms."""
 
     def __init__(self, folder: str, options: dict[str, Any]) -> None:
         self._lease = options.get("lease", 30.0)
         self._durability = options["durability"]
         self._store = SqliteClaimStore(os.path.join(folder, "claims.db"), durability=self._durability)
         self._store.add_instance(_INSTANCE, if_exists="skip")
-        # The process that adds gives the names; several processes may add.
+        # Each process makes its own names, since several processes may add tasks.
         self._names = (f"{os.getpid()}-{number}" for number in count())
 
     def facts(self) -> dict[str, Any]:
-        # Commits are NORMAL; with "full" the -wal is synced before what must last returns.
+        # synchronous is not reported: it is NORMAL in both settings. With "full", the store itself syncs the -wal
+        # before a call with a lasting result returns.
         return {"runtime": f"Python {platform.python_version()}", "sqlite": apsw.sqlite_lib_version()}
 
     async def add(self, payload: str) -> None:

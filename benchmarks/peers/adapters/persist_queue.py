@@ -1,4 +1,4 @@
-"""persist-queue's SQLiteAckQueue."""
+"""Adapter for persist-queue's SQLiteAckQueue."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ _CLEAR_EVERY = 1000
 
 
 class Peer:
-    """``put``, ``get`` and ``ack``. With ``clear``, acked rows go every thousand: ``get`` reads past them."""
+    """Uses ``put``, ``get`` and ``ack``. With ``clear``, acked rows are deleted after every thousand tasks, because
+    ``get`` reads past them."""
 
     def __init__(self, folder: str, options: dict[str, Any]) -> None:
         self._queue = SQLiteAckQueue(folder)

@@ -1,4 +1,4 @@
-// plainjob: the calls that its own worker makes, in that worker's order.
+// Adapter for plainjob. It makes the calls of plainjob's own worker, in the worker's order.
 import path from "node:path";
 
 const TYPE = "bench";

@@ -1,5 +1,5 @@
-"""queue-sqlite: what its scheduler's threads call, without those threads. Its SQLite is inside a native module, whose
-pragmas can't be asked for."""
+"""Adapter for queue-sqlite. It makes the calls of the scheduler's threads, without these threads. queue-sqlite's SQLite
+is inside a native module whose pragmas cannot be read."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from queue_sqlite.scheduler import QueueScheduler
 
 
 class Peer:
-    """``enqueue``, ``dequeue``, ``update_result`` and ``update_status``."""
+    """Uses ``enqueue``, ``dequeue``, ``update_result`` and ``update_status``."""
 
     def __init__(self, folder: str, options: dict[str, Any]) -> None:
-        # It makes its files in the current folder.
+        # queue-sqlite makes its files in the current folder.
         os.chdir(folder)
         config = SchedulerConfig(queue_name="bench", **options)
         self._operation = QueueScheduler(scheduler_type="standard", config=config).queue_operation

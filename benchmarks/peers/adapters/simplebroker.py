@@ -1,4 +1,5 @@
-"""SimpleBroker, by its recipe for work that must not be lost: move to a queue of what is in hand, then delete."""
+"""Adapter for SimpleBroker, which follows its recipe for work that must not be lost: move the task to a second queue,
+then delete it there."""
 
 from __future__ import annotations
 
@@ -9,10 +10,10 @@ from simplebroker import Queue, resolve_config
 
 
 class Peer:
-    """``write``, ``move_one``, ``delete``."""
+    """Uses ``write``, ``move_one`` and ``delete``."""
 
     def __init__(self, folder: str, options: dict[str, Any]) -> None:
-        # A library's queue doesn't look into the environment by itself.
+        # A queue that is opened as a library does not read the environment by itself.
         config = resolve_config(override=options)
         path = os.path.join(folder, "broker.db")
         self._queue = Queue("tasks", db_path=path, persistent=True, config=config)

@@ -1,4 +1,4 @@
-"""tinyjobs: the calls that its worker makes, in the worker's order and with its lease."""
+"""Adapter for tinyjobs. It makes the calls of tinyjobs' worker, in the worker's order and with the worker's lease."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _WORKER = f"bench-{os.getpid()}"
 
 
 class Peer:
-    """Claims and completions go through ``app.backend``, adding through the task."""
+    """Claims and completions use ``app.backend``, adding uses the task."""
 
     def __init__(self, folder: str, options: dict[str, Any]) -> None:
         self._app = tinyjobs.TinyJobs(f"sqlite:///{folder}/jobs.db")
@@ -54,4 +54,4 @@ class Peer:
 
 
 def _nothing(payload: str) -> None:
-    """The body of a task: nothing."""
+    """The function of the task, which does nothing."""
