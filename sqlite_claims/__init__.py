@@ -1,6 +1,6 @@
 """A task queue in one SQLite file: workers claim tasks with leases and fencing tokens.
 
-Workers, the asynchronous store and the in-memory store are imported when they are first used.
+The modules of workers, of the asynchronous store and of the in-memory store are imported at their first use.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _version() -> str:
-    """The version of the installed distribution; of a checkout that was never installed, ``0+unknown``."""
+    """Return the version of the installed distribution, or ``0+unknown`` for a checkout that was never installed."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:

@@ -13,9 +13,9 @@ T = TypeVar("T")
 
 
 def claim(argument: str, value: object) -> TaskClaim:
-    """Check that a value is a claim. Check the fields of one that a caller may have made.
+    """Check that a value is a ``TaskClaim``. If it has no ``_row``, a caller may have made it, so check its fields.
 
-    An engine that gives its claims a ``_row`` checks their fields again where they don't fit that row.
+    If a claim with a ``_row`` does not match the stored row, the engine checks the fields of the claim.
     """
     if not isinstance(value, TaskClaim):
         raise InvalidArgumentError(f"{argument} must be a TaskClaim, not {validate.shown(value)}")
@@ -27,7 +27,7 @@ def claim(argument: str, value: object) -> TaskClaim:
 
 
 def claim_names(claim: TaskClaim) -> tuple[str, str]:
-    """Check that the names in a claim can be those of a task."""
+    """Check the names of the instance and of the task in a claim."""
     return validate.name("claim.instance_id", claim.instance_id), validate.name("claim.task_id", claim.task_id)
 
 
@@ -39,7 +39,7 @@ def claims(values: object) -> list[TaskClaim]:
 
 
 def pairs(argument: str, part: str, values: object, check: Callable[[str, object], T]) -> list[tuple[TaskClaim, T]]:
-    """Check a collection of pairs of a claim and a second part, which ``check`` checks."""
+    """Check a collection of pairs. The first part of a pair is a claim; ``check`` checks the second part."""
     if not isinstance(values, Iterable):
         raise InvalidArgumentError(
             f"{argument} must be pairs of a TaskClaim and its {part}, not {validate.shown(values)}"
@@ -55,7 +55,7 @@ def pairs(argument: str, part: str, values: object, check: Callable[[str, object
 
 
 def tasks(values: object) -> list[NewTask]:
-    """Check a collection of new tasks, and that one call may add as many."""
+    """Check a collection of new tasks. Refuse more tasks than one call may add."""
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         raise InvalidArgumentError(f"tasks must be a collection of NewTask, not {validate.shown(values)}")
     checked: list[NewTask] = []
@@ -71,7 +71,7 @@ def tasks(values: object) -> list[NewTask]:
 
 
 def skips_existing(if_exists: object) -> bool:
-    """Return whether ``if_exists`` asks to skip what exists already."""
+    """Check ``if_exists``, and return whether existing instances or tasks are skipped."""
     if if_exists not in ("error", "skip"):
         raise InvalidArgumentError(f"if_exists must be 'error' or 'skip', not {validate.shown(if_exists)}")
     return if_exists == "skip"

@@ -1,8 +1,9 @@
-"""The interface between the public methods (``front``) and an engine: each operation by name, with checked arguments.
+"""The interface between the public methods (``front``) and an engine. Each operation is one method.
 
-An engine implements each operation as one transaction, if it can as one statement or one function on a server. It
-decides by what is stored, and returns records. It checks no arguments: ``front`` has done so, for all engines.
-Neighbouring arguments of one type are keyword-only, and the name of each duration ends in its unit.
+An engine implements each operation as one transaction. If possible, the transaction is a single statement, or a single
+function on a server. An engine reads the stored state and returns records. An engine does not check arguments, because
+``front`` checks them for all engines. Neighbouring arguments of one type are keyword-only, and the name of each
+duration ends with the unit.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ S_co = TypeVar("S_co", bound=WorkerSession, covariant=True)
 T_co = TypeVar("T_co", covariant=True)
 
 Tags = tuple[str, ...]
-"""A worker's tags, sorted, each once."""
+"""The tags of a worker, sorted and without duplicates."""
 Kinds = frozenset[str] | None
-"""The kinds that a worker handles; ``None``: all."""
+"""The kinds that a worker handles. ``None``: all kinds."""
 Steps = Iterable[None]
-"""What remains to be done after an operation has taken effect, in short transactions: one for each ``None``. They raise
-no error: the next search for work, or prune, does what they could not."""
+"""The work that remains after an operation has taken effect. Each item is one short transaction. The transactions raise
+no error: if one fails, the next search for work, or the next prune, does the remaining work."""
 
 
 class WriterBackend(Protocol):
@@ -45,11 +46,13 @@ class WriterBackend(Protocol):
         """The class of the sessions that ``open_session`` returns."""
 
     def wall_us(self) -> int:
-        """Return the wall clock's time, by which ``front`` refuses durations that reach past the last date."""
+        """Return the time of the wall clock. ``front`` needs it to refuse durations that end after the last date."""
 
     def check_usable(self, *, writes: bool) -> None:
-        """Raise what an operation would raise here whatever its arguments: the store is closed, say. ``writes``: what
-        an operation that writes would raise."""
+        """Raise the errors that do not depend on arguments, for example because the store is closed.
+
+        ``writes``: also raise the errors of operations that write.
+        """
 
     def claim_task(
         self, *, instance_id: str, task_id: str, worker_id: str, ttl_us: int | None, session_id: int | None
@@ -62,7 +65,7 @@ class WriterBackend(Protocol):
     def release_task_claim(self, *, instance_id: str, task_id: str, worker_id: str) -> None: ...
 
     def extend_task_claim(self, *, instance_id: str, task_id: str, worker_id: str, additional_us: int) -> bool:
-        """Return ``False``, and change nothing, if the expiry would be past the last date (``WALL_US_MAX``)."""
+        """Return ``False``, and change nothing, if the new expiry would be after the last date (``WALL_US_MAX``)."""
 
     def renew_task_claim(self, claim: TaskClaim, *, ttl_us: int | None) -> TaskClaim: ...
 
@@ -102,38 +105,38 @@ class WriterBackend(Protocol):
 
 
 class TransactionBackend(WriterBackend, Protocol):
-    """A transaction over several operations. Once it can't go on, each operation raises the reason."""
+    """A transaction of several operations. After the transaction has failed, each operation raises the reason."""
 
     @property
     def deadline(self) -> float:
-        """When the transaction has to have ended, by ``time.monotonic``."""
+        """The time at which the transaction must have ended, by ``time.monotonic``."""
 
     def begin(self) -> None:
-        """Wait for the writer, and begin."""
+        """Wait for the writer, and begin the transaction."""
 
     def end(self, *, commit: bool) -> None:
-        """Commit or roll back. Raise if it was to be committed and could not be."""
+        """Commit or roll back. If the commit fails, raise an error."""
 
     def execute(self, sql: str, params: Sequence[Any] | dict[str, Any]) -> list[tuple[Any, ...]]:
-        """Run the caller's own SQL, and undo it alone if it raises."""
+        """Run the caller's own SQL. If the SQL raises an error, undo only the changes of this SQL."""
 
 
 class LongRead(Protocol[T_co]):
-    """A read of the whole store that other operations don't wait for."""
+    """A read of the whole store. Other operations do not wait for this read."""
 
     @property
     def path(self) -> str:
-        """The store's file, which names the thread that reads."""
+        """The path of the store's file, which is part of the reading thread's name."""
 
     def run(self) -> T_co:
-        """Read, in the thread that calls."""
+        """Read the store in the calling thread."""
 
     def stop(self, *, wait: bool) -> None:
-        """End the read, from any thread: ``run`` raises."""
+        """End the read. Any thread may call this method; ``run`` then raises an error."""
 
 
 class Backend(WriterBackend, Protocol[S_co]):
-    """An engine, as a store uses it. Safe to share between threads."""
+    """The operations of an engine that a store uses. Several threads may share one engine."""
 
     # -- finding work
 
@@ -142,23 +145,25 @@ class Backend(WriterBackend, Protocol[S_co]):
     def any_available(self, *, tags: Tags, kinds: Kinds) -> bool:
         """Return whether a worker with these tags and kinds could claim a task now."""
 
-    # -- waiting: read the number, look, and wait for another number if there was nothing
+    # -- waiting: read the number, check the state, and, if nothing was found, wait until the number has changed
 
     def ready_number(self) -> int:
         """Return a number that changes whenever tasks may have become claimable."""
 
     def wait_ready(self, number: int, *, tags: Tags, kinds: Kinds, timeout_s: float) -> None:
-        """Wait until the number is another, or time alone may have made a task claimable; at most ``timeout_s``. May
-        return earlier."""
+        """Wait until the number has changed, or until a task may have become due or expired; at most ``timeout_s``.
+
+        May return earlier.
+        """
 
     def commit_number(self) -> int:
         """Return a number that changes with each commit."""
 
     def wait_commit(self, number: int, *, timeout_s: float) -> None:
-        """Wait until the number is another; at most ``timeout_s``. May return earlier."""
+        """Wait until the number has changed, but at most ``timeout_s``. May return earlier."""
 
-    # -- reading. A list comes by pages. Each is one read, made when the page is asked for; what no page can give (the
-    # -- store is closed, the instance doesn't exist) is raised by the call itself.
+    # -- reading. Lists are returned in pages. Each page is read, in one read, when the caller requests it. The call
+    # -- itself raises errors that concern the whole list: the store is closed, or the instance does not exist.
 
     def explain_task(self, *, instance_id: str, task_id: str) -> str: ...
 
@@ -175,17 +180,17 @@ class Backend(WriterBackend, Protocol[S_co]):
     def stats(self) -> StoreStats: ...
 
     def aging_us(self) -> int | None:
-        """Return how much waiting is worth one priority level; ``None``: no aging."""
+        """Return the microseconds of waiting that count as one priority level. ``None``: no aging."""
 
     # -- the store as a whole
 
     def open_session(self, worker_id: str) -> S_co: ...
 
     def transaction(self, timeout_s: float) -> TransactionBackend:
-        """Return a transaction that has not begun. It may wait for the writer, and hold it, for ``timeout_s``."""
+        """Return a transaction that has not begun. It may wait for the writer and hold the writer for ``timeout_s``."""
 
     def prune(self, *, older_than_us: int, limit: int) -> tuple[int, Steps]:
-        """Remove ended instances. Return how many, and the steps that remove their tasks."""
+        """Remove ended instances. Return the number of instances, and the steps that remove their tasks."""
 
     def backup(self, path: str) -> LongRead[None]: ...
 

@@ -1,14 +1,15 @@
-"""The clocks that a store reads, all in integer microseconds, behind one seam that tests move.
+"""The clocks that a store reads, in integer microseconds. Tests replace them by a ``ManualClock``.
 
-Three clocks, because each answers another question:
+A store needs three clocks:
 
-* the *boot* clock orders tasks and ends leases: all processes of one boot share it and no clock step moves it;
-* the *awake* clock stands still while the machine sleeps: what the boot clock has gained over it is sleep, by
-  which leases are prolonged;
-* the *wall* clock is for people, for pruning by age and for ``available_at`` alone.
+* The *boot* clock orders tasks and ends leases. All processes of one boot share this clock, and changes of the wall
+  clock do not affect it.
+* The *awake* clock stops while the machine sleeps. The boot clock minus the awake clock is the time slept, by which
+  leases are prolonged.
+* The *wall* clock is used only for times that are shown to people, for pruning by age and for ``available_at``.
 
-A time namespace shifts the first two for its processes. They are read as the machine reads them, so that processes of
-several namespaces agree on one file.
+A time namespace shifts the boot clock and the awake clock for its processes. A store removes this shift, so that
+processes of several namespaces can share one file.
 """
 
 from __future__ import annotations
@@ -20,15 +21,15 @@ from pathlib import Path
 from typing import Protocol
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-# Used if there is no boot id: a reboot is then noticed only if the boot clock has gone back.
+# Replaces a boot id that cannot be read. A reboot is then detected only if the boot clock is behind its earlier time.
 UNKNOWN_BOOT = sys.platform
 _PROCESS = Path("/proc/self")
-# The number that the kernel gives the time namespace of the machine itself.
+# The kernel's name of the initial time namespace, whose clocks are not shifted.
 _MACHINE = "time:[4026531834]"
 
 
 def _boot_clock() -> int:
-    """``CLOCK_BOOTTIME`` exists only on Linux, and not in some sandboxes; the monotonic clock is used there."""
+    """Return ``CLOCK_BOOTTIME``, or the monotonic clock on systems and in sandboxes without ``CLOCK_BOOTTIME``."""
     try:
         clock = time.CLOCK_BOOTTIME
         time.clock_gettime_ns(clock)
@@ -41,19 +42,19 @@ _BOOT_CLOCK = _boot_clock()
 
 
 class Clock(Protocol):
-    """Where a store takes its time from."""
+    """The source of a store's times."""
 
     def boot_us(self) -> int:
-        """Microseconds since the machine started, sleep included."""
+        """Return the microseconds since the machine started, including sleep."""
 
     def awake_us(self) -> int:
-        """Microseconds on a clock that only runs while the machine is awake."""
+        """Return the microseconds on a clock that runs only while the machine is awake."""
 
     def wall_us(self) -> int:
-        """Microseconds since the Unix epoch, as the machine believes now."""
+        """Return the microseconds since the Unix epoch, by the wall clock of the machine."""
 
     def boot_id(self) -> str:
-        """A name for this boot of the machine; another after each start. May raise ``OSError``."""
+        """Return a name of this boot of the machine. It changes with each boot. May raise ``OSError``."""
 
 
 class SystemClock:
@@ -67,14 +68,17 @@ class SystemClock:
         self.enter_namespace()
 
     def enter_namespace(self) -> bool:
-        """Find out by how much the clocks of this process's time namespace are ahead of the machine's. A process that
-        forks may have its child in another one. ``False`` where the kernel doesn't tell."""
+        """Read by how much the clocks of this process's time namespace are ahead of the machine's clocks.
+
+        After a fork, the child may be in a different time namespace than the parent. Returns ``False`` if the kernel
+        does not show the offsets of the namespace.
+        """
         namespace = _namespace("time")
         if namespace == self._namespace:
             return True
         awake = boot = 0
         if namespace not in ("", _MACHINE):
-            # The offsets that can be read are those of the namespace that the process's children will be in.
+            # The kernel shows only the offsets of the namespace in which children of this process will be.
             if namespace != _namespace("time_for_children"):
                 return False
             try:
@@ -98,7 +102,7 @@ class SystemClock:
             self._boot_id = _BOOT_ID.read_bytes().strip().decode("ascii")
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             return UNKNOWN_BOOT
-        except OSError:  # too many open files, for one: that must not look like another boot
+        except OSError:  # for example too many open files, which must not count as another boot
             if not self._boot_id:
                 raise
         return self._boot_id
@@ -112,7 +116,7 @@ def _namespace(name: str) -> str:
 
 
 def _offsets(table: bytes) -> tuple[int, int]:
-    """The offsets of the monotonic and of the boot clock, in microseconds."""
+    """Return the offsets of the monotonic clock and of the boot clock, in microseconds."""
     monotonic, boottime = (line.split() for line in table.splitlines())
     awake, boot = (int(s) * 1_000_000 + int(ns) // 1000 for _, s, ns in (monotonic, boottime))
     return awake, (boot if _BOOT_CLOCK != time.CLOCK_MONOTONIC else awake)

@@ -1,22 +1,22 @@
 """The errors that stores and workers raise. SQLite's own exceptions never reach a caller.
 
-An operation that raises one of these has changed nothing in the store, unless its message says ``committed`` or
-``removed or replaced``.
+If an operation raises one of these errors, it has changed nothing in the store, unless the message contains
+``committed`` or ``removed or replaced``.
 
 ```text
 BackendError
   InvalidArgumentError    an argument is wrong (also a ValueError)
   NotFoundError           no such instance, task or claim
   AlreadyExistsError      an instance, a task or a file of that name exists
-  InvalidStateError       not possible in the present state of the store, instance or task
-  ClaimLostError          the claim is no longer the task's
-  StoreBusyError          the writer was not free in time: try again
+  InvalidStateError       the operation is not possible in the current state of the store, instance or task
+  ClaimLostError          the claim is no longer valid
+  StoreBusyError          the writer was not free in time; try again
   StoreUnavailableError   the file can't be opened or written
   StoreFullError          the disk is full
-  StoreCorruptError       the file is damaged, or no store
-  SchemaVersionError      the file is of another version of this library
-  StoreClosedError        the store was closed, or its process forked
-  TaskFailedError         the result of a failed task was asked for
+  StoreCorruptError       the file is damaged, or is not a store
+  SchemaVersionError      this library cannot use the version of the store's tables
+  StoreClosedError        the store was closed, or the process was forked
+  TaskFailedError         the result of a failed task was requested
 ```
 """
 
@@ -26,8 +26,7 @@ from __future__ import annotations
 class BackendError(Exception):
     """The base class of all errors of a claim store.
 
-    ``instance_id`` and ``task_id`` name the instance and the task that the error is about, if it is about one; else
-    they are ``None``.
+    ``instance_id`` and ``task_id`` are the names of the instance and the task that the error concerns, or ``None``.
     """
 
     def __init__(self, *args: object, instance_id: str | None = None, task_id: str | None = None) -> None:
@@ -37,7 +36,7 @@ class BackendError(Exception):
 
 
 class InvalidArgumentError(BackendError, ValueError):
-    """An argument is wrong. The message names it and the value that was given."""
+    """An argument is wrong. The message names the argument and the given value."""
 
 
 class NotFoundError(BackendError):
@@ -45,10 +44,9 @@ class NotFoundError(BackendError):
 
 
 class ClaimLostError(BackendError):
-    """The claim is no longer the task's.
+    """The claim is no longer valid, or another worker holds the claim on the task.
 
-    It was released or settled, another worker has taken the task over, the instance was cancelled, or another worker
-    holds the claim.
+    Reasons: the claim was settled or released, another worker has taken the task over, or the instance was cancelled.
     """
 
 
@@ -71,8 +69,8 @@ class StoreFullError(BackendError):
 class StoreUnavailableError(BackendError):
     """The file can't be opened or written.
 
-    Common causes: it is missing, permissions, a read-only or network file system, or its files were removed or
-    replaced.
+    Common causes: a missing file, missing permissions, a read-only or network file system, or files of the store that
+    were removed or replaced.
     """
 
 
@@ -81,15 +79,15 @@ class StoreCorruptError(BackendError):
 
 
 class SchemaVersionError(BackendError):
-    """The store's tables are of another version of this library.
+    """This library cannot use the version of the store's tables.
 
-    They are newer, or so old that the store must be opened for writing once before it can be read.
+    The version is newer, or so old that the store must be opened for writing once before it can be read.
     """
 
 
 class StoreClosedError(BackendError):
-    """The store was closed, or this process was forked in a way that makes its use unsafe."""
+    """The store was closed, or this process was forked in a way that makes the store unsafe to use."""
 
 
 class TaskFailedError(BackendError):
-    """The result of a task was asked for, and the task has failed."""
+    """The result of a failed task was requested."""

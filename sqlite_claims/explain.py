@@ -1,4 +1,4 @@
-"""Explains in one sentence why a task is not running. All stores use this function, so they give the same sentence."""
+"""One sentence that explains why a task is not running. All stores use this module, so they return equal sentences."""
 
 from __future__ import annotations
 
@@ -29,16 +29,17 @@ def explain(
 
     Args:
         task: The task.
-        instance: Its instance.
-        unmet: Names of its dependencies that are not completed; of a cancelled task, only those that failed or were
-            cancelled.
+        instance: The task's instance.
+        unmet: Names of the task's dependencies that are not completed. For a cancelled task: only dependencies that
+            failed or were cancelled.
         due_in_s: Seconds until a scheduled task becomes ready.
         waited_s: Seconds for which a ready task has been ready.
-        is_last_claim: Whether losing its current claim fails the task.
-        is_holder_gone: Whether the session of the claim is over.
-        holding_pids: Processes that hold the claim after the process that opened the session has ended.
+        is_last_claim: True if the loss of the current claim fails the task.
+        is_holder_gone: True if the session of the current claim has ended.
+        holding_pids: Process ids of processes that still hold the claim, after the process that opened the session has
+            ended.
         open_sessions: Number of open worker sessions.
-        wall_us: The wall clock, in microseconds since 1970.
+        wall_us: Time of the wall clock, in microseconds since 1970.
     """
     subject = f"Task {task.task_id!r} of instance {task.instance_id!r}"
     is_paused = instance.state is InstanceState.PAUSED
@@ -153,7 +154,7 @@ def _names(names: Sequence[str]) -> str:
 
 
 def _some(items: Sequence[str]) -> str:
-    """List the first items, and count the others."""
+    """Return text with the first items, and with the number of the remaining items."""
     shown = ", ".join(items[:_SHOWN_MAX])
     more = len(items) - _SHOWN_MAX
     return f"{shown} and {more} more" if more > 0 else shown
@@ -166,7 +167,7 @@ def _duration(seconds: float) -> str:
 
 
 def _wall_time(wall_us: int, seconds: float, preposition: str = "at") -> str:
-    """Return the time of day after these seconds, as far as the calendar reaches."""
+    """Return text with the wall-clock time that comes ``seconds`` after ``wall_us``."""
     try:
         return f", {preposition} {_EPOCH + timedelta(microseconds=wall_us, seconds=seconds):%Y-%m-%d %H:%M:%S} UTC"
     except OverflowError:

@@ -1,6 +1,6 @@
 """The public methods of all stores: check the arguments, then call the engine's operation of the same name.
 
-Each method stands here once. ``Writer`` has those that a store and its transactions share.
+Each method is defined only once, here. ``Writer`` has the methods that a store and its transactions share.
 """
 
 from __future__ import annotations
@@ -32,16 +32,17 @@ from .model import (
 )
 
 T = TypeVar("T")
-# Only a longer duration can reach past the last date there is: a hundred years.
+# A hundred years. Only a duration longer than this can end after the year 9999, the last year of a date.
 _LONG_US = 100 * 365 * 86_400 * 1_000_000
-# Between the steps of a long operation others get the writer for as long as the step took, at most this.
+# Longest pause after a step of a long operation. The pause is as long as the step, so that other processes can write.
 _PAUSE_S_MAX = 0.02
-# How often a waiting call reads an instance, among busy workers and where nothing is committed.
+# Shortest and longest interval between two reads of an instance by a waiting call. The interval is short while workers
+# commit often, and long while nothing is committed.
 _POLL_S_MIN, _POLL_S_MAX = 0.002, 0.5
 
 
 class Paged(Iterator[T], Generic[T]):
-    """An iterator of records, from pages that are read when they are reached. ``pages`` gives a page a step."""
+    """An iterator over records. It reads a page of records when it reaches the page. ``pages`` iterates over pages."""
 
     def __init__(self, pages: Iterator[list[T]]) -> None:
         self.pages = pages
@@ -230,7 +231,7 @@ class Writer(ClaimWriter):
 
 
 class OpenTransaction(Writer, Transaction):
-    """A transaction, from entering its ``with`` block to leaving it. Belongs to the thread that entered it."""
+    """A transaction that lasts as long as its ``with`` block. Only the thread that entered the block may use it."""
 
     _backend: TransactionBackend
 
@@ -317,7 +318,7 @@ class Store(Writer, TaskClaimStore, Generic[S]):
             if remaining_s <= 0:
                 return None
             backend.wait_commit(number, timeout_s=min(remaining_s, _POLL_S_MAX))
-            # Busy workers commit all the time: without this each commit would be followed by a read.
+            # Busy workers commit all the time. Without this sleep, every commit would cause a read.
             time.sleep(min(_POLL_S_MIN, remaining_s))
 
     def list_instances(
@@ -394,7 +395,7 @@ class Store(Writer, TaskClaimStore, Generic[S]):
 
 
 def _take(steps: Steps) -> None:
-    """Take the steps of a long operation, and let others write between them."""
+    """Run the steps of a long operation, with pauses in which other processes can write."""
     began = time.monotonic()
     for _ in steps:
         time.sleep(min(time.monotonic() - began, _PAUSE_S_MAX))
@@ -406,7 +407,7 @@ def _number(limit: int | None) -> int:
 
 
 def _first(number: int, pages: Iterator[list[T]]) -> Paged[T]:
-    """Return the first records of these pages, and read no page beyond them."""
+    """Return the first ``number`` records. Pages after these records are not read."""
 
     def cut() -> Iterator[list[T]]:
         remaining = number

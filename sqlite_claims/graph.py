@@ -1,6 +1,6 @@
-"""Check the dependencies among the tasks of one call, on the arguments alone.
+"""Checks of the dependencies among the tasks of one call. The checks use only the arguments, not the store.
 
-A dependency on a task that is stored already is the engine's to check: see ``unknown_dependency``.
+The engine checks dependencies on stored tasks, and raises the error of ``unknown_dependency``.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ from .model import NewTask
 
 
 def check_graph(tasks: Sequence[NewTask], *, is_whole: bool) -> None:
-    """Refuse duplicate ids and cycles. ``is_whole``: no other tasks exist, so refuse dependencies on others too."""
-    waits: dict[str, int] = {}  # for each task: how many of its dependencies are still unmet
+    """Refuse duplicate ids and cycles.
+
+    ``is_whole``: the instance has no other tasks, so dependencies on other tasks are refused, too.
+    """
+    waits: dict[str, int] = {}  # for each task, the number of unmet dependencies
     for task in tasks:
         if task.task_id in waits:
             raise InvalidArgumentError(f"tasks contains task_id {task.task_id!r} twice")
@@ -47,7 +50,7 @@ def unknown_dependency(task_id: str, name: str) -> InvalidArgumentError:
 
 
 def _cycle(tasks: Sequence[NewTask], waits: dict[str, int]) -> list[str]:
-    """Return one cycle among the tasks that never became free, from a task back to itself."""
+    """Return the names of one cycle among the tasks that could never start. The first name is also the last."""
     needs = {
         task.task_id: next(name for name in task.depends_on if waits.get(name)) for task in tasks if waits[task.task_id]
     }

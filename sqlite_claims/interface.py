@@ -1,11 +1,11 @@
-"""The Protocols of a claim store. The docstring of each method is here, once; all stores inherit it.
+"""The Protocols of a claim store. The docstrings of all methods are here, and all stores inherit them.
 
 Every method may raise the following errors, in addition to those that it lists:
 
 * ``InvalidArgumentError``: an argument is wrong; the message names it.
 * ``StoreClosedError``: the store was closed.
 * ``StoreBusyError``: another process or thread held the writer for longer than ``busy_timeout``.
-* ``StoreFullError``, ``StoreUnavailableError``, ``StoreCorruptError``: the disk or the file.
+* ``StoreFullError``, ``StoreUnavailableError``, ``StoreCorruptError``: the disk or the file has a problem.
 * ``InvalidStateError``: a writing method was called on a store opened with ``read_only=True``.
 
 A method that raises has changed nothing.
@@ -46,8 +46,8 @@ class Settled(NamedTuple):
 class WorkerSession(Protocol):
     """The session of one worker, from ``open_session``.
 
-    If the worker's process dies, the claims made with its session (``session=``) are lost at once, however long their
-    lease. Leaving the ``with`` block closes the session.
+    If the worker's process dies, the claims made with the session (``session=``) are lost at once, even if their leases
+    have not ended. Leaving the ``with`` block closes the session.
     """
 
     @property
@@ -60,12 +60,12 @@ class WorkerSession(Protocol):
 
     @property
     def is_open(self) -> bool:
-        """Whether claims can be made with the session."""
+        """True if claims can be made with the session."""
 
     def close(self) -> None:
         """End the session. May be called twice.
 
-        Settle or release its claims first: claims that it still holds are lost.
+        Settle or release the session's claims first, because all remaining claims of the session are lost.
         """
 
     def __enter__(self) -> Self:
@@ -90,31 +90,32 @@ class ClaimWriter(Protocol):
     ) -> TaskClaim | None:
         """Claim one task by name.
 
-        A task can be claimed if it is ready, or if the claim on it has expired; that claim is then a loss. A live
-        claim is never given twice, not even to the same worker. A claim without a session has its lease alone: if your
-        process dies, the task is free when the lease ends.
+        A task can be claimed if it is ready, or if the claim on it has expired. The expired claim then counts as a
+        loss. A task with a live claim cannot be claimed again, not even by the same worker. A claim without a session
+        depends only on its lease: if your process dies, the task can be claimed when the lease has ended.
 
         Args:
             instance_id: Name of the instance.
             task_id: Name of the task within the instance.
             worker_id: Name of the claiming worker, at most 256 bytes.
             ttl: Seconds (or a ``timedelta``) until the claim expires. 0 gives a claim that has already expired.
-                ``None`` gives a claim without an end; only a release, the end of its session or a reboot ends it.
-            session: The worker's session, from ``open_session``. ``None``: the claim has its lease alone.
+                ``None`` gives a claim that never expires. Such a claim ends only when it is settled or released, when
+                its session ends, when the instance is cancelled, or at a reboot.
+            session: The worker's session, from ``open_session``. ``None``: the claim depends only on its lease.
 
         Returns:
-            The claim. ``None`` if the task can't be claimed now: it is claimed, blocked or scheduled, it has ended, or
-            its instance is paused or cancelled.
+            The claim. ``None`` if the task can't be claimed now: the task is claimed, blocked or scheduled, the task
+            has ended, or the instance is paused or cancelled.
 
         Raises:
             NotFoundError: There is no such task.
         """
 
     def release_task_claim(self, instance_id: str, task_id: str, worker_id: str) -> None:
-        """Give a task back, by the worker's name. ``release_task`` does the same by the token.
+        """Release a task that this worker has claimed. ``release_task`` identifies the claim by its token instead.
 
-        The task is ready at once, in its old position, and the attempt does not count. This also works on an expired
-        claim that nobody has taken over.
+        The task is ready at once, in its old position, and the attempt does not count. An expired claim that nobody
+        has taken over can be released, too.
 
         Args:
             instance_id: Name of the instance.
@@ -127,17 +128,17 @@ class ClaimWriter(Protocol):
         """
 
     def extend_task_claim(self, instance_id: str, task_id: str, worker_id: str, additional_duration: Duration) -> None:
-        """Add to a claim's expiry, by the worker's name.
+        """Add time to the expiry of this worker's claim on a task.
 
         Extensions add up: three calls with 30 seconds within one second move the expiry by 90 seconds. Use
-        ``renew_task_claim`` for a heartbeat. This also works on an expired claim that nobody has taken over. It does
-        nothing to a claim without an end.
+        ``renew_task_claim`` for a heartbeat. An expired claim that nobody has taken over can be extended, too. A claim
+        without an expiry does not change.
 
         Args:
             instance_id: Name of the instance.
             task_id: Name of the task.
             worker_id: Name of the worker that holds the claim.
-            additional_duration: Seconds (or a ``timedelta``) to add to the present expiry.
+            additional_duration: Seconds (or a ``timedelta``) to add to the current expiry.
 
         Raises:
             NotFoundError: Nobody holds a claim on the task, or there is no such task.
@@ -160,40 +161,40 @@ class ClaimWriter(Protocol):
             worker_id: Name of the claiming worker.
             limit: Maximum number of tasks.
             ttl: Seconds (or a ``timedelta``) until the claims expire. ``None``: no end.
-            tags: Claim only tasks whose tags are all among these. ``None`` or empty: any task.
+            tags: Claim only tasks whose tags are a subset of these. ``None`` or empty: any task.
             kinds: Claim only tasks of these kinds; ``""`` is the kind of tasks without one. ``None``: every kind.
                 Empty: nothing.
-            session: The worker's session, from ``open_session``. ``None``: the claims have their lease alone.
+            session: The worker's session, from ``open_session``. ``None``: the claims depend only on their leases.
 
         Returns:
             The tasks with their claims, in the order of ``find_available_tasks``; empty if there is nothing to claim.
         """
 
     def renew_task_claim(self, claim: TaskClaim, ttl: Duration | None) -> TaskClaim:
-        """Set a claim's expiry to now + ``ttl``. This is the heartbeat of a long task.
+        """Set a claim's expiry to now + ``ttl``. Call it repeatedly, as a heartbeat, while a long task runs.
 
         Args:
-            claim: The claim; its token must still be the task's.
+            claim: The claim. Its token must be the task's current token.
             ttl: Seconds (or a ``timedelta``) from now. ``None``: no end.
 
         Returns:
             The claim with its new expiry and the same token.
 
         Raises:
-            ClaimLostError: The claim is no longer the task's. Stop working on the task.
+            ClaimLostError: The claim is no longer valid. Stop working on the task.
         """
 
     def complete_task(self, claim: TaskClaim, output: bytes = b"") -> None:
         """Store a result, end the claim, and make dependent tasks ready, in one transaction.
 
-        An expired claim still counts, unless another worker has taken the task over.
+        An expired claim is accepted, unless another worker has taken the task over.
 
         Args:
-            claim: The claim; its token must still be the task's.
+            claim: The claim. Its token must be the task's current token.
             output: The result, as bytes.
 
         Raises:
-            ClaimLostError: The claim is no longer the task's. The output is not stored.
+            ClaimLostError: The claim is no longer valid. The output is not stored.
         """
 
     def fail_task(self, claim: TaskClaim, error: str, *, retry: bool = True, retry_in: Duration | None = None) -> None:
@@ -203,25 +204,25 @@ class ClaimWriter(Protocol):
         ``FAILED``, and all tasks that depend on it are ``CANCELLED``.
 
         Args:
-            claim: The claim; its token must still be the task's.
-            error: Text that says what went wrong.
-            retry: Whether a retry is allowed.
+            claim: The claim. Its token must be the task's current token.
+            error: Description of the error.
+            retry: ``True`` if a retry is allowed.
             retry_in: Seconds (or a ``timedelta``) before the retry. ``None``: the delay of the task's retry policy.
 
         Raises:
-            ClaimLostError: The claim is no longer the task's.
+            ClaimLostError: The claim is no longer valid.
         """
 
     def release_task(self, claim: TaskClaim, *, delay: Duration | None = None) -> None:
-        """Give a task back, by the claim's token. The attempt does not count.
+        """Release a claimed task. The attempt does not count.
 
         Args:
-            claim: The claim; its token must still be the task's.
-            delay: ``None``: the task is ready at once, in its old position. Otherwise it is ``SCHEDULED`` for that
-                many seconds, and gets its position when they have passed.
+            claim: The claim. Its token must be the task's current token.
+            delay: ``None``: the task is ready at once, in its old position. Otherwise the task is ``SCHEDULED`` for
+                this many seconds, and gets its new position afterwards.
 
         Raises:
-            ClaimLostError: The claim is no longer the task's.
+            ClaimLostError: The claim is no longer valid.
         """
 
     def renew_task_claims(self, claims: Iterable[TaskClaim], ttl: Duration | None) -> Settled:
@@ -238,7 +239,7 @@ class ClaimWriter(Protocol):
     def complete_tasks(self, results: Iterable[tuple[TaskClaim, bytes]]) -> Settled:
         """Complete many tasks in one transaction, each as ``complete_task`` does.
 
-        A claim that is listed twice is completed once; the second is reported as lost.
+        If a claim is listed twice, the first entry is completed and the second entry is reported as lost.
 
         Args:
             results: Pairs of a claim and its output.
@@ -284,7 +285,7 @@ class ClaimWriter(Protocol):
             if_exists: If an instance of that name is stored: ``"error"`` raises, ``"skip"`` changes nothing.
 
         Returns:
-            Whether the instance was added. ``False`` only with ``if_exists="skip"``.
+            ``True`` if the instance was added. ``False`` is possible only with ``if_exists="skip"``.
 
         Raises:
             AlreadyExistsError: An instance of that name is stored.
@@ -294,7 +295,7 @@ class ClaimWriter(Protocol):
     def add_tasks(self, instance_id: str, tasks: Iterable[NewTask], *, if_exists: IfExists = "error") -> int:
         """Add tasks to a stored instance, all or nothing.
 
-        They may depend on tasks that are stored already. An instance that was completed or failed is in progress
+        The tasks may depend on stored tasks of the instance. If the instance was completed or failed, it is in progress
         again.
 
         Args:
@@ -315,7 +316,7 @@ class ClaimWriter(Protocol):
     def pause_instance(self, instance_id: str) -> None:
         """Stop handing out an instance's tasks until it is resumed.
 
-        Holders of claims may continue and settle them. Pausing a paused instance does nothing.
+        Workers that hold claims may continue and settle the claims. Pausing a paused instance does nothing.
 
         Args:
             instance_id: Name of the instance.
@@ -326,7 +327,7 @@ class ClaimWriter(Protocol):
         """
 
     def resume_instance(self, instance_id: str) -> None:
-        """Resume a paused instance. Each task has its old position.
+        """Resume a paused instance. Each task keeps its position.
 
         Resuming an instance that is not paused does nothing.
 
@@ -341,8 +342,8 @@ class ClaimWriter(Protocol):
     def cancel_instance(self, instance_id: str, reason: str | None = None) -> None:
         """Cancel an instance permanently.
 
-        Its tasks that have not ended are ``CANCELLED``, and their claims are lost. Cancelling a cancelled instance
-        does nothing.
+        All tasks of the instance that have not ended are ``CANCELLED``, and their claims are lost. Cancelling a
+        cancelled instance does nothing.
 
         Args:
             instance_id: Name of the instance.
@@ -354,9 +355,10 @@ class ClaimWriter(Protocol):
         """
 
     def retry_task(self, instance_id: str, task_id: str) -> None:
-        """Retry a ``FAILED`` task from the start: its attempts, failures and losses are 0 again.
+        """Retry a ``FAILED`` task from the start: the task's attempts, failures and losses are 0 again.
 
-        Tasks that were cancelled because of it return, unless something else that they depend on has failed.
+        Tasks that were cancelled because this task had failed wait for it again. Tasks that also depend on another
+        failed or cancelled task stay cancelled.
 
         Args:
             instance_id: Name of the instance.
@@ -368,7 +370,7 @@ class ClaimWriter(Protocol):
         """
 
     def set_aging_interval(self, interval: Duration | None) -> None:
-        """Set how much waiting counts as one priority level, for all processes that use the file.
+        """Set the waiting time that counts as one priority level, for all processes that use the file.
 
         Example: with 60 seconds, a task of priority 3 that has waited a minute ranks with a new task of priority 2.
 
@@ -377,7 +379,7 @@ class ClaimWriter(Protocol):
         """
 
     def get_task(self, instance_id: str, task_id: str) -> TaskInfo:
-        """Return everything about one task.
+        """Return all information about one task.
 
         Args:
             instance_id: Name of the instance.
@@ -388,7 +390,7 @@ class ClaimWriter(Protocol):
         """
 
     def get_instance(self, instance_id: str) -> InstanceInfo:
-        """Return everything about one instance, with its number of tasks in each state.
+        """Return all information about one instance, including the number of tasks in each state.
 
         Args:
             instance_id: Name of the instance.
@@ -401,13 +403,13 @@ class ClaimWriter(Protocol):
 class Transaction(ClaimWriter, Protocol):
     """An open transaction, from ``store.transaction()``.
 
-    It belongs to the thread that opened it, and ends with the ``with`` block.
+    Only the thread that opened the transaction may use it. The transaction ends with the ``with`` block.
     """
 
     def execute(self, sql: str, params: Sequence[Any] | dict[str, Any] = ()) -> list[tuple[Any, ...]]:
         """Run your own SQL on your own tables in the same file.
 
-        SQLite's exceptions for this SQL are raised as they are.
+        SQLite's exceptions for this SQL are raised unchanged.
 
         Args:
             sql: One or more statements, without transaction control.
@@ -423,7 +425,7 @@ class Transaction(ClaimWriter, Protocol):
 
 
 class TaskClaimStore(ClaimWriter, Protocol):
-    """A store of tasks that workers claim. Safe to share between threads."""
+    """A store of tasks that workers claim. Several threads may share one store object."""
 
     def find_available_tasks(
         self,
@@ -442,7 +444,7 @@ class TaskClaimStore(ClaimWriter, Protocol):
         Args:
             worker_id: Name of the worker.
             limit: Maximum number of tasks; 0 gives an empty list.
-            tags: Return only tasks whose tags are all among these. ``None`` or empty: any task.
+            tags: Return only tasks whose tags are a subset of these. ``None`` or empty: any task.
             kinds: Return only tasks of these kinds; ``""`` is the kind of tasks without one. ``None``: every kind.
                 Empty: nothing.
         """
@@ -477,7 +479,7 @@ class TaskClaimStore(ClaimWriter, Protocol):
     ) -> Iterator[InstanceInfo]:
         """Iterate over the instances in the order of adding.
 
-        They are read in pages, and no read transaction is held between pages.
+        The instances are read in pages, and no read transaction is held between pages.
 
         Args:
             states: Only instances in these states. ``None``: all.
@@ -494,7 +496,7 @@ class TaskClaimStore(ClaimWriter, Protocol):
     ) -> Iterator[TaskInfo]:
         """Iterate over the tasks of one instance by name, or over all tasks in the order of adding.
 
-        They are read in pages, and no read transaction is held between pages.
+        The tasks are read in pages, and no read transaction is held between pages.
 
         Args:
             instance_id: Name of the instance. ``None``: tasks of all instances.
@@ -517,7 +519,7 @@ class TaskClaimStore(ClaimWriter, Protocol):
         """Iterate over the worker sessions, with the number of claims of each and whether its process is alive."""
 
     def stats(self) -> StoreStats:
-        """Return counts and ages of the whole store. Cheap at any size."""
+        """Return counts and ages of the whole store. The call is fast for a store of any size."""
 
     def wait_for_tasks(
         self, timeout: Duration, *, tags: Collection[str] | None = None, kinds: Collection[str] | None = None
@@ -530,14 +532,14 @@ class TaskClaimStore(ClaimWriter, Protocol):
             kinds: As in ``find_available_tasks``.
 
         Returns:
-            ``True`` as soon as there is one, ``False`` at the timeout.
+            ``True`` as soon as a task can be claimed, ``False`` at the timeout.
         """
 
     def open_session(self, worker_id: str) -> WorkerSession:
         """Start a worker's session.
 
-        If this process dies, the claims made with the session (``session=``) are lost at once, however long their
-        lease. Close the session at the end of the worker.
+        If this process dies, the claims made with the session (``session=``) are lost at once, even if their leases
+        have not ended. Close the session when the worker ends.
 
         Args:
             worker_id: Name of the worker.
@@ -546,17 +548,17 @@ class TaskClaimStore(ClaimWriter, Protocol):
     def transaction(self, timeout: Duration = 5.0) -> AbstractContextManager[Transaction]:
         """Open a transaction for several writes and your own SQL in the same file, all or nothing.
 
-        A method of the transaction that raises undoes only itself; an exception that leaves the block rolls everything
-        back.
+        If a method of the transaction raises an error, only the changes of this method are undone. An exception that
+        leaves the block rolls back the whole transaction.
 
         Args:
-            timeout: Seconds (or a ``timedelta``) to wait for the writer, and to hold it. Past it, the next call or the
-                end of the block rolls back and raises ``StoreBusyError``.
+            timeout: Limit, in seconds (or a ``timedelta``), for waiting for the writer and for holding it. After this
+                time, the next call or the end of the block rolls back and raises ``StoreBusyError``.
         """
 
     @property
     def aging_interval(self) -> float | None:
-        """Seconds of waiting that count as one priority level; ``None``: no aging. A property of the file."""
+        """Seconds of waiting that count as one priority level; ``None``: no aging. The value is stored in the file."""
 
     def prune(self, older_than: Duration | timedelta, *, limit: int = 1000) -> int:
         """Remove instances that ended long enough ago, with their tasks.
@@ -584,10 +586,10 @@ class TaskClaimStore(ClaimWriter, Protocol):
     def check(self) -> list[str]:
         """Check the whole file for damage, while other calls continue.
 
-        It runs SQLite's integrity check, and looks for objects, values and counts that no store writes.
+        The call runs SQLite's integrity check, and searches for objects, values and counts that no store writes.
 
         Returns:
-            One sentence per finding, which names table, row and value; at most 1,000. Empty: the file is sound.
+            At most 1,000 sentences, one per finding, with the table, row and value. An empty list: no problem found.
         """
 
     def close(self) -> None:
@@ -602,4 +604,4 @@ class TaskClaimStore(ClaimWriter, Protocol):
 
 
 WorkerStore = TaskClaimStore
-"""The store of a worker: any store, since each has sessions."""
+"""The type of a worker's store. A worker can use any store, because every store has sessions."""

@@ -1,4 +1,4 @@
-"""The records that a store takes and returns, and their states. All are frozen, and none knows a database."""
+"""The records that a store takes and returns, and their states. All records are frozen, and do not use a database."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Duration = timedelta | int | float
 class TaskState(StrEnum):
     """The state of a task.
 
-    A claim that has expired still shows as ``CLAIMED`` until it is taken over or settled.
+    A task whose claim has expired stays ``CLAIMED`` until the claim is settled or another worker takes the task over.
     """
 
     BLOCKED = "blocked"
@@ -32,7 +32,7 @@ class TaskState(StrEnum):
 
     @property
     def has_ended(self) -> bool:
-        """Whether the task is completed, failed or cancelled."""
+        """True if the task is completed, failed or cancelled."""
         return self in (TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELLED)
 
 
@@ -47,7 +47,7 @@ class InstanceState(StrEnum):
 
     @property
     def has_ended(self) -> bool:
-        """Whether the instance is completed, failed or cancelled."""
+        """True if the instance is completed, failed or cancelled."""
         return self not in (InstanceState.IN_PROGRESS, InstanceState.PAUSED)
 
 
@@ -59,10 +59,10 @@ class TaskClaim:
         instance_id: Name of the instance.
         task_id: Name of the task.
         worker_id: Name of the worker that claimed the task.
-        claimed_at: Unix time of the claim by the wall clock, for people.
-        expires_at: Unix time of the expiry by the wall clock, for people. ``None``: no end.
-        token: Fencing token, larger than that of every earlier claim of the task. Pass it to systems that the task
-            changes, so that they can refuse a stale worker.
+        claimed_at: Unix time of the claim by the wall clock, only for display.
+        expires_at: Unix time of the expiry by the wall clock, only for display. ``None``: the claim does not expire.
+        token: Fencing token, larger than the token of every earlier claim of the task. Pass it to systems that the task
+            changes, so that these systems can refuse workers with older claims.
     """
 
     instance_id: str
@@ -83,13 +83,13 @@ class TaskClaim:
             object.__setattr__(self, "_ends_us", self._clock.awake_us() + left)
 
     def is_owned_by(self, worker_id: str) -> bool:
-        """Return whether the claim was made under this worker id."""
+        """Return whether this worker made the claim."""
         return self.worker_id == worker_id
 
     def is_expired(self) -> bool:
         """Return whether the lease has ended, by this machine's clock.
 
-        Only the store knows whether the claim still counts.
+        An expired claim may still be valid. Only the store can decide this.
         """
         return self._ends_us is not None and self._clock.awake_us() >= self._ends_us
 
@@ -107,12 +107,12 @@ class AvailableTask:
     Attributes:
         instance_id: Name of the instance.
         task_id: Name of the task.
-        input: The task's own input; without one, the output of its only dependency, or ``b""``.
+        input: The input that the task was added with. Without it: the output of the task's only dependency, or ``b""``.
         workflow_definition_hash: The ``definition_hash`` of the instance.
-        kind: Name that selects the handler; ``""`` if none was given.
+        kind: Name that selects the handler; ``""`` if the task has no kind.
         priority: 1 (first) to 5 (last).
-        tags: Sorted, each once.
-        attempt: Number of the attempt that a claim would be, from 1.
+        tags: The tags of the task, sorted and without duplicates.
+        attempt: Number that the next attempt has, from 1.
     """
 
     instance_id: str
@@ -137,10 +137,11 @@ T = TypeVar("T")
 
 
 def _maker(record: type[T]) -> Callable[..., T]:
-    """Return a constructor of a frozen record that takes a third of the time of its own, and checks nothing.
+    """Return a fast constructor of a frozen record. It takes a third of the usual time, and checks nothing.
 
-    A frozen record sets each field by a call. This constructor takes every field by position, fills an object of a
-    class with the same slots that isn't frozen, and then changes its class to the record's.
+    The usual constructor of a frozen record makes one function call per field. The fast constructor takes all fields by
+    position and fills an object of a class that has the same slots but is not frozen. Then it changes the object's
+    class to the class of the record.
     """
 
     def freeze(made: Any) -> None:
@@ -157,16 +158,16 @@ make_claimed = _maker(ClaimedTask)
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How long to wait before a retry.
+    """The delays before the retries of a task.
 
-    Before retry n, it is ``initial_delay * multiplier ** (n - 1)`` seconds, at most ``max_delay``. The defaults give
-    about 1, 2 and 4 seconds.
+    The delay before retry n is ``initial_delay * multiplier ** (n - 1)`` seconds, at most ``max_delay``. The first
+    default delays are about 1, 2 and 4 seconds.
 
     Attributes:
         initial_delay: Seconds before the first retry.
         multiplier: Factor between one delay and the next.
-        max_delay: Upper limit, in seconds.
-        jitter: Share of the delay, from 0 to 1, by which it varies at random in both directions.
+        max_delay: Upper limit of the delay, in seconds.
+        jitter: From 0 to 1. Each delay is longer or shorter by a random share of up to this size.
     """
 
     initial_delay: float = 1.0
@@ -200,21 +201,21 @@ DEFAULT_RETRY = RetryPolicy()
 
 @dataclass(frozen=True, slots=True)
 class NewTask:
-    """A task to add. The arguments are checked here: a wrong one raises ``InvalidArgumentError``.
+    """A task to add. The constructor checks the arguments, and raises ``InvalidArgumentError`` for a wrong one.
 
     Attributes:
         task_id: Name within the instance, at most 256 bytes.
-        input: Bytes for the handler. ``None``: the output of its only dependency, or ``b""``.
+        input: Bytes for the handler. ``None``: the task gets the output of its only dependency, or ``b""``.
         kind: Name that selects the handler. ``None``: only handlers for all kinds (``"*"``) get the task.
         depends_on: Names of tasks of the same instance that must be completed first.
         priority: 1 (first) to 5 (last).
-        tags: A worker that has tags gets the task only if it has all of these.
+        tags: A worker with tags gets the task only if the worker has all of these tags.
         delay: Seconds (or a ``timedelta``) to wait after the dependencies are completed, or after adding if there are
             none.
-        available_at: Aware ``datetime`` by the wall clock, before which the task is not ready. Not together with
+        available_at: Aware ``datetime`` by the wall clock, before which the task is not ready. Cannot be combined with
             ``delay``.
-        max_attempts: The task is ``FAILED`` at this many failures.
-        max_lost: The task is ``FAILED`` at this many lost claims.
+        max_attempts: Number of failures after which the task is ``FAILED``.
+        max_lost: Number of lost claims after which the task is ``FAILED``.
         retry: The delay before each retry.
     """
 
@@ -266,34 +267,34 @@ class NewTask:
 
 @dataclass(frozen=True, slots=True)
 class TaskInfo:
-    """Everything that a store knows about one task. Times are aware, in UTC, by the wall clock.
+    """All information about one task. Times are aware ``datetime`` objects in UTC, by the wall clock.
 
     Attributes:
         instance_id: Name of the instance.
         task_id: Name of the task.
-        input: The effective input: the task's own, or the output of its only dependency, or ``b""``.
+        input: The input that the handler gets: the given input, the output of the only dependency, or ``b""``.
         workflow_definition_hash: The ``definition_hash`` of the instance.
-        kind: ``""`` if none was given.
+        kind: Name that selects the handler; ``""`` if the task has no kind.
         priority: 1 (first) to 5 (last).
-        tags: Sorted, each once.
-        depends_on: Names of its dependencies.
-        delay: Seconds, as given. ``None``: none.
-        available_at: As given. ``None``: none.
+        tags: The tags of the task, sorted and without duplicates.
+        depends_on: Names of the task's dependencies.
+        delay: The delay in seconds that the task was added with, or ``None``.
+        available_at: The ``available_at`` that the task was added with, or ``None``.
         max_attempts: Limit of ``failures``.
         max_lost: Limit of ``losses``.
         retry: The retry policy.
-        state: The state now.
-        attempts: Claims that were not released, including the present one.
-        failures: Attempts that failed.
-        losses: Claims that were lost.
+        state: The current state.
+        attempts: Number of claims that were not released, including the current claim.
+        failures: Number of attempts that failed.
+        losses: Number of claims that were lost.
         output: The result; ``None`` until the task is completed.
-        error: Text of the last failure; ``None`` once completed.
-        worker_id: The worker that holds the task or held it last; ``None`` if never claimed, or if that claim was
-            released.
-        claim: The present claim; ``None`` unless claimed.
-        added_at: Time of adding.
-        started_at: Time of the latest claim; ``None`` if there was none.
-        finished_at: Time at which it was completed, failed or cancelled; ``None`` before that.
+        error: Text of the last failure; ``None`` if there was no failure or the task is completed.
+        worker_id: Name of the worker with the current or last claim; ``None`` if the task was never claimed, or if the
+            last claim was released.
+        claim: The current claim; ``None`` if the task is not claimed.
+        added_at: Time at which the task was added.
+        started_at: Time of the last claim; ``None`` if the task was never claimed.
+        finished_at: Time at which the task was completed, failed or cancelled; ``None`` before that.
     """
 
     instance_id: str
@@ -324,16 +325,16 @@ class TaskInfo:
 
 @dataclass(frozen=True, slots=True)
 class InstanceInfo:
-    """Everything that a store knows about one instance. Times are aware, in UTC, by the wall clock.
+    """All information about one instance. Times are aware ``datetime`` objects in UTC, by the wall clock.
 
     Attributes:
         instance_id: Name of the instance.
-        state: The state now.
-        counts: Number of tasks in each ``TaskState``, including those with none.
-        definition_hash: As given to ``add_instance``.
-        reason: As given to ``cancel_instance``; ``None`` if not cancelled, or without a reason.
-        added_at: Time of adding.
-        finished_at: Time at which it ended; ``None`` before that.
+        state: The current state.
+        counts: Number of tasks in each ``TaskState``, including states without tasks.
+        definition_hash: The text that was passed to ``add_instance``.
+        reason: The text that was passed to ``cancel_instance``, or ``None``.
+        added_at: Time at which the instance was added.
+        finished_at: Time at which the instance ended; ``None`` before that.
     """
 
     instance_id: str
@@ -351,9 +352,9 @@ class WorkerInfo:
 
     Attributes:
         worker_id: Name of the worker.
-        pid: Process id, as the process itself sees it.
+        pid: Process id in the process's own PID namespace.
         started_at: Time at which the session was opened, in UTC.
-        alive: Whether the process still holds the session's lock.
+        alive: True if the process still holds the session's lock.
         claims: Number of claims that belong to the session.
     """
 
@@ -369,10 +370,9 @@ class StoreStats:
     """Counts and ages of a whole store.
 
     Attributes:
-        counts: Number of tasks in each ``TaskState``, including those with none.
+        counts: Number of tasks in each ``TaskState``, including states without tasks.
         live_claims: Number of claims that have not expired.
-        oldest_ready_age: Seconds for which the oldest task that could be claimed now has waited; ``None`` if there is
-            none.
+        oldest_ready_age: Seconds for which the oldest claimable task has waited; ``None`` if no task can be claimed.
     """
 
     counts: Mapping[TaskState, int]

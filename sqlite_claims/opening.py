@@ -1,4 +1,4 @@
-"""Open a store by its path, or later by its URL: the one place that tells the two apart."""
+"""Open a store by its path. Only this module distinguishes paths from URLs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def open_store(
     """Open the store in a file. The other arguments are those of ``SqliteClaimStore``.
 
     Args:
-        url_or_path: The path of the file. A URL is refused, since no engine takes one yet.
+        url_or_path: The path of the file. A URL is refused, because no engine supports URLs yet.
     """
     return SqliteClaimStore(
         file_path(url_or_path, argument="url_or_path"),

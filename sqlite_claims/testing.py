@@ -1,7 +1,7 @@
 """A clock for tests of programs that use a claim store.
 
-``InMemoryClaimStore(clock=ManualClock())`` and ``SqliteClaimStore(path, clock=ManualClock())`` see time pass only when
-the test says so.
+In ``InMemoryClaimStore(clock=ManualClock())`` and ``SqliteClaimStore(path, clock=ManualClock())``, time passes only
+when the test changes the clock.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from datetime import timedelta
 
 
 class ManualClock:
-    """A clock that stands still until the test moves it.
+    """A clock that changes only when the test changes it.
 
-    Share one clock between all stores of a test. It is not for stores that several processes open.
+    Share one clock between all stores of a test. Do not use it for a store that several processes open.
 
     Example: ``clock.advance(30)`` ends a claim that was made with ``ttl=30``.
     """
@@ -52,7 +52,7 @@ class ManualClock:
         self._wall += us
 
     def sleep(self, seconds: float | timedelta) -> None:
-        """Suspend the machine: leases stop meanwhile, delays continue.
+        """Let time pass while the machine sleeps. During this time leases do not run, but delays do.
 
         Args:
             seconds: Seconds, or a ``timedelta``.
@@ -62,15 +62,15 @@ class ManualClock:
         self._wall += us
 
     def step_wall(self, seconds: float | timedelta) -> None:
-        """Change the wall clock alone, as an administrator or NTP does.
+        """Change only the wall clock, as an administrator or NTP does.
 
         Args:
-            seconds: Seconds (or a ``timedelta``) forwards; negative: backwards.
+            seconds: Seconds, or a ``timedelta``. A negative value sets the clock back.
         """
         self._wall += _us(seconds)
 
     def reboot(self) -> None:
-        """Restart the machine. Close all stores before this call, as a reboot would."""
+        """Simulate a reboot. Close all stores before this call, because a real reboot would close them."""
         self._boots += 1
         self._boot = 5_000_000
         self._awake = 5_000_000

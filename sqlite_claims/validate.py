@@ -1,6 +1,6 @@
-"""Checks of what callers hand in. Each returns the value in the one form that the rest of the package uses.
+"""Checks of the values that callers pass. Each function returns the value in the form that the package uses internally.
 
-The common case of each is a couple of C-level tests, since these stand before every operation.
+The functions test the most common case first and quickly, because they run before every operation.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ WALL_US_MAX = 253_402_300_799 * 1_000_000
 
 
 def shown(value: object) -> str:
-    """``repr`` of what was given, short enough for a message."""
+    """Return the ``repr`` of a value, cut to a length that fits into a message."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def name(argument: str, value: object, *, empty: bool = False) -> str:
-    """A name: valid UTF-8, no NUL, 1 to 256 bytes (0 where ``empty`` allows it)."""
+    """Check a name: valid UTF-8, no NUL, 1 to 256 bytes. ``empty``: also allow 0 bytes."""
     if type(value) is str and 0 < len(value) <= NAME_BYTES_MAX and value.isascii() and "\0" not in value:
         return value
     if not isinstance(value, str):
@@ -54,14 +54,14 @@ def name(argument: str, value: object, *, empty: bool = False) -> str:
 
 
 def names(argument: str, values: object) -> tuple[str, ...]:
-    """A collection of names, sorted, each once. A ``str`` is not a collection."""
+    """Check a collection of names, and return them sorted and without duplicates. A ``str`` is not a collection."""
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         raise InvalidArgumentError(f"{argument} must be a collection of str, not {shown(values)}")
     return tuple(sorted({name(f"each of {argument}", value) for value in values}))
 
 
 def kinds(values: Collection[str] | None) -> frozenset[str] | None:
-    """The kinds that a worker handles: ``None`` is all, ``""`` stands for tasks without one."""
+    """Check the kinds that a worker handles. ``None``: all kinds. ``""`` is the kind of tasks without a kind."""
     if values is None:
         return None
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
@@ -73,7 +73,7 @@ def kinds(values: Collection[str] | None) -> frozenset[str] | None:
 
 
 def data(argument: str, value: object) -> bytes:
-    """Bytes-like, as ``bytes``."""
+    """Check a bytes-like value, and return it as ``bytes``."""
     if type(value) is bytes:
         return value
     if not isinstance(value, str):
@@ -85,21 +85,21 @@ def data(argument: str, value: object) -> bytes:
 
 
 def text(argument: str, value: object) -> str:
-    """Any ``str``; what isn't UTF-8 comes back escaped."""
+    """Check a ``str``. Characters that UTF-8 cannot encode are returned escaped."""
     if not isinstance(value, str):
         raise InvalidArgumentError(f"{argument} must be a str, not {type(value).__name__}: {shown(value)}")
     return value.encode("utf-8", "backslashreplace").decode()
 
 
 def boolean(argument: str, value: object) -> bool:
-    """A ``bool`` and nothing that merely counts as one."""
+    """Check a ``bool``. Other values that Python treats as true or false are refused."""
     if not isinstance(value, bool):
         raise InvalidArgumentError(f"{argument} must be a bool, not {shown(value)}")
     return value
 
 
 def integer(argument: str, value: object, low: int, high: int | None = None) -> int:
-    """An ``int`` (not a ``bool``) within bounds, both included."""
+    """Check an ``int`` (not a ``bool``) from ``low`` to ``high``."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise InvalidArgumentError(f"{argument} must be an int, not {type(value).__name__}: {shown(value)}")
     if value < low or (high is not None and value > high):
@@ -109,12 +109,12 @@ def integer(argument: str, value: object, low: int, high: int | None = None) -> 
 
 
 def limit(value: object) -> int:
-    """How many at the most; huge ones are as good as the largest that SQLite counts to."""
+    """Check a maximum number. A number above ``LIMIT_MAX`` is replaced by ``LIMIT_MAX``."""
     return min(integer("limit", value, 0), LIMIT_MAX)
 
 
 def number(argument: str, value: object, low: float, high: float = math.inf) -> float:
-    """A finite ``int`` or ``float`` (not a ``bool``) within bounds, both included."""
+    """Check a finite ``int`` or ``float`` (not a ``bool``) from ``low`` to ``high``."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise InvalidArgumentError(f"{argument} must be a number, not {type(value).__name__}: {shown(value)}")
     try:
@@ -128,13 +128,16 @@ def number(argument: str, value: object, low: float, high: float = math.inf) -> 
 
 
 def duration_us(argument: str, value: object, *, wall_us: int = 0) -> int:
-    """A ``timedelta`` or seconds, in microseconds; finite, not negative, and ``wall_us`` plus it a date that exists."""
+    """Check a ``timedelta`` or a number of seconds, and return it in microseconds.
+
+    The duration must be finite and not negative. ``wall_us`` plus the duration must not be after the year 9999.
+    """
     if isinstance(value, timedelta):
         us = (value.days * 86_400 + value.seconds) * 1_000_000 + value.microseconds
         if us < 0:
             raise InvalidArgumentError(f"{argument} must not be negative: {shown(value)}")
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        if not value >= 0:  # also true of NaN
+        if not value >= 0:  # refuses NaN, too
             raise InvalidArgumentError(f"{argument} must be a duration of at least 0 s, not {shown(value)}")
         if value > WALL_US_MAX // 1_000_000:
             raise InvalidArgumentError(f"{argument} reaches past the year 9999: {shown(value)}")
@@ -149,7 +152,7 @@ def duration_us(argument: str, value: object, *, wall_us: int = 0) -> int:
 
 
 def states(argument: str, values: object, kind: type[S]) -> frozenset[S] | None:
-    """A collection of states, given as such or by their values; ``None`` is all."""
+    """Check a collection of states or of their values. ``None``: all states."""
     if values is None:
         return None
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):

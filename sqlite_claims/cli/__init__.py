@@ -1,4 +1,4 @@
-"""The command ``sqlite-claims``. It needs click and rich, which the extra ``cli`` installs."""
+"""The command ``sqlite-claims``. The command needs click and rich, which the extra ``cli`` installs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def main() -> None:
     _open_standard_descriptors()
     _open_standard_streams()
     try:
-        import click  # noqa: F401  # only to check that both are installed
+        import click  # noqa: F401  # imported only to check that click and rich are installed
         import rich  # noqa: F401
     except ModuleNotFoundError as error:
         # The advice names a checkout, because no package index has this distribution.
@@ -23,7 +23,7 @@ def main() -> None:
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks is no error
+            stream.reconfigure(errors="backslashreplace")  # characters that the encoding lacks are escaped
     sys.exit(run())
 
 
@@ -37,7 +37,8 @@ def _open_standard_streams() -> None:
 def _open_standard_descriptors() -> None:
     """Open the descriptors 0, 1 and 2 if they are closed.
 
-    Otherwise a file opened later would get such a number, and be read as input or overwritten by output.
+    Otherwise the next file to be opened would get one of these numbers. The file could then be read as input, or
+    overwritten by output.
     """
     for descriptor in range(3):
         try:

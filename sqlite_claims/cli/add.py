@@ -1,4 +1,4 @@
-"""``sqlite-claims add``: tasks from lines of text or from JSON."""
+"""``sqlite-claims add``: add tasks from lines of text or from JSON."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _BATCH_BYTES = 16 << 20
 
 
 class _InputLine(NamedTuple):
-    """A line without its ending; ``location`` names the file and the line for error messages."""
+    """A line of input without its line ending. ``location`` is the file and the line number, for error messages."""
 
     location: str
     data: bytes
@@ -101,15 +101,15 @@ def add_command(
         seq 10 | sqlite-claims add jobs.db night --kind resize
 
     DB and INSTANCE are created if they do not exist. Empty lines are skipped. A plain line is the input of its task.
-    The task's name is made from the line, and duplicate lines are separate tasks: adding the same lines again adds
-    nothing.
+    The task's name is derived from the line. Duplicate lines get different names, so they are separate tasks. If the
+    same lines are added again, no task is added.
 
     With --json, each line is an object with "task_id" and, optionally, "input" (a string) or "input_base64", "kind",
     "depends_on", "priority", "tags", "delay" (seconds), "available_at" (ISO 8601 with a time zone), "max_attempts",
-    "max_lost" and "retry" (an object). Missing fields default to the options. Lines written by "ls --json" are added
-    as new tasks, without their state and results. A task may come before the tasks that it depends on.
+    "max_lost" and "retry" (an object). For missing fields, the options of this command apply. Lines written by
+    "ls --json" are added as new tasks, without their state and results. A task may come before its dependencies.
 
-    Tasks are added in atomic batches of up to 10,000.
+    Tasks are added in batches of up to 10,000. Each batch is added completely or not at all.
     """
     defaults = TaskDefaults(
         kind=kind,
@@ -129,11 +129,11 @@ def add_command(
     first = next(_batches(tasks), [])
     try:
         opened = open_store(database)
-    except StoreUnavailableError:  # check the first tasks before the file is created
+    except StoreUnavailableError:  # there is no file yet: check the first tasks before it is created
         InMemoryClaimStore().add_instance(instance, first, definition_hash=definition_hash)
         opened = opening.open_store(database)
     with opened as store:
-        # In an existing instance, the first tasks may depend on stored tasks, which _add_fed_instance would not know.
+        # _add_fed_instance refuses dependencies on stored tasks, so add_tasks adds all tasks of an existing instance.
         tasks_of_new = () if _is_stored(store, instance) else first
         is_new, _ = store._add_fed_instance(instance, tasks_of_new, definition_hash=definition_hash)
         if is_new and tasks_of_new:
@@ -176,9 +176,9 @@ def _lines(files: Iterable[IO[bytes]]) -> Iterator[_InputLine]:
 
 
 class _BlockingReader(io.RawIOBase):
-    """Reads a descriptor until its end, even if another process that shares it made it non-blocking.
+    """A reader that reads to the end of the input, even if another process made the shared descriptor non-blocking.
 
-    Python's own reader would take an empty non-blocking pipe for the end of the input.
+    Python's own reader treats an empty non-blocking pipe as the end of the input.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -213,7 +213,7 @@ def _from_json(lines: Iterable[_InputLine], defaults: TaskDefaults) -> Iterator[
 
 
 def _dependents_last(tasks: Iterable[NewTask], stored: Collection[str]) -> Iterator[NewTask]:
-    """Yield the tasks, those that depend on a later task at the end.
+    """Yield all tasks. A task that comes before one of its dependencies is yielded after the other tasks.
 
     Args:
         tasks: Tasks in any order.
@@ -230,14 +230,14 @@ def _dependents_last(tasks: Iterable[NewTask], stored: Collection[str]) -> Itera
     needed = {name: [on for task in same for on in task.depends_on if on in waiting] for name, same in waiting.items()}
     try:
         order = list(TopologicalSorter(needed).static_order())
-    except CycleError:  # the store reports it
+    except CycleError:  # the store will report the cycle
         order = list(waiting)
     for name in order:
         yield from waiting[name]
 
 
 def _batches(tasks: Iterator[NewTask]) -> Iterator[list[NewTask]]:
-    """Divide the tasks into batches of a bounded number and size."""
+    """Yield batches of at most ``_BATCH_TASKS`` tasks and about ``_BATCH_BYTES`` bytes of input."""
     while batch := list(islice(tasks, 1)):
         size = len(batch[0].input or b"")
         while len(batch) < _BATCH_TASKS and size < _BATCH_BYTES:

@@ -1,4 +1,4 @@
-"""The group of commands, and the translation of their errors into exit statuses."""
+"""The group of all commands, and the translation of errors into exit statuses."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _COMMANDS = {
     "check": ("control", "Check the file for corruption."),
     "bench": ("bench.main", "Benchmark this machine and disk."),
 }
-"""The module of each command, imported only when the command is called, and the command's summary."""
+"""The module and the one-line summary of each command. The module is imported only when the command is called."""
 
 _ADVICE_FOR_THE_SHELL = {
     "(create=True creates it)": "(it is created by add and map)",
@@ -54,7 +54,7 @@ _ADVICE_FOR_THE_SHELL = {
 
 
 class _Commands(click.Group):
-    """The group of commands, which are known by name before their modules are imported."""
+    """The group of all commands. The names of commands are listed without importing their modules."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(_COMMANDS)
@@ -108,14 +108,14 @@ def commands() -> None:
     \b
         seq 10 | sqlite-claims map jobs.db -j 4 -- echo {}
 
-    If that is interrupted, run the same command again to resume. To see what is done and what failed:
+    If the command is interrupted, run the same command again to resume. To see all instances and the failed tasks:
 
     \b
         sqlite-claims status jobs.db --all
         sqlite-claims ls jobs.db --state failed
 
     "sqlite-claims COMMAND --help" shows the options of a command. DB is the path of the store's file. A DURATION is a
-    number with a unit: 500ms, 30s, 10m, 2h, 7d, 1w; without a unit it is in seconds.
+    number with a unit: 500ms, 30s, 10m, 2h, 7d, 1w. A number without a unit is in seconds.
     """
 
 
@@ -123,10 +123,10 @@ def run(args: list[str] | None = None) -> int:
     """Run one command, and return its exit status.
 
     Args:
-        args: Arguments of the command line, without the program's name. Default: those of this process.
+        args: Arguments of the command line, without the program's name. ``None``: the arguments of this process.
     """
     try:
-        # Not with click's main(), which turns a closed reader of the output into status 1.
+        # click's main() is not used, because it returns status 1 if the reader of the output has closed the pipe.
         if (instruction := os.environ.get(_COMPLETE)) is not None:
             return shell_complete(commands, {}, _NAME, _COMPLETE, instruction)
         with commands.make_context(_NAME, sys.argv[1:] if args is None else args) as ctx:
@@ -136,7 +136,7 @@ def run(args: list[str] | None = None) -> int:
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except click.ClickException as error:
-        with suppress(OSError):  # standard error cannot be written: the status must do
+        with suppress(OSError):  # if standard error cannot be written, only the status reports the error
             error.show()
         return error.exit_code
     except BackendError as error:
@@ -150,29 +150,29 @@ def run(args: list[str] | None = None) -> int:
         _discard_output()
         if error.filename is not None:
             return _report_error(f"{error}")
-        if error.errno == errno.ENOENT:  # os.getcwd(): no write fails with this
+        if error.errno == errno.ENOENT:  # raised by os.getcwd(): no write fails with ENOENT
             return _report_error(f"the current folder no longer exists ({error.strerror})")
         return _report_error(f"cannot write the output: {error.strerror}")
 
 
 def _report_error(message: str) -> int:
-    """Print the first line of the message."""
+    """Print the first line of the message, and return the exit status for errors."""
     print_error(f"sqlite-claims: {clean(message.partition(chr(10))[0])}")
     return ExitStatus.ERROR
 
 
 def for_the_shell(message: str) -> str:
-    """Replace a message's advice for programs by the commands to use."""
+    """Replace advice that names Python arguments with advice that names commands."""
     for for_programs, for_users in _ADVICE_FOR_THE_SHELL.items():
         message = message.replace(for_programs, for_users)
     return message
 
 
 def _discard_output() -> None:
-    """Redirect standard output to /dev/null: otherwise Python's flush at exit would report the error again."""
+    """Redirect standard output to /dev/null, because Python's flush at exit would report the same error again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def open_store(path: str, *, read_only: bool = False) -> SqliteClaimStore:
-    """Open a store that must exist."""
+    """Open an existing store. A missing file raises an error."""
     return opening.open_store(path, create=False, read_only=read_only)

@@ -1,4 +1,4 @@
-"""``pause``, ``resume``, ``cancel``, ``retry``, ``release``, ``prune``, ``backup``, ``restore`` and ``check``."""
+"""The commands that change or check a store: from ``pause`` and ``cancel`` to ``backup``, ``restore`` and ``check``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _INSTANCES_PER_PRUNE = 1000
 def pause_command(database: str, instance: str) -> None:
     """Pause INSTANCE: stop handing out its tasks until it is resumed.
 
-    Running tasks may finish.
+    Tasks that are running may finish.
     """
     with open_store(database) as store:
         store.pause_instance(instance)
@@ -44,7 +44,7 @@ def resume_command(database: str, instance: str) -> None:
 def cancel_command(database: str, instance: str, reason: str | None) -> None:
     """Cancel INSTANCE permanently, with all its tasks that have not ended.
 
-    A running task loses its claim: its result is refused.
+    A running task loses its claim, and its result is not stored.
     """
     with open_store(database) as store:
         store.cancel_instance(instance, reason)
@@ -57,7 +57,8 @@ def cancel_command(database: str, instance: str, reason: str | None) -> None:
 def retry_command(database: str, instance: str, tasks: tuple[str, ...]) -> None:
     """Retry the failed TASKs of INSTANCE, or all its failed tasks.
 
-    Their attempts are counted from zero again. Tasks that were cancelled because of them wait for them again.
+    The attempts of a retried task are counted from zero again. A task that was cancelled because a retried task had
+    failed waits for that task again.
     """
     with open_store(database) as store:
         names = tasks or [task.task_id for task in store.list_tasks(instance, states=[TaskState.FAILED])]
@@ -67,7 +68,7 @@ def retry_command(database: str, instance: str, tasks: tuple[str, ...]) -> None:
                 store.retry_task(instance, name)
                 retried += 1
             except (InvalidStateError, NotFoundError) as error:
-                if not tasks:  # another process has retried or pruned it since it was listed
+                if not tasks:  # another process has retried or removed the task since it was listed
                     continue
                 if not retried:
                     raise
@@ -83,7 +84,7 @@ def retry_command(database: str, instance: str, tasks: tuple[str, ...]) -> None:
 def release_command(database: str, instance: str, task: str, worker: str | None) -> None:
     """Release the claimed TASK of INSTANCE, no matter who holds it.
 
-    Another worker may start the task at once. The worker that held it is not stopped, but its result is refused.
+    Another worker may start the task at once. The previous worker is not stopped, but its result is not stored.
     """
     with open_store(database) as store:
         claim = store.get_task(instance, task).claim
@@ -104,7 +105,7 @@ def prune_command(database: str, older_than: float) -> None:
     \b
         sqlite-claims prune jobs.db --older-than 30d
 
-    An instance whose tasks a running map still adds is kept.
+    An instance to which a running map, add or durable_map still adds tasks is kept.
     """
     deleted = 0
     with open_store(database) as store:
@@ -129,11 +130,11 @@ def backup_command(database: str, path: str) -> None:
 def restore_command(backup: str, database: str, replace: bool) -> None:
     """Restore the store DB from BACKUP.
 
-    DB must not exist, unless --replace is given, and must not be open in any process.
+    DB must not exist, unless --replace is given. No process may have DB open.
 
-    Tasks that were claimed in the backup become available when the copy is first used; this does not count as a loss.
-    New claims get larger tokens than any claim of the backed-up store and of a replaced one. A worker that still holds
-    an old claim can therefore not change the copy.
+    A task that was claimed at the time of the backup becomes available when the restored store is first used. This
+    does not count as a loss. New claims get larger tokens than all claims of the backed-up store and of the store that
+    was replaced. Therefore a worker with an old claim cannot change the restored store.
     """
     with signals_as_exceptions():
         restore(backup, database, replace=replace)
@@ -147,7 +148,7 @@ def check_command(ctx: click.Context, /, database: str) -> None:
 
     Exit status: 0 if no problem was found, 1 otherwise.
     """
-    with open_store(database, read_only=True) as store:  # read-only: checking a backup does not put it to use
+    with open_store(database, read_only=True) as store:  # read-only, because writing would put a backup to use
         problems = store.check()
     for problem in problems:
         click.echo(clean(problem))

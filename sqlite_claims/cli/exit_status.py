@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class ExitStatus(IntEnum):
-    """Exit status of the process. A signal that is turned into an exception gives 128 plus its number."""
+    """The exit status of the process. After a signal that was handled as an exception: 128 plus the signal's number."""
 
     DONE = 0
     FAILED = 1

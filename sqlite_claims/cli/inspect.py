@@ -1,4 +1,4 @@
-"""``sqlite-claims status``, ``ls`` and ``show``: the contents of a store, for people and as JSON."""
+"""``sqlite-claims status``, ``ls`` and ``show``: print the contents of a store, as text or as JSON."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def ls_command(
     \b
         sqlite-claims ls jobs.db night --state failed --state cancelled
 
-    With --json, each task is a JSON object on one line, which "add --json" can read.
+    With --json, each task is printed as a JSON object on one line. "add --json" can read these lines.
     """
     if instance is not None and instance_option is not None:
         raise click.UsageError("Give the instance only once, as an argument or with --instance.")
@@ -168,9 +168,10 @@ def _task_row(task: TaskInfo) -> list[str]:
 @click.argument("task", required=False)
 @json_option
 def show_command(database: str, instance: str, task: str | None, as_json: bool) -> None:
-    """Show all details of INSTANCE, or of its TASK.
+    """Show all details of INSTANCE, or of one TASK of INSTANCE.
 
-    The details of a task include its input, output and error, and a sentence on why it is not running.
+    The details of a task include the input, the output, the error, and a sentence that explains why the task is not
+    running.
     """
     with open_store(database, read_only=True) as store:
         if task is None:
@@ -224,7 +225,7 @@ def _show_task(store: SqliteClaimStore, instance: str, task: str, as_json: bool)
 
 
 def _print_pairs(*pairs: tuple[str, str]) -> None:
-    """Print the pairs that have a value, one below the other."""
+    """Print the pairs that have a value, one per line."""
     width = max(len(name) for name, _ in pairs) + 2
     for name, value in pairs:
         if value:

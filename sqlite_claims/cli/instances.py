@@ -1,4 +1,4 @@
-"""How ``status`` and ``top`` list instances."""
+"""The table of instances that ``status`` and ``top`` show."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ INSTANCE_COLUMNS = [Column("INSTANCE", "cut"), Column("STATE"), *(Column(state.v
 
 
 def instance_cells(instance: InstanceInfo) -> list[str]:
-    """Return the cells of an instance, with empty ones for counts of zero."""
+    """Return the table cells of an instance. A count of zero gives an empty cell."""
     return [
         clean(instance.instance_id),
         instance.state.value,

@@ -1,4 +1,4 @@
-"""Records as JSON: ``add --json`` reads what ``ls --json`` writes."""
+"""Conversion of records to and from JSON. ``add --json`` can read the lines that ``ls --json`` writes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ..model import InstanceInfo, NewTask, RetryPolicy, TaskClaim, TaskInfo, Tas
 JsonObject = dict[str, object]
 
 _TASK_KEYS = {field.name for field in fields(NewTask)} | {"input_base64"}
-# The keys that ls --json adds to these: the state of a task when it was listed, and its results.
+# Keys that ls --json writes and add --json ignores: the state and the results of the task when it was listed.
 _LISTED_KEYS = ({field.name for field in fields(TaskInfo)} | {"output_base64"}) - _TASK_KEYS
 _KEYS_OF_A_LISTED_TASK = {"instance_id", "state", "attempts", "added_at"}
 
 
 class TaskDefaults(TypedDict):
-    """Fields of tasks whose lines leave them out. ``delay`` is in seconds."""
+    """Values for the fields that a line leaves out. ``delay`` is in seconds."""
 
     kind: str | None
     priority: int
@@ -33,7 +33,7 @@ class TaskDefaults(TypedDict):
 
 
 def _bytes_entry(key: str, data: bytes | None) -> dict[str, str | None]:
-    """Return UTF-8 as text, other bytes as base64 under the key ``{key}_base64``."""
+    """Return UTF-8 as text under the key ``key``, and other bytes as base64 under the key ``{key}_base64``."""
     if data is None:
         return {key: None}
     try:
@@ -116,10 +116,10 @@ def worker_entry(worker: WorkerInfo) -> JsonObject:
 
 
 def new_task(line: bytes, defaults: TaskDefaults) -> NewTask:
-    """Return the task that a line of JSON describes, written by a user or by ``ls --json``.
+    """Return the task that a line of JSON describes. A user or ``ls --json`` has written the line.
 
     Raises:
-        InvalidArgumentError: The line is no JSON object, or no task.
+        InvalidArgumentError: The line is not a JSON object, or does not describe a task.
     """
     try:
         given = json.loads(line)
@@ -141,7 +141,7 @@ def _new_task(given: JsonObject, defaults: TaskDefaults) -> NewTask:
         raise InvalidArgumentError(f"unknown key {min(unknown)!r}; the keys are {', '.join(sorted(_TASK_KEYS))}")
     if "task_id" not in given:
         raise InvalidArgumentError("task_id is missing")
-    # The store checks the types of the values.
+    # NewTask checks the types of the values.
     values: dict[str, Any] = {**defaults, **{key: value for key, value in given.items() if value is not None}}
     if "input_base64" in values:
         if "input" in values:
@@ -174,5 +174,5 @@ def _without_state_and_results(listed: JsonObject) -> JsonObject:
     depends_on = task.get("depends_on")
     has_one_dependency = isinstance(depends_on, list) and len(depends_on) == 1
     if listed["state"] == TaskState.BLOCKED and has_one_dependency and not task.get("input"):
-        task.pop("input", None)  # the task gets its dependency's output as input, unless it has an input_base64
+        task.pop("input", None)  # without an input, the task gets the dependency's output
     return task

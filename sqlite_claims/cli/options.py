@@ -13,7 +13,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?) *(ms|[smhdw]?)")
 
 
 class Number(click.IntRange):
-    """The type of an option that is a whole number within limits."""
+    """The type of an option whose value is a whole number within limits."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         number: int = click.INT.convert(value, param, ctx)
@@ -25,13 +25,13 @@ class Number(click.IntRange):
 
 
 ROW_COUNT = Number(0, 2**31 - 1)
-"""The type of an option that limits the number of rows; 0 means no limit."""
+"""The type of an option that limits the number of rows. The value 0 means no limit."""
 
 
 class Option(click.Option):
-    """An option that may have aliases which its help does not show.
+    """An option that may have aliases, which the help text does not show.
 
-    Its help shows neither the range of a number, nor parentheses around a default that is described in words.
+    The help text also omits the range of a number, and the parentheses around a default that is described in words.
     """
 
     def __init__(self, *args: Any, aliases: Sequence[str] = (), **attributes: Any) -> None:
@@ -55,7 +55,7 @@ class Option(click.Option):
 
 
 def parse_duration(text: str) -> float:
-    """Return the seconds of a duration such as ``90``, ``1.5h`` or ``7d``. Raises ``ValueError``."""
+    """Return the seconds of a duration such as ``90``, ``1.5h`` or ``7d``. Raises ``ValueError`` for other texts."""
     match = _DURATION.fullmatch(text.strip().lower())
     if match is None:
         raise ValueError(f"{text!r} is not a duration such as 90 (seconds), 30s, 10m, 2h or 7d")
@@ -63,7 +63,7 @@ def parse_duration(text: str) -> float:
 
 
 class DurationType(click.ParamType[float]):
-    """The type of an option that is a duration; its value is in seconds."""
+    """The type of an option whose value is a duration. The value is converted to seconds."""
 
     name = "duration"
 
@@ -75,5 +75,5 @@ class DurationType(click.ParamType[float]):
 
 
 database = click.argument("database", metavar="DB", type=click.Path(dir_okay=False))
-"""The store's file: an argument of every command but ``bench``."""
+"""The argument DB, the path of the store's file. All commands except ``bench`` have this argument."""
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")

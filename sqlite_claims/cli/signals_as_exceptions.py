@@ -1,4 +1,4 @@
-"""Turns SIGTERM and SIGHUP into an exception, so that a command cleans up before it ends."""
+"""Conversion of SIGTERM and SIGHUP into an exception, so that a command can clean up before it ends."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ def _exit(number: int, _frame: FrameType | None) -> None:
 
 @contextmanager
 def signals_as_exceptions() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP raise ``SystemExit`` in this block, as Ctrl-C raises ``KeyboardInterrupt``.
+    """Make SIGTERM and SIGHUP raise ``SystemExit`` within the block, as Ctrl-C raises ``KeyboardInterrupt``.
 
-    Only for the main thread.
+    Use it only in the main thread.
     """
     previous = {}
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:  # not if nohup or an embedding program has changed it
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup or an embedding program may have set another
             previous[number] = signal.signal(number, _exit)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Text for people. Names and outputs of tasks are escaped, so that they cannot send control codes to a terminal."""
+"""Formatting of text for people. Task names and outputs are escaped, so that no control codes reach the terminal."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-# A column that is cut or wrapped keeps this width.
+# The smallest width of a column whose cells are cut or wrapped.
 _NARROW_CHARACTERS = 6
 
 
 def clean(text: str, *, width: int | None = None) -> str:
-    """Escape everything that is not printable, and cut the text to ``width`` characters."""
+    """Escape all characters that are not printable, and cut the text to ``width`` characters."""
     if not text.isprintable():
         text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     if width is not None and len(text) > width:
@@ -31,18 +31,18 @@ def clean(text: str, *, width: int | None = None) -> str:
 
 
 def clean_bytes(data: bytes, *, width: int | None = None) -> str:
-    """Decode bytes that may be text, then escape and cut them as ``clean`` does."""
+    """Decode bytes as UTF-8, then escape and cut the text as ``clean`` does."""
     start = data if width is None else data[: 4 * width]
     return clean(start.decode("utf-8", "backslashreplace"), width=width)
 
 
 def clean_lines(text: str) -> str:
-    """Escape several lines, and indent all but the first."""
+    """Escape each line of a text, and indent all lines but the first."""
     return "\n    ".join(clean(line) for line in text.splitlines())
 
 
 def format_duration(seconds: float) -> str:
-    """Show a duration in its two largest units."""
+    """Return a duration as text, in its two largest units."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -53,7 +53,7 @@ def format_duration(seconds: float) -> str:
 
 
 def format_time(at: datetime | None) -> str:
-    """Show a date and time in this machine's time zone, with the zone; ``""`` for ``None``."""
+    """Return a date and time as text, in this machine's time zone and with the zone's name. ``None`` gives ``""``."""
     return "" if at is None else at.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
@@ -69,28 +69,28 @@ def print_error(text: str) -> None:
 
 
 def note_terminal_input() -> None:
-    """Tell an interactive user that input is read from the terminal."""
+    """Print a note if the input is read from a terminal."""
     if os.isatty(0):
         print_error("sqlite-claims: reading lines from the terminal; Ctrl-D ends the input")
 
 
 def format_counts(counts: Mapping[TaskState, int]) -> str:
-    """Show the counts by task state that are not zero, on one line."""
+    """Return the counts by task state as one line of text, without the counts that are zero."""
     return "  ".join(f"{state.value}: {counts[state]}" for state in TaskState if counts[state]) or "no tasks"
 
 
 def format_oldest_ready(stats: StoreStats) -> str:
-    """Show for how long the oldest ready task has been ready."""
+    """Return text that says for how long the oldest ready task has been ready."""
     age_s = stats.oldest_ready_age
     return f"oldest ready task: {'none' if age_s is None else f'{format_duration(age_s)} old'}"
 
 
 def plain_console() -> Console:
-    """Return a console for standard output. If that is no terminal, no line is cut or wrapped."""
+    """Return a console for standard output. If standard output is not a terminal, no line is cut or wrapped."""
     from rich.console import Console
 
     class OurConsole(Console):
-        def on_broken_pipe(self) -> None:  # rich would exit with status 1, which means something else here
+        def on_broken_pipe(self) -> None:  # rich would exit with status 1, which is ExitStatus.FAILED
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
     console = OurConsole(highlight=False)
@@ -98,14 +98,14 @@ def plain_console() -> Console:
 
 
 class Column(NamedTuple):
-    """A column of a table. ``narrow``: how its cells are shown on a terminal that is too narrow for the table."""
+    """A column of a table. ``narrow`` defines how cells are shown on a terminal that is too narrow for the table."""
 
     title: str
     narrow: Literal["whole", "cut", "wrap"] = "whole"
 
 
 def make_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, is_terminal: bool) -> Table:
-    """Make a table of cells that are escaped already. On a terminal, columns without any values are left out."""
+    """Make a table from cells that are already escaped. On a terminal, columns without any values are left out."""
     from rich.table import Table
     from rich.text import Text
 

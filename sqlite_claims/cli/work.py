@@ -1,4 +1,4 @@
-"""``sqlite-claims work``: worker processes with handlers written in Python."""
+"""``sqlite-claims work``: run worker processes with handlers written in Python."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .text import clean, print_error
 
 
 class _LogFormatter(logging.Formatter):
-    """Shows times with their zone, and escapes what a task's name or error may send to a terminal."""
+    """A formatter that shows times with their time zone, and escapes control codes in task names and errors."""
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
         return f"{super().formatTime(record, datefmt)} {time.strftime('%Z', time.localtime(record.created))}"
@@ -60,13 +60,14 @@ def work_command(
     \b
         sqlite-claims work jobs.db tasks:registry -j 4
 
-    MODULE:ATTRIBUTE is a TaskRegistry, a mapping from task kinds to functions, or one function for all tasks. Modules
-    in the current folder are found, too.
+    MODULE:ATTRIBUTE is a TaskRegistry, a mapping from task kinds to functions, or one function for all tasks. MODULE
+    may be in the current folder.
 
-    Failed attempts and lost claims are logged to standard error. Failed tasks are retried by their own policy. A task
-    whose worker dies is run again by another worker.
+    Failed attempts and lost claims are logged to standard error. Each failed task is retried by the task's retry
+    policy. If a worker process dies, another process runs the task again.
 
-    Ctrl-C and SIGTERM stop it: running tasks may finish within 5 seconds, the others become available again.
+    Ctrl-C and SIGTERM stop the workers. Running tasks have 5 seconds to finish; tasks that do not finish in this time
+    become available again.
 
     Exit status: 130 when interrupted. With --until-idle: 0 if no attempt failed in this run, 1 if any attempt failed,
     even if a retry succeeded.

@@ -1,1 +1,1 @@
-"""``sqlite-claims bench``: measures a store on the user's machine and disk, and baselines in the same run."""
+"""``sqlite-claims bench``: measure a store and simple baselines on the user's machine and disk."""

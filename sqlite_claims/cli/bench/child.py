@@ -1,6 +1,7 @@
 """A process of the contention test: ``python -m sqlite_claims.cli.bench.child FOLDER``.
 
-It reads one instruction per line, and answers with one line of JSON. It ends at the end of its standard input.
+The process reads one instruction per line, and answers with lines of JSON. The process ends at the end of its standard
+input.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ PROCESS_DB, FULL_DB, WAKE_DB = "process.db", "full.db", "wake.db"
 
 
 class ClaimTimes(NamedTuple):
-    """How long each claim took, and all claims and completions together."""
+    """The duration of each claim, and the duration of all claims and completions together."""
 
     claims_ms: list[float]
     seconds: float
 
 
 def claim_and_complete(store: SqliteClaimStore, worker: str, *, start: float, until: float) -> ClaimTimes:
-    """Claim and complete tasks, one at a time, between two times of the steady clock."""
+    """Claim and complete tasks, one at a time, from ``start`` to ``until`` by ``time.monotonic``."""
     claims_ms: list[float] = []
     time.sleep(max(0.0, start - time.monotonic()))
     first = time.monotonic()
@@ -36,7 +37,7 @@ def claim_and_complete(store: SqliteClaimStore, worker: str, *, start: float, un
 
 
 def wait_and_claim(store: SqliteClaimStore, worker: str, *, timeout: float) -> float | None:
-    """Wait for a task, and return when it was claimed, by the steady clock; ``None`` at the timeout."""
+    """Wait for a task, and return the time of its claim by ``time.monotonic``; ``None`` at the timeout."""
     while store.wait_for_tasks(timeout):
         if claimed := store.claim_available_tasks(worker):
             at = time.monotonic()
@@ -46,7 +47,7 @@ def wait_and_claim(store: SqliteClaimStore, worker: str, *, timeout: float) -> f
 
 
 def send(answer: object) -> None:
-    """Send a line to the parent."""
+    """Send an answer to the parent process, as one line of JSON."""
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()
 

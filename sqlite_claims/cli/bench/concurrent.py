@@ -1,4 +1,4 @@
-"""Measurements with several processes on one store, and of how soon a waiting process is woken."""
+"""Measurements with several processes on one store, and of the time until a waiting process wakes up."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from .figures import Figure, make_figure, percentile_99, rounds_in
 from .single import add_tasks, sync_seconds
 
 _TASKS_PER_ADD = 1000
-# More tasks per second than all processes together can complete.
+# A rate, in tasks per second, that all processes together cannot reach.
 _RATE_MAX = 100_000
-# The processes start at the same time, this much after they were told to.
+# Delay between the instruction and the common start of the processes.
 _START_DELAY_S = 0.02
-# The share of each round in which all processes work; in the rest one works alone.
+# The share of each round in which all processes work. In the rest of the round, only one process works.
 _CONCURRENT_SHARE = 0.75
 _WAKES_MIN = 20
 _WAKE_TIMEOUT_S = 30.0
@@ -37,7 +37,7 @@ class Child:
     """A process that follows instructions until the ``with`` block ends."""
 
     def __init__(self, folder: str) -> None:
-        # In its own process session: Ctrl-C ends only the parent, which ends the child.
+        # The child has its own process session, so that Ctrl-C ends only the parent. The parent then ends the child.
         self._process = subprocess.Popen(
             [sys.executable, "-m", f"{__package__}.child", folder],
             stdin=subprocess.PIPE,
@@ -84,10 +84,10 @@ class Child:
 
 
 def figures(folder: str, *, seconds: float, processes: int) -> Iterator[Figure]:
-    """Measure in about this time, plus the time it takes to start the processes."""
+    """Measure for about ``seconds``, plus the time to start the processes."""
     names = count()
     with ExitStack() as stack:
-        # The files are created before the children start, which would all try to create them.
+        # The parent creates the files before it starts the children. Otherwise all children would try to create them.
         by_process, by_full, to_wake = (
             stack.enter_context(SqliteClaimStore(os.path.join(folder, name), durability="process"))
             for name in (PROCESS_DB, FULL_DB, WAKE_DB)
@@ -135,7 +135,7 @@ def figures(folder: str, *, seconds: float, processes: int) -> Iterator[Figure]:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """The work of one or more processes at the same time."""
+    """The result of one or more processes that worked at the same time."""
 
     rate: float
     slowest_share: float
@@ -144,7 +144,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Rounds:
-    """The turns of one process, and those of all processes."""
+    """The turns in which one process worked, and the turns in which all processes worked."""
 
     single: list[Turn]
     concurrent: list[Turn]
@@ -173,7 +173,10 @@ def _measure_rounds(
     seconds: float,
     before: Callable[[], object] = lambda: None,
 ) -> Rounds:
-    """Measure one process and all of them in turn, and drop the first round; ``before`` is called before each."""
+    """Measure one process and all processes alternately, and drop the first round.
+
+    ``before`` is called before each round.
+    """
     number = rounds_in(seconds, 4)
     round_s = seconds / number
     rounds = Rounds([], [])
@@ -218,5 +221,5 @@ def _wake_figures(store: SqliteClaimStore, child: Child, names: Iterator[int], *
 
 
 def _sleep_briefly() -> None:
-    """Sleep a random time, so that measurements do not fall into step with a timer."""
+    """Sleep for a random time, so that a timer of the system does not affect all measurements in the same way."""
     time.sleep(random.uniform(0.001, 0.003))

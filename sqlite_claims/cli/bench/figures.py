@@ -1,4 +1,4 @@
-"""Figures and their baselines, measured in turn, so that other load on the machine affects both alike."""
+"""Figures and their baselines. Both are measured alternately, so that other load on the machine affects both."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Operation = Callable[[], object]
 
 
 class Quartiles(NamedTuple):
-    """The median of samples, and the limits of their middle half."""
+    """The median of samples, and the limits of the middle half of the samples."""
 
     low: float
     median: float
@@ -23,9 +23,9 @@ class Quartiles(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """The median of several rounds, with the limits of their middle half, and its baseline.
+    """A measured figure: the median of several rounds, the limits of the middle half of the rounds, and the baseline.
 
-    ``ratio`` is the median of the ratios of neighbouring rounds: what slows both cancels out.
+    ``ratio`` is the median of the ratios of figure to baseline in each round. A load that slows both cancels out.
     """
 
     key: str
@@ -56,7 +56,7 @@ def make_figure(
     baseline: str = "",
     baseline_samples: Sequence[float] = (),
 ) -> Figure:
-    """Make a figure of the samples of all rounds, and of the baseline's samples in the same rounds, if any."""
+    """Make a figure from the samples of all rounds, and from the baseline's samples in the same rounds, if any."""
     low, value, high = quartiles(samples)
     baseline_value = ratio = None
     if baseline_samples:
@@ -76,12 +76,12 @@ def make_figure(
 
 
 def percentile_99(samples: Sequence[float]) -> float:
-    """Return the sample that 99 of 100 samples do not exceed."""
+    """Return the 99th percentile of the samples."""
     return sorted(samples)[min(int(len(samples) * 0.99), len(samples) - 1)]
 
 
 def measure_rate(operation: Operation, *, seconds: float, per_call: int = 1) -> float:
-    """Return how much gets done per second, if each call of the operation does ``per_call``."""
+    """Return the units of work done per second. Each call of the operation does ``per_call`` units."""
     calls, began = 0, time.perf_counter()
     while True:
         operation()
@@ -102,7 +102,10 @@ def compare(
     per_call: int = 1,
     before: Operation = lambda: None,
 ) -> Figure:
-    """Measure the rates of an operation and of its baseline in turn; ``before`` is called before each turn, untimed."""
+    """Measure the rates of an operation and of its baseline alternately.
+
+    ``before`` is called before each round. Its time does not count.
+    """
     rounds = rounds_in(seconds, 2)
     operations = (operation, baseline_operation)
     rates: tuple[list[float], list[float]] = ([], [])
@@ -116,5 +119,5 @@ def compare(
 
 
 def rounds_in(seconds: float, turns: int) -> int:
-    """Return how many rounds of that many turns fit."""
+    """Return the number of rounds, with ``turns`` turns each, that fit into ``seconds``."""
     return max(ROUNDS_MIN, round(seconds / turns / _TURN_S))

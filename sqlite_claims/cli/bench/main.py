@@ -1,4 +1,4 @@
-"""The command line of ``bench``, and its report."""
+"""The command line and the report of ``bench``."""
 
 from __future__ import annotations
 
@@ -69,11 +69,11 @@ _COLUMNS = [
 def bench_command(folder: str, seconds: float, processes: int, as_json: bool) -> None:
     """Benchmark the task queue on this machine and disk.
 
-    Each figure is the median of several rounds. MIDDLE HALF is the range of half of the rounds. BASELINE is simpler
-    work that is measured in the same rounds, and RATIO compares the two.
+    Each figure is the median of several rounds. MIDDLE HALF is the range of the middle half of the rounds. BASELINE is
+    a simpler operation that is measured in the same rounds. RATIO is the figure divided by the baseline.
 
-    About 100 MB are written to a temporary folder in FOLDER, which is deleted at the end. Run it on an idle machine,
-    twice: the difference between the runs is the noise.
+    About 100 MB are written to a temporary folder in FOLDER. The temporary folder is deleted at the end. Run the
+    benchmark twice on an idle machine. The difference between the two runs is the noise.
     """
     folder = os.path.realpath(folder)
     check_place(os.path.join(folder, f"{_PREFIX}.db"), create=True)
@@ -113,7 +113,7 @@ def _measure(folder: str, seconds: float, processes: int) -> Generator[Figure]:
 
 
 def _figure_entry(figure: Figure) -> JsonObject:
-    """Return a figure as JSON. In JSON the baseline is called ``beside``, for programs that read it by this name."""
+    """Return a figure as JSON. The key for the baseline is ``beside``, because existing programs read this key."""
     return {
         "key": figure.key,
         "name": figure.name,
@@ -165,7 +165,7 @@ def _sentences(figures: dict[str, Figure], processes: int) -> Iterator[str]:
 
 
 def _two_digits(value: float) -> str:
-    """Round to two digits: one run is not more precise."""
+    """Round to two digits, because one run is not more precise."""
     return f"{float(f'{value:.2g}'):,.0f}"
 
 

@@ -17,7 +17,7 @@ from .figures import Figure, compare, make_figure
 BATCH_TASKS = 50
 _WORKER = "bench"
 _TASKS_PER_ADD = 1000
-# More than one turn can complete.
+# Numbers of tasks that are larger than one turn can complete.
 _READY_TASKS, _READY_BARE_TASKS = 20_000, 60_000
 _SMALL_BACKLOG, _LARGE_BACKLOG, _BACKLOG_PER_ADD = 1000, 100_000, 10_000
 _BLOCK = bytes(4096)
@@ -26,7 +26,7 @@ _INPUT = b"input"
 
 
 def add_tasks(store: SqliteClaimStore, number: int, names: Iterator[int]) -> None:
-    """Add that many tasks in one transaction, and their instance with the first ones."""
+    """Add ``number`` tasks in one transaction. The first call also adds the instance."""
     tasks = [NewTask(f"task-{next(names)}", _INPUT) for _ in range(number)]
     if not store.add_instance("bench", tasks, if_exists="skip"):
         store.add_tasks("bench", tasks)
@@ -73,7 +73,7 @@ def disk_figure(folder: str, *, seconds: float) -> Figure:
 
 
 def figures(folder: str, *, seconds: float) -> Iterator[Figure]:
-    """Measure everything but the disk, in about this time."""
+    """Measure everything except the disk, in about ``seconds``."""
     names = count()
     with (
         SqliteClaimStore(os.path.join(folder, "single.db"), durability="process") as store,

@@ -1,1 +1,4 @@
-"""``sqlite-claims map``: one command for each line of input, N in parallel, run by one process with one thread."""
+"""``sqlite-claims map``: run a command for each line of input, N commands in parallel.
+
+One process with one thread starts the commands and reads their output.
+"""

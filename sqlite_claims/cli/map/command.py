@@ -1,4 +1,4 @@
-"""The commands that ``map`` runs: filled in from the template and a line, and started without a shell."""
+"""The commands that ``map`` runs. Each command is made from the template and a line, and started without a shell."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ _SpawnAction = tuple[int, int, str, int, int] | tuple[int, int, int]
 
 
 class CannotRunError(BackendError):
-    """The command cannot be run, whatever the line is."""
+    """The command cannot be run for any line."""
 
 
 class UnusableLineError(BackendError):
-    """This line cannot be an argument of the command."""
+    """The command cannot be run for this line."""
 
 
 class Template:
-    """A command with a placeholder for the line: ``{}`` anywhere in its arguments, or else at their end."""
+    """A command with the placeholder ``{}`` for the line. Without a placeholder, the line is the last argument."""
 
     def __init__(self, argv: Sequence[str]) -> None:
-        """Raises ``CannotRunError`` if the program does not exist or is not executable."""
+        """Create a template. Raises ``CannotRunError`` if the program does not exist or is not executable."""
         self._argv = [os.fsencode(argument) for argument in argv]
         self._digest = blake2b(b"\0".join(self._argv), digest_size=16).hexdigest()
         self._text = os.fsencode(shlex.join(argv)).decode("utf-8", "backslashreplace")
         if not any(_PLACEHOLDER in argument for argument in self._argv):
             self._argv.append(_PLACEHOLDER)
-        # Found once: commands start faster, and a wrong name is reported before anything is stored.
+        # The program is looked up once. So commands start faster, and a wrong name is reported before a task is stored.
         self._program = None if _PLACEHOLDER in self._argv[0] else _find(self._argv[0])
 
     def __str__(self) -> str:
@@ -82,21 +82,21 @@ class Template:
     ) -> int:
         """Start the command for this line, and return its process id.
 
-        It gets its own process session, so that a terminal's Ctrl-C and hangup reach only ``map``, and an empty
-        standard input.
+        The command has its own process session, so that Ctrl-C and a hangup of the terminal reach only ``map``. The
+        command's standard input is empty.
 
         Args:
             line: The line.
-            stdout: Descriptor for its standard output.
-            stderr: Descriptor for its standard error.
-            lock: Descriptor of the claim's session, which the command inherits.
-            lock_number: Number of that descriptor in the command.
-            environment: Its environment.
+            stdout: Descriptor for the command's standard output.
+            stderr: Descriptor for the command's standard error.
+            lock: Descriptor of the claim's worker session. The command inherits this descriptor.
+            lock_number: Number of the inherited descriptor in the command.
+            environment: The command's environment.
 
         Raises:
             UnusableLineError: No command can be started for this line.
             CannotRunError: The program cannot be run.
-            OSError: There are not enough processes, memory or descriptors.
+            OSError: The system has no more processes, memory or descriptors.
         """
         program, argv = self.fill(line)
         actions: list[_SpawnAction] = [
@@ -121,7 +121,7 @@ class Template:
 def _spawn(
     program: bytes, argv: list[bytes], environment: Mapping[bytes, bytes], actions: Sequence[_SpawnAction]
 ) -> int:
-    defaults = [signal.SIGPIPE, signal.SIGXFSZ]  # Python ignores these, and the command would inherit that
+    defaults = [signal.SIGPIPE, signal.SIGXFSZ]  # ignored by Python; the command would inherit this
     try:
         return os.posix_spawn(
             program, argv, environment, file_actions=actions, setsid=True, setsigmask=[], setsigdef=defaults
@@ -148,14 +148,14 @@ def _find(program: bytes) -> bytes:
 
 
 def reserve_descriptor() -> int:
-    """Reserve the descriptor number that every command's lock has, by opening /dev/null there.
+    """Reserve the descriptor number of the lock in every command, by opening /dev/null under this number.
 
-    The number is high and inconspicuous: scripts open files over low ones, and often over 99, 100 or 200.
+    The number is high and not round, because scripts open files under low numbers, and often under 99, 100 or 200.
     """
     null = os.open(os.devnull, os.O_RDONLY)
     try:
         for lowest in (_LOCK_DESCRIPTOR_MIN, 20):
-            with contextlib.suppress(OSError):  # above the limit of open files
+            with contextlib.suppress(OSError):  # the number is above the limit of open files
                 return fcntl.fcntl(null, fcntl.F_DUPFD_CLOEXEC, lowest)
         return os.dup(null)
     finally:
@@ -175,11 +175,14 @@ def describe_end(status: int) -> str:
 
 
 def ensure_open_files_limit(jobs: int) -> None:
-    """Raise this process's limit of open files to what that many jobs need. Raises ``CannotRunError``."""
+    """Increase this process's limit of open files, if ``jobs`` commands need more.
+
+    Raises ``CannotRunError`` if the hard limit is too low.
+    """
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = 5 * jobs + 64  # for each job both ends of two pipes while it is started, and its session
+    needed = 5 * jobs + 64  # a job needs both ends of two pipes while it starts, and a worker session
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return
     if hard != resource.RLIM_INFINITY and hard < needed:

@@ -1,4 +1,4 @@
-"""Adds lines as tasks in small steps, so that commands run while lines are still being read."""
+"""Addition of lines as tasks in small steps, so that commands can run while lines are still being read."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from .lines import Counts, LineSource, parse_task_name, task_name
 from .plan import Plan
 
 _LINES_PER_STEP = 300
-# The number of retries is chosen by each run, which may differ from the run that added the task.
+# Each run of map chooses its own number of retries, so the stored task has no limit.
 _MAX_ATTEMPTS = 2**31 - 1
-# A claim is lost when a run is killed, which is hardly the line's fault.
+# The limit is high, because a claim is lost whenever a run of map is killed, and the line is rarely the reason.
 _MAX_LOST = 100
 _RETRY = RetryPolicy(initial_delay=1.0, multiplier=2.0, max_delay=60.0)
 
 
 class Feeder:
-    """Adds the lines of the source to the plan's instance, and retries lines that failed in an earlier run."""
+    """The feeder adds the lines of the source to the plan's instance, and retries lines that failed in earlier runs."""
 
     def __init__(self, store: SqliteClaimStore, plan: Plan, source: LineSource) -> None:
         self._store = store
@@ -33,7 +33,7 @@ class Feeder:
         self._to_retry: list[str] = []
         self._watched_descriptor = -1
         self._is_readable = False
-        self._present = 0  # lines of this input that were tasks already, without the failed ones
+        self._present = 0  # lines of this input that were stored already, without failed tasks
         self._completed_before = self._open_before = 0
 
     def prepare(self) -> None:
@@ -50,32 +50,32 @@ class Feeder:
 
     @property
     def is_done(self) -> bool:
-        """Whether every line is a task."""
+        """True if every line of the input has been added as a task."""
         return self._source.at_end and not self._to_add and not self._to_retry
 
     @property
     def has_work(self) -> bool:
-        """Whether ``step`` would do something now."""
+        """True if ``step`` has something to do now."""
         return bool(self._is_readable or self._source.holds_lines or self._to_add or self._to_retry)
 
     @property
     def done_before(self) -> int:
-        """How many lines of this input an earlier run has completed.
+        """Number of lines of this input that earlier runs have completed.
 
-        This is exact if the tasks that were still open belong to this input, too; otherwise it may be too low. The
-        lines are not looked up one by one, because there may be millions.
+        The number is exact if all tasks that were open at the start of this run are lines of this input. Otherwise the
+        number may be too low. The lines are not looked up one by one, because there may be millions.
         """
         return max(0, min(self._completed_before, self._present - self._open_before))
 
     def includes(self, task_id: str) -> bool:
-        """Whether the task is one of the lines read so far."""
+        """Return whether the task belongs to a line that has been read so far."""
         parsed = parse_task_name(task_id)
         return parsed is not None and self._occurrences.get(parsed.digest) >= parsed.ordinal
 
     def watch(self, selector: selectors.BaseSelector) -> None:
-        """Register the descriptor that is being read with the selector.
+        """Register the input's current descriptor with the selector.
 
-        Regular files cannot be registered, and need not be: they are always readable.
+        A regular file cannot be registered, but is always readable.
         """
         current = self._source.fileno()
         if current == self._watched_descriptor:
@@ -95,9 +95,9 @@ class Feeder:
         self._is_readable = True
 
     def step(self) -> bool:
-        """Add some lines, and return whether there were any.
+        """Add some lines as tasks, and return whether there were lines to add.
 
-        If the store raises an error, the lines that are not stored stay for the next step.
+        If the store raises an error, the next step tries the remaining lines again.
         """
         if not self._to_add and not self._to_retry:
             self._read()
@@ -110,7 +110,7 @@ class Feeder:
         if self._to_retry:
             with self._store.transaction(timeout=10.0) as tx:
                 for name in self._to_retry:
-                    with contextlib.suppress(InvalidStateError):  # another run has retried it
+                    with contextlib.suppress(InvalidStateError):  # another run has retried the task
                         tx.retry_task(self._plan.instance_id, name)
             self._to_retry.clear()
         return True

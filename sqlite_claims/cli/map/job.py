@@ -1,4 +1,4 @@
-"""One command that was started for a line: its claim and session, its outputs, and its result."""
+"""One command that was started for a line, with the task's claim, the worker session, the outputs and the result."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from .command import describe_end
 from .output import Relay, Sink
 from .plan import Plan
 
-# If the kernel reports the end of a command, its claim need not expire.
+# A claim needs no expiry if the kernel can report that the command has ended.
 TTL_S = None if SUPPORTED else 60.0
-# A process that the command has left running may keep its output open; its output is read this long.
+# A background process of the command may keep the output open. After the command's end, output is read for this time.
 _READ_AFTER_END_S = 0.5
 _ERROR_LINES = 10
 _ERROR_BYTES = 4096
-_ENVIRONMENT = dict(os.environb)  # copied once: copying it takes longer than claiming a task
+_ENVIRONMENT = dict(os.environb)  # copied only once, because a copy takes longer than a claim
 
 
 class Job:
-    """A claimed task and its command. ``error`` is ``None`` unless the command has failed."""
+    """A claimed task and the command that was started for it. ``error`` is ``None`` unless the command has failed."""
 
     __slots__ = ("_err", "_out", "claim", "error", "line", "may_retry", "pid", "read_until", "relays", "session")
 
@@ -53,7 +53,8 @@ class Job:
     ) -> Job:
         """Start the plan's command for the task's line.
 
-        The command inherits the session as its descriptor ``lock_number``. Raises the errors of ``Template.start``.
+        The command inherits the descriptor of the worker session, under the number ``lock_number``. Raises the errors
+        of ``Template.start``.
         """
         environment = {
             **_ENVIRONMENT,
@@ -90,14 +91,14 @@ class Job:
 
     @classmethod
     def unusable(cls, task: ClaimedTask, session: SqliteWorkerSession, error: str) -> Job:
-        """Return a job that has failed for good: no command can be started for its line."""
+        """Return a job that has failed permanently, because no command can be started for its line."""
         job = cls(0, task, session, out=None, err=None)
         job.error = error
         job.may_retry = False
         return job
 
     def reap(self) -> bool:
-        """Return whether the command has ended. To be called until it returns ``True``, and not again."""
+        """Return whether the command has ended. After the result ``True``, do not call this method again."""
         pid, status = os.waitpid(self.pid, os.WNOHANG)
         if not pid:
             return False
@@ -108,17 +109,17 @@ class Job:
 
     @property
     def is_read(self) -> bool:
-        """Whether all of its output has been passed on."""
+        """True if all output of the command has been passed on."""
         return all(relay.fileno() < 0 for relay in self.relays)
 
     @property
     def is_written(self) -> bool:
-        """Whether all of its output could be written."""
+        """True if all output of the command could be written."""
         return all(relay.is_written for relay in self.relays)
 
     @property
     def error_with_stderr(self) -> str:
-        """``error``, and the last lines of its standard error."""
+        """``error``, followed by the last lines of the command's standard error."""
         if self._err is None:
             return self.error or ""
         last = bytes(self._err.excerpt[-_ERROR_BYTES:]).decode("utf-8", "backslashreplace")
@@ -126,10 +127,10 @@ class Job:
 
     @property
     def output(self) -> bytes:
-        """The beginning of its standard output."""
+        """The beginning of the command's standard output."""
         return b"" if self._out is None else bytes(self._out.excerpt)
 
     def abandon(self) -> None:
-        """Stop passing on its output."""
+        """Stop passing on the command's output."""
         for relay in self.relays:
             relay.abandon()

@@ -1,7 +1,7 @@
-"""Lines of input: read as they arrive, turned into task names, and not kept in memory.
+"""Lines of input and their task names. Lines are read as they arrive, and are not kept in memory.
 
-Duplicate lines are separate tasks. So a task's name is the hash of its line, and a number that counts equal lines. The
-memory needed for a line is 12 bytes in a hash table that is at most two thirds full.
+Duplicate lines are separate tasks. Therefore a task's name consists of the hash of the line and a number that counts
+equal lines. Each different line takes 12 bytes of memory, in a hash table that is at most two thirds full.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from ...errors import InvalidArgumentError
 
-# The longest argument on Linux, without its final NUL. Of a longer line, one byte more is kept to recognize it.
+# The longest argument on Linux, without the final NUL. A longer line is cut one byte later, to recognize its length.
 LINE_BYTES_MAX = 131_071
 _READ_BYTES = 65_536
 _DIGEST_BYTES = 16
@@ -25,14 +25,17 @@ _SHARDS = 256
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line without its ending, and its hash. Of a line over ``LINE_BYTES_MAX``, ``data`` is only the beginning."""
+    """A line without its line ending, and the hash of the whole line.
+
+    If the line is longer than ``LINE_BYTES_MAX``, ``data`` is only the beginning of the line.
+    """
 
     data: bytes
     digest: bytes
 
 
 class TaskNameParts(NamedTuple):
-    """The hash of a line, and which of the equal lines it is, counted from 1."""
+    """The parts of a task name: the hash of a line, and the number of this line among equal lines, from 1."""
 
     digest: bytes
     ordinal: int
@@ -44,12 +47,12 @@ def line_digest(line: bytes) -> bytes:
 
 
 def task_name(digest: bytes, ordinal: int) -> str:
-    """Return the name of the task for the ``ordinal``-th (from 1) of the lines with this hash."""
+    """Return the task name of the ``ordinal``-th line with this hash, counted from 1."""
     return f"{digest.hex()}-{ordinal}"
 
 
 def parse_task_name(task_id: str) -> TaskNameParts | None:
-    """Reverse ``task_name``. Returns ``None`` for a name that ``task_name`` does not make."""
+    """Split a task name into its parts. Returns ``None`` for a name that ``task_name`` does not make."""
     digest, dash, ordinal = task_id.partition("-")
     try:
         parts = TaskNameParts(bytes.fromhex(digest), int(ordinal))
@@ -59,11 +62,12 @@ def parse_task_name(task_id: str) -> TaskNameParts | None:
 
 
 class Counts:
-    """Counts how often each digest occurs, identified by its first 64 bits.
+    """A counter of digests. Only the first 64 bits of a digest are compared.
 
-    This is a hash table with open addressing in plain arrays, because a dictionary takes about 100 bytes per entry. It
-    is divided into shards, so that each growth is short. Two lines that share 64 bits count as equal here, which only
-    makes an ordinal larger.
+    The counter is a hash table with open addressing in plain arrays, because a dictionary takes about 100 bytes per
+    entry. The table is divided into shards, because enlarging one shard takes less time than enlarging the whole table.
+    If the digests of two lines share their first 64 bits, the lines count as equal. The only effect is a larger number
+    in a task name.
     """
 
     def __init__(self) -> None:
@@ -123,9 +127,10 @@ class _Shard:
 
 
 class Splitter:
-    """Splits data into lines, and skips empty ones. Holds at most one line, and only the beginning of a very long one.
+    """A splitter of data into lines, without empty lines.
 
-    If the delimiter is a newline, a carriage return before it belongs to the line's ending.
+    The splitter holds at most one line in memory, and only the beginning of a very long line. If the delimiter is a
+    newline, a carriage return before the newline is removed, too.
     """
 
     def __init__(self, delimiter: bytes = b"\n") -> None:
@@ -136,7 +141,7 @@ class Splitter:
         self._hash = blake2b(digest_size=_DIGEST_BYTES)
 
     def feed(self, data: bytes) -> Iterator[Line]:
-        """Yield the lines that end in this data."""
+        """Yield the lines whose delimiter is in this data."""
         first, *rest = data.split(self._delimiter)
         self._append(first)
         for part in rest:
@@ -154,7 +159,7 @@ class Splitter:
             self._tail = b""
 
     def end(self) -> Iterator[Line]:
-        """Yield the line that ends here, unless it is empty."""
+        """Treat the data so far as a complete line, and yield the line unless it is empty."""
         if self._long is not None:
             yield Line(self._long.data, self._hash.digest())
             self._long = None
@@ -167,7 +172,7 @@ class Splitter:
 
 
 class LineSource:
-    """Reads the lines of several open descriptors, one after the other, and only what is available."""
+    """The lines of several open descriptors, which are read one after the other."""
 
     def __init__(self, descriptors: Sequence[int], delimiter: bytes = b"\n", names: Sequence[str] = ()) -> None:
         self._descriptors = descriptors
@@ -178,21 +183,21 @@ class LineSource:
         self._ahead: Line | None = None
 
     def fileno(self) -> int:
-        """Return the descriptor that is being read; -1 at the end. ``close`` alone closes descriptors."""
+        """Return the descriptor that is being read, or -1 at the end. Only ``close`` closes descriptors."""
         return self._descriptors[self._current] if self._current < len(self._descriptors) else -1
 
     @property
     def holds_lines(self) -> bool:
-        """Whether there are lines that have been read and not taken."""
+        """True if there are lines that have been read but not yet returned by ``take``."""
         return self._ahead is not None
 
     @property
     def at_end(self) -> bool:
-        """Whether every line has been taken."""
+        """True if ``take`` has returned every line."""
         return self._ahead is None and self.fileno() < 0
 
     def take(self, limit: int) -> list[Line]:
-        """Return up to ``limit`` lines, after at most one read, which does not block if the descriptor is readable.
+        """Return up to ``limit`` lines. Reads at most once, and does not block if the descriptor is readable.
 
         Raises:
             InvalidArgumentError: The descriptor cannot be read.
@@ -227,10 +232,12 @@ class LineSource:
 
 
 def open_inputs(paths: Sequence[str]) -> list[int]:
-    """Open all files now, so that a wrong name is reported before anything is stored; return their descriptors.
+    """Open all input files, and return their descriptors.
+
+    All files are opened at the start, so that a wrong name is reported before any task is stored.
 
     Args:
-        paths: Paths; ``-`` or none at all: standard input.
+        paths: Paths of the files. ``-`` stands for standard input, and so does an empty sequence.
 
     Raises:
         InvalidArgumentError: A file cannot be opened.

@@ -1,8 +1,11 @@
-"""The loop of ``map``: adds lines as tasks, starts commands, passes on their output, and stores their results.
+"""The main loop of ``map``: add lines as tasks, start commands, pass on the output of commands, and store results.
 
-Two rules hold. A result is stored before another command is started in its place, so that a kill at any moment makes
-at most ``jobs`` tasks run twice. And each claim is bound to a session whose descriptor its command inherits, so that
-the claim ends only when both this process and the command have ended.
+The loop follows two rules:
+
+* The result of a command is stored before the next command is started in its place. Therefore a kill at any moment
+  makes at most ``jobs`` tasks run twice.
+* Each claim has its own worker session, and the command inherits the descriptor of this session. Therefore the claim
+  is lost only when both ``map`` and the command have ended.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ _KILL_TIMEOUT_S = 2.0
 
 
 class MapLoop:
-    """One run of ``map``. Only for the main thread, because it handles signals."""
+    """One run of ``map``. Use it only in the main thread, because it handles signals."""
 
     def __init__(self, store: SqliteClaimStore, plan: Plan, source: LineSource, display: ProgressDisplay) -> None:
         self._store = store
@@ -51,8 +54,8 @@ class MapLoop:
 
         self._max_jobs = plan.jobs
         self._lock_number = -1
-        self._running: dict[int, Job] = {}  # by process id
-        self._ended: list[Job] = []  # their results are not stored yet
+        self._running: dict[int, Job] = {}  # the key is the process id
+        self._ended: list[Job] = []  # jobs whose results are not stored yet
         self._spare_session: SqliteWorkerSession | None = None
         self._next_claim = 0.0
         self._none_claimable = False
@@ -67,7 +70,7 @@ class MapLoop:
         self._failures: list[Failure] = []
 
     def run(self) -> Outcome:
-        """Run until everything is done or the user stops it. Raises ``BackendError`` if it cannot begin."""
+        """Run until all tasks have ended or the user stops the run. Raises ``BackendError`` if the run cannot begin."""
         self._prepare()
         self._lock_number = reserve_descriptor()
         with self._signals, self._selector:
@@ -151,7 +154,7 @@ class MapLoop:
         return self._stopping or (self._feeder.is_done and self._none_claimable and self._monitor.has_ended)
 
     def _feed(self) -> None:
-        """Add some lines. While commands are short, starting them gets as much time as this does."""
+        """Add some lines as tasks. If commands are short, starting commands gets as much time as adding lines."""
         began = time.monotonic()
         self._feeder.watch(self._selector)
         if began < self._next_feed or not self._feeder.step():
@@ -185,7 +188,10 @@ class MapLoop:
                 return
 
     def _start(self, task: ClaimedTask, session: SqliteWorkerSession) -> bool:
-        """Start the task's command. Returns whether more commands can be started: an unusable line fails alone."""
+        """Start the task's command, and return whether more commands can be started.
+
+        A line that cannot be an argument fails only its own task.
+        """
         try:
             job = Job.start(
                 self._plan,
@@ -288,7 +294,7 @@ class MapLoop:
             job.session.close()
 
     def _renew(self) -> None:
-        """Renew the claims, if they expire because the kernel cannot report the end of a command."""
+        """Renew the claims, on systems where the kernel cannot report the end of a command and claims expire."""
         now = time.monotonic()
         if TTL_S is not None and now >= self._next_renewal:
             self._next_renewal = now + _RENEWAL_INTERVAL_S
@@ -298,17 +304,21 @@ class MapLoop:
 
     def _note_interrupt(self) -> None:
         self._stopping = True
-        # Printed even if no command is known to run: one may have been started just now.
+        # The line is printed even if no running command is known, because a command may have been started just now.
         self._display.print_line("interrupted: running commands may finish; interrupt again to kill them")
 
     def _stop(self, problem: str | None, status: int) -> None:
-        """Start no more commands. The first problem is the one that is reported."""
+        """Start no more commands. Only the first problem is reported."""
         if not self._problem_status:
             self._problem, self._problem_status = problem, status
         self._stopping = True
 
     def _note_store_error(self, error: BackendError) -> None:
-        """Stop, because the store cannot be written. Running commands may finish, and their results may be stored."""
+        """Stop the run, because the store cannot be written.
+
+        Running commands may finish, and the loop tries to store their results. If the run has a problem already, the
+        results of ended commands are dropped.
+        """
         if self._problem_status:
             for job in [job for job in self._ended if job.is_read]:
                 self._ended.remove(job)
@@ -326,7 +336,7 @@ class MapLoop:
                 self._stop(f"cannot write to standard {name}: {sink.error.strerror}", ExitStatus.ERROR)
 
     def _check_instance(self) -> None:
-        """Stop if the instance was cancelled, and end its running commands."""
+        """If the instance was cancelled, stop the run and end the running commands."""
         info = self._monitor.poll()
         if info is not None and info.state is InstanceState.CANCELLED and not self._stopping:
             self._stop(f"the instance was cancelled: {info.reason or 'no reason was given'}", ExitStatus.FAILED)
@@ -338,7 +348,7 @@ class MapLoop:
                 os.killpg(pid, number)
 
     def _kill(self) -> None:
-        """Kill the running commands, and release their tasks. A command that does not die keeps its task."""
+        """Kill the running commands, and release their tasks. The task of a command that does not die stays claimed."""
         for job in [*self._running.values(), *self._ended]:
             job.abandon()
         self._signal_jobs(signal.SIGKILL)
@@ -381,7 +391,7 @@ class MapLoop:
         return not self._feeder.is_done or has_open_tasks(self._store.get_instance(self._plan.instance_id))
 
     def _failed_elsewhere(self) -> bool:
-        """Whether a line of this input failed in another run meanwhile. Lines of earlier inputs do not count."""
+        """Return whether a line of this input failed in another run. Lines of earlier inputs do not count."""
         instance_id = self._plan.instance_id
         if not self._store.get_instance(instance_id).counts[TaskState.FAILED]:
             return False

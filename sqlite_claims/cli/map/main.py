@@ -24,7 +24,7 @@ from .progress import ProgressDisplay, choose_display
 
 
 class _MapCommand(click.Command):
-    """Takes everything after ``--`` as the command to run, never as an option or a file of ``map``."""
+    """A command line in which all words after ``--`` are the command to run, never options or files of ``map``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if "--" in args:
@@ -105,7 +105,7 @@ def map_command(
     durability: Literal["full", "process"],
     quiet: bool,
 ) -> int:
-    """Run COMMAND for each line of the FILEs, or of standard input, several in parallel. Run it again to resume.
+    """Run COMMAND for each line of the FILEs, or of standard input, several in parallel. Run map again to resume.
 
     \b
         seq 10 | sqlite-claims map jobs.db -j 4 -- echo number {}
@@ -119,16 +119,16 @@ def map_command(
 
     Each line is a task in DB; DB is created if it does not exist. After an interruption, a kill or a loss of power, run
     the same command again to resume: completed lines are skipped, failed lines are retried, and new lines are added.
-    Commands that were running at that moment are run again. Several map processes may use one DB; with the same
-    COMMAND they share the work.
+    Commands that were running at that moment are run again. Several map processes may use one DB at the same time.
+    Processes with the same COMMAND share the work.
 
     Empty lines are skipped. Duplicate lines are separate tasks. A carriage return at the end of a line is removed.
 
-    The output of commands is printed in whole lines, so that lines of different commands do not mix. Ctrl-C lets
-    running commands finish; a second Ctrl-C kills them.
+    The output of commands is printed in whole lines, so that lines of different commands do not mix. After Ctrl-C,
+    running commands may finish; a second Ctrl-C kills them.
 
     Exit status: 0 if every command succeeded, 1 if any failed or the instance was cancelled, 2 after an error, 127 if
-    COMMAND cannot be run, 130 when interrupted, 141 if the reader of the output has gone.
+    COMMAND cannot be run, 130 when interrupted, 141 if the program that reads the output has ended.
     """
     argv = ctx.meta.get("command")
     if not argv:
@@ -162,7 +162,7 @@ def map_command(
 
 
 def _check_instance_name(plan: Plan) -> None:
-    """Refuse an invalid name before the file is created."""
+    """Refuse an invalid name of the instance before the store's file is created."""
     try:
         NewTask("any", kind=plan.kind)
     except InvalidArgumentError as error:

@@ -1,4 +1,4 @@
-"""The state of ``map``'s instance, read at intervals, and the progress that is shown of it."""
+"""The state of ``map``'s instance, which is read at intervals and shown as progress."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OPEN = (TaskState.BLOCKED, TaskState.SCHEDULED, TaskState.READY, TaskState.CLAI
 
 
 class InstanceMonitor:
-    """Reads an instance, which other processes change too, and shows its progress."""
+    """A monitor that reads an instance at intervals and shows the progress. Other processes may change the instance."""
 
     def __init__(self, store: SqliteClaimStore, instance_id: str, display: ProgressDisplay) -> None:
         self._store = store
@@ -36,7 +36,7 @@ class InstanceMonitor:
         self._next_read = 0.0
 
     def poll(self) -> InstanceInfo | None:
-        """Read the instance if it is time to, and return it if it was read."""
+        """Read and return the instance if the interval has passed. Otherwise return ``None``."""
         began = time.monotonic()
         if began < self._next_read:
             return None
@@ -46,16 +46,16 @@ class InstanceMonitor:
 
     @property
     def has_ended(self) -> bool:
-        """Whether no task was open when the instance was last read."""
+        """True if no task was open when the instance was last read."""
         return self._info is not None and not has_open_tasks(self._info)
 
     def show(self, *, running: int, ended_here: int, reading: bool) -> None:
-        """Show the progress if it is time to.
+        """Show the progress if the interval of the display has passed.
 
         Args:
-            running: Jobs of this run that are running.
-            ended_here: Jobs of this run that have ended.
-            reading: Whether more lines may follow.
+            running: Number of jobs of this run that are running.
+            ended_here: Number of jobs of this run that have ended.
+            reading: True if more lines may follow.
         """
         now = time.monotonic()
         if self._info is None or now < self.next_show:
@@ -84,7 +84,7 @@ class InstanceMonitor:
         )
 
     def _explain_claimed(self) -> str:
-        """Explain why one of the tasks that other processes hold is not running here. Read every few seconds."""
+        """Explain the state of one task that another process has claimed. The explanation is read every few seconds."""
         now = time.monotonic()
         if now >= self._next_explanation:
             self._next_explanation = now + _EXPLAIN_INTERVAL_S
@@ -96,5 +96,5 @@ class InstanceMonitor:
 
 
 def has_open_tasks(info: InstanceInfo) -> bool:
-    """Whether any of the instance's tasks has not ended."""
+    """Return whether any task of the instance has not ended."""
     return any(info.counts[state] for state in _OPEN)

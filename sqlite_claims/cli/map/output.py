@@ -1,4 +1,4 @@
-"""Passes on the output of commands in whole lines."""
+"""Forwarding of the output of commands in whole lines."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from typing import IO
 
 from .signals import Signals
 
-# More of an unfinished line than this is kept in a temporary file.
+# An unfinished line that is longer than this is kept in a temporary file.
 _BUFFER_BYTES_MAX = 1 << 20
 _READ_BYTES = 1 << 16
-# The largest pipe that needs no privileges: a command can leave no more than this behind in it.
+# Size of the largest pipe without privileges. When a command ends, its pipe contains at most this much unread output.
 _PIPE_BYTES_MAX = 1 << 20
 
 
 class Sink:
     """Standard output or standard error of ``map``.
 
-    After an ``error`` (its reader has gone, the disk is full) everything more is dropped.
+    After an ``error`` (for example a closed pipe or a full disk), all further output is dropped.
     """
 
     def __init__(self, descriptor: int, signals: Signals, before_write: Callable[[], None] | None = None) -> None:
-        """``before_write`` removes a progress bar from the same terminal."""
+        """Create a sink. ``before_write`` removes a progress bar from the same terminal."""
         self._descriptor = descriptor
         self._signals = signals
         self._before_write = before_write
@@ -38,10 +38,10 @@ class Sink:
         self.error: OSError | None = None
 
     def write(self, data: bytes) -> bool:
-        """Write all of the data, however long the reader takes, and return whether that succeeded.
+        """Write all of the data, and return whether that succeeded. Waits for a slow reader without a time limit.
 
         Raises:
-            Interrupted: There was a second interrupt meanwhile.
+            Interrupted: A second interrupt arrived during the write.
         """
         if self.error is not None or not data:
             return self.error is None
@@ -56,7 +56,7 @@ class Sink:
             while rest:
                 try:
                     rest = rest[os.write(self._descriptor, rest) :]
-                except BlockingIOError:  # another process that shares it made it non-blocking
+                except BlockingIOError:  # another process made the shared descriptor non-blocking
                     poll = select.poll()
                     poll.register(self._descriptor, select.POLLOUT)
                     poll.poll()
@@ -68,25 +68,28 @@ class Sink:
     def sync(self) -> bool:
         """Sync a file to disk, and return whether that succeeded.
 
-        Some file systems report only now that the disk is full.
+        Some file systems report a full disk only at a sync.
         """
         if self._to_sync and not self._cannot_sync:
             try:
                 os.fsync(self._descriptor)
                 self._to_sync = False
             except OSError as error:
-                if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):  # it cannot be synced
+                if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):  # else: a pipe, for example
                     self.error, self._cannot_sync = error, True
         return not self._cannot_sync
 
 
 def _ends_within_a_line(descriptor: int) -> bool:
-    """Whether a file that is appended to ends with an unfinished line, left by a killed process or a power cut."""
+    """Return whether output is appended to a file that ends with an unfinished line.
+
+    A killed process or a power cut leaves such a line.
+    """
     try:
         size = os.fstat(descriptor).st_size
         if not fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_APPEND and os.lseek(descriptor, 0, os.SEEK_CUR) != size:
             return False
-        # Opened again, because the descriptor may be for writing only.
+        # The file is opened again, because the descriptor may be for writing only.
         with open(f"/dev/fd/{descriptor}", "rb", buffering=0) as file:
             return size > 0 and os.pread(file.fileno(), 1, size - 1) not in (b"\n", b"")
     except OSError:
@@ -94,7 +97,10 @@ def _ends_within_a_line(descriptor: int) -> bool:
 
 
 class Relay:
-    """Passes one output of one command on to a sink, line by line. Keeps an excerpt: its first or its last bytes."""
+    """A relay that passes one output of a command on to a sink in whole lines.
+
+    The relay keeps an excerpt: the first or the last bytes of the output.
+    """
 
     def __init__(self, descriptor: int, sink: Sink, *, keep_first: int = 0, keep_last: int = 0) -> None:
         os.set_blocking(descriptor, False)
@@ -102,18 +108,18 @@ class Relay:
         self._sink = sink
         self._keep_first = keep_first
         self._keep_last = keep_last
-        self._line = bytearray()  # the unfinished line, or its part that is not in the file
+        self._line = bytearray()  # the unfinished line, or its part that is not in the temporary file
         self._file: IO[bytes] | None = None
         self.excerpt = bytearray()
         self.at_end = False
-        self.is_written = True  # whether everything was read, and everything read was written
+        self.is_written = True  # True if all output was read, and all data that was read was written
 
     def fileno(self) -> int:
-        """Return the descriptor that it reads; -1 once closed."""
+        """Return the descriptor that the relay reads, or -1 after ``close``."""
         return self._descriptor
 
     def pump(self) -> bool:
-        """Pass on what one read returns. Returns ``False`` if there is nothing now, or ``at_end``."""
+        """Read once, and pass the data on. Return ``False`` if there is no data now, or at the end of the output."""
         try:
             data = os.read(self._descriptor, _READ_BYTES)
         except BlockingIOError:
@@ -129,16 +135,16 @@ class Relay:
         return True
 
     def drain(self) -> None:
-        """Pass on everything that the command left in the pipe when it ended."""
+        """Pass on all data that is in the pipe after the command has ended."""
         for _ in range(_PIPE_BYTES_MAX // _READ_BYTES):
             if not self.pump():
                 return
 
     def close(self) -> None:
-        """Stop reading. A last line without an ending gets one.
+        """Stop reading. A newline is added to an unfinished last line.
 
-        The descriptor must be unregistered from selectors before: a command that is just being started has it too, for
-        a moment, so that a selector would still report it.
+        Unregister the descriptor from selectors first. A command that is just being started has a copy of the
+        descriptor for a moment, so a selector would still report the descriptor.
         """
         if self._descriptor >= 0:
             os.close(self._descriptor)
@@ -172,7 +178,7 @@ class Relay:
                 self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # closed at the end of the line
             while self._line:
                 del self._line[: self._file.write(self._line)]
-        except OSError:  # no room for the file: pass the line on in pieces
+        except OSError:  # no space for the temporary file: pass the line on in pieces
             self._flush(b"")
 
     def _flush(self, end: bytes) -> None:
@@ -186,5 +192,5 @@ class Relay:
         self._line.clear()
 
     def _write(self, data: bytes) -> None:
-        before, self.is_written = self.is_written, False  # this stays if an interrupt comes in between
+        before, self.is_written = self.is_written, False  # stays False if an interrupt ends the write
         self.is_written = self._sink.write(data) and before

@@ -1,4 +1,4 @@
-"""The settings of a run of ``map``, and its outcome."""
+"""The settings and the outcome of a run of ``map``."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ FAILURES_SHOWN_MAX = 10
 class Plan:
     """Settings of a run.
 
-    ``retries``: how often a failed command is started again. ``keep_output``: bytes of a command's standard output
-    that are stored as the output of its task. ``durable``: results, and output that goes to a file, survive a loss of
-    power.
+    ``retries``: number of times that a failed command is started again. ``keep_output``: number of bytes of a command's
+    standard output that are stored as the output of the task. ``durable``: True if results, and output to a file,
+    survive a loss of power.
     """
 
     instance_id: str
@@ -27,13 +27,13 @@ class Plan:
 
     @property
     def kind(self) -> str:
-        """The kind of the tasks: the instance's name, so that no other command claims them."""
+        """The kind of the tasks. It is the instance's name, so that runs of other commands do not claim the tasks."""
         return self.instance_id
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A line that failed for good."""
+    """A line that failed permanently."""
 
     line: bytes
     error: str
@@ -41,12 +41,13 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a run ended.
+    """The outcome of a run.
 
-    ``status``: exit status of the process. ``problem``: the reason for the status, unless it is a failed line.
-    ``completed``, ``failed``, ``lost``: commands of this run. ``unwritten``: commands of this run whose output could
-    not be written; their lines are not done. ``done_before``: lines of the input that earlier runs have completed.
-    ``began_empty``: whether standard output is a file that was empty at the start. ``failures``: the first failures.
+    ``status``: exit status of the process. ``problem``: the reason for the status, unless the reason is a failed line.
+    ``completed``, ``failed``, ``lost``: numbers of commands of this run. ``unwritten``: number of commands of this run
+    whose output could not be written; the lines of these commands are not done. ``done_before``: number of lines of the
+    input that earlier runs have completed. ``began_empty``: True if standard output is a file that was empty at the
+    start. ``failures``: the first failures.
     """
 
     status: int

@@ -14,9 +14,9 @@ _LINE_INTERVAL_S = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProgressState:
-    """Counts of the instance's tasks; ``running`` and ``ended_here`` count jobs of this run only.
+    """Numbers of the instance's tasks. ``running`` and ``ended_here`` count only jobs of this run.
 
-    ``reading``: whether more lines may follow. ``note``: the reason if nothing is running.
+    ``reading``: True if more lines may follow. ``note``: if no job is running, the reason.
     """
 
     total: int
@@ -29,7 +29,7 @@ class ProgressState:
 
 
 class ProgressDisplay(Protocol):
-    """Shows the progress."""
+    """A display of the progress of ``map``."""
 
     interval_s: float
     """Seconds between two updates."""
@@ -40,11 +40,11 @@ class ProgressDisplay(Protocol):
         """Remove the display, so that other output can be written to the same terminal."""
 
     def print_line(self, text: str) -> None:
-        """Print a line that stays."""
+        """Print a line that later updates do not overwrite."""
 
 
 def write_error(text: str) -> None:
-    """Write to descriptor 2. If it has no reader, ``map`` goes on all the same."""
+    """Write to standard error. Errors are ignored, so that ``map`` continues if nobody reads standard error."""
     data = memoryview(text.encode("utf-8", "backslashreplace"))
     with contextlib.suppress(OSError):
         while data:
@@ -52,7 +52,7 @@ def write_error(text: str) -> None:
 
 
 class QuietDisplay:
-    """Prints the lines that stay, and shows no progress."""
+    """A display that prints only single lines, and shows no progress."""
 
     interval_s = 3600.0
 
@@ -67,7 +67,7 @@ class QuietDisplay:
 
 
 class LineDisplay(QuietDisplay):
-    """Prints a line at each update."""
+    """A display that prints a new line at each update."""
 
     interval_s = _LINE_INTERVAL_S
 
@@ -82,9 +82,10 @@ class LineDisplay(QuietDisplay):
 
 
 class BarDisplay(QuietDisplay):
-    """Shows a bar on the terminal's last line.
+    """A progress bar on the terminal's last line.
 
-    rich renders it, but it is written here, because the output of commands is written to the same terminal.
+    rich renders the bar, but this class writes the bar itself, because the output of commands goes to the same
+    terminal.
     """
 
     interval_s = _BAR_INTERVAL_S
@@ -111,7 +112,7 @@ class BarDisplay(QuietDisplay):
         if state.note:
             description += f", {state.note}"
         ended = state.completed + state.failed
-        if self._is_first:  # tasks that ended before this run do not count for the rate
+        if self._is_first:  # the rate excludes tasks that ended before this run
             self._progress.reset(self._task, completed=ended)
             self._is_first = False
         self._progress.update(
@@ -136,7 +137,7 @@ class BarDisplay(QuietDisplay):
 
 
 def choose_display(quiet: bool) -> ProgressDisplay:
-    """Return the display that suits standard error."""
+    """Return a bar if standard error is a terminal, and lines otherwise. With ``quiet``, no progress is shown."""
     if quiet:
         return QuietDisplay()
     with contextlib.suppress(OSError):

@@ -13,20 +13,23 @@ _Handler = Callable[[int, FrameType | None], object] | int | None
 
 
 class Interrupted(BaseException):
-    """There was a second interrupt during a call that may block."""
+    """A second interrupt arrived during a call that may block."""
 
 
 class Signals:
-    """Counts SIGINT, SIGTERM and SIGHUP as ``interrupts`` while entered. They and SIGCHLD make it readable.
+    """A counter of the signals SIGINT, SIGTERM and SIGHUP during its ``with`` block, in ``interrupts``.
 
-    Only for the main thread.
+    These signals and SIGCHLD make the descriptor ``fileno()`` readable. Use it only in the main thread.
     """
 
     def __init__(self, on_first_interrupt: Callable[[], None]) -> None:
-        """``on_first_interrupt`` is called by the signal handler, because the program may be blocked in a write."""
+        """Create the counter.
+
+        The signal handler itself calls ``on_first_interrupt``, because the program may be blocked in a write.
+        """
         self.interrupts = 0
         self._on_first_interrupt = on_first_interrupt
-        self.child_ended = True  # at first: a child may have ended before the handler was set
+        self.child_ended = True  # a child may have ended before the handler was installed
         self._is_raising = False
         self._read = self._write = -1
         self._previous: dict[signal.Signals, _Handler] = {}
@@ -43,7 +46,7 @@ class Signals:
         self._install(signal.SIGCHLD, self._note_child)
         self._install(signal.SIGINT, self._note_interrupt)
         self._install(signal.SIGTERM, self._note_interrupt)
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores SIGHUP
             self._install(signal.SIGHUP, self._note_interrupt)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, self._previous)
         return self
@@ -71,14 +74,14 @@ class Signals:
             raise Interrupted
 
     def clear(self) -> None:
-        """Empty the pipe, so that only the next signal makes it readable."""
+        """Empty the pipe, so that the pipe becomes readable only at the next signal."""
         with contextlib.suppress(BlockingIOError):
             while len(os.read(self._read, 512)) == 512:
                 pass
 
     @contextlib.contextmanager
     def raising(self) -> Iterator[None]:
-        """Let the second interrupt raise ``Interrupted`` in this block, for calls that may block for ever."""
+        """Make the second interrupt raise ``Interrupted`` within the block, for calls that may block without end."""
         self._is_raising = True
         try:
             if self.interrupts >= 2:

@@ -1,4 +1,4 @@
-"""The command line of ``top``, and its screen."""
+"""The command line and the screen of ``top``."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from ..text import Column, clean, format_counts, format_duration, format_oldest_
 from .sampler import Sampler, Snapshot, WorkerRow
 
 _INTERVAL_S_MIN = 0.1
-# A signal that arrives just before a wait is handled after it.
+# Longest single wait, because a signal that arrives just before a wait is handled only after the wait.
 _WAIT_S_MAX = 0.5
-# Taking snapshots takes at most this share of the time: with a large store, the interval grows.
+# Reading snapshots takes at most this share of the time. Therefore the interval grows with the size of the store.
 _SAMPLING_SHARE = 0.05
-# Lines of a frame that are not rows of its tables.
+# Number of lines on the screen that are not rows of a table.
 _OTHER_LINES = 9
 
 
@@ -45,11 +45,11 @@ _OTHER_LINES = 9
 def top_command(database: str, interval: float, once: bool) -> None:
     """Monitor DB: a live view of tasks, instances and workers, until q or Ctrl-C.
 
-    It shows tasks by state, tasks completed and failed per second, instances in progress, and each worker with its
-    claims and the task that it has held longest.
+    The view shows the number of tasks in each state, the tasks completed and failed per second, the instances in
+    progress, and the workers. For each worker, it shows the number of claims and the task with the oldest claim.
 
-    top only reads, and never blocks workers. If standard output is not a terminal, the snapshots are printed one after
-    the other.
+    top only reads the store, and never blocks workers. If standard output is not a terminal, the snapshots are printed
+    one after the other.
     """
     interval = max(interval, _INTERVAL_S_MIN)
     with open_store(database, read_only=True) as store:
@@ -101,7 +101,10 @@ def _sleep(seconds: float) -> bool:
 
 @contextmanager
 def _quit_key() -> Iterator[Callable[[float], bool]]:
-    """Give a function that waits some seconds and returns whether q was pressed; without a terminal it only waits."""
+    """Yield a function that waits for some seconds and returns whether q was pressed.
+
+    If standard input is not a terminal, the function only waits.
+    """
     if not sys.stdin.isatty():
         yield _sleep
         return
@@ -119,7 +122,7 @@ def _quit_key() -> Iterator[Callable[[float], bool]]:
         while (remaining_s := deadline - time.monotonic()) > 0:
             if poll.poll(1000 * min(remaining_s, _WAIT_S_MAX)):
                 keys = os.read(descriptor, 100)
-                if not keys or b"q" in keys.lower():  # an empty read: the terminal has gone
+                if not keys or b"q" in keys.lower():  # an empty read: the terminal was closed
                     return True
         return False
 
@@ -127,14 +130,14 @@ def _quit_key() -> Iterator[Callable[[float], bool]]:
         tty.setcbreak(descriptor)
         yield wait
     finally:
-        with suppress(termios.error):  # a terminal that has gone need not be reset
+        with suppress(termios.error):  # a terminal that was closed cannot be reset
             termios.tcsetattr(descriptor, termios.TCSADRAIN, settings)
 
 
 def _frame(
     title: str, snapshot: Snapshot, earlier: Snapshot | None, *, console: Console, height: int | None
 ) -> RenderableType:
-    """Render a snapshot for the console, in ``height`` lines; ``None``: any number of lines."""
+    """Render a snapshot for the console, in ``height`` lines. ``None`` allows any number of lines."""
     claims = f"claims: {snapshot.stats.live_claims} live, {snapshot.expired_claims} expired"
     rates = [
         f"{rate:,.1f} {state.value}"
@@ -151,7 +154,7 @@ def _frame(
     instances, workers = snapshot.instances, snapshot.workers
     rows = len(instances) + len(workers)
     room = rows if height is None else max(2, height - _OTHER_LINES - len(snapshot.warnings))
-    # Each table gets at least half of the room, and the room that the other does not need.
+    # Each table may use half of the rows, and also the rows that the other table does not need.
     worker_rows = min(len(workers), max(room // 2, room - len(instances)))
     instance_rows = room - worker_rows
     if instances:
@@ -193,7 +196,7 @@ def _instance_row(instance: InstanceInfo) -> list[str]:
 
 
 def _worker_row(worker: WorkerRow) -> list[str]:
-    """Return the cells. A worker without a process id is dead, or claims without a session."""
+    """Return the table cells of a worker. A worker without a process id is dead, or claims without a session."""
     row = [clean(worker.worker_id, width=40), " ".join(map(str, worker.pids[:3])), str(worker.claims or "")]
     if worker.oldest is None:
         return [*row, "", ""]

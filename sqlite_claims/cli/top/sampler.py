@@ -1,4 +1,4 @@
-"""Snapshots of a store. Each has a bounded cost, whatever the store holds, so that workers are not slowed down."""
+"""Snapshots of a store. The cost of a snapshot is limited for stores of any size, so that workers do not slow down."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ...model import InstanceInfo, StoreStats, TaskClaim, TaskState
 from ...sqlite.store import SqliteClaimStore
 from ..instances import OPEN_STATES
 
-# Pages of claims that a snapshot reads, each of several hundred.
+# Number of pages of claims that a snapshot reads. A page contains several hundred claims.
 _CLAIM_PAGES = 2
 _INSTANCES_MAX = 200
-# How long the first snapshot, and each later one, may read instances.
+# Seconds that the first snapshot, and each later snapshot, may spend on reading instances.
 _FIRST_READ_S, _NEXT_READ_S = 0.5, 0.005
-# Searching for further instances takes at most this share of the time.
+# The search for more instances takes at most this share of the time.
 _SEARCH_SHARE = 0.02
 
 
 @dataclass(slots=True)
 class WorkerRow:
-    """A worker id: the processes of its live sessions, and its claims among those that were read."""
+    """One worker id, with the processes of its live sessions and the number of its claims that were read."""
 
     worker_id: str
     pids: list[int]
@@ -37,8 +37,8 @@ class WorkerRow:
 class Snapshot:
     """The state of a store at one time.
 
-    ``at``: time of the steady clock. ``has_all_claims``: whether all claims were read. ``warnings``: about
-    checkpoints that fail or are held up.
+    ``at``: time of the snapshot, by ``time.monotonic``. ``has_all_claims``: True if all claims were read. ``warnings``:
+    sentences about checkpoints that fail or cannot finish.
     """
 
     at: float
@@ -50,11 +50,14 @@ class Snapshot:
 
     @property
     def expired_claims(self) -> int:
-        """Claims that have expired and that no sweep or worker has ended yet."""
+        """Number of expired claims that no sweep and no worker has ended yet."""
         return self.stats.counts[TaskState.CLAIMED] - self.stats.live_claims
 
     def rate_since(self, earlier: Snapshot | None, state: TaskState) -> float | None:
-        """Return how many tasks per second came to this state; ``None`` if unknown, for example after a prune."""
+        """Return the number of tasks per second that reached this state since the earlier snapshot.
+
+        ``None`` if the number is unknown, for example after a prune.
+        """
         if earlier is None or self.at <= earlier.at:
             return None
         difference = self.stats.counts[state] - earlier.stats.counts[state]
@@ -62,11 +65,11 @@ class Snapshot:
 
 
 class Sampler:
-    """Takes snapshots of one store, which may be open for reading only."""
+    """A sampler takes snapshots of one store. The store may be open for reading only."""
 
     def __init__(self, store: SqliteClaimStore) -> None:
         self._store = store
-        self._instances: dict[str, InstanceInfo] = {}  # the one read longest ago first
+        self._instances: dict[str, InstanceInfo] = {}  # in the order in which they were read last
         self._pages: Iterator[list[InstanceInfo]] | None = None
         self._read_time_s = _FIRST_READ_S
         self._next_search = 0.0
@@ -104,9 +107,9 @@ class Sampler:
         return list(rows.values()), not next(claims.pages, None)
 
     def _read_instances(self, busy: set[str]) -> None:
-        """Read new instances that are being worked on, then the known ones again, then search for others.
+        """Read unknown instances that have claims, then the known instances again, then search for more instances.
 
-        If many instances have ended, it takes several snapshots until all open ones are known.
+        If many instances have ended, all open instances are known only after several snapshots.
         """
         began = time.monotonic()
         deadline, self._read_time_s = began + self._read_time_s, _NEXT_READ_S
@@ -115,7 +118,7 @@ class Sampler:
                 return
             self._instances.pop(name, None)
             with suppress(NotFoundError):
-                self._add(self._store.get_instance(name))  # at the end, because it was read last
+                self._add(self._store.get_instance(name))  # adds it at the end, because it was read last
         if began >= self._next_search:
             self._search_instances(deadline)
             self._next_search = time.monotonic() + (time.monotonic() - began) / _SEARCH_SHARE
