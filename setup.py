@@ -10,9 +10,10 @@ from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 NOT_BUILT = """\
-sqlite-claims: the C core could not be built; what the compiler said stands above. The Python scan serves instead.
-It needs a C compiler and the headers of Python and SQLite: on Debian gcc, python3-dev and libsqlite3-dev; on Alpine
-gcc, musl-dev, linux-headers, python3-dev and sqlite-dev. SQLITE_CLAIMS_REQUIRE_C=1 makes this an error."""
+sqlite-claims: the C core could not be built. The compiler's messages are printed above. The Python scan is used.
+The C core needs a C compiler and the headers of Python and SQLite. Install gcc, python3-dev and libsqlite3-dev on
+Debian, or gcc, musl-dev, linux-headers, python3-dev and sqlite-dev on Alpine. If the environment variable
+SQLITE_CLAIMS_REQUIRE_C is 1, a failed build is an error."""
 
 
 class BuildCore(build_ext):

@@ -30,7 +30,7 @@ BEGAN = time.monotonic()
 
 def main() -> int:
     files = standard_library()
-    say(f"{len(files)} files of {sysconfig.get_path('stdlib')}, each a task: compress it and tell its checksum")
+    say(f"{len(files)} files of {sysconfig.get_path('stdlib')}, each a task: compress and checksum the file")
     with tempfile.TemporaryDirectory(prefix="sqlite-claims-demo-") as name:
         folder = Path(name)
         (folder / "files.txt").write_bytes(b"".join(os.fsencode(file) + b"\n" for file in files))
@@ -43,7 +43,7 @@ def show(store: SqliteClaimStore, folder: Path, files: list[str]) -> int:
     maps = [start_map(folder), start_map(folder)]
     try:
         first, second = maps
-        say(f"two maps share one file, {JOBS} commands at a time each: processes {first.pid} and {second.pid}")
+        say(f"two processes share a store and run {JOBS} commands at a time each: {first.pid} and {second.pid}")
         wait_until_done(store, round(KILL_AT * len(files)), first)
         held, killed_at = kill(store, first)
         say(f"process {first.pid} and its {len(held)} running commands are killed (SIGKILL)")
@@ -54,7 +54,7 @@ def show(store: SqliteClaimStore, folder: Path, files: list[str]) -> int:
         say(f"process {second.pid} has finished, with status {statuses[0]}")
         maps.append(start_map(folder))
         statuses.append(maps[-1].wait())
-        say(f"the same command once more finds nothing left to do: status {statuses[1]}")
+        say(f"the same command, run again, finds no open task: status {statuses[1]}")
     finally:
         for process in maps:
             process.kill()
@@ -66,14 +66,14 @@ def show(store: SqliteClaimStore, folder: Path, files: list[str]) -> int:
         print(f"process {process.pid} did {sum(task.worker_id == worker_of(process) for task in tasks.values())} tasks")
     print(f"{len(tasks) / took:.0f} tasks a second, in {took:.1f} s")
     for file, after in back_after.items():
-        print(f"{Path(file).name} was killed half-way: back in the list {after:.2f} s later, done in its turn")
+        print(f"{Path(file).name} was interrupted, ready again after {after:.2f} s, and completed later")
 
-    wrong = [] if statuses == [0, 0] else [f"the maps ended with {statuses}"]
+    wrong = [] if statuses == [0, 0] else [f"the processes ended with the statuses {statuses}"]
     wrong += verify(tasks, files, held, folder / "compressed")
     for problem in wrong[:20]:
         print(f"WRONG: {problem}")
     if not wrong:
-        print(f"all {len(tasks)} results verified: none is missing, and only what was killed ran twice")
+        print(f"all {len(tasks)} results verified: no result is missing, and only the interrupted tasks ran twice")
     return 1 if wrong else 0
 
 
@@ -161,7 +161,7 @@ def verify(tasks: dict[str, TaskInfo], files: list[str], held: dict[str, str], c
         elif task.output.split()[:2] != [hashlib.sha256(data).hexdigest().encode(), b"%d" % len(data)]:
             wrong.append(f"{file}: its checksum is wrong")
         elif gzip.decompress(result.read_bytes()) != data:
-            wrong.append(f"{file}: what was compressed is something else")
+            wrong.append(f"{file}: the compressed data is wrong")
         if (task.attempts, task.losses) != ((2, 1) if file in held else (1, 0)):
             wrong.append(f"{file}: {task.attempts} attempts, {task.losses} lost")
     return wrong

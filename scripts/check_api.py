@@ -17,10 +17,10 @@ ROOT = Path(__file__).parents[1]
 BASE = "249f714"
 MODULES = ("sqlite_claims", "sqlite_claims.aio", "sqlite_claims.testing", "sqlite_claims.workers")
 ACCEPTED = {
-    "InMemoryClaimStore: Base class was removed": "it still derives from TaskClaimStore, through another class",
-    "SqliteClaimStore: Base class was removed": "it still derives from TaskClaimStore, through another class",
-    "WorkerHandle.__init__: Parameter was added as required": "programs get handles from spawn() alone",
-    "WorkerHandle.__init__: Parameter was removed": "programs get handles from spawn() alone",
+    "InMemoryClaimStore: Base class was removed": "still derived from TaskClaimStore, through a new base class",
+    "SqliteClaimStore: Base class was removed": "still derived from TaskClaimStore, through a new base class",
+    "WorkerHandle.__init__: Parameter was added as required": "programs get handles only from spawn()",
+    "WorkerHandle.__init__: Parameter was removed": "programs get handles only from spawn()",
 }
 
 
@@ -57,7 +57,7 @@ def has_commit(base: str) -> bool:
 if __name__ == "__main__":
     base = sys.argv[1] if sys.argv[1:] else BASE
     if not has_commit(base):
-        print(f"public API not compared: commit {base} is not in this checkout (git fetch --unshallow gets it)")
+        print(f"public API not compared: this checkout lacks commit {base} (run git fetch --unshallow)")
         sys.exit(0)
     changes = [change for change in breaking_changes(base) if change not in ACCEPTED]
     print("\n".join(changes) or "the public API is compatible")

@@ -169,10 +169,10 @@ class Runner:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--each", type=int, default=40, help="mutants of each package")
+    parser.add_argument("--each", type=int, default=40, help="number of mutants for each package")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("packages", nargs="*", help=f"of {', '.join(PACKAGES)}; all by default")
+    parser.add_argument("packages", nargs="*", help=f"packages to test: {', '.join(PACKAGES)}; default: all")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(options.jobs) as threads:
         runner = Runner(Path(folder), options.jobs)
@@ -191,7 +191,7 @@ def main() -> None:
                 counts[survived] += 1
                 if survived:
                     print(f"survived: {mutant}", flush=True)
-            print(f"{name}: {len(made)} possible, {len(drawn)} made, {counts[False]} killed, {counts[True]} survived")
+            print(f"{name}: {len(made)} mutants, {len(drawn)} tested, {counts[False]} killed, {counts[True]} survived")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def main() -> int:
     failed = []
     for scan in ["c", "python"]:
         if scan == "c" and not has_c_toolchain():
-            print("skipped, no C compiler or no sqlite3ext.h: the C core")
+            print("skipped: the C core, because there is no C compiler or no sqlite3ext.h")
             continue
         wheel = build(scan)
         for version, python in pythons.items():
