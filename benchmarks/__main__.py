@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: takes figures, prints them with their targets, keeps them in ``benchmarks/results``."""
+"""``python -m benchmarks``: measures figures, prints them with their targets, writes them to ``benchmarks/results``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ROUNDS_MIN = 5
 
 
 def main() -> None:
-    """Take the figures that the command line asks for."""
+    """Measure the figures of the cases that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "case",
@@ -57,7 +57,7 @@ def main() -> None:
     facts["load_after"] = round(os.getloadavg()[0], 2)
     facts["case"] = "-".join(asked.case or ["targets"]) + "-cpu" * asked.cpu + "-huge" * asked.huge
     if not (asked.no_write or asked.smoke):
-        # Those of peers have a page of their own, docs/comparison.md.
+        # The figures of other queues are on a separate page, docs/comparison.md.
         folder = report.RESULTS / ("peers" if set(asked.case) & set(peers.CASES) else "")
         print(f"\nkept in {report.write(facts, figures, folder)}")
 

@@ -1,8 +1,8 @@
 """``python -m benchmarks.against REVISION``: instructions and system calls per operation, compared with another commit.
 
-Both are counted, not timed, so that the ratio holds on a busy machine: instructions by ``valgrind --tool=callgrind``,
-system calls by ``strace -c``. Each operation runs twice, with few and with many repetitions; the difference is what the
-repetitions cost, without starting Python and opening the store.
+Instructions are counted by ``valgrind --tool=callgrind``, system calls by ``strace -c``. Nothing is timed, so the
+ratios are also valid on a busy machine. Each operation runs twice, with few and with many repetitions. The difference
+of the two counts is the cost of the repetitions, without the start of Python and the opening of the store.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _CHILD = Path(against_child.__file__)
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """The cost of one operation, in the mean."""
+    """The average cost of one operation."""
 
     instructions: float
     system_calls: float
 
 
 def main() -> None:
-    """Print the costs; exit with 1 where one is more than allowed."""
+    """Print the costs; exit with status 1 if a cost has grown by more than ``--at-most``."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.against", description=__doc__)
     parser.add_argument("revision", help="the commit to compare with")
     parser.add_argument("operation", nargs="*", choices=[*against_child.OPERATIONS, []], help="all if none is named")
@@ -57,14 +57,14 @@ def main() -> None:
 
 
 def _install(revision: str, folder: Path) -> str:
-    """Install the commit into an environment of its own. Returns that environment's Python."""
+    """Install the commit into a new virtual environment. Return the path of this environment's Python."""
     source, venv = folder / "source", folder / "venv"
     source.mkdir()
     archive = subprocess.run(["git", "archive", revision], cwd=ROOT, check=True, stdout=subprocess.PIPE)
     subprocess.run(["tar", "-x", "-C", source], input=archive.stdout, check=True)
     subprocess.run([sys.executable, "-m", "venv", venv], check=True)
     python = str(venv / "bin" / "python")
-    # The same apsw, which is most of what is counted.
+    # The new environment gets the same version of apsw, because most of the counted instructions are in apsw.
     version = subprocess.run(
         [sys.executable, "-c", "import apsw; print(apsw.apsw_version())"], check=True, capture_output=True, text=True
     ).stdout.strip()
@@ -73,7 +73,7 @@ def _install(revision: str, folder: Path) -> str:
 
 
 def cost(python: str, operation: str) -> Cost:
-    """Count what one operation costs with the package that ``python`` has installed."""
+    """Count the cost of one operation with the sqlite_claims package that is installed for ``python``."""
     few, many = (
         (_instructions(python, operation, times), _system_calls(python, operation, times)) for times in (FEW, MANY)
     )
@@ -94,7 +94,7 @@ def _system_calls(python: str, operation: str, times: int) -> int:
 
 
 def _run(tool: list[str], python: str, operation: str, times: int) -> str:
-    """Run the child under a tool and return the tool's report."""
+    """Run ``against_child.py`` under a tool and return the tool's report."""
     with tempfile.TemporaryDirectory() as folder:
         ended = subprocess.run(
             [*tool, python, str(_CHILD), folder, operation, str(times)],

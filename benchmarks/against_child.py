@@ -1,6 +1,7 @@
 """Run one operation many times on a new store: ``python against_child.py FOLDER OPERATION TIMES``.
 
-Run by path under the Python of either version, so it may use only what both have: the first public methods.
+``against.py`` runs this file with each of the two versions. So this file may use only public methods that both versions
+have.
 """
 
 from __future__ import annotations
@@ -13,20 +14,20 @@ from sqlite_claims import NewTask, SqliteClaimStore
 
 try:
     from sqlite_claims.clock import SYSTEM_CLOCK, SystemClock
-except ImportError:  # earlier versions
+except ImportError:  # the module's path in earlier versions
     from sqlite_claims.lease.clock import SYSTEM_CLOCK, SystemClock
 
 INPUT = b"x" * 64
 BATCH = 50
-# Tasks in the store beforehand, so that no operation runs out of them.
+# The number of tasks in the store at the start. No operation uses up more tasks.
 WAITING = 3000
-# Programs run about this many times slower when their instructions are counted. Work that a store does once a second
-# must be counted once for as many operations as it performs in a second at its normal speed.
+# The factor by which a program is slower while its instructions are counted. The clocks are slowed down by this factor,
+# so that work that a store does once a second is counted once per as many operations as at normal speed.
 SLOWER = 50
 
 
 class SlowClock(SystemClock):
-    """The machine's clocks, slowed down."""
+    """The machine's clocks, slowed down by the factor ``SLOWER``."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,14 +44,14 @@ class SlowClock(SystemClock):
 
 
 def cycle(store: SqliteClaimStore, times: int) -> None:
-    """Claim what is next and complete it, each in a transaction of its own."""
+    """Claim the next task in one transaction and complete it in a second transaction."""
     for _ in range(times):
         [claimed] = store.claim_available_tasks("worker", 1, 30.0)
         store.complete_task(claimed.claim, b"")
 
 
 def cycle_by_name(store: SqliteClaimStore, times: int) -> None:
-    """Claim by name and complete."""
+    """Claim a task by name and complete it."""
     for number in range(times):
         claim = store.claim_task("waiting", f"t{number}", "worker", 30.0)
         assert claim is not None
@@ -58,7 +59,7 @@ def cycle_by_name(store: SqliteClaimStore, times: int) -> None:
 
 
 def batch(store: SqliteClaimStore, times: int) -> None:
-    """Claim and complete in batches; one batch counts as ``BATCH`` operations."""
+    """Claim and complete tasks in batches. A batch counts as ``BATCH`` operations."""
     for _ in range(times // BATCH):
         claimed = store.claim_available_tasks("worker", BATCH, 30.0)
         store.complete_tasks([(each.claim, b"result") for each in claimed])
@@ -85,7 +86,7 @@ def add(store: SqliteClaimStore, times: int) -> None:
 
 
 def bulk(store: SqliteClaimStore, times: int) -> None:
-    """Add one instance of many tasks, the making of their records included."""
+    """Add one instance with many tasks. The cost includes the creation of the ``NewTask`` objects."""
     store.add_instance("bulk", [NewTask(f"t{number}", input=INPUT) for number in range(times)])
 
 
@@ -102,7 +103,7 @@ OPERATIONS: dict[str, Callable[[SqliteClaimStore, int], None]] = {
 
 
 def main(folder: str, operation: str, times: int) -> None:
-    """Make the store in ``folder`` and run the operation."""
+    """Create a store in ``folder`` and run the operation."""
     durability = "full" if operation == "cycle-durable" else "process"
     with SqliteClaimStore(Path(folder) / "store.db", durability=durability, clock=SlowClock()) as store:
         store.add_instance("waiting", [NewTask(f"t{number}", input=INPUT) for number in range(WAITING)])

@@ -1,8 +1,8 @@
-"""The yardstick in Python: two tables, and the least writes that a claim and its end could be, by apsw alone.
+"""The Python baseline: two tables, and the fewest possible writes for a claim and a completion, with apsw only.
 
-It knows which task comes next, checks nothing and keeps no order, no tokens, no leases and no names. Two settings are
-those of a store that need not wait for the disk (WAL, ``synchronous=NORMAL``, pages of 2048 bytes); all others are what
-apsw and SQLite do by themselves, a checkpoint within a commit every 1,000 pages among them.
+The baseline takes tasks by consecutive ids. It checks nothing, and has no order, tokens, leases or names. It uses WAL,
+``synchronous=NORMAL`` and pages of 2048 bytes, like a store that doesn't wait for the disk. All other settings are the
+defaults of apsw and SQLite. By default, a checkpoint runs within a commit every 1,000 pages.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _EXPIRES = 2_000_000_000_000_000
 
 
 class BareLoop:
-    """A file with tasks, each to be taken and ended once. It is made where there is none."""
+    """A file with tasks, each of which is claimed and completed once. The file is created if it doesn't exist."""
 
     def __init__(self, path: Path, tasks: int) -> None:
         new = not path.exists()
@@ -40,7 +40,7 @@ class BareLoop:
             self._connection.executemany(_ADD, ((id,) for id in range(1, tasks + 1)))
 
     def cycle(self) -> None:
-        """Take a task, and end it: two transactions."""
+        """Claim a task and complete it, in two transactions."""
         execute, id = self._connection.execute, self._next
         execute("BEGIN IMMEDIATE")
         execute(_TAKE, ("worker", id))
@@ -53,7 +53,7 @@ class BareLoop:
         self._next += 1
 
     def batch(self, count: int) -> None:
-        """The same for so many tasks in two transactions."""
+        """Claim ``count`` tasks and complete them, in two transactions."""
         execute, executemany = self._connection.execute, self._connection.executemany
         ids = range(self._next, self._next + count)
         execute("BEGIN IMMEDIATE")

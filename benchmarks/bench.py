@@ -1,4 +1,4 @@
-"""The tools that the cases measure with."""
+"""Functions and classes that the benchmark cases use to measure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ADMITS: dict[str, Any] = {"tags": ["cpu"], "kinds": [""]}
 
 
 class Bench:
-    """The setting of a measurement: sizes, stores, and objects to be closed at the end."""
+    """The environment of a measurement: sizes, stores, and objects to be closed at the end."""
 
     def __init__(self, sizes: Sizes, stores: Stores, stack: ExitStack) -> None:
         self.sizes = sizes
@@ -27,11 +27,11 @@ class Bench:
         self._stack = stack
 
     def store(self, path: Path, use_c_core: bool | None = None) -> SqliteClaimStore:
-        """An open store."""
+        """Open a store, which is closed at the end of the measurement."""
         return self._stack.enter_context(opened(path, use_c_core))
 
     def store_that_writes_as_sqlite(self, path: Path) -> SqliteClaimStore:
-        """One whose commits the C core doesn't gather into one write."""
+        """Open a store whose commits the C core doesn't gather into one write."""
         vfs, c_core.vfs = c_core.vfs, lambda: None
         try:
             return self.store(path)
@@ -39,23 +39,23 @@ class Bench:
             c_core.vfs = vfs
 
     def looks(self, path: Path, limit: int, use_c_core: bool | None = None, **wanted: Any) -> Round:
-        """Rounds of finding tasks in a store."""
+        """Return rounds of ``find_available_tasks`` in a store."""
         store = self.store(path, use_c_core)
         store.find_available_tasks(WORKER, limit, **wanted)
         return repeated(lambda: store.find_available_tasks(WORKER, limit, **wanted), self.sizes.looks)
 
     def tasks(self) -> int:
-        """As many as all rounds of cycles use up, and one that stays, so that the instance doesn't end."""
+        """Return the number of tasks that all rounds of cycles complete, plus one, so that the instance doesn't end."""
         return self.sizes.cycles * (self.sizes.rounds + 1) + 1
 
     def bare(self) -> BareLoop:
-        """The yardstick in Python."""
+        """Return the Python baseline, with a new file."""
         loop = BareLoop(self.stores.new_path(), self.tasks())
         self._stack.callback(loop.close)
         return loop
 
     def ceiling(self, payload: bytes | None = None) -> ceiling.Ceiling:
-        """The yardstick in C."""
+        """Return the C baseline, with a new file."""
         loop = ceiling.Ceiling(ceiling.build(self.stores.folder), self.stores.fresh(self.tasks(), payload))
         self._stack.callback(loop.close)
         return loop
@@ -68,7 +68,7 @@ def cycle(store: SqliteClaimStore) -> None:
 
 
 def batch(store: SqliteClaimStore, size: int) -> None:
-    """The same for so many, in two transactions."""
+    """Claim ``size`` tasks and complete them, in two transactions."""
     if size == 1:
         cycle(store)
         return

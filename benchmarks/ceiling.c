@@ -1,8 +1,8 @@
-/* The yardstick in C: the store's own tables and statements with no Python between them, to tell what Python costs.
+/* The C baseline: the store's tables and SQL statements without Python between them. It shows the cost of Python.
  *
- * It is an SQLite extension, so that it runs on the very SQLite that apsw brings. benchmarks/ceiling.py builds it,
- * hands in the SQL texts of the package, and calls it. What it leaves out: checking arguments, making records,
- * rereading lanes, noting the time of a recent write once a second. */
+ * The baseline is an SQLite extension, so that it runs on the same SQLite library as apsw. benchmarks/ceiling.py builds
+ * the extension, passes it the SQL texts of the package, and calls it. The baseline does not check arguments, make
+ * records, reload lanes, or store the time of a recent write once a second. */
 #include <sqlite3ext.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -13,7 +13,7 @@ SQLITE_EXTENSION_INIT1
 
 #define EXPORT __attribute__((visibility("default")))
 
-/* In the order in which ceiling.py names them. */
+/* The statements, in the same order as in ceiling.py. */
 enum {
   BEGIN,
   COMMIT,
@@ -76,14 +76,14 @@ static void bind(sqlite3_stmt *statement, const char *format, ...) {
   va_end(values);
 }
 
-/* Runs a statement that gives no rows, or none that matter. */
+/* Runs a statement and ignores its rows. */
 static int run(ceiling *c, int which) {
   int code = sqlite3_step(c->statements[which]);
   int reset = sqlite3_reset(c->statements[which]);
   return code == SQLITE_DONE || code == SQLITE_ROW ? reset : code;
 }
 
-/* The first column of the first row. */
+/* Sets *value to the first column of the first row. */
 static int number(ceiling *c, int which, int64_t *value) {
   int code = sqlite3_step(c->statements[which]);
   if (code == SQLITE_ROW) *value = sqlite3_column_int64(c->statements[which], 0);
@@ -93,7 +93,7 @@ static int number(ceiling *c, int which, int64_t *value) {
 
 /* ---- claiming and completing ---- */
 
-/* Due rows of one side of the lane. */
+/* Adds due rows of one side of the lane to the claims. */
 static int scan(ceiling *c, int64_t lane, int64_t now, int limit) {
   sqlite3_stmt *head = c->statements[HEAD];
   int code;
@@ -130,7 +130,7 @@ static int claim_batch(ceiling *c, int limit) {
   return code == SQLITE_OK ? run(c, COMMIT) : code;
 }
 
-/* All claims are of one instance: its counter is written once a transaction. */
+/* Updates the counter of the instance once per transaction, since all claims belong to one instance. */
 static int count(ceiling *c) {
   int64_t instance = 0;
   if (c->claims_len == 1) {
@@ -156,7 +156,7 @@ static int complete_batch(ceiling *c) {
   return code == SQLITE_OK ? run(c, COMMIT) : code;
 }
 
-/* Claims and completes so many times so many tasks: two transactions each time. */
+/* Claims and completes `batch` tasks in two transactions, `count` times. */
 EXPORT int ceiling_cycles(ceiling *c, int count, int batch) {
   if (batch < 1 || batch > BATCH_MAX) return SQLITE_MISUSE;
   for (int i = 0; i < count; i++) {
@@ -170,7 +170,7 @@ EXPORT int ceiling_cycles(ceiling *c, int count, int batch) {
 
 /* ---- adding ---- */
 
-/* Adds so many tasks to the instance "ready" in one transaction, each with an input if it has any length. */
+/* Adds `count` tasks to the instance "ready" in one transaction. Each task has an input if input_len is not 0. */
 EXPORT int ceiling_add(ceiling *c, int count, const void *input, int input_len) {
   int64_t instance = 0, newest = 0, floor = 0;
   char name[NAME_SIZE];
@@ -209,7 +209,7 @@ EXPORT void ceiling_close(ceiling *c) {
 
 EXPORT const char *ceiling_message(ceiling *c) { return sqlite3_errmsg(c->db); }
 
-/* A connection of its own to a file that holds a store, with the store's settings. Null where that fails. */
+/* Opens a new connection to the file of a store, with the store's settings. Returns null after a failure. */
 EXPORT ceiling *ceiling_open(const char *path, const char *const *texts, int64_t anchor, int64_t lane,
                              int checkpoint_frames) {
   if (sqlite3_api == 0) return 0;

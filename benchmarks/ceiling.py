@@ -1,4 +1,4 @@
-"""Builds ``ceiling.c`` and calls it: what plain C reaches with the store's tables and statements, on apsw's SQLite."""
+"""Builds and calls ``ceiling.c``, the C baseline: the store's tables and statements on apsw's SQLite library."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import apsw
 from sqlite_claims.sqlite.statements import sql
 
 _SOURCE = Path(__file__).with_name("ceiling.c")
-# Within a commit, as there is no thread for it here; about as often as the store's.
+# The number of -wal frames after which a checkpoint runs. It runs within a commit, because the baseline has no thread
+# for it, and about as often as a checkpoint of the store.
 _CHECKPOINT_FRAMES = 4000
 _STATEMENTS = [
     sql.begin_write,
@@ -35,7 +36,7 @@ _STATEMENTS = [
 
 
 def has_compiler() -> bool:
-    """Whether it can be built here: the C core needs the same."""
+    """Return whether ``ceiling.c`` can be built on this machine. The C core has the same requirements."""
     compiler = os.environ.get("CC", "cc").split()[0]
     return shutil.which(compiler) is not None and any(
         Path(folder, "sqlite3ext.h").exists()
@@ -44,7 +45,7 @@ def has_compiler() -> bool:
 
 
 def build(folder: Path) -> Path:
-    """Compile it into ``folder``, once."""
+    """Compile ``ceiling.c`` into ``folder``, unless that was done already. Return the library's path."""
     target = folder / "ceiling.so"
     if not target.exists():
         compile = [*os.environ.get("CC", "cc").split(), "-O2", "-std=gnu11", "-Wall", "-Wextra", "-Werror"]
@@ -54,13 +55,14 @@ def build(folder: Path) -> Path:
 
 
 class Ceiling:
-    """The loops in C on the file of a store, which no store object needs to have open."""
+    """The C loops on the file of a store. No store object has to be open."""
 
     def __init__(self, library: Path, path: Path) -> None:
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
         anchor = connection.execute("SELECT anchor FROM claims_meta").fetchall()[0][0]
         lane = connection.execute("SELECT lane FROM claims_task ORDER BY id LIMIT 1").fetchall()[0][0]
-        # Before the extension is loaded, so that it stays when this connection is closed.
+        # This must happen before the extension is loaded, so that the extension stays loaded after this connection is
+        # closed.
         self._lib = ctypes.CDLL(str(library))
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 1)
         connection.load_extension(str(library), "ceiling_init")
@@ -81,7 +83,7 @@ class Ceiling:
         self._handle = ctypes.c_void_p(handle)
 
     def cycles(self, count: int, batch: int = 1) -> None:
-        """Claim and complete ``count`` times ``batch`` tasks."""
+        """Claim and complete ``batch`` tasks, ``count`` times."""
         self._check(self._lib.ceiling_cycles(self._handle, count, batch))
 
     def add(self, count: int, payload: bytes = b"") -> None:

@@ -1,4 +1,4 @@
-"""Stores for the benchmarks: of full size where something is timed, tiny where it only has to run."""
+"""Fixtures that provide stores for the benchmarks: full-size stores for timing, tiny stores for untimed runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .stores import Stores
 
 @pytest.fixture(scope="session")
 def sizes(pytestconfig: pytest.Config) -> Sizes:
-    """With ``--benchmark-disable`` each benchmark runs once, untimed."""
+    """Return the sizes. With ``--benchmark-disable``, each benchmark runs once, untimed, with tiny sizes."""
     return SMOKE if pytestconfig.getoption("benchmark_disable") else FULL
 
 

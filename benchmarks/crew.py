@@ -1,6 +1,7 @@
-"""Worker processes that a case starts once, and tells over pipes what to do in each round.
+"""Worker processes that a benchmark case starts once. In each round, the case sends them a job over pipes.
 
-All of a round start at one moment and stop at another: they get both beforehand, by the clock that they share.
+All workers of a round start and stop at the same time. They receive the start time and the stop time in advance, by the
+monotonic clock, which all processes share.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ from typing import Any
 
 from .machine import ROOT
 
-# From the word to the start: enough for all to have heard it.
+# The time between the message with the start time and the start, so that all workers have received the message.
 _NOTICE_S = 0.03
 
 
 class Crew:
-    """So many processes that run ``worker.py``, all of them children of one."""
+    """A number of processes that run ``worker.py``, all with the same parent process."""
 
     def __init__(self, count: int, prefix: Sequence[str] = ()) -> None:
-        """``prefix``: a command that runs them, such as a tracer."""
+        """``prefix``: a command that runs the worker processes, such as a tracer."""
         orders, answers = [os.pipe() for _ in range(count)], [os.pipe() for _ in range(count)]
         theirs = [end for order, answer in zip(orders, answers, strict=True) for end in (order[0], answer[1])]
         command = [*prefix, sys.executable, "-m", f"{__package__}.worker", *map(str, theirs)]
@@ -35,24 +36,24 @@ class Crew:
         self._answers = [os.fdopen(ours) for ours, _ in answers]
 
     def work(self, job: str, count: int, span: float, path: Path, **options: Any) -> list[dict[str, Any]]:
-        """Have the first ``count`` of them do a job of ``worker.py`` on a store for ``span`` seconds."""
+        """Run a job of ``worker.py`` on a store for ``span`` seconds in ``count`` workers; return the results."""
         self.begin(job, count, span, path, **options)
         return self.results(count)
 
     def begin(self, job: str, count: int, span: float, path: Path, **options: Any) -> None:
-        """The same without waiting for what comes of it. Returns when they start."""
+        """Start a job like ``work``, but don't wait for the results. Return at the start time of the job."""
         for number in range(count):
             order = {"job": job, "path": str(path), "worker_id": f"worker-{number}", "options": options}
             self._tell(number, order)
         for number in range(count):
-            self._hear(number)  # that it is ready
+            self._hear(number)  # the worker reports that it is ready
         start = time.monotonic() + _NOTICE_S
         for number in range(count):
             self._tell(number, {"start": start, "until": start + span})
         time.sleep(max(0.0, start - time.monotonic()))
 
     def results(self, count: int) -> list[dict[str, Any]]:
-        """Return the result of the job that was begun."""
+        """Return the results of the job that ``begin`` started."""
         return [self._hear(number) for number in range(count)]
 
     def _tell(self, number: int, order: dict[str, Any]) -> None:
@@ -66,7 +67,7 @@ class Crew:
         return json.loads(line)
 
     def close(self) -> None:
-        """Let them end, and wait for it."""
+        """End the worker processes and wait for their end."""
         for pipe in (*self._orders, *self._answers):
             pipe.close()
         self._process.wait()

@@ -1,4 +1,4 @@
-"""Many processes that claim and complete without pause on one file: what they get done, and what each gets of it."""
+"""Many processes that claim and complete tasks on one file without pause: their throughput and their shares."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _TARGETS = {
     "busy errors": Target(0),
 }
 _TARGETS_ARE_FOR = 8
-# In a batched crowd.
+# The number of tasks in a batch, if processes claim in batches.
 _BATCH = 10
 
 
 def crowd(bench: Bench) -> Iterator[Figure]:
-    """A crowd with the store's own wait for the writer, compared with SQLite's busy handler on the same store."""
+    """Measure many processes that wait for the write lock by the doorbell, compared with SQLite's busy handler."""
     sizes = bench.sizes
     most = max(sizes.processes)
     with closing(Crew(most)) as crew:

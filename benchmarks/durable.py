@@ -1,5 +1,8 @@
-"""Completions that survive power loss: how many a second, compared with a store that syncs within COMMIT, and whether
-each is on the disk before it is acknowledged."""
+"""Completions that survive a power loss.
+
+Measures their number per second, compared with a store that syncs within COMMIT. Also checks that each completion is on
+the disk before it is acknowledged.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ _WRITES = ("pwrite64", "pwritev", "pwritev2", "write", "writev")
 
 
 def durable(bench: Bench) -> Iterator[Figure]:
-    """Durable completions one at a time, of tasks held beforehand and in cycles, and what strace saw."""
+    """Measure durable completions of single tasks, claimed beforehand or in cycles, and check the syncs with strace."""
     sizes = bench.sizes
     processes = sorted({min(number, sizes.processes[-1]) for number in _PROCESSES})
     with closing(Crew(max(processes))) as crew:
@@ -78,7 +81,10 @@ def _round(bench: Bench, crew: Crew, held: bool, processes: int, within: bool) -
 
 
 def traced(bench: Bench, processes: int, durability: str = "full") -> Iterator[Figure]:
-    """Of so many processes that complete what they hold: was each completion synced before it was acknowledged?"""
+    """Complete tasks in some processes under strace.
+
+    Check that each completion was synced before its acknowledgement.
+    """
     span = bench.sizes.span / 2
     path = bench.stores.copied(round(span * bench.sizes.tasks_a_second))
     log = path.with_suffix(".strace")
@@ -98,10 +104,13 @@ def traced(bench: Bench, processes: int, durability: str = "full") -> Iterator[F
 
 
 def acknowledged_unsynced(calls: Iterable[Call]) -> tuple[int, int]:
-    """How many completions were acknowledged, and before how many of these no sync, of whichever process, that began
-    after the last write of their commit had ended, had itself ended well."""
-    wrote: dict[int, int] = {}  # by thread: where the last write since its last acknowledgement ended
-    covered = -1  # the latest beginning of a sync that has ended well: what was written before it is on the disk
+    """Return the number of acknowledged completions, and the number of unsynced ones among them.
+
+    A completion is synced if a sync, by any process, began after the last write of the completion's commit had ended,
+    and succeeded before the completion was acknowledged.
+    """
+    wrote: dict[int, int] = {}  # for each thread: the end of its last write since its last acknowledgement
+    covered = -1  # the latest start of a successful sync: all earlier writes are on the disk
     acknowledged = unsynced = 0
     for call in sorted(calls, key=lambda call: call.began if call.path.endswith(ACKNOWLEDGED) else call.ended):
         if call.name in _SYNCS and call.path.endswith("-wal") and call.result == 0:
@@ -110,13 +119,13 @@ def acknowledged_unsynced(calls: Iterable[Call]) -> tuple[int, int]:
             wrote[call.thread] = call.ended
         elif call.name == "write" and call.path.endswith(ACKNOWLEDGED):
             acknowledged += 1
-            # One that wrote nothing can't be durable.
+            # A completion without any write counts as unsynced.
             unsynced += not wrote.pop(call.thread, covered) < covered
     return acknowledged, unsynced
 
 
 def _syncs_a_completion(calls: list[Call]) -> float:
-    """From the first acknowledgement to the last."""
+    """Return the number of syncs per completion between the first acknowledgement and the last."""
     acknowledgements = [call.began for call in calls if call.path.endswith(ACKNOWLEDGED)]
     first, last = min(acknowledgements), max(acknowledgements)
     syncs = sum(call.name in _SYNCS and call.path.endswith("-wal") and first < call.ended < last for call in calls)

@@ -1,4 +1,4 @@
-"""Finding work: in a backlog, behind what may not be taken, in many lanes."""
+"""Searches for work: in a long backlog, behind tasks that the worker can't claim, and in many lanes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .pairs import NONE, Figure, Target, compare, timed
 
 
 def find_by_backlog(bench: Bench) -> Iterator[Figure]:
-    """Does a longer backlog make finding work slower?"""
+    """Measure whether a longer backlog makes a search for work slower."""
     sizes, rounds = bench.sizes, bench.sizes.rounds
     few, many, most = (bench.stores.backlog(number) for number in (sizes.few, sizes.many, sizes.most))
     for limit, target in ((10, Target(1.5)), (1, NONE)):
@@ -23,7 +23,7 @@ def find_by_backlog(bench: Bench) -> Iterator[Figure]:
 
 
 def find_behind(bench: Bench) -> Iterator[Figure]:
-    """Does what may not be taken, or not yet, or is being settled, make finding slower?"""
+    """Measure whether tasks of higher priority that the worker can't claim make a search for work slower."""
     sizes, rounds = bench.sizes, bench.sizes.rounds
     base = bench.looks(bench.stores.backlog(sizes.few), 10, **ADMITS)
     behind = bench.looks(bench.stores.behind_ineligible(sizes.few, sizes.ineligible), 10, **ADMITS)

@@ -1,8 +1,9 @@
-"""Other layouts of the file, each timed together with the present one.
+"""Alternative layouts of the database file, each timed together with the current layout.
 
-A layout is the package's own schema and statements with a few edits of their text. The loop that claims and completes
-is the store's, as far as SQL goes, with as little Python between the statements as there can be, so that what the file
-costs shows. An edit that finds nothing to change is an error: then the layout has to be adapted, or has had its day.
+A layout consists of the package's schema and statements with a few edits of their text. The loop that claims and
+completes tasks runs the same SQL statements as the store. It runs as little Python code as possible between the
+statements, so that the cost of the file's layout is visible. If an edit doesn't match the current text, an error is
+raised. Then the layout must be adapted or removed.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ from .stores import WORKER
 
 Edits = tuple[tuple[str, str], ...]
 
-# A checkpoint is worth while from this size on, for every page size.
+# The size of the -wal from which a checkpoint runs. It is the same for every page size.
 _CHECKPOINT_BYTES = 8 << 20
 _LEASE_US = 30_000_000
 _LANE = 1
 _SESSION = 1
-# The bindings of each statement of the loop.
+# The names of the bound values of each statement of the loop.
 _BINDINGS = {
     "claim_one": ("row", "floor", "lease", "worker", "session", "wall", "expires"),
     "complete_plain": ("row", "wall", "token", "task", "instance"),
@@ -47,22 +48,22 @@ _BINDINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A layout, as what is different in it."""
+    """A layout, described by its differences from the current layout."""
 
     name: str
     page_size: int = PAGE_SIZE
     auto_vacuum: str = "incremental"
-    payload: int = 64  # bytes of each task's input
-    output: int = 0  # and of its output
+    payload: int = 64  # length of each task's input in bytes
+    output: int = 0  # length of each task's output in bytes
     schema: Edits = ()
     statements: Mapping[str, Edits] = field(default_factory=dict)
-    added: Mapping[str, str] = field(default_factory=dict)  # statements that the present layout has none of
+    added: Mapping[str, str] = field(default_factory=dict)  # statements that the current layout doesn't have
     complete: tuple[str, ...] = ("complete_plain", "count_completed")
     has_sides: bool = True
     in_row: bool = False
 
     def text(self, name: str) -> str:
-        """A statement as it is in this layout."""
+        """Return the text of a statement in this layout."""
         return self.added[name] if name in self.added else edited(getattr(sql, name), self.statements.get(name, ()))
 
 
@@ -71,7 +72,7 @@ def _now_us() -> int:
 
 
 def edited(text: str, edits: Edits) -> str:
-    """The text with each edit made once."""
+    """Return the text after each edit. Each edit must match exactly one place in the text."""
     for old, new in edits:
         if text.count(old) != 1:
             raise ValueError(f"{old!r} stands {text.count(old)} times in: {text}")
@@ -103,7 +104,7 @@ _CLAIM_TABLE = """CREATE TABLE claims_claim (
     started_wall INTEGER NOT NULL, expires_wall INTEGER
 ) STRICT;
 """
-# A claim doesn't touch the task: each find has to step over claimed tasks.
+# A claim doesn't change the task's row, so each search has to skip claimed tasks.
 CLAIM_TABLE = Layout(
     "a table of claims",
     schema=((_NEXT_INDEX, _CLAIM_TABLE + _NEXT_INDEX),),
@@ -147,7 +148,7 @@ LARGE = 4096
 HUGE = 256 * 1024
 
 
-# The first of each is what the others are compared with.
+# The groups of layouts. The first layout of a group is the one that the others in the group are compared with.
 COMPARED = [
     [
         PRESENT,
@@ -171,12 +172,12 @@ COMPARED = [
         for name, size in (("4 KiB", LARGE), ("256 KiB", HUGE))
     ),
 ]
-# Those whose scan depends on what is claimed.
+# The layouts whose scan depends on claimed tasks.
 _BEHIND_CLAIMS = [PRESENT, HELD_INDEX, CLAIM_TABLE]
 
 
 class Trial:
-    """One file in one layout, with ready tasks, and the loop on it."""
+    """One file in one layout, with ready tasks, and the loop that claims and completes them."""
 
     def __init__(self, layout: Layout, folder: Path, tasks: int) -> None:
         self.layout = layout
@@ -233,7 +234,7 @@ class Trial:
         connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
     def cycle(self) -> None:
-        """Claim the next task and complete it: two transactions."""
+        """Claim the next task and complete it, in two transactions."""
         execute, texts = self._connection.execute, self._texts
         execute("BEGIN IMMEDIATE")
         now = _now_us()
@@ -256,7 +257,7 @@ class Trial:
         }  # fmt: skip
 
     def claim_first(self, count: int) -> None:
-        """Claim so many of the tasks that come first, under leases that don't end meanwhile."""
+        """Claim the first ``count`` tasks, with leases that don't expire during the measurement."""
         text, now = self.layout.text("claim_one"), _now_us() + 3_600_000_000
         with self._connection:
             self._connection.executemany(
@@ -268,7 +269,7 @@ class Trial:
             )
 
     def scan(self) -> None:
-        """Find the next ten."""
+        """Find the next ten ready tasks."""
         self._connection.execute("BEGIN")
         found = self._scanner.ready_ids(self._lanes, _now_us(), None, 10, False)
         self._connection.execute("COMMIT")
@@ -276,7 +277,7 @@ class Trial:
             raise RuntimeError(f"{self.layout.name}: found {len(found)} of 10")
 
     def frames_per_cycle(self, count: int) -> float:
-        """Pages that a cycle writes to the -wal."""
+        """Return the number of pages that one cycle writes to the -wal."""
         self._connection.wal_autocheckpoint(0)
         self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         for _ in range(count):
@@ -292,7 +293,7 @@ class Trial:
 
 
 def figures(sizes: Sizes) -> Iterator[Figure]:
-    """Cycles a second of each layout, of those of the one it is compared with; what each writes; and scans."""
+    """Measure each layout: its cycles per second (relative to the first layout of the group), its writes, its scans."""
     with tempfile.TemporaryDirectory(prefix="sqlite-claims-bench-") as folder:
         for layouts in COMPARED:
             yield from _cycles(layouts, sizes, Path(folder))

@@ -1,4 +1,4 @@
-"""The machine and the software that the figures depend on."""
+"""Facts about the machine and the software, which the figures depend on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _COMMITS = 500
 
 
 def facts(folder: Path) -> dict[str, Any]:
-    """Code, versions and machine, for the results. ``folder``: where the stores are."""
+    """Return the commit, the software versions and the machine, for the results. ``folder``: contains the stores."""
     return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _git("rev-parse", "HEAD"),
@@ -46,7 +46,7 @@ def facts(folder: Path) -> dict[str, Any]:
 
 
 def fdatasync_us(folder: Path) -> float:
-    """How long the disk takes for 4 KiB appended to a file, in the median."""
+    """Return the median time in which the disk syncs 4 KiB that are appended to a file."""
     path = folder / "synced"
     taken = []
     with path.open("wb", buffering=0) as file:
@@ -60,7 +60,7 @@ def fdatasync_us(folder: Path) -> float:
 
 
 def commit_us(folder: Path) -> float:
-    """How long the least commit takes that waits for no disk, in the median: one row of a WAL file changed."""
+    """Return the median time of a minimal commit without a sync: it changes one row of a file in WAL mode."""
     path = folder / "committed.db"
     taken = []
     connection = apsw.Connection(str(path))

@@ -1,4 +1,4 @@
-"""A process that does one thing and nothing else, so that what it took can be told: see ``writes.py``."""
+"""A process that does only the measured work, so that the process's totals are the cost: see ``writes.py``."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 MARKS = "-marks"
-"""How the file ends to which a byte is written before and after the operations of one kind."""
+"""The suffix of a file to which a byte is written before and after the operations of each kind."""
 OPERATIONS = ("find", "claim", "renew", "complete", "complete, durable", "release", "add")
 BARE_OPERATIONS = ("claim and complete",)
-# So few that neither the store nor the bare loop finds a checkpoint worth while.
+# The number of tasks for which -wal pages are counted. It is so small that neither the store nor the baseline runs a
+# checkpoint.
 _COUNTED = 100
 _WAL_HEAD, _FRAME_HEAD = 32, 24
 
@@ -42,7 +43,7 @@ def measure(who: str, path: Path, tasks: int, batch: int) -> None:
 
 
 def _bare(path: Path, tasks: int) -> Callable[[int], None]:
-    from .bare import BareLoop  # each imports what it needs, since memory is measured, too
+    from .bare import BareLoop  # imported here, because memory is measured, too
 
     loop = BareLoop(path, tasks)
     return lambda size: loop.cycle() if size == 1 else loop.batch(size)
@@ -64,20 +65,23 @@ def _ours(path: Path) -> Callable[[int], None]:
 
 
 def _frames(wal: Path) -> float:
-    """Of a -wal that has not started over. (Closing it drops no locks: SQLite has none there.)"""
+    """Return the number of frames in a -wal that has not been restarted.
+
+    It is safe to open and close the -wal here, because SQLite takes no locks on the -wal.
+    """
     with wal.open("rb") as file:
         page = int.from_bytes(file.read(12)[8:], "big")
     return (wal.stat().st_size - _WAL_HEAD) / (page + _FRAME_HEAD)
 
 
 def _lines(path: str) -> dict[str, int]:
-    """Of a file of names with numbers."""
+    """Return the numbers of a file that has a name and a number on each line."""
     words = (line.replace(":", "").split() for line in Path(path).read_text("utf-8").splitlines())
     return {word[0]: int(word[1]) for word in words if word[1].isdecimal()}
 
 
 def operate(who: str, path: Path, times: int) -> None:
-    """Do each operation so many times, after once that doesn't count."""
+    """Run each operation once as a warm-up, and then ``times`` times."""
     numbers = range(times + 1)
     with open(f"{path}{MARKS}", "wb", buffering=0) as marks:
 
@@ -105,7 +109,7 @@ def operate(who: str, path: Path, times: int) -> None:
 
 
 def main() -> None:
-    """As the command line says."""
+    """Run the job that the command line names."""
     what, who, path, *numbers = sys.argv[1:]
     jobs: dict[str, Callable[..., None]] = {"measure": measure, "operate": operate}
     jobs[what](who, Path(path), *map(int, numbers))

@@ -1,5 +1,7 @@
-"""Memory of a process that finds and claims: run as a program of its own, and told apart from what Python
-and apsw take."""
+"""The memory of a process that finds and claims tasks.
+
+It is measured in a separate process; the memory of Python and apsw is subtracted.
+"""
 
 from __future__ import annotations
 
@@ -18,19 +20,19 @@ with SqliteClaimStore(sys.argv[1], durability="process") as store:
         for claimed in store.claim_available_tasks("worker", 10):
             store.release_task(claimed.claim)
 """
-# The peak of this process alone: what getrusage tells begins with the parent's.
+# The peak memory is read from /proc, because the peak from getrusage includes the memory of the parent process.
 _TELL = """
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
 
 
 def can_tell() -> bool:
-    """Whether the platform says what a process takes at its peak."""
+    """Return whether this platform reports the peak memory of a process."""
     return os.path.exists("/proc/self/status")
 
 
 def added_mib(store: Path, looks: int) -> float:
-    """MiB that finding and claiming ``looks`` times in this store take beyond a process that only imports apsw."""
+    """Return the MiB by which ``looks`` searches and claims in this store exceed a process that only imports apsw."""
     return (_peak_kib(_WORKER, str(store), str(looks)) - _peak_kib(_BARE)) / 1024
 
 

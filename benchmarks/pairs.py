@@ -1,4 +1,4 @@
-"""Two things timed in turn, so that whatever else the machine does falls on both alike, and what became of targets."""
+"""Timing of two operations in turn, so that other work of the machine slows both equally; and targets for figures."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ K = TypeVar("K")
 T = TypeVar("T")
 
 clock: Callable[[], float] = time.perf_counter
-"""The clock to measure with. ``--cpu`` takes processor time instead: on a busy machine it tells more,
-but nothing of waiting for the disk."""
+"""The clock that measures times.
+
+With ``--cpu`` it is replaced by processor time, which is more exact on a busy machine but doesn't include waits for the
+disk.
+"""
 Round = Callable[[], float]
-"""Runs one round and returns the seconds that one operation took."""
+"""A function that runs one round and returns the average time of one operation in seconds."""
 
 
 def repeated(operation: Callable[[], object], count: int, per_call: int = 1) -> Round:
-    """A round of ``count`` calls, each of which does the operation ``per_call`` times."""
+    """Return a round of ``count`` calls. Each call performs the operation ``per_call`` times."""
 
     def round() -> float:
         began = clock()
@@ -34,13 +37,13 @@ def repeated(operation: Callable[[], object], count: int, per_call: int = 1) -> 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A bound for a figure. ``None``: there is none, the figure is for information."""
+    """A bound for a figure. ``None``: the figure has no bound and is only for information."""
 
     bound: float | None = None
     sense: Literal["at most", "at least"] = "at most"
 
     def met_by(self, value: float) -> bool | None:
-        """Whether a figure keeps to it."""
+        """Return whether a figure meets the bound; ``None``: there is no bound."""
         if self.bound is None:
             return None
         return value <= self.bound if self.sense == "at most" else value >= self.bound
@@ -54,7 +57,7 @@ NONE = Target()
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One line of the report: the median of some rounds, and between what the middle half of them lies."""
+    """One line of the report: the median of some rounds, and the lowest and the highest value of their middle half."""
 
     name: str
     value: float
@@ -63,10 +66,10 @@ class Figure:
     high: float
     target: Target
     detail: dict[str, Any]
-    case: str = ""  # that it is of
+    case: str = ""  # the benchmark case of the figure
 
     def as_json(self) -> dict[str, Any]:
-        """For the results."""
+        """Return the figure as a dictionary, for the file of results."""
         return asdict(self) | {"met": self.target.met_by(self.value)}
 
 
@@ -79,8 +82,10 @@ def figure(
 
 
 def interleaved(rounds: Mapping[K, Callable[[], T]], count: int, warm_up: int = 1) -> dict[K, list[T]]:
-    """Run each of the rounds in turn, ``count`` times, after ``warm_up`` turns that don't count. The order changes from
-    turn to turn: what follows upon one that writes much to the disk is slowed by it."""
+    """Run each of the rounds in turn, ``count`` times, after ``warm_up`` turns whose results are ignored.
+
+    The order changes from turn to turn, because a round that writes much to the disk slows the next round.
+    """
     taken: dict[K, list[T]] = {name: [] for name in rounds}
     for turn in range(count + warm_up):
         for name in random.Random(turn).sample(list(rounds), len(rounds)):
@@ -91,28 +96,31 @@ def interleaved(rounds: Mapping[K, Callable[[], T]], count: int, warm_up: int = 
 
 
 def compare(name: str, count: int, ours: Round, other: Round, target: Target = NONE, *, rate: bool = False) -> Figure:
-    """The ratio of two times or, ``rate``, of what gets done in a second. The figure is the median of the ratios of
-    neighbouring rounds: what slows both falls out of it."""
+    """Return the ratio of two times or, with ``rate``, of two numbers of operations per second.
+
+    The figure is the median of the ratios of neighbouring rounds, so a slowdown that affects both rounds has no effect
+    on the figure.
+    """
     taken = interleaved({"ours": ours, "other": other}, count)
     return figure(name, ratios(taken["ours"], taken["other"], rate=rate), "x", target, microseconds(taken))
 
 
 def ratios(ours: list[float], other: list[float], *, rate: bool) -> list[float]:
-    """Of neighbouring rounds."""
+    """Return the ratios of the times of neighbouring rounds; with ``rate``, of their speeds."""
     return [b / a if rate else a / b for a, b in zip(ours, other, strict=True)]
 
 
 def percentile(ordered: list[float], percent: float) -> float:
-    """Of values in order: the one that so many percent of them don't exceed."""
+    """Return the value that ``percent`` percent of the values don't exceed. ``ordered``: the values, ascending."""
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
 
 def microseconds(taken: dict[str, list[float]]) -> dict[str, list[float]]:
-    """For the details of a figure."""
+    """Return times in microseconds, for the details of a figure."""
     return {f"{name}_us": [round(seconds * 1e6, 2) for seconds in samples] for name, samples in taken.items()}
 
 
 def timed(name: str, count: int, ours: Round, target: Target = NONE) -> Figure:
-    """Microseconds an operation takes."""
+    """Measure the time of one operation in microseconds."""
     taken = interleaved({"ours": ours}, count)["ours"]
     return figure(name, [seconds * 1e6 for seconds in taken], "µs", target)

@@ -1,5 +1,7 @@
-"""Figures as plots: a dot for the median, a line for the middle half of the rounds, a mark for the target. The same
-figures give the same file."""
+"""Plots of the figures, with a dot for the median, a line for the middle half of the rounds, and a mark for the target.
+
+The same figures always produce the same file.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 mpl.use("svg")
 _STYLE = {
-    "svg.hashsalt": "sqlite-claims",  # else the names of its parts are random
+    "svg.hashsalt": "sqlite-claims",  # without a fixed salt, the ids in the file are random
     "svg.fonttype": "none",
     "text.parse_math": False,
     "font.family": "sans-serif",
@@ -22,7 +24,7 @@ _STYLE = {
     "axes.spines.right": False,
 }
 _UNITS = {"x": "ratio", "": "number", "/s": "a second"}
-# If the largest is so many times the smallest, the axis is logarithmic.
+# If the largest value is at least this many times the smallest value, the axis is logarithmic.
 _LOG_FROM = 20
 _ROW_IN, _PANEL_IN, _WIDTH_IN = 0.21, 0.6, 9.0
 _OURS, _TARGET = "#1f6f8b", "#c0392b"
@@ -30,7 +32,7 @@ _MARK = {"markersize": 11, "markeredgewidth": 2}
 
 
 def draw(figures: list[dict[str, Any]], digest: str, path: Path) -> None:
-    """Draw figures of one case, those of a measure in a panel. ``digest`` is kept in the file."""
+    """Draw the figures of one case, with one panel for each measure. ``digest`` is stored in the file."""
     measures = Counter(figure["name"].rpartition(": ")[2] for figure in figures)
     panels: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for figure in figures:

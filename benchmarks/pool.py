@@ -1,4 +1,4 @@
-"""How many tasks that do nothing a pool of two processes gets through in a second."""
+"""The number of empty tasks that a pool of two processes completes per second."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 PROCESSES = 2
 _PATIENCE_S = 60.0
-# Fewer may be done before the second process has its turn.
+# With fewer tasks than this, one process may complete all tasks before the second process gets any.
 _SHARED_FROM = 1_000
 
 
 def whoami(_: TaskContext) -> bytes:
-    """The handler: as little as leaves a trace of who ran it."""
+    """Return the id of this process as the output of the task. This is the handler; it does no other work."""
     return b"%d" % os.getpid()
 
 
 def throughput(bench: Bench) -> Iterator[Figure]:
-    """Claim, run and complete in worker processes; then read every output back."""
+    """Claim, run and complete tasks in worker processes, then check every output."""
     tasks = 5 * bench.sizes.added
     samples = [tasks_a_second(bench.stores.new_path(), tasks) for _ in range(bench.sizes.rounds + 1)]
     name = f"a pool of {PROCESSES} processes, {tasks:,} tasks that do nothing"
@@ -36,12 +36,15 @@ def throughput(bench: Bench) -> Iterator[Figure]:
 
 
 def tasks_a_second(path: Path, tasks: int) -> float:
-    """Of one run, from the first claim to the last result. The processes are there by then, and asleep."""
+    """Return the tasks per second of one run, from the first claim to the last result.
+
+    The processes are started before the run and are asleep at its start.
+    """
     pool = WorkerPool(path, whoami, processes=PROCESSES, store_options={"durability": "process"})
     with SqliteClaimStore(path, durability="process") as store, pool.spawn() as handle:
         wait_for_workers(store)
         store.add_instance("pool", [NewTask(f"task-{number:07}") for number in range(tasks)])
-        # Looked at rarely: a look takes from the workers.
+        # The state is checked rarely, because each check slows the workers down.
         while store.get_instance("pool").finished_at is None:
             time.sleep(0.05)
         handle.shutdown()
@@ -64,7 +67,7 @@ def tasks_a_second(path: Path, tasks: int) -> float:
 
 
 def wait_for_workers(store: SqliteClaimStore, number: int = PROCESSES) -> None:
-    """Until so many have come to life."""
+    """Wait until ``number`` worker sessions are alive."""
     until = time.monotonic() + _PATIENCE_S
     while sum(worker.alive for worker in store.list_workers()) < number:
         if time.monotonic() > until:

@@ -1,7 +1,8 @@
-"""``python -m benchmarks.publish``: what is in ``benchmarks/results`` as tables in docs/performance.md and as plots.
+"""``python -m benchmarks.publish``: writes ``benchmarks/results`` as tables in docs/performance.md and as plots.
 
-Of each case the newest figures are told, whatever they are called. Nothing of the package is imported: results may be
-older than the code. A test compares the page with ``tables()``, and the plots with their figures.
+For each case, the newest figures are published, also figures whose names the code no longer uses. This module does not
+import the package, because results may be older than the code. A test compares the page with ``tables()``, and the
+plots with their figures.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ PAGE = ROOT / "docs" / "performance.md"
 PLOTS = ROOT / "docs" / "performance"
 BEGIN, END = "<!-- figures: written by make bench-report -->\n", "<!-- end of figures -->\n"
 
-# How each case is measured, in a sentence or two, in the order of the page; other cases follow by name.
+# The title and the description of each case, in the order of the page. Cases that are not listed here follow, sorted by
+# name.
 CASES = {
     "find-backlog": (
         "Finding work in a long backlog",
@@ -65,7 +67,7 @@ _PROCESSOR = " (processor time)"
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """The newest figures of a case, and what they depend on."""
+    """The newest figures of a case, and the facts that the figures depend on."""
 
     name: str
     facts: dict[str, Any]
@@ -82,13 +84,13 @@ class Case:
 
     @property
     def digest(self) -> str:
-        """Of the figures, as far as they are drawn."""
+        """A hash of the values that the plot shows."""
         drawn = [[figure[key] for key in ("name", "value", "unit", "low", "high", "target")] for figure in self.figures]
         return hashlib.sha256(json.dumps(drawn).encode()).hexdigest()
 
 
 def newest(results: Path = RESULTS) -> list[Case]:
-    """The cases there are results of."""
+    """Return the cases that have results."""
     found: dict[str, Case] = {}
     kept = [json.loads(path.read_text("utf-8")) for path in results.glob("*.json")]
     for content in sorted(kept, key=lambda content: str(content["facts"]["at"])):
@@ -106,7 +108,7 @@ def newest(results: Path = RESULTS) -> list[Case]:
 
 
 def tables(cases: list[Case]) -> str:
-    """Return the text between the marks in the page."""
+    """Return the text between the begin mark and the end mark of the page."""
     if not cases:
         return "\nNo figures are kept yet.\n\n"
     return "\n" + "\n".join(_lines(cases)) + "\n"
@@ -116,7 +118,7 @@ def _lines(cases: list[Case]) -> Iterator[str]:
     told = ""
     for case in cases:
         yield f"### {case.title}\n"
-        if (circumstances := _circumstances(case.facts)) != told:  # else they are those of the case before
+        if (circumstances := _circumstances(case.facts)) != told:  # not repeated
             told = circumstances
             yield f"{told}\n"
         yield from _section(case)
@@ -148,8 +150,11 @@ def _section(case: Case) -> Iterator[str]:
 def _split(
     figures: list[dict[str, Any]],
 ) -> tuple[dict[str, dict[str, dict[str, Any]]], list[dict[str, Any]]]:
-    """Figures by measure and by what they are of, where they are called ``of what: measure`` and there are several of
-    both; and the others."""
+    """Split the figures into a table and a list.
+
+    Figures with names like ``subject: measure`` go into the table, by measure and subject, if there are several
+    measures with several subjects. All other figures go into the list.
+    """
     measures: dict[str, dict[str, dict[str, Any]]] = {}
     for figure in figures:
         row, colon, measure = figure["name"].rpartition(": ")
@@ -201,7 +206,7 @@ def _circumstances(facts: dict[str, Any]) -> str:
 
 
 def number(value: float) -> str:
-    """Three digits: no run is worth more."""
+    """Format a number with three significant digits. More digits would be noise."""
     if abs(value) >= 100:
         return f"{float(f'{value:.3g}'):,.0f}"
     return f"{value:.3g}"
@@ -216,7 +221,7 @@ def page(text: str, cases: list[Case]) -> str:
 
 def main() -> None:
     """Write the page and the plots."""
-    from benchmarks.plots import draw  # which needs matplotlib
+    from benchmarks.plots import draw  # imported here, because it needs matplotlib
 
     cases = newest()
     PAGE.write_text(page(PAGE.read_text("utf-8"), cases), "utf-8")

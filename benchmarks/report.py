@@ -1,4 +1,4 @@
-"""Figures as a table for people and as JSON for comparing later."""
+"""Output of figures: as a table for people, and as JSON for later comparisons."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _VERDICTS = {True: "met", False: "MISSED", None: ""}
 
 
 def line(figure: Figure) -> str:
-    """One figure: its value, the range of its rounds, its target and whether that is met."""
+    """Return the line for one figure: value, middle half of the rounds, target, and whether the target is met."""
     value = f"{_number(figure.value)} {figure.unit}"
     spread = f"{_number(figure.low)} to {_number(figure.high)}"
     verdict = _VERDICTS[figure.target.met_by(figure.value)]
@@ -26,7 +26,7 @@ def _number(value: float) -> str:
 
 
 def write(facts: dict[str, Any], figures: Iterable[Figure], folder: Path = RESULTS) -> Path:
-    """Keep figures, with what they depend on."""
+    """Write the figures to a file, with the facts that they depend on."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{facts['at'][:10]}-{facts['commit'][:8] or 'unknown'}-{facts['case']}.json"
     content = {"facts": facts, "figures": [figure.as_json() for figure in figures]}

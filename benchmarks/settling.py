@@ -1,4 +1,4 @@
-"""Finding work while each find also sweeps some tasks of higher priority that can't be claimed."""
+"""Searches for work that each also sweep some tasks of higher priority, which the worker can't claim."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from .stores import CHUNK, WORKER, fill, for_tag
 
 _TTL_S = 10.0
 _AHEAD = "ahead"
-# A round ends after this time, but not before so many looks.
+# A round ends after ``_ROUND_S_MAX`` seconds, but not before ``_LOOKS_MIN`` searches.
 _ROUND_S_MAX = 2.0
 _LOOKS_MIN = 5
 
 
 def figures(bench: Bench) -> Iterator[Figure]:
-    """Return the median time of a find during the sweep, and of as many finds with nothing to sweep."""
+    """Compare the median time of a search during the sweep with that of a search with nothing to sweep."""
     number = bench.sizes.settled
     nothing = _made(bench, "nothing", lambda _: None)
     for name, ahead, step in (
@@ -37,7 +37,8 @@ def figures(bench: Bench) -> Iterator[Figure]:
         (f"{number:,} being cancelled", partial(_moving, number, _cancel), control.ROWS_PER_MOVE),
     ):
         path = _made(bench, name, ahead)
-        # If a find sweeps some, it sweeps so few that half of all are left.
+        # If each search sweeps some tasks, the number of searches is limited so that half of the tasks are left at the
+        # end.
         looks = min(bench.sizes.looks, number // step // 2 if step else bench.sizes.looks)
         taken = [_round(bench, path, nothing, looks, settles=step > 0) for _ in range(bench.sizes.long_rounds)]
         ratios = [behind / base for behind, base in taken]
@@ -60,7 +61,7 @@ def _claimed(number: int, max_lost: int, store: SqliteClaimStore) -> None:
 
 
 def _moving(number: int, signal: Callable[..., bool], store: SqliteClaimStore) -> None:
-    """As it is when the signal has taken effect and no task has followed it yet."""
+    """Put the store into the state right after a control, before the row of any task is updated."""
     fill(store, _AHEAD, number, for_tag("cpu", 1))
     store._db.write(signal, False, _AHEAD)
 
@@ -70,7 +71,7 @@ def _cancel(db: Database, instance_id: str) -> bool:
 
 
 def _round(bench: Bench, path: Path, nothing: Path, looks: int, *, settles: bool) -> tuple[float, float]:
-    """Seconds of the median look in a copy of a store, and of that behind nothing, in turn."""
+    """Return the median seconds of a search in a copy of a store, and of one with nothing to sweep, timed in turn."""
     copy = bench.stores.copy_of(path)
     clock = ManualClock()
     clock.advance(2 * _TTL_S)
@@ -79,7 +80,7 @@ def _round(bench: Bench, path: Path, nothing: Path, looks: int, *, settles: bool
         both = [
             stack.enter_context(SqliteClaimStore(each, durability="process", clock=clock)) for each in (copy, nothing)
         ]
-        for store in both:  # statements are prepared now, and lanes known
+        for store in both:  # warm-up: prepare the statements and load the lanes
             store.find_available_tasks(WORKER, 10, **ADMITS)
         enough = time.monotonic() + _ROUND_S_MAX
         while len(taken) < looks and (len(taken) < _LOOKS_MIN or time.monotonic() < enough):

@@ -1,4 +1,4 @@
-"""How much of everything: enough to be timed, or just enough to show that a benchmark still runs."""
+"""Sizes of the benchmarks: large sizes for timing, and tiny sizes that only show that a benchmark still runs."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from dataclasses import dataclass, replace
 class Sizes:
     """Numbers of tasks, lanes and repetitions."""
 
-    few: int  # ready tasks in the smallest, the middle and the largest store
+    few: int  # ready tasks in the smallest store; ``many`` and ``most`` are for the middle and the largest store
     many: int
     most: int
-    ineligible: int  # tasks of higher priority that the worker may not take
-    not_yet: int  # tasks that are delayed, and as many that are held
-    settled: int  # tasks that are being settled while somebody looks for others; some thousand
+    ineligible: int  # tasks of higher priority that the worker may not claim
+    not_yet: int  # number of delayed tasks, and also of claimed tasks
+    settled: int  # tasks that are swept during searches for work; at least some thousand
     lanes: int
-    batch: int  # tasks claimed at a time, where it is not one
+    batch: int  # tasks per claim, in cases that claim in batches
     added: int  # tasks added in one call
     looks: int  # calls of find_available_tasks in a round
-    cycles: int  # tasks claimed and completed in a round
+    cycles: int  # number of tasks that are claimed and completed in a round
     rounds: int
-    processes: tuple[int, ...]  # in a crowd
-    span: float  # seconds that a crowd works in a round
-    tasks_a_second: int  # more than a crowd can do
-    tail: int  # cycles of which the slowest count
-    wakes: int  # tasks that are waited for, in a round
-    idle: float  # seconds of waiting in vain
-    written: int  # tasks of which is told what they cost the system
-    long_rounds: int  # rounds of what takes seconds
-    watched: float  # seconds for which workers without work, or with long tasks, are watched
+    processes: tuple[int, ...]  # numbers of processes that work at the same time
+    span: float  # seconds for which these processes work in a round
+    tasks_a_second: int  # more tasks than these processes can complete in a second
+    tail: int  # number of cycles of which the slowest are reported
+    wakes: int  # number of tasks that a worker waits for in a round
+    idle: float  # seconds for which a process waits without any task
+    written: int  # number of tasks for which writes and system calls are counted
+    long_rounds: int  # number of rounds in cases whose rounds take seconds
+    watched: float  # seconds for which idle workers, or workers with long tasks, are measured
 
 
 FULL = Sizes(
@@ -55,7 +55,7 @@ FULL = Sizes(
     long_rounds=5,
     watched=60.0,
 )
-# As large as stores get; made in minutes.
+# Sizes for stores of the largest size that is expected in use. It takes minutes to create these stores.
 HUGE = replace(FULL, most=10_000_000, ineligible=1_000_000, settled=1_000_000)
 SMOKE = Sizes(
     few=20,

@@ -1,4 +1,7 @@
-"""Stores to look for work in. Each is made once and kept: a million tasks take some ten seconds to add."""
+"""Stores for the benchmarks.
+
+Each store is created once and then reused, because adding a million tasks takes about ten seconds.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from sqlite_claims import NewTask, SqliteClaimStore
 from sqlite_claims.clock import SYSTEM_CLOCK, Clock
 from sqlite_claims.sqlite.files.copies import split
 
-# The most that one call takes.
+# The largest number of tasks that one call accepts.
 CHUNK = 100_000
 _HOUR = 3600.0
 WORKER = "worker"
@@ -30,19 +33,22 @@ def fill(store: SqliteClaimStore, instance_id: str, count: int, make: Callable[[
 
 
 class Stores:
-    """The stores in one folder, by what is in them."""
+    """The stores in one folder. Each method returns the path of a store with the described content."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._names = counting()
 
     def backlog(self, count: int) -> Path:
-        """So many ready tasks in one lane."""
+        """Return a store with ``count`` ready tasks in one lane."""
         return self.made(f"backlog-{count}", lambda store: fill(store, "ready", count, for_tag("cpu")))
 
     def behind_ineligible(self, count: int, ineligible: int) -> Path:
-        """The same behind tasks of higher priority that a worker with the tag ``cpu``, or the kind ``""``, may not
-        take: half of them by their tags, half by their kind."""
+        """Return a store with ``count`` ready tasks behind tasks of higher priority that the worker may not claim.
+
+        The worker has the tag ``cpu`` and the kind ``""``. Half of the tasks of higher priority have a different tag,
+        and half have a different kind.
+        """
 
         def make(store: SqliteClaimStore) -> None:
             fill(store, "tagged", ineligible // 2, for_tag("gpu", priority=1))
@@ -52,7 +58,7 @@ class Stores:
         return self.made(f"behind-ineligible-{count}-{ineligible}", make)
 
     def behind_not_yet(self, count: int, not_yet: int) -> Path:
-        """The same behind tasks of higher priority: so many delayed, and as many held under a lease."""
+        """Return a store with ``count`` ready tasks behind ``not_yet`` delayed and ``not_yet`` claimed tasks."""
 
         def make(store: SqliteClaimStore) -> None:
             fill(store, "held", not_yet, for_tag("cpu", priority=1))
@@ -63,7 +69,7 @@ class Stores:
         return self.made(f"behind-not-yet-{count}-{not_yet}", make)
 
     def lanes(self, count: int, lanes: int, aging: bool = False) -> Path:
-        """So many ready tasks, spread evenly over so many kinds and all five priorities."""
+        """Return a store with ``count`` ready tasks, spread evenly over ``lanes`` kinds and all five priorities."""
 
         def make(store: SqliteClaimStore) -> None:
             numbers = counting()
@@ -79,14 +85,14 @@ class Stores:
         return self.made(f"lanes-{count}-{lanes}{'-aging' * aging}", make)
 
     def fresh(self, count: int, payload: bytes | None = None) -> Path:
-        """So many ready tasks, to be used up by one benchmark."""
+        """Return a new store with ``count`` ready tasks, for one benchmark only."""
         return self.made(
             f"fresh-{next(self._names)}",
             lambda store: fill(store, "ready", count, lambda task_id: NewTask(task_id, payload)),
         )
 
     def copied(self, count: int, payload: bytes | None = None) -> Path:
-        """The same, the file being a copy, which the disk has, of one that was made once."""
+        """Return a synced copy of a store with ``count`` ready tasks. The original store is created only once."""
         made = self.made(
             f"original-{count}-{len(payload or b'')}",
             lambda store: fill(store, "ready", count, lambda task_id: NewTask(task_id, payload)),
@@ -97,7 +103,11 @@ class Stores:
         return copy
 
     def copy_of(self, path: Path) -> Path:
-        """A copy that no longer says which file it was, so that it is not taken for one: its claims would be ended."""
+        """Return a copy of a store.
+
+        The copy doesn't contain the identity of the original file. Otherwise a store would detect that the file was
+        copied, and end all claims.
+        """
         copy = shutil.copyfile(path, self.new_path())
         connection = apsw.Connection(str(copy))
         [[recorded]] = connection.execute("SELECT boot_id FROM claims_meta").fetchall()
@@ -110,7 +120,7 @@ class Stores:
         return self.folder / f"new-{next(self._names)}.db"
 
     def made(self, name: str, make: Callable[[SqliteClaimStore], None], clock: Clock = SYSTEM_CLOCK) -> Path:
-        """The store of this name, made now if it isn't there."""
+        """Return the path of the store with this name. Create the store if it doesn't exist."""
         path = self.folder / f"{name}.db"
         if not path.exists():
             with SqliteClaimStore(path, durability="process", clock=clock) as store:
@@ -119,12 +129,12 @@ class Stores:
 
 
 def opened(path: Path, use_c_core: bool | None = None) -> SqliteClaimStore:
-    """A store as a worker would have it, without waiting for the disk."""
+    """Open a store like a worker does, with commits that don't wait for the disk."""
     return SqliteClaimStore(path, durability="process", use_c_core=use_c_core)
 
 
 def for_tag(tag: str, priority: int = 3, max_lost: int = 5) -> Callable[[str], NewTask]:
-    """Makes tasks for workers with a tag."""
+    """Return a function that makes tasks for workers with this tag."""
     return lambda task_id: NewTask(task_id, tags=[tag], priority=priority, max_lost=max_lost)
 
 

@@ -1,4 +1,4 @@
-"""System calls of processes, as strace tells of them."""
+"""System calls of processes, read from the logs of strace."""
 
 from __future__ import annotations
 
@@ -16,28 +16,35 @@ _RESULT = re.compile(r".*\) += (-?\d+|\?)")
 
 @dataclass(slots=True)
 class Call:
-    """One call of one thread. What began after another had ended was really after it, whichever threads they were."""
+    """One system call of one thread.
+
+    The order of ``began`` and ``ended`` is the real order, also between threads: a call that began after the end of a
+    second call really ran after it.
+    """
 
     thread: int
     name: str
-    path: str  # of the file that its first argument is a descriptor of
-    began: int  # lines of the log
+    path: str  # path of the file whose descriptor is the first argument
+    began: int  # line number in the log
     ended: int
     result: int
 
 
 def has_strace() -> bool:
-    """Whether there is one."""
+    """Return whether strace is installed."""
     return shutil.which("strace") is not None
 
 
 def command(log: Path, only: str = "all") -> list[str]:
-    """Return the command that runs another one and its children and logs their calls, or ``only`` some of them."""
+    """Return the start of a command line that logs the system calls of a command and its children.
+
+    ``only``: the names of the calls to log.
+    """
     return ["strace", "-f", "-qq", "-y", "-s0", "-e", f"trace={only}", "-e", "signal=none", "-o", str(log)]
 
 
 def calls(log: Iterable[str]) -> Iterator[Call]:
-    """The calls of a log, in the order in which they ended."""
+    """Iterate over the calls of a log, in the order in which the calls ended."""
     unfinished: dict[int, Call] = {}
     for number, line in enumerate(log):
         match = _LINE.match(line)
@@ -59,7 +66,7 @@ def calls(log: Iterable[str]) -> Iterator[Call]:
 
 
 def read(log: Path) -> list[Call]:
-    """The calls of a log in a file."""
+    """Return the calls of a log file."""
     with log.open(encoding="utf-8", errors="replace") as lines:
         return list(calls(lines))
 

@@ -1,4 +1,4 @@
-"""The slowest cycles of claim and completion with nobody else about, and how long the -wal gets meanwhile."""
+"""The slowest cycles of claim and completion in a store that one process uses, and the size of the -wal meanwhile."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ from .stores import opened
 _MIB = 1 << 20
 _BOUND = Target(WAL_BYTES_MAX / _MIB)
 _PERCENTS = {"p50": 50.0, "p99": 99.0, "p99.9": 99.9, "worst": 100.0}
-# Processes that come and go at the same time.
+# The number of processes that open and close the store at the same time.
 _VISITORS = 4
 
 
 def tail(bench: Bench) -> Iterator[Figure]:
-    """Beside a bare loop that checkpoints within its commits, slice by slice on one disk."""
+    """Measure the slowest cycles of the store and of the baseline, which runs checkpoints within its commits.
+
+    The two run in turn on the same disk.
+    """
     rounds = bench.sizes.long_rounds
     taken: dict[str, dict[str, list[float]]] = {"ours": {}, "bare": {}}
     wal = []
@@ -58,7 +61,7 @@ def _by_name(taken: dict[str, list[dict[str, float]]]) -> Iterator[Figure]:
 
 
 def _slices(bench: Bench) -> tuple[dict[str, list[float]], int]:
-    """How long each cycle took, in order, and the -wal's greatest size."""
+    """Return the sorted times of all cycles, and the largest size of the -wal."""
     cycles = bench.sizes.tail
     path = bench.stores.copied(cycles + 1)
     grown = 0
@@ -68,7 +71,7 @@ def _slices(bench: Bench) -> tuple[dict[str, list[float]], int]:
         loops: dict[str, Callable[[], None]] = {"ours": lambda: cycle(store), "bare": bare.cycle}
         taken: dict[str, list[float]] = {who: [] for who in loops}
         for loop in loops.values():
-            loop()  # its statements are prepared now
+            loop()  # warm-up, which prepares the statements
         for _ in range(cycles // bench.sizes.cycles):
             for who, loop in loops.items():
                 taken[who] += _timed(loop, bench.sizes.cycles)
@@ -87,7 +90,7 @@ def _timed(loop: Callable[[], None], count: int) -> list[float]:
 
 
 def _during_a_reader(bench: Bench) -> dict[str, float]:
-    """With somebody in a read transaction all along, who then leaves."""
+    """Measure cycles during a long read transaction, and the -wal after the end of this transaction."""
     cycles = bench.sizes.tail
     path = bench.stores.copied(cycles * 2)
     with ExitStack() as stack:
@@ -108,7 +111,7 @@ def _during_a_reader(bench: Bench) -> dict[str, float]:
 
 
 def _visited(bench: Bench) -> dict[str, float]:
-    """By processes each of which opens the store, does a few cycles and is gone, every other one without closing."""
+    """Measure the -wal while short-lived processes use the store. Half of the processes exit without closing it."""
     span = bench.sizes.span
     path = bench.stores.copied(round(span * bench.sizes.tasks_a_second))
     with closing(Crew(_VISITORS)) as crew:

@@ -1,4 +1,4 @@
-"""The figures that have a target, and those that explain them."""
+"""The figures that have a target, and further figures that explain these."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .writes import writes
 
 
 def cycles(bench: Bench) -> Iterator[Figure]:
-    """Claim and complete, one at a time and in batches, compared with a bare loop and plain C."""
+    """Measure claims and completions, singly and in batches, compared with the Python baseline and the C baseline."""
     sizes, rounds = bench.sizes, bench.sizes.rounds
     one = bench.store(bench.stores.fresh(bench.tasks()))
     bare = bench.bare()
@@ -67,7 +67,7 @@ def cycles(bench: Bench) -> Iterator[Figure]:
 
 
 def adding(bench: Bench) -> Iterator[Figure]:
-    """Add tasks in batches, compared with plain C."""
+    """Measure the adding of tasks in batches, compared with the C baseline."""
     if not ceiling.has_compiler():
         return
     size, rounds = bench.sizes.added, bench.sizes.rounds
@@ -85,7 +85,7 @@ def adding(bench: Bench) -> Iterator[Figure]:
 
 
 def memory_taken(bench: Bench) -> Iterator[Figure]:
-    """Does a store's size show in the memory of those who use it?"""
+    """Measure whether a larger store increases the memory of the processes that use it."""
     if not memory.can_tell():
         return
     sizes = bench.sizes
@@ -115,7 +115,7 @@ CASES: dict[str, Callable[[Bench], Iterator[Figure]]] = {
 
 
 def figures(sizes: Sizes, only: list[str]) -> Iterator[Figure]:
-    """Take all figures, or those of some cases."""
+    """Measure the figures of all cases, or of the named cases."""
     with tempfile.TemporaryDirectory(prefix="sqlite-claims-bench-") as folder:
         stores = Stores(Path(folder))
         for name in only or CASES:
@@ -125,7 +125,7 @@ def figures(sizes: Sizes, only: list[str]) -> Iterator[Figure]:
 
 
 def new_tasks(size: int, payload: bytes) -> Callable[[], list[NewTask]]:
-    """Makes ``size`` tasks a call, under new names each time."""
+    """Return a function that makes ``size`` tasks per call, with new names in each call."""
     calls = count()
 
     def make() -> list[NewTask]:
@@ -136,7 +136,7 @@ def new_tasks(size: int, payload: bytes) -> Callable[[], list[NewTask]]:
 
 
 def additions(store: SqliteClaimStore, size: int, payload: bytes, *, making: bool) -> Round:
-    """Rounds of adding ``size`` tasks in one call, with or without the time that making the ``NewTask``s takes."""
+    """Return rounds that add ``size`` tasks in one call. ``making``: include the creation of ``NewTask`` objects."""
     make = new_tasks(size, payload)
 
     def round() -> float:

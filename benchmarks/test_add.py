@@ -1,4 +1,4 @@
-"""Adding tasks in batches, compared with the same statements in C."""
+"""Benchmarks of adding tasks in batches, compared with the same SQL statements run from C."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether each operation that is compared with another commit's runs, and is counted."""
+"""Tests that each operation of ``benchmarks.against`` runs and that its cost is counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes that work together: all of them, from the same moment, and not in silence where one fails."""
+"""Tests that all processes of a crew start at the same time, and that the failure of a process is reported."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_the_store_has_all_results_that_each_process_reports(
 ) -> None:
     path = stores.copied(20_000)
     done = crew.work("crowd", 2, 0.05, path, batch=batch, sqlites_handler=sqlites_handler)
-    # Each does one cycle before the start.
+    # Each process does one cycle before the start.
     told = sum(each["tasks"] + batch for each in done)
     with SqliteClaimStore(path) as store:
         assert store.stats().counts[TaskState.COMPLETED] == told

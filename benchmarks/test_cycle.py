@@ -1,4 +1,4 @@
-"""Claiming and completing, compared with a bare loop in Python and the same statements in C."""
+"""Benchmarks of claiming and completing, compared with the Python baseline and the same SQL statements run from C."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ needs_compiler = pytest.mark.skipif(not ceiling.has_compiler(), reason="no C com
 
 
 def run(benchmark: BenchmarkFixture, bench: Bench, size: str, operation: Callable[[int], None]) -> None:
-    """Time the operation on so many tasks a call, as often as there are tasks for."""
+    """Time the operation with ``number`` tasks per call, until the store's tasks are used up."""
     number = bench.sizes.batch if size == "batch" else 1
     benchmark.extra_info["tasks a call"] = number
     benchmark.group = f"claim and complete, {size}"

@@ -1,4 +1,4 @@
-"""Whether the check of syncs finds what it is for: in logs written here, and in that of a store that syncs nothing."""
+"""Tests that the check of syncs detects unsynced completions, in sample logs and with a store that never syncs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finding work, whatever else the store holds."""
+"""Benchmarks of searches for work, in stores with different contents."""
 
 from __future__ import annotations
 

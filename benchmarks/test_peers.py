@@ -1,5 +1,8 @@
-"""The comparison with peers, as far as it goes without installing any: this store's adapter always, and each peer's
-where its environment is there."""
+"""Tests of the comparison with other queues.
+
+The adapter of this store is always tested. The adapter of a different queue is tested only if its environment is
+installed.
+"""
 
 from __future__ import annotations
 

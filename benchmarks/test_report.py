@@ -1,4 +1,7 @@
-"""The figures that ``python -m benchmarks`` takes. Only where nothing is timed: there they would not be interleaved."""
+"""Tests of the figures that ``python -m benchmarks`` measures.
+
+They run only if timing is disabled, because pytest would not interleave the rounds.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether calls of the kernel are put down to the operation that made them."""
+"""Tests that each system call is counted for the operation that made it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a task's adding in one process to its claim in another that slept, and what sleeping costs."""
+"""The time from adding a task in one process to its claim in a second, sleeping process, and the cost of sleeping."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .crew import Crew
 from .pairs import NONE, Figure, Target, figure, percentile
 from .stores import fill, opened
 
-# Between two tasks: the worker that took the first is asleep again.
+# The pause between two tasks, so that the worker that claimed the first task is asleep again.
 _APART_S = (0.003, 0.007)
 _PATIENCE_S = 60.0
 _INSTANCE = "woken for"
 
 
 def wake(bench: Bench) -> Iterator[Figure]:
-    """Wake-ups of one process, then processes that nobody wakes."""
+    """Measure the wake-ups of one process, and then processes that sleep without a wake-up."""
     sizes = bench.sizes
     path = bench.stores.new_path()
     with opened(path) as store:
@@ -51,7 +51,7 @@ def wake(bench: Bench) -> Iterator[Figure]:
 
 
 def _woken(crew: Crew, store: SqliteClaimStore, path: Path, round: int, count: int) -> tuple[list[float], list[float]]:
-    """Seconds from each call of ``add_tasks`` to the claim, in order; and those that the call took."""
+    """Return the sorted seconds from each call of ``add_tasks`` to the claim, and the seconds of each call."""
     names = [f"round-{round}-task-{number}" for number in range(count)]
     began, took = {}, []
     crew.begin("wake", 1, _PATIENCE_S, path, tasks=count)

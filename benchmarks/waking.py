@@ -1,4 +1,4 @@
-"""How soon a worker that sleeps runs what another process adds, and what sleeping and keeping claims cost."""
+"""The time until a sleeping worker runs a task from a different process; the cost of sleeping and of heartbeats."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ with SqliteClaimStore(sys.argv[1], durability="process") as store:
     with PooledWorker(store, tell).spawn():
         sys.stdin.read()
 """
-# Long enough for the worker to be asleep again; not in step with anything that it does by itself.
+# The bounds of the random pause between two tasks. The worker is asleep again after the pause, and the pauses are not
+# in step with the worker's own timers.
 _GAP_S = (0.005, 0.03)
 _CLAIM_TTL_S = 30.0
 _SETTLE_S = 1.0
@@ -39,7 +40,7 @@ _SETTLE_S = 1.0
 
 @contextmanager
 def _worker(path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A program with one worker, which says when it runs something."""
+    """Run a program with one worker, which prints the time at which it runs a task."""
     command = [sys.executable, "-c", _WORKER, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
         yield program
@@ -48,7 +49,7 @@ def _worker(path: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def wake_up(bench: Bench) -> Iterator[Figure]:
-    """From before a task is added in this process to its start in another that slept."""
+    """Measure the time from the call that adds a task to the start of the task in a second, sleeping process."""
     samples = []
     path = bench.stores.new_path()
     choose = random.Random(0)
@@ -95,13 +96,13 @@ def renewals(bench: Bench) -> Iterator[Figure]:
 
 
 def hold(task: TaskContext) -> None:
-    """A handler that takes as long as its input says, or until it is told to stop."""
+    """Wait for the time in the task's input, or until the task is cancelled. This is the handler of the long tasks."""
     task.cancelled.wait(float(task.input))
 
 
 @contextmanager
 def _pool(path: Path) -> Iterator[tuple[SqliteClaimStore, list[int]]]:
-    """A pool whose processes are there, and have done what starting leaves to do."""
+    """Run a pool whose processes have started and have finished their start-up work."""
     pool = WorkerPool(path, hold, processes=PROCESSES, claim_ttl=_CLAIM_TTL_S)
     with SqliteClaimStore(path) as store, pool.spawn() as handle:
         wait_for_workers(store)
@@ -111,7 +112,7 @@ def _pool(path: Path) -> Iterator[tuple[SqliteClaimStore, list[int]]]:
 
 
 class Processor:
-    """Processor time that some processes take from now on."""
+    """The processor time that some processes use from now on."""
 
     def __init__(self, pids: list[int]) -> None:
         self._pids = pids
@@ -122,19 +123,19 @@ class Processor:
         return sum(int(thread.read_text().split()[0]) for thread in threads)
 
     def ms(self) -> float:
-        """So far."""
+        """Return the processor time so far, in milliseconds."""
         return (self._now_ns() - self._before) / 1e6
 
 
 class Writes:
-    """Transactions that are committed from now on, by whomever, and how much the log grows by them."""
+    """The number of transactions that all processes commit from now on, and the growth of the -wal."""
 
     def __init__(self, store: SqliteClaimStore) -> None:
         self._bell, self._log = store._db.bell, Path(f"{store.path}-wal")
         self._commits, self._bytes = self._bell.read(COMMITS), self._log.stat().st_size
 
     def figures(self, what: str, seconds: float) -> Iterator[Figure]:
-        """So far."""
+        """Yield the transactions and the growth so far, per minute."""
         commits, written = self._bell.read(COMMITS) - self._commits, self._log.stat().st_size - self._bytes
         yield figure(f"transactions {what}", [commits * 60 / seconds], "/min")
         yield figure(f"growth of the -wal {what}", [written / 1024 * 60 / seconds], "KiB/min")

@@ -1,6 +1,7 @@
-"""Processes that work on stores as they are told, by lines of JSON over pipes: see ``crew.py``.
+"""Worker processes that receive jobs as lines of JSON over pipes: see ``crew.py``.
 
-A job is a generator: it prepares up to its first ``yield``, which gives it when to stop, and ends with its results.
+A job is a generator. It prepares its work up to its first ``yield``. The ``yield`` returns the time at which the job
+must stop. The generator's return value is the job's result.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ Job = Generator[None, float, dict[str, Any]]
 _BUSY_MS = 10_000
 _LONG_S = 3600.0
 ACKNOWLEDGED = "-acknowledged"
-"""Suffix of the file next to a store in which completed tasks are noted."""
+"""The suffix of the file next to a store to which a byte is written for each completed task."""
 
 
 def crowd(path: str, worker_id: str, batch: int, sqlites_handler: bool) -> Job:
-    """Claim and complete without pause, ``batch`` tasks at a time. Returns how long each call took, too."""
+    """Claim and complete ``batch`` tasks at a time, without pause. The result includes the time of each call."""
     with closing(SqliteClaimStore(path, durability="process", busy_timeout=_BUSY_MS / 1000)) as store:
         if sqlites_handler:
             store._db.connection.set_busy_timeout(_BUSY_MS)
@@ -46,7 +47,7 @@ def crowd(path: str, worker_id: str, batch: int, sqlites_handler: bool) -> Job:
 
 
 def _cycle(store: SqliteClaimStore, worker_id: str, batch: int) -> tuple[float, float]:
-    """Claim and complete. Returns when the one had ended, and the other."""
+    """Claim and complete tasks. Return the times at which the claim and the completion ended."""
     claimed = store.claim_available_tasks(worker_id, batch)
     held = time.monotonic()
     if len(claimed) < batch:
@@ -59,9 +60,12 @@ def _cycle(store: SqliteClaimStore, worker_id: str, batch: int) -> tuple[float, 
 
 
 def durable(path: str, worker_id: str, held: int, within_commit: bool, durability: Durability, note: bool) -> Job:
-    """Complete one task at a time: of ``held`` that were claimed beforehand, or, where that is 0, claiming each too.
-    ``within_commit``: with ``synchronous=FULL``, in which SQLite syncs within COMMIT. ``note``: write a byte to a file
-    next to the store after each, so that a tracer sees when it was acknowledged."""
+    """Complete one task at a time.
+
+    The job claims ``held`` tasks beforehand; if ``held`` is 0, it claims each task right before it completes it.
+    ``within_commit``: use ``synchronous=FULL``, with which SQLite syncs within COMMIT. ``note``: write a byte to a file
+    next to the store after each completion, so that a tracer sees the time of the acknowledgement.
+    """
     with (
         closing(SqliteClaimStore(path, durability=durability)) as store,
         open(f"{path}{ACKNOWLEDGED}", "wb", buffering=0) as noted,
@@ -69,7 +73,7 @@ def durable(path: str, worker_id: str, held: int, within_commit: bool, durabilit
         if within_commit:
             store._db.connection.pragma("synchronous", "FULL")
         claims = [each.claim for each in store.claim_available_tasks(worker_id, held, _LONG_S)]
-        # Waits for the disk until it has these claims, too.
+        # The first completion also syncs the claims to the disk.
         store.complete_task(claims.pop() if held else store.claim_available_tasks(worker_id)[0].claim)
         until = yield
         completions = []
@@ -84,8 +88,11 @@ def durable(path: str, worker_id: str, held: int, within_commit: bool, durabilit
 
 
 def visits(path: str, worker_id: str, cycles: int) -> Job:
-    """Fork processes one after another, each of which opens the store, claims and completes a few times and is gone,
-    every other one without closing it. Returns how many, and the -wal's greatest size at their ends."""
+    """Fork processes one after the other.
+
+    Each process opens the store, claims and completes a few tasks, and exits. Every second process exits without
+    closing the store. The result is the number of processes, and the largest size of the -wal at the exit of a process.
+    """
     until = yield
     visits = wal = 0
     while time.monotonic() < until:
@@ -100,13 +107,13 @@ def visits(path: str, worker_id: str, cycles: int) -> Job:
         if os.waitpid(child, 0)[1]:
             raise RuntimeError("a process that came and went did not do its work")
         visits += 1
-        with suppress(FileNotFoundError):  # the last to close the store removes it
+        with suppress(FileNotFoundError):  # the last process that closes the store removes the -wal
             wal = max(wal, os.stat(f"{path}-wal").st_size)
     return {"visits": visits, "wal": wal}
 
 
 def wake(path: str, worker_id: str, tasks: int) -> Job:
-    """Sleep until there is a task, and claim it, so many times. Returns when each was claimed."""
+    """Sleep until there is a task, and claim the task, ``tasks`` times. The result is the time of each claim."""
     with closing(SqliteClaimStore(path, durability="process")) as store:
         until = yield
         claimed_at: dict[str, float] = {}
@@ -118,7 +125,7 @@ def wake(path: str, worker_id: str, tasks: int) -> Job:
 
 
 def idle(path: str, worker_id: str) -> Job:
-    """Sleep, since there is no task. Returns the processor's seconds that it took."""
+    """Sleep in a store without tasks. The result is the processor time in seconds."""
     with closing(SqliteClaimStore(path, durability="process")) as store:
         store.find_available_tasks(worker_id, 1)
         until = yield
@@ -132,13 +139,13 @@ JOBS: dict[str, Callable[..., Job]] = {job.__name__: job for job in (crowd, dura
 
 
 def _used() -> dict[str, float]:
-    """Seconds of the processor, and context switches, that this process has had."""
+    """Return the processor time in seconds and the number of context switches of this process so far."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return {"cpu": used.ru_utime + used.ru_stime, "switches": used.ru_nvcsw + used.ru_nivcsw}
 
 
 def _work(orders: int, answers: int) -> None:
-    """Do jobs until there are no more orders."""
+    """Run jobs until the pipe with the orders is closed."""
     with os.fdopen(orders) as hear, os.fdopen(answers, "w") as say:
         while line := hear.readline():
             order = json.loads(line)
@@ -154,12 +161,13 @@ def _work(orders: int, answers: int) -> None:
 
 
 def main() -> None:
-    """Fork a worker for each pair of descriptors that the command line names, and wait for all."""
+    """Fork a worker for each pair of descriptors on the command line, and wait until all workers have ended."""
     descriptors = [int(word) for word in sys.argv[1:]]
     pairs = list(zip(descriptors[::2], descriptors[1::2], strict=True))
     for mine in pairs:
         if os.fork() == 0:
-            # Only so does the other side notice the end of this one, even if its children live on.
+            # Each worker closes the descriptors of the other workers. Otherwise the reader of a pipe would not notice
+            # the end of its worker.
             for descriptor in set(descriptors).difference(mine):
                 os.close(descriptor)
             _work(*mine)

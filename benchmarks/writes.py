@@ -1,4 +1,4 @@
-"""The cost of an operation: bytes and pages written, system calls, memory."""
+"""The cost of an operation: written bytes and pages, system calls, and memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _WHO = {"ours": "", "bare": ", bare apsw loop"}
 
 
 def writes(bench: Bench) -> Iterator[Figure]:
-    """One at a time and in batches, compared with the bare loop."""
+    """Measure single and batched claims and completions, compared with the Python baseline."""
     sizes = bench.sizes
     rounds: dict[tuple[str, int], Callable[[], dict[str, float]]] = {
         (who, batch): partial(_measured, bench, who, batch) for batch in (1, sizes.batch) for who in _WHO
@@ -57,7 +57,10 @@ def _measured(bench: Bench, who: str, batch: int) -> dict[str, float]:
 
 
 def traced(bench: Bench, who: str) -> Iterator[dict[str, float]]:
-    """Count the system calls of one operation of each kind, on average, by the thread that does it."""
+    """Yield the average number of system calls of one operation, for each kind of operation.
+
+    Only the calls of the thread that runs the operation are counted.
+    """
     times = bench.sizes.looks
     path = _file(bench, who, (times + 1) * len(OPERATIONS))
     log = path.with_suffix(".strace")
@@ -67,7 +70,7 @@ def traced(bench: Bench, who: str) -> Iterator[dict[str, float]]:
 
 
 def between_marks(calls: Iterable[Call]) -> Iterator[Counter[str]]:
-    """The calls of a thread between its first mark and its second, its third and its fourth, and so on."""
+    """Count the calls of a thread between its first and second mark, between its third and fourth mark, and so on."""
     counted: Counter[str] = Counter()
     marks, thread = 0, -1
     for call in sorted(calls, key=lambda call: call.ended):
@@ -81,7 +84,7 @@ def between_marks(calls: Iterable[Call]) -> Iterator[Counter[str]]:
 
 
 def _file(bench: Bench, who: str, tasks: int) -> Path:
-    """One that nobody has open, so that its -wal begins with what is measured."""
+    """Return a file that no process has open, so that its -wal contains only the measured writes."""
     if who == "ours":
         return bench.stores.copied(tasks + 1)
     path = bench.stores.new_path()
