@@ -15,7 +15,7 @@ from typing import Any
 from .environments import CACHE, Peer, Setting
 
 # Queues are filled in memory, because filling is not measured and takes one sync per task with some peers.
-_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of its own is made in it
+_MEMORY = Path("/dev/shm")  # noqa: S108 - used for a new folder
 _LEVELS = {0: "off", 1: "normal", 2: "full"}
 
 

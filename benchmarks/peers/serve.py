@@ -113,7 +113,7 @@ class Session:
                 waits.append(perf_counter() - since)
                 await peer.complete(held)
                 done += 1
-            except Exception as error:  # noqa: BLE001 - a peer's own "locked" is part of the result
+            except Exception as error:  # noqa: BLE001 - a peer's error is part of the result
                 errors.append(_said(error))
             since = perf_counter()
         waits.append(perf_counter() - since)
@@ -128,7 +128,7 @@ class Session:
         """Complete the held task."""
         try:
             return {"refused": await self._peer.complete(self._held) is False}
-        except Exception as error:  # noqa: BLE001 - whatever it raises, it has refused
+        except Exception as error:  # noqa: BLE001 - any error is a refusal
             return {"refused": True, "by": _said(error)}
 
     async def recover(self, seconds: float) -> dict[str, Any]:

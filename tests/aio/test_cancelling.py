@@ -158,7 +158,7 @@ async def test_closing_gives_back_what_its_caller_has_not_got_yet(path: str, opt
     closing = asyncio.create_task(store.close())
     await asyncio.sleep(0)
     for thread in of_stores():
-        thread.join(30)  # blocks the loop until all of this has happened
+        thread.join(30)  # blocks the loop until the store's thread has made the claim and closed the store
     with pytest.raises(StoreClosedError):
         await claiming
     await closing
@@ -179,7 +179,7 @@ def test_a_claim_whose_loop_is_gone_is_given_back(path: str, options: dict[str, 
     hold.go.set()
     task = asyncio.run(store.get_task("i", "t"))
     assert (task.state, task.attempts) == (TaskState.READY, 0)
-    claiming._log_destroy_pending = False  # type: ignore[attr-defined]  # asyncio would say so, and rightly
+    claiming._log_destroy_pending = False  # type: ignore[attr-defined]  # else asyncio logs the pending task
     del claiming
     asyncio.run(store.close())
 

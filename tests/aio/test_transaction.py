@@ -386,7 +386,7 @@ def test_a_block_that_its_loop_left_behind_is_rolled_back(path: str, options: di
     while not added.is_set():
         loop.run_until_complete(asyncio.sleep(0))
     loop.close()
-    task._log_destroy_pending = False  # type: ignore[attr-defined]  # asyncio would say so, and rightly
+    task._log_destroy_pending = False  # type: ignore[attr-defined]  # else asyncio logs the pending task
     del task
     gc.collect()
     assert asyncio.run(store.add_instance("i")) is True

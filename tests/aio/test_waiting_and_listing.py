@@ -37,7 +37,7 @@ class Counting(AsyncSqliteClaimStore):
 
 async def looked(store: Counting, times: int) -> None:
     """Wait until a waiter has polled that often or has stopped polling."""
-    while store.calls < times:  # noqa: ASYNC110 - what it waits for tells nobody
+    while store.calls < times:  # noqa: ASYNC110 - there is no event to wait for
         await asyncio.sleep(0.001)
 
 

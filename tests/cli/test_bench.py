@@ -71,12 +71,12 @@ def test_the_processes_of_a_crowd_end_when_their_parent_is_killed(cli: Cli) -> N
         for child in children:
             assert select.select([child], [], [], _PATIENCE)[0]
             os.close(child)
-        assert folder.exists()  # the killed process could not remove it
+        assert folder.exists()  # the killed process could not remove its folder
 
 
 @contextmanager
 def _at_work(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """Start the command and wait until its processes work. They would work for ever."""
+    """Start the command and wait until its processes work. Without a signal, the processes would work for ever."""
     command = [sys.executable, "-m", "sqlite_claims", "bench", "--folder", str(folder), *QUICK]
     code = f"""
 import sys, time

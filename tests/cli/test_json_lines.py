@@ -45,7 +45,7 @@ def test_a_graph_that_was_listed_is_added_as_it_was(cli: Cli) -> None:
     for old, new in zip(tasks_of(cli, "one"), tasks_of(cli, "two"), strict=True):
         assert (old.task_id, old.state, old.input) == (new.task_id, new.state, new.input)
         assert [getattr(old, key) for key in GIVEN] == [getattr(new, key) for key in GIVEN]
-    with cli.store() as store:  # in both stores, the task without input gets the output of its dependency
+    with cli.store() as store:  # in both stores, the task without an input gets the output of its dependency
         for name in "zy":
             store.complete_task(_claim(store, "two", name), b"out of " + name.encode())
         assert store.get_task("two", "x").input == b"out of y"

@@ -142,8 +142,8 @@ def test_no_descriptor_is_left_open(cli: Cli) -> None:
 
 
 def test_the_selector_lets_go_of_an_output_before_it_is_closed(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A child process shares our descriptors between fork and exec. If an output is closed in that time, it stays in the
-    # kernel's epoll set, and its events are reported under a number that a new output may have by then.
+    # A child process shares our descriptors between fork and exec. An output that is closed in that time stays in the
+    # kernel's epoll set. Its events are then reported under a descriptor number that a new output may already have.
     made: list[selectors.DefaultSelector] = []
     watched: list[bool] = []
     close = Relay.close

@@ -1,4 +1,4 @@
-"""Differences between the memory store and the other stores, and its use in users' tests."""
+"""Differences between the memory store and the other stores, and the use of the memory store in users' tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order in which tasks are offered. It is exact over the whole store."""
+"""The order in which tasks are offered. The order is exact over the whole store."""
 
 from __future__ import annotations
 

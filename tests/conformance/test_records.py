@@ -1,4 +1,5 @@
-"""Records: their values are checked on creation, they are frozen, and their times are computed by the lease clock."""
+"""Records: a record's values are checked on creation and cannot be changed later, and the remaining time of a claim is
+computed by the lease clock."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The state diagrams of docs/state-machine.md: a store makes each transition of the diagrams, and no other
-transition."""
+"""The state diagrams of docs/state-machine.md: a store makes every transition of the diagrams and no others."""
 
 from __future__ import annotations
 

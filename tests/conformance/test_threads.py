@@ -19,7 +19,7 @@ def test_threads_that_share_a_store_do_each_task_once(store: Any) -> None:
                 for claimed in store.claim_available_tasks(name, 3):
                     done.append(claimed.task.task_id)
                     store.complete_task(claimed.claim)
-        except BaseException as error:  # noqa: BLE001 - the main thread tells of it
+        except BaseException as error:  # noqa: BLE001 - the main thread checks the error
             errors.append(error)
 
     threads = [threading.Thread(target=work, args=(f"w{n}",)) for n in range(4)]

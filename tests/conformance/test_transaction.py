@@ -31,7 +31,7 @@ def in_a_thread(act: Callable[[], Any]) -> Any:
     def run() -> None:
         try:
             outcome.append((act(), None))
-        except BaseException as error:  # noqa: BLE001 - it is raised again below
+        except BaseException as error:  # noqa: BLE001 - the error is raised again below
             outcome.append((None, error))
 
     thread = threading.Thread(target=run)

@@ -1,4 +1,4 @@
-"""A worker's session: the claims of a session end with it, for any lease."""
+"""A worker's session: the claims of a session end with the session, for any lease."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from .pages import ROOT, Block, all_blocks, blocks
 PYTHON = all_blocks("python")
 SHELL = all_blocks("sh")
 README = ROOT / "README.md"
-# These commands set up a machine or run all tests. CI runs them itself.
+# Commands that set up a machine or run all tests. CI runs these commands itself.
 SET_UP = re.compile(r"^(make|pip install|apt-get) .*$", re.MULTILINE)
 
 
@@ -61,7 +61,7 @@ def test_no_two_pages_show_a_module_of_the_same_name() -> None:
 
 
 def test_no_two_pages_use_the_same_store() -> None:
-    """This allows readers to work through the pages in one folder, in any order."""
+    """With a separate store for each page, readers can work through the pages in one folder, in any order."""
     pages: dict[str, set[Path]] = {}
     for block in PYTHON + SHELL:
         for name in re.findall(r"[\w-]+\.db\b", block.code):

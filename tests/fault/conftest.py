@@ -19,7 +19,7 @@ __all__ = ["mount", "start"]
 
 @pytest.fixture
 def mount(tmp_path: Path) -> Iterator[Callable[..., Path]]:
-    """Mount small file systems in memory. Only root can do this."""
+    """Mount small file systems in memory. Only root can mount them."""
     mounted: list[Path] = []
 
     def mount(size: str = "4m") -> Path:
@@ -58,8 +58,8 @@ def _preloaded(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """Return a folder for the files of power cut tests. It is in memory where possible, since no such test needs a real
-    disk."""
-    memory = Path("/dev/shm")  # noqa: S108 - a folder of its own is made in it
+    """Return a folder for the files of power cut tests. The folder is in memory where possible, since these tests do
+    not need a real disk."""
+    memory = Path("/dev/shm")  # noqa: S108 - used for a new folder
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else tmp_path) as made:
         yield Path(made)

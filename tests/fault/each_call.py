@@ -115,7 +115,7 @@ WRITING: dict[str, Operation] = {
     "set_aging_interval": lambda s: s.store.set_aging_interval(60),
     "transaction": _transact,
 }
-# These operations change nothing that a caller can see in the store.
+# Operations that change nothing that a caller can see in the store.
 READING: dict[str, Operation] = {
     "find_available_tasks": lambda s: s.store.find_available_tasks("v", 10),
     "list_tasks": lambda s: list(s.store.list_tasks()),
@@ -174,7 +174,7 @@ class Trial:
         for number, (call, codes) in enumerate(CALLS.items()):
             for nth in _spread(counts[number], each_max):
                 for code in codes:
-                    # No run in which all later lock calls fail, too, because SQLite retries a failed lock for ten
+                    # Lock calls fail only once, never permanently, because SQLite would retry a failing lock for ten
                     # seconds.
                     for all_later in (False, True) if code != 0 and call != "lock" else (False,):
                         self.fail(before, after, f"{call} {nth}", number, nth, code, all_later)
@@ -188,7 +188,7 @@ class Trial:
         error: BaseException | None = None
         try:
             self.operation(situation)
-        except BaseException as raised:  # noqa: BLE001 - which is what is judged
+        except BaseException as raised:  # noqa: BLE001 - the trial judges the error
             error = raised
         failed = self.injector.inject_failed()
         self.injector.inject_reset()
@@ -196,12 +196,12 @@ class Trial:
             self.made[where.rsplit(" ", 1)[0]] += 1
         try:
             self.judge(situation, error, before, after)
-        except BaseException as raised:  # noqa: BLE001 - which is what is judged
+        except BaseException as raised:  # noqa: BLE001 - the trial judges the error
             self.found.append(f"{story}: {type(raised).__name__}: {raised} (the operation: {error!r})")
         finally:
             try:
                 situation.store.close()
-            except BaseException as raised:  # noqa: BLE001 - which is what is judged
+            except BaseException as raised:  # noqa: BLE001 - the trial judges the error
                 self.found.append(f"{story}: close: {raised!r}")
 
     def judge(self, situation: Situation, error: BaseException | None, before: Any, after: Any) -> None:

@@ -24,8 +24,8 @@ from .mutations import sound, uses
 
 SEED_S_MAX = 60
 SUFFIXES = ("", "-wal", "-shm", "-sessions", "-bell")
-# The -shm file is not damaged while a process uses it: if it is cut short, SQLite's access to the mapping raises SIGBUS
-# and ends the process.
+# The -shm file is not damaged while a process uses it: after a truncation, SQLite's access to the mapped file raises
+# SIGBUS, which ends the process.
 SUFFIXES_IN_USE = ("", "-wal", "-sessions", "-bell")
 
 

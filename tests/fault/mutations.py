@@ -1,4 +1,4 @@
-"""Replace one value in a store by a wrong one, as a faulty or hostile program might, and use that store in every
+"""Replace one value in a store by a wrong value, as a faulty or hostile program might, and use the store in every
 way."""
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def sound(path: Path) -> None:
         session.drop()  # as if the process of the session had died
         store.pause_instance("i3")
         store.cancel_instance("i4", "because")
-        # Leave the instance's row as a prune leaves the row if it is killed before it has deleted the instance's tasks.
+        # Set the instance's row as a prune leaves it when the process is killed before the instance's tasks are
+        # deleted.
         row = store._db.read(reading.instance_row, "pruned")
         store._db.write(lambda db: db.execute(sql.drop_instance, (row,)), False)
         store._db.write(lambda db: db.execute(sql.add_pruned, (row,)), False)

@@ -21,7 +21,8 @@ from textwrap import dedent
 
 SECTOR = 512
 ACKNOWLEDGED = "acknowledged"
-"""The file in which the recorded program notes the acknowledged results. It is not part of the simulated disk."""
+"""The file in which the recorded program notes the acknowledged results. This file is not part of the simulated
+disk."""
 _HEAD = struct.Struct("=5q")
 
 
@@ -71,8 +72,9 @@ class _File:
     """All operations on one file, even if the file was renamed."""
 
     done: list[tuple[int, Record]] = field(default_factory=list)
-    synced: int = 0  # records before this place are on the disk,
-    doubtful: list[tuple[int, int]] = field(default_factory=list)  # except the records in these ranges
+    synced: int = 0  # records before this index are on the disk
+    # ranges of records that may be missing on the disk nevertheless
+    doubtful: list[tuple[int, int]] = field(default_factory=list)
 
     def is_durable(self, place: int) -> bool:
         return place < self.synced and not any(begin <= place < end for begin, end in self.doubtful)

@@ -1,6 +1,6 @@
-"""Errors in the steps that follow a COMMIT. The operation has taken effect, so it must not seem to have failed. An
-error is only logged. The exception of a signal handler, such as ``KeyboardInterrupt``, is raised after the remaining
-steps."""
+"""Errors in the steps that follow a COMMIT. The operation has taken effect, so no error may suggest that the operation
+has failed. Such an error is only logged. The exception of a signal handler, such as ``KeyboardInterrupt``, is raised
+after the remaining steps."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ def in_a_transaction(store: SqliteClaimStore) -> None:
 
 
 def in_another_thread(use: Callable[[], Any]) -> Any:
-    """Return the result of a call in another thread. The call must return at once: a lock that was not released would
-    block it."""
+    """Return the result of a call in another thread. The call must return at once. A lock that was not released would
+    block the call."""
     results: list[Any] = []
     thread = threading.Thread(target=lambda: results.append(use()))
     thread.start()
@@ -98,7 +98,7 @@ def in_another_thread(use: Callable[[], Any]) -> Any:
     ("place", "error"),
     [
         *product(["lanes", "time", "commits", "ready", "checkpointer"], ERRORS),
-        ("at once", KeyboardInterrupt()),  # no other error can occur there
+        ("at once", KeyboardInterrupt()),  # only a signal handler can raise an error at this point
     ],
     ids=repr,
 )

@@ -29,8 +29,8 @@ from ..process.children import Start
 
 
 class Pause:
-    """Stop a backup after its second page and set ``begun``. The backup continues when ``go_on`` is set or when it is
-    aborted."""
+    """Stop a backup after its second page and set ``begun``. The backup continues when ``go_on`` is set or when the
+    store asks the backup to stop."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(backups, "PAGES_PER_STEP", 1)
@@ -74,7 +74,7 @@ class InAThread:
         def perform() -> None:
             try:
                 run()
-            except BaseException as error:  # noqa: BLE001 - raised by ``end``
+            except BaseException as error:  # noqa: BLE001 - ``end`` raises the error
                 self._error = error
 
         self._thread = threading.Thread(target=perform)

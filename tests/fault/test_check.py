@@ -1,4 +1,4 @@
-"""``check``: the contents and number of its findings. While it runs, it blocks no other caller."""
+"""``check``: the contents and number of its findings. A running check blocks no other caller."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def test_an_error_that_a_value_in_the_file_causes_names_its_table_and_row(store:
     with SqliteClaimStore(store.path, durability="process") as other:
         change(store.path, statement)
         for user in (store, other):
-            # these values are read when the store is opened
+            # these values are read only when a connection is opened
             if blame.startswith(("claims_meta row 1: anchor", "claims_lane")):
                 user._db._close_connection()
             with pytest.raises(StoreCorruptError) as raised:

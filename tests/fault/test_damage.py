@@ -167,7 +167,7 @@ def test_check_names_what_does_not_fit_together(sound: Path) -> None:
         path = sound.with_name("broken.db")
         shutil.copy(sound, path)
         with SqliteClaimStore(path, durability="process") as store:
-            store._db.write(lambda db: db.execute(statement), False)  # noqa: B023 - used at once
+            store._db.write(lambda db: db.execute(statement), False)  # noqa: B023 - called at once
             assert any(finding in found for found in store.check()), statement
 
 

@@ -94,14 +94,14 @@ class Trial(each_call.Trial):
         self.faults.reset(nth, getattr(apsw, code), rolls_back)
         try:
             self.operation(situation)
-        except BaseException as raised:  # noqa: BLE001 - which is what is judged
+        except BaseException as raised:  # noqa: BLE001 - the trial judges the error
             error = raised
         failed = self.faults.failed
         self.faults.reset()
         story = f"{self.name}, statement {nth} ({failed}), {code}{', rolled back' if rolls_back else ''}"
         try:
             self.judge(situation, error, before, after)
-        except BaseException as raised:  # noqa: BLE001 - which is what is judged
+        except BaseException as raised:  # noqa: BLE001 - the trial judges the error
             self.found.append(f"{story}: {type(raised).__name__}: {raised} (the operation: {error!r})")
         finally:
             situation.store.close()

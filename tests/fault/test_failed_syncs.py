@@ -77,8 +77,9 @@ def test_as_long_as_writing_again_fails_nothing_is_acknowledged(disk: Disk, tmp_
     path = tmp_path / "jobs.db"
     with SqliteClaimStore(path) as store:
         for number in range(failures):
-            # The first time, one failure: the sync of the result. Later, three: the sync of the frames that were
-            # written again is repeated twice, because it first only reports earlier errors. The third sync decides.
+            # In the first round, only the sync of the result fails. In later rounds, three syncs fail: the sync of the
+            # new result, a sync that only collects earlier errors of the descriptor, and the sync after the frames are
+            # written again.
             disk.failures = 1 if number == 0 else 3
             with pytest.raises(StoreUnavailableError, match="could not be synced"):
                 store.add_instance(f"told{number}")
@@ -245,8 +246,8 @@ def test_pages_copied_before_the_sync_of_a_database_failed_are_copied_again(star
             frames, copied = store._db._checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE)
             assert 0 < copied < frames
         reader.close()
-        # Simulate a disk that loses the pages copied so far. A separate process does it, because closing the file in
-        # this process would drop SQLite's locks.
+        # Simulate a disk that loses the pages copied so far. A separate process overwrites the file, because closing
+        # the file in this process would drop SQLite's locks.
         lose = "with open(args[0], 'r+b') as file: file.write(open(args[1], 'rb').read())"
         start(lose, path, before).end()
         store._db.files.sync.note(apsw.exception_for(apsw.SQLITE_IOERR_FSYNC))

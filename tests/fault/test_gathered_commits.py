@@ -44,7 +44,7 @@ def undo(store: SqliteClaimStore) -> None:
 
 
 def recovered(path: Path, folder: Path) -> dict[int, Any]:
-    """Return the contents of copies of the two files. When SQLite opens the copies, it recovers the -wal by its
+    """Return the contents of copies of the two files. When SQLite opens the copies, SQLite recovers the -wal by its
     checksums."""
     folder.mkdir()
     for suffix in ("", "-wal"):

@@ -1,5 +1,6 @@
-"""Connections whose commits are not gathered, or no longer. Reasons are the caller's settings, the application's own
-hooks, or a state in which the core cannot be sure that gathering is safe. Also tests commits that fail half-way."""
+"""Connections whose commits the C core does not gather, or no longer gathers. Reasons are the caller's settings, the
+application's own hooks, or a state in which the core cannot be sure that gathering is safe. Also tests commits that
+fail half-way."""
 
 from __future__ import annotations
 
@@ -236,7 +237,7 @@ def test_commit_rollback_and_wal_hooks_of_the_application_are_called(hooked: Cal
         assert "rollback" in called
         [work] = store.claim_available_tasks("w")
         store.complete_task(work.claim)
-        assert store._db.opened.frames[0] > 0  # without this count, no checkpoints would be made
+        assert store._db.opened.frames[0] > 0  # without a count of frames, no checkpoints would be made
 
 
 def test_a_commit_that_a_hook_of_the_application_refuses_is_told_as_that(hooked: Callable[..., Any]) -> None:
@@ -315,4 +316,5 @@ def test_an_environment_variable_turns_off_what_the_core_does_with_the_wal(
     assert (done.returncode, done.stdout) == (0, told), done.stderr
 
 
-# Tests in which each write to the -wal fails once, entirely or half-way, and the same connection is then used again.
+# Tests in which each write to the -wal fails once, entirely or half-way, and the same connection is then used for the
+# next commit.

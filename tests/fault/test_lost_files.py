@@ -141,8 +141,8 @@ with SqliteClaimStore(args[0]) as store:
 
 
 def commit_until_noticed(store: SqliteClaimStore) -> list[str]:
-    """Return the instances that were added before the store noticed the lost file. There must be fewer than
-    ``CHECK_EVERY_COMMITS``."""
+    """Return the instances that were added before the store noticed the lost file. The number of instances must be less
+    than ``CHECK_EVERY_COMMITS``."""
     added: list[str] = []
 
     def add() -> None:

@@ -169,7 +169,7 @@ def cut_at(records: list[Record], moment: int, seed: int, folder: Path) -> list[
     files, told = cut_power(records, moment, random)
     folder.mkdir()
     for name, data in files.items():
-        # These files are mapped and never synced, so their contents after a power cut must not matter.
+        # The -shm and -bell files are mapped and never synced, so their contents after a power cut must not matter.
         mapped = name.endswith(("-shm", "-bell"))
         noise = random.randbytes(len(data) or random.choice([0, 4096, 4096 if name.endswith("-bell") else 32768]))
         (folder / name).write_bytes(noise if mapped else data)
@@ -208,12 +208,12 @@ def test_without_the_sync_that_full_durability_adds_a_power_cut_does_lose_someth
     records = record(recorder, folder, WORK, "process", 4, 1)
     broken = [cut_at(records, moment, seed, folder / str(seed)) for seed, moment in enumerate(moments(records, 20, 1))]
     assert any("missing" in finding for findings in broken for finding in findings)
-    # The remaining file is sound nevertheless, and no token is issued twice.
+    # In spite of the missing results, the remaining file is sound, and no token is issued twice.
     assert not [finding for findings in broken for finding in findings if "SQLite" in finding or "token" in finding]
 
 
-# A similar program, in one boot, on a disk whose syncs sometimes fail. If a call raises an error, its result is not
-# acknowledged.
+# A similar program, in one boot, on a disk whose syncs sometimes fail. A call that raises an error has not acknowledged
+# its result.
 FAILING = """
 import hashlib, os, random, sys
 from contextlib import suppress

@@ -279,7 +279,8 @@ def test_a_backup_is_no_more_open_to_others_than_the_store(tmp_path: Path) -> No
     assert stat.S_IMODE((tmp_path / "copy.db").stat().st_mode) == 0o600
 
 
-# Becomes another user. All modules are loaded before, since that user may not be able to read Python's installation.
+# Becomes another user. The program loads all modules before, since that user may not be able to read Python's
+# installation.
 AS_NOBODY = """
 import tempfile
 with tempfile.TemporaryDirectory() as warm:

@@ -1,5 +1,5 @@
 """Another program's files under the names of a store's side files: the store never writes to them, never waits for
-them, and reports them."""
+locks on them, and reports them."""
 
 from __future__ import annotations
 

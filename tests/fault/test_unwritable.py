@@ -127,7 +127,7 @@ def test_a_restore_that_was_killed_is_not_read_half_way(start: Start, medium: Pa
 def reachable() -> Iterator[Path]:
     """Make a folder that every user can list."""
     with tempfile.TemporaryDirectory() as folder:
-        os.chmod(folder, 0o755)  # noqa: S103 - that is the point of it
+        os.chmod(folder, 0o755)  # noqa: S103 - other users must reach the folder
         yield Path(folder)
 
 

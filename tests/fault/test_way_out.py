@@ -46,7 +46,7 @@ def complete_some(store: SqliteClaimStore, number: int) -> None:
 def test_once_adding_has_filled_the_disk_cancel_and_prune_make_room(
     mount: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, first: str, durability: Any, use_c_core: bool | None
 ) -> None:
-    # without this, a thread makes checkpoints at any time
+    # otherwise, a background thread could make a checkpoint at any time
     monkeypatch.setattr(checkpoints, "PASSIVE_FRAMES", 1_000_000)
     folder = mount("24m")
     with SqliteClaimStore(folder / "jobs.db", durability=durability, use_c_core=use_c_core) as store:
@@ -59,7 +59,7 @@ def test_once_adding_has_filled_the_disk_cancel_and_prune_make_room(
         else:
             assert store.prune(0) == 1
             store.cancel_instance("n0", "no room")
-        # The same store object can be used on.
+        # The same store object remains usable.
         for number in range(10):
             store.add_instance(f"more{number}", [NewTask("t", os.urandom(20_000))])
         [work] = store.claim_available_tasks("worker", 1, 600)
@@ -94,7 +94,7 @@ def test_a_closed_store_on_a_full_disk_can_be_opened_and_emptied(mount: Callable
         assert store.prune(0) == 2
         assert store.check() == []
     assert filler.exists()
-    # Enough space was freed that adding works again and the -reserve file has its full size again.
+    # Enough space was freed for adding new tasks and for restoring the -reserve file to its full size.
     with SqliteClaimStore(folder / "jobs.db") as store:
         store.add_instance("new", [NewTask("t", os.urandom(500_000))])
         assert (folder / "jobs.db-reserve").stat().st_size >= reserve.BYTES_MIN
@@ -206,7 +206,7 @@ def test_a_cancellation_finds_room_also_where_the_database_has_too_far_to_grow(
     with SqliteClaimStore(folder / "jobs.db") as store:
         number = 0
         with contextlib.suppress(StoreFullError):
-            while True:  # all the data is in the -wal
+            while True:  # without a checkpoint, all the data stays in the -wal
                 store.add_instance(f"n{number}", [NewTask("t", os.urandom(50_000))])
                 number += 1
         with contextlib.suppress(StoreFullError):

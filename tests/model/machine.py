@@ -121,8 +121,8 @@ class SideBySide(RuleBasedStateMachine):
     # -- calls on all stores
 
     def ask(self, question: Callable[..., Any], *each: Each, any_error: bool = False) -> Each | None:
-        """Make the call on all stores, each with its item of ``each``. Return ``None`` if all stores refused with the
-        same error."""
+        """Make the call on all stores, and pass to each store its item of ``each``. Return ``None`` if all stores
+        raised the same error."""
         answers = []
         for place, bench in enumerate(self.benches):
             try:
@@ -135,7 +135,8 @@ class SideBySide(RuleBasedStateMachine):
         return None if answers[0][0] == "raises" else tuple(answer for _, answer in answers)
 
     def write_something(self) -> None:
-        """Write to the file, because it stores the store time only on a write, while the memory store always has it."""
+        """Write to the file, because a file records the store time only on a write, while the memory store always knows
+        the store time."""
         for bench in self.benches:
             bench.store.set_aging_interval(bench.store.aging_interval)
 
@@ -318,8 +319,8 @@ class SideBySide(RuleBasedStateMachine):
     def prune(self, older_than: int, limit: int) -> None:
         pruned = self.ask(lambda store: store.prune(older_than, limit=limit))
         if pruned is not None and pruned[0]:
-            # A process learns only at its start at which token the remaining tasks continue, while the oracle knows it
-            # at once. Both guarantee that the tokens of one task grow.
+            # A process learns only at its start at which token the remaining tasks continue, while the oracle knows the
+            # number at once. In both stores, the tokens of one task grow.
             self.restart("process ends")
 
     @precondition(lambda self: self.now_and_then(3))
@@ -417,8 +418,8 @@ class SideBySide(RuleBasedStateMachine):
 
 def explore(make_bench: Callable[..., Any], implementations: list[str], *, all_drawn: bool = True, **how: Any) -> None:
     """Play histories. With ``all_drawn``, fail if some field of a task or instance was never drawn."""
-    # The asynchronous store runs the same synchronous store in a thread, so it adds no meaning that would need a
-    # comparison.
+    # The asynchronous store runs the same synchronous store in a thread, so a comparison with the asynchronous store
+    # would find nothing new.
     side_by_side = [name for name in implementations if name != "async"]
     watch = Watch()
     own = {"make_bench": staticmethod(make_bench), "implementations": side_by_side, "watch": watch}

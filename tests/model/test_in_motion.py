@@ -1,6 +1,6 @@
-"""Like test_model.py, but the process that pauses, resumes or cancels dies as soon as the call has taken effect, and
-the rows follow one by one. The visible state and the order of tasks do not depend on the number of rows that have
-followed."""
+"""Random histories like those of test_model.py, but the process that pauses, resumes or cancels dies as soon as the
+call has taken effect, and the rows follow one by one. The visible state and the order of tasks do not depend on the
+number of rows that have followed."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from sqlite_claims.sqlite.operations import adding
 
 from .machine import explore
 
-# `make test` plays this number of histories, with 60 steps each.
+# Number of histories in `make test`. Each history has 60 steps.
 FEW = 20
 
 

@@ -17,7 +17,7 @@ from sqlite_claims.sqlite.statements import Statements, row_type, sql
 
 STATEMENTS = sql.all()
 _NO_PLAN = re.compile(r"(BEGIN|COMMIT|ROLLBACK|SAVEPOINT|RELEASE|PRAGMA)\b")
-# A step may always scan these: values given by the caller, and rows that the same statement has just found.
+# Scans that are always allowed: of values given by the caller, and of rows that the same statement has just found.
 _SMALL = re.compile(
     r"SCAN (c|l|carray) VIRTUAL TABLE|SCAN \d+-ROW VALUES CLAUSE|SCAN \d+ CONSTANT ROW|"
     r"SCAN (p|held|dependent|lane|used)\b"

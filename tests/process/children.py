@@ -101,7 +101,7 @@ class Child:
         self.wait()
 
     def cut_off(self) -> None:
-        """Kill the process likewise, but keep its output, which can still be read."""
+        """Kill the process with SIGKILL, but keep its output, which can still be read."""
         self._process.kill()
         self._process.wait(PATIENCE)
 

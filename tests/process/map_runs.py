@@ -85,7 +85,7 @@ class Runs:
             os.mkfifo(self.folder / f"hold-{line}")
 
     def let_go(self, *lines: str) -> None:
-        """Let the held commands for these lines continue. They must have started."""
+        """Let the held commands for these lines continue. The commands must have started."""
         for line in lines:
             gate = self.folder / f"hold-{line}"
             gate.rename(self.folder / f"held-{line}")

@@ -74,8 +74,8 @@ Figures = dict[str, tuple[int, float, float]]
 
 
 def fill(path: Path, tasks: int, *, ahead: bool) -> None:
-    """Add a large instance and two small ones. One of these comes before the large one in the order (all its tasks are
-    claimed, unless ``ahead``), the second one after it."""
+    """Add a large instance and two small ones. One small instance comes before the large one in the order (all tasks of
+    this small instance are claimed, unless ``ahead``). The second small instance comes after the large one."""
     with SqliteClaimStore(path, durability="process") as store:
         store.add_instance("before", [NewTask(f"t{number}") for number in range(100)])
         if not ahead:
@@ -103,7 +103,7 @@ def measure(start: Start, path: Path, quiet_s: float) -> dict[str, tuple[float, 
         spans[what] = began, time.monotonic()
 
     with SqliteClaimStore(path) as store:
-        # a sleep of fixed length is right here, because it is the length of a measurement
+        # this sleep does not synchronize processes: it sets the length of the measurement
         note("undisturbed", lambda: time.sleep(quiet_s))
         note("pause", lambda: store.pause_instance("large"))
         assert store.get_instance("large").state is InstanceState.PAUSED

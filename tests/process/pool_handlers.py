@@ -62,7 +62,7 @@ def heed(task: TaskContext) -> None:
 
 
 def await_stop() -> None:
-    """Return once this thread's worker is being stopped. Handlers do not get notice of this otherwise."""
+    """Return once this thread's worker is being stopped. Handlers have no public way to find this out."""
     slot: Any = threading.current_thread()
     while not slot._target.__self__._services.stop_state.requested:
         time.sleep(0.01)

@@ -73,7 +73,8 @@ def test_the_instance_of_an_add_that_waits_for_input_is_not_pruned(tmp_path: Pat
     with SqliteClaimStore(path) as store:
         wait_for(lambda: list(store.list_instances()))
         end_all(store, "n")
-        wait_for(lambda: store.prune(0) == 0)  # the add command marks the instance as fed only after it has added it
+        # the add command marks the instance as fed shortly after it has added the instance
+        wait_for(lambda: store.prune(0) == 0)
         process.stdin.write(b"b\n")
         assert process.communicate(timeout=60)[0] == b"2 tasks added to n\n"
         end_all(store, "n")

@@ -1,5 +1,5 @@
-"""If the standard library's driver opens the file of an open store, it can drop the store's locks. ``check`` reports
-such a connection."""
+"""The standard library's driver would drop a store's locks if a program used it to open the file of an open store.
+``check`` reports such a connection."""
 
 from __future__ import annotations
 

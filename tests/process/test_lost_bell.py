@@ -76,7 +76,7 @@ def test_processes_wake_each_other_again_by_a_new_one(path: Path, removed: bool)
             os.unlink(f"{path}-bell")
         else:
             os.truncate(f"{path}-bell", 0)
-            other._db.bell.ring(READY)  # notices here that the file was truncated
+            other._db.bell.ring(READY)  # by ringing, the second store notices that the file was truncated
         for store in (one, other):
             assert isinstance(store._db.bell, FutexBell)
             assert not store._db.bell.in_place()

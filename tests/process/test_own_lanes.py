@@ -69,7 +69,7 @@ def test_what_stands_behind_a_large_instance_is_found_at_once_while_it_is_being(
 ) -> None:
     store.add_instance("large", tasks(MANY, priority=1))
     store.add_instance("behind", tasks(2))
-    signal(store)  # none of the instance's rows has been moved yet
+    signal(store)  # at this point, none of the instance's rows has been moved
     find = lambda: store._db.read(lambda db: store._db.scan(db.lanes.select((), None), 10, None, True))  # noqa: E731
     assert offered(store) == [("behind", "t00000"), ("behind", "t00001")]
     assert steps(store, find) < FEW

@@ -80,7 +80,7 @@ def test_other_tasks_of_a_process_that_is_killed_for_a_timeout_lose_no_attempt(p
         eventually(lambda: datetime.now(UTC) - started > timedelta(seconds=0.5))
         pools.store.add_tasks("i", [NewTask("1", kind="hold")])
         assert pools.hear()[0] == "1"
-        assert pools.hear()[0] == "1"  # again, in the replacement process
+        assert pools.hear()[0] == "1"  # the task was started again, in the replacement process
         pools.open_gate()
         summary = handle.join()
     assert (summary.completed, summary.failed, summary.lost) == (1, 1, 0)

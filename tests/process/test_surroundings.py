@@ -103,7 +103,7 @@ def test_a_worker_in_a_container_takes_over_from_a_dead_one_outside_and_not_from
     _, pid = pools.hear()
     contained(pools, "worker")
     pools.store.add_tasks("i", [NewTask("1", kind="quick")])
-    # this shows that the worker has probed which sessions are alive
+    # the completed task shows that the worker has probed which sessions are alive
     eventually(lambda: pools.task("1").state is TaskState.COMPLETED)
     assert (pools.task().state, pools.task().attempts) == (TaskState.CLAIMED, 1)
     outside.kill()

@@ -1,6 +1,6 @@
 """A program that stores its rows in one file, by the standard library's driver, and its tasks in a second file, as
-docs/how-to/transactions.md describes. If the program is killed between the commits of the two files, it loses no work
-and does no work twice."""
+docs/how-to/transactions.md describes. If the program is killed between the commits of the two files, no work is lost
+and no work is done twice."""
 
 from __future__ import annotations
 

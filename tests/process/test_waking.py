@@ -1,4 +1,5 @@
-"""A sleeping worker is woken only by changes that other processes make: in these tests, it polls only once an hour."""
+"""A sleeping worker is woken only by changes that other processes make: in these tests, a worker polls only once an
+hour."""
 
 from __future__ import annotations
 

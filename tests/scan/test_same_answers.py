@@ -74,7 +74,7 @@ damaged_tasks = st.lists(st.tuples(st.integers(1, 2) | values, values, values, s
 
 
 def damaged_table(tasks: list[tuple[Any, ...]]) -> apsw.Connection:
-    """Make a table with arbitrary values in its columns. Only those declarations are left out that the values
+    """Make a table with arbitrary values in its columns. The table lacks only the constraints that these values would
     violate."""
     connection = table(":memory:", [], {1: 0, 2: 1, 3: 0})
     with connection:

@@ -17,7 +17,7 @@ from .world import Difference, Pair, World
 Action = Callable[[World, Random, Process], None]
 ACTIONS: dict[str, Action] = {}
 WEIGHTS: dict[str, float] = {}
-# Actions that may affect every process, so they cannot happen within a call.
+# Actions that may affect every process, so these actions cannot happen within a call.
 OF_THE_MACHINE = {"all_processes_die", "copy_is_put_to_work", "reboot", "kill_process", "machine_sleeps"}
 
 INSTANCES = ["i", "j", "k", "l"]

@@ -13,7 +13,7 @@ from sqlite_claims.sqlite.operations import adding, control, listing, pruning, r
 
 @contextmanager
 def small_constants(random: Random) -> Iterator[None]:
-    """Draw the limits for one history. They are restored at the end."""
+    """Draw the limits for one history. The original limits are restored at the end."""
     page = random.choice([1, 2, 3, 500])
     drawn = [
         (adding, "OWN_LANES_FROM", random.choice([2, 4, 6, 5000])),

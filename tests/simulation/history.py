@@ -16,7 +16,7 @@ from random import Random
 
 from sqlite_claims.sqlite.scan import core_available
 
-from . import transactions  # noqa: F401 - registers its action
+from . import transactions  # noqa: F401 - the import registers an action
 from .actions import ACTIONS, OF_THE_MACHINE, WEIGHTS, work_off
 from .constants import small_constants
 from .process import Process
@@ -49,8 +49,8 @@ def draw(seed: int, steps: int = STEPS) -> list[Step]:
 def play(seed: int, steps: list[Step], *, to_the_end: bool = True) -> Outcome:
     """Play a history on a new machine. With ``to_the_end``, complete all remaining tasks afterwards."""
     outcome = Outcome()
-    # These files need not survive a power cut. In memory, the simulation is several times faster.
-    shared_memory = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108 - a folder of its own in it
+    # The files of the simulation need not survive a power cut. In memory, the simulation is several times faster.
+    shared_memory = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108 - used for a new folder
     with tempfile.TemporaryDirectory(dir=shared_memory) as folder, small_constants(Random(f"constants {seed}")):
         world = World(Random(f"world {seed}"), Path(folder), with_core=core_available())
         try:
@@ -61,7 +61,7 @@ def play(seed: int, steps: list[Step], *, to_the_end: bool = True) -> Outcome:
                 if damage := world.processes[0].store.check():
                     raise Difference(f"check at the end: {damage}")
             world.close()
-        except (Exception, Difference) as error:  # noqa: BLE001 - the outcome tells it
+        except (Exception, Difference) as error:  # noqa: BLE001 - the error is part of the outcome
             outcome.kind = type(error).__name__
             outcome.failure = f"{error}" if isinstance(error, Difference) else traceback.format_exc()
         outcome.calls, outcome.kills = world.calls, world.kills

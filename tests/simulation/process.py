@@ -15,8 +15,8 @@ Session = tuple[Any, Any]
 
 
 class Killed(BaseException):
-    """Raised where the process is killed. It is not an ``Exception``, since no code of the store may handle it and go
-    on."""
+    """Raised where the process is killed. This is not an ``Exception``, so that no code of the store can handle it and
+    continue."""
 
 
 class EagerStore(SqliteClaimStore):

@@ -21,8 +21,8 @@ class RollBack(Exception):
 
 
 class Script:
-    """The calls of one transaction. They are drawn before it starts, so that the file and the oracle get the same
-    calls."""
+    """The calls of one transaction. The calls are drawn before the transaction starts, so that the file and the oracle
+    get the same calls."""
 
     def __init__(self, world: World, random: Random) -> None:
         self.world = world

@@ -28,7 +28,7 @@ _DULL = re.compile(
 )
 # An answer, or part of a question: the value for the file and the value for the oracle.
 Pair = tuple[Any, Any]
-# The number of settled claims that are kept, so that they can be tried again.
+# The number of settled claims that are kept, so that the simulation can try to settle a claim twice.
 _SETTLED_MAX = 30
 # One in this number of writing calls is cut short by a kill, or interleaved with another process's calls between its
 # transactions.
@@ -114,7 +114,8 @@ class World:
             return None
         expected = expected or of_oracle()
         if left is not None:
-            # The process has completed the call within this number of statements. Kill it before it returns the result.
+            # The process has completed the call within this number of statements. Kill the process before it returns
+            # the result.
             self.restart(process, killed=True)
             self.kills["nobody told"] += 1
         if got[0] != expected[0] or plain(got[1]) != plain(expected[1]):
@@ -134,7 +135,8 @@ class World:
         def between() -> None:
             if not self._is_interleaved:
                 self._is_interleaved = True
-                # The part that the killed call has swept is visible already. Sweep the rest on both sides.
+                # The rows that the killed call has swept are visible already. Sweep the remaining rows in the file and
+                # in the oracle.
                 self.sweep(next(other for other in self.processes if other is not process))
                 try:
                     interleave(process)
@@ -162,7 +164,7 @@ class World:
         self.kills["nothing to see" if after == unchanged else "undone" if seen == unchanged else "took effect"] += 1
 
     def granted(self, claims: Pair | None) -> None:
-        """Remember claims that both have made. The file's token must have grown."""
+        """Remember claims that both the file and the oracle have made. The file's token must have grown."""
         for pair in zip(*(claims or ((), ())), strict=True):
             claim: TaskClaim = pair[0]
             names = claim.instance_id, claim.task_id

@@ -64,9 +64,9 @@ async def of_a_file(store: AsyncSqliteClaimStore) -> None:
 
 async def what_is_refused(store: AsyncTaskClaimStore) -> None:
     # mypy --strict checks each ignore, too: it reports an ignore that is not needed.
-    await store.claim_task("i", "t", "w")  # type: ignore[call-arg]  # a ttl is never left to a default
+    await store.claim_task("i", "t", "w")  # type: ignore[call-arg]  # ttl has no default
     await store.claim_task("i", "t", "w", "30")  # type: ignore[arg-type]
-    _ = store.stats().live_claims  # type: ignore[attr-defined]  # it has to be awaited
+    _ = store.stats().live_claims  # type: ignore[attr-defined]  # the call must be awaited
     for _ in store.list_tasks():  # type: ignore[attr-defined]
         pass
     async with store.transaction() as tx:

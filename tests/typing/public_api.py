@@ -89,7 +89,7 @@ def store_methods(store: TaskClaimStore, claim: TaskClaim, tasks: Iterator[NewTa
 
 def what_is_refused(store: TaskClaimStore, claim: TaskClaim) -> None:
     # mypy --strict checks each ignore, too: it reports an ignore that is not needed.
-    store.claim_task("i", "t", "w")  # type: ignore[call-arg]  # a ttl is never left to a default
+    store.claim_task("i", "t", "w")  # type: ignore[call-arg]  # ttl has no default
     store.claim_task("i", "t", "w", "30")  # type: ignore[arg-type]
     store.add_instance("i", if_exists="replace")  # type: ignore[arg-type]
     claim.token = 1  # type: ignore[misc]

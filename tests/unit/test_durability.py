@@ -1,5 +1,5 @@
 """Syncs of the -wal after a commit: one sync serves all threads that asked for it before it began, but no thread that
-asked later."""
+asked after the sync began."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Asking(threading.Thread):
     def run(self) -> None:
         try:
             self._wal.sync()
-        except Exception as error:  # noqa: BLE001 - the test looks at it
+        except Exception as error:  # noqa: BLE001 - the test checks the error
             self.error = error
 
     def outcome(self) -> Exception | None:

@@ -38,7 +38,7 @@ def steps(store: SqliteClaimStore, call: Callable[[], Any]) -> int:
         count += 1
         return False
 
-    call()  # the first call prepares its statements
+    call()  # the first call prepares the call's statements
     store._db.connection.set_progress_handler(another, 1)
     call()
     store._db.connection.set_progress_handler(None)
@@ -133,7 +133,7 @@ def test_other_stores_learn_of_lanes_that_are_added_one_by_one(tmp_path: Path, m
         store.add_instance("last", [task(99)])
         monkeypatch.setattr(Database, "rows", noting)
         assert len(other.find_available_tasks("w", 1000)) == 31
-        assert read == [1]  # only the new one was read
+        assert read == [1]  # only the new lane was read
 
 
 def finished(store: SqliteClaimStore, instance: str) -> None:
@@ -242,7 +242,7 @@ def test_tasks_that_are_added_while_unused_lanes_are_looked_for_keep_theirs(
     with SqliteClaimStore(path, durability="process") as store, SqliteClaimStore(path, durability="process") as other:
         store.add_instance("goes", [task(number) for number in range(8)])
         store.add_instance("newest", [NewTask("t", kind="newest")])
-        other.find_available_tasks("w", 1)  # makes this store read the lanes
+        other.find_available_tasks("w", 1)  # makes the second store read the lanes
         store.cancel_instance("goes")
         remove = unused_lanes.remove_step
         done: list[Any] = []

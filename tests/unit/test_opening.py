@@ -1,4 +1,4 @@
-"""A store is opened by its path. A URL is rejected and creates no file."""
+"""A store is opened by its path. A URL is rejected, and no file is created."""
 
 from __future__ import annotations
 

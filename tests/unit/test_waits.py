@@ -22,8 +22,8 @@ WAITS: list[Callable[[InMemoryClaimStore, float], object]] = [
 def test_a_wait_in_vain_lasts_exactly_its_timeout(
     monkeypatch: pytest.MonkeyPatch, wait: Callable[[InMemoryClaimStore, float], object], timeout: float
 ) -> None:
-    """A simulated clock replaces the machine's. It moves only while the store waits, and each wait lasts at most 1/4
-    s."""
+    """A simulated clock replaces the machine's. The simulated clock moves only while the store waits, and each wait
+    lasts at most 1/4 s."""
     now, waited = 1000.0, 0.0
 
     def pass_time(seconds: float) -> None:

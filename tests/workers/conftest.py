@@ -1,4 +1,4 @@
-"""Stores with running clocks, so workers wait in real time. Each test runs on both stores."""
+"""Stores with running clocks, so workers wait in real time. Each test runs on a memory store and on a file."""
 
 from __future__ import annotations
 

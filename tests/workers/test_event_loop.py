@@ -31,7 +31,7 @@ class Meeting:
 
     async def __call__(self, task: TaskContext) -> bytes:
         if task.task_id == "harm":
-            while not self.is_there.is_set():  # noqa: ASYNC110 - an event of another loop, where it was broken
+            while not self.is_there.is_set():  # noqa: ASYNC110 - the event may be set on a different loop
                 await asyncio.sleep(0.001)
             await self.do_harm()
             return b"done harm"

@@ -1,4 +1,4 @@
-"""Adapter for localqueue. Its SQLite is inside a native module, which reports the version and settings."""
+"""Adapter for localqueue. localqueue's SQLite is inside a native module, which reports the version and the settings."""
 
 from __future__ import annotations
 

@@ -26,8 +26,8 @@ class Peer:
         self._names = (f"{os.getpid()}-{number}" for number in count())
 
     def facts(self) -> dict[str, Any]:
-        # synchronous is not reported: it is NORMAL in both settings. With "full", the store itself syncs the -wal
-        # before a call with a lasting result returns.
+        # The pragma synchronous is not reported, because it is NORMAL in both settings. With "full", the store itself
+        # syncs the -wal before a call with a lasting result returns.
         return {"runtime": f"Python {platform.python_version()}", "sqlite": apsw.sqlite_lib_version()}
 
     async def add(self, payload: str) -> None:
