@@ -38,7 +38,7 @@ def durable(bench: Bench) -> Iterator[Figure]:
         }
         taken = interleaved(rounds, sizes.long_rounds, warm_up=0)
     for (held, number, within), samples in taken.items():
-        name = f"durable {'completions' if held else 'cycles'}, {number} at work"
+        name = f"durable {'completions' if held else 'cycles'}, {number} process{'es' * (number > 1)}"
         if within:
             name += ", synchronous=FULL"
         else:
@@ -46,8 +46,8 @@ def durable(bench: Bench) -> Iterator[Figure]:
                 [each["rate"] for each in samples], [each["rate"] for each in taken[held, number, True]], rate=False
             )
             target = _TARGETS.get(number, NONE) if held else NONE
-            yield figure(f"{name}: rate, of synchronous=FULL's", rates, "x", target)
-        for measure, unit in (("rate", "/s"), ("slowest / fastest", "x"), ("p50", "ms"), ("p99", "ms")):
+            yield figure(f"{name}: rate / synchronous=FULL", rates, "x", target)
+        for measure, unit in (("rate", "/s"), ("slowest / fastest process", "x"), ("p50", "ms"), ("p99", "ms")):
             values = [each[measure] for each in samples]
             yield figure(f"{name}: {measure}", values, unit, NONE, {"rounds": values})
     if strace.has_strace():
@@ -74,7 +74,7 @@ def _round(bench: Bench, crew: Crew, held: bool, processes: int, within: bool) -
     completions = sorted(chain.from_iterable(worker["completions"] for worker in done))
     return {
         "rate": sum(each) / span,
-        "slowest / fastest": min(each) / max(each),
+        "slowest / fastest process": min(each) / max(each),
         "p50": percentile(completions, 50) * 1e3,
         "p99": percentile(completions, 99) * 1e3,
     }
@@ -98,9 +98,9 @@ def traced(bench: Bench, processes: int, durability: str = "full") -> Iterator[F
     tasks = sum(worker["tasks"] for worker in done)
     if acknowledged != tasks:
         raise RuntimeError(f"strace saw {acknowledged} of {tasks} acknowledgements")
-    name = f"durable completions, {processes} at work, by strace"
+    name = f"durable completions, {processes} process{'es' * (processes > 1)}, by strace"
     yield figure(f"{name}: not synced when acknowledged", [unsynced], f"of {acknowledged}", Target(0))
-    yield figure(f"{name}: syncs of the -wal a completion", [_syncs_a_completion(seen)], "")
+    yield figure(f"{name}: syncs of the -wal per completion", [_syncs_a_completion(seen)], "")
 
 
 def acknowledged_unsynced(calls: Iterable[Call]) -> tuple[int, int]:

@@ -15,10 +15,14 @@ def find_by_backlog(bench: Bench) -> Iterator[Figure]:
     few, many, most = (bench.stores.backlog(number) for number in (sizes.few, sizes.many, sizes.most))
     for limit, target in ((10, Target(1.5)), (1, NONE)):
         base = bench.looks(few, limit)
-        yield timed(f"find({limit}) in {sizes.few:,} ready", rounds, base, Target(150) if limit == 10 else NONE)
-        yield compare(f"find({limit}), {sizes.many:,} / {sizes.few:,} ready", rounds, bench.looks(many, limit), base)
+        yield timed(
+            f"find({limit}) among {sizes.few:,} ready tasks", rounds, base, Target(150) if limit == 10 else NONE
+        )
         yield compare(
-            f"find({limit}), {sizes.most:,} / {sizes.few:,} ready", rounds, bench.looks(most, limit), base, target
+            f"find({limit}), {sizes.many:,} / {sizes.few:,} ready tasks", rounds, bench.looks(many, limit), base
+        )
+        yield compare(
+            f"find({limit}), {sizes.most:,} / {sizes.few:,} ready tasks", rounds, bench.looks(most, limit), base, target
         )
 
 
@@ -27,10 +31,14 @@ def find_behind(bench: Bench) -> Iterator[Figure]:
     sizes, rounds = bench.sizes, bench.sizes.rounds
     base = bench.looks(bench.stores.backlog(sizes.few), 10, **ADMITS)
     behind = bench.looks(bench.stores.behind_ineligible(sizes.few, sizes.ineligible), 10, **ADMITS)
-    yield compare(f"find(10), behind {sizes.ineligible:,} ineligible / nothing", rounds, behind, base, Target(2))
+    yield compare(f"find(10), behind {sizes.ineligible:,} ineligible tasks / none", rounds, behind, base, Target(2))
     behind = bench.looks(bench.stores.behind_not_yet(sizes.few, sizes.not_yet), 10, **ADMITS)
     yield compare(
-        f"find(10), behind {sizes.not_yet:,} delayed and {sizes.not_yet:,} held / nothing", rounds, behind, base, NONE
+        f"find(10), behind {sizes.not_yet:,} delayed and {sizes.not_yet:,} claimed tasks / none",
+        rounds,
+        behind,
+        base,
+        NONE,
     )
     yield from settling.figures(bench)
 
@@ -41,14 +49,20 @@ def find_by_lanes(bench: Bench) -> Iterator[Figure]:
     one, all = stores.lanes(sizes.many, 1), stores.lanes(sizes.many, sizes.lanes)
     for limit, target in ((10, Target(10)), (1, NONE)):
         yield compare(
-            f"find({limit}), {sizes.lanes} lanes / 1", rounds, bench.looks(all, limit), bench.looks(one, limit), target
+            f"find({limit}), {sizes.lanes} lanes / 1 lane",
+            rounds,
+            bench.looks(all, limit),
+            bench.looks(one, limit),
+            target,
         )
     aging = stores.lanes(sizes.many, 1, aging=True), stores.lanes(sizes.many, sizes.lanes, aging=True)
     for name, with_aging, without in (("1 lane", aging[0], one), (f"{sizes.lanes} lanes", aging[1], all)):
-        yield compare(f"find(10), {name}, aging / none", rounds, bench.looks(with_aging, 10), bench.looks(without, 10))
+        yield compare(
+            f"find(10), {name}, with / without aging", rounds, bench.looks(with_aging, 10), bench.looks(without, 10)
+        )
     for name, path in (("1 lane", one), (f"{sizes.lanes} lanes", all)):
         yield compare(
-            f"find(10), {name}, Python twin / C core",
+            f"find(10), {name}, Python scan / C core",
             rounds,
             bench.looks(path, 10, use_c_core=False),
             bench.looks(path, 10),

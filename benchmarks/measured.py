@@ -33,9 +33,9 @@ def measure(who: str, path: Path, tasks: int, batch: int) -> None:
         do(batch)
     after, memory = _lines("/proc/self/io"), _lines("/proc/self/smaps_rollup")
     found = {
-        "handed to the kernel, a task": (after["wchar"] - before["wchar"]) / tasks,
-        "of pages made dirty, a task": (after["write_bytes"] - before["write_bytes"]) / tasks,
-        "pages into the -wal, a task": frames / (counted * batch),
+        "bytes passed to the kernel per task": (after["wchar"] - before["wchar"]) / tasks,
+        "bytes of dirtied pages per task": (after["write_bytes"] - before["write_bytes"]) / tasks,
+        "frames written to the -wal per task": frames / (counted * batch),
         "Rss": memory["Rss"] / 1024,
         "Pss": memory["Pss"] / 1024,
     }

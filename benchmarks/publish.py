@@ -25,42 +25,54 @@ BEGIN, END = "<!-- figures: written by make bench-report -->\n", "<!-- end of fi
 CASES = {
     "find-backlog": (
         "Finding work in a long backlog",
-        "Rounds of calls of `find_available_tasks`, on stores that differ in nothing but the number of ready tasks.",
+        "Calls of `find_available_tasks`, on stores that differ only in the number of ready tasks.",
     ),
     "find-behind": (
-        "Finding work behind what may not be taken",
-        "The same behind tasks of higher priority that the worker may not take, or not yet, or that are being settled.",
+        "Finding work behind tasks of higher priority",
+        "The same calls. The tasks named in a figure have a higher priority than the ready tasks.",
     ),
     "find-lanes": (
         "Finding work among many kinds and tags",
-        "The same with tasks spread over kinds and priorities, with aging, and by the Python scan.",
+        "The same calls, with tasks spread over kinds and priorities, with aging, and with the Python scan.",
     ),
     "cycle": (
         "Claiming and completing, one process",
-        "What gets done in a second, as a share of what a bare apsw loop does, and plain C by the store's statements.",
+        "Tasks per second, divided by those of a bare apsw loop or of plain C with the store's statements.",
     ),
-    "add": ("Adding", "Beside plain C with the store's own tables and statements."),
+    "add": ("Adding", "Tasks per second, divided by those of plain C with the store's own tables and statements."),
     "crowd": (
-        "A crowd of processes that never pause",
-        "On one file, waiting for the writer on the doorbell, in turn with a crowd that has SQLite's own busy handler.",
+        "Processes that claim and complete without pause",
+        "In alternating rounds, the processes wait for the writer on the doorbell, or by SQLite's own busy handler.",
     ),
     "durable": (
         "Durable completions",
-        'With `durability="full"`, in turn with the same store at `synchronous=FULL`, which syncs within the commit.',
+        'In alternating rounds, with `durability="full"`, or with `synchronous=FULL`, which syncs within the commit.',
     ),
     "tail": (
-        "The slowest claims, and the -wal",
-        "One process alone, beside a bare apsw loop with its checkpoints inline.",
+        "The slowest claims, and the length of the -wal",
+        "One process runs alone. It alternates with a bare apsw loop that runs its checkpoints within its commits.",
     ),
-    "wake": ("Waking up", "From the adding in one process to the claim in another that slept."),
+    "wake": (
+        "Waking up",
+        "The time from adding a task in one process to its claim in a process that slept, and the cost of sleeping.",
+    ),
     "writes": (
-        "What an operation costs the system",
-        "Bytes written, by the kernel's count, and system calls, by strace.",
+        "Bytes written and system calls of an operation",
+        "The kernel counts the bytes, and strace counts the system calls.",
     ),
-    "pool": ("A pool of workers", "Tasks that do nothing, each result stored."),
-    "memory": ("Memory", "The peak of a process that finds and claims, above one that only imports apsw."),
-    "peers": ("Other queues", "Each through its public API, in the same run, at its own default and best settings."),
-    "layouts": ("Layouts of the file that were weighed", "The store's loop on tables and indices with a few edits."),
+    "pool": ("A pool of workers", "The tasks do nothing. Each result is stored."),
+    "memory": (
+        "Memory",
+        "Peak memory of a process that finds and claims tasks, minus that of a process that only imports apsw.",
+    ),
+    "peers": (
+        "Other queues",
+        "Each queue runs through its public API, in the same run, with its default and its best settings.",
+    ),
+    "layouts": ("Alternative layouts of the file", "The same cycles on tables and indices with a few edits."),
+    "idle": ("Workers without tasks", "The cost of workers that wait for tasks."),
+    "renewals": ("Renewing claims", "The cost of keeping the claims of long tasks."),
+    "worker-wake": ("Waking up a worker", "A sleeping worker runs a task that a different process adds."),
 }
 _PROCESSOR = " (processor time)"
 
@@ -110,7 +122,7 @@ def newest(results: Path = RESULTS) -> list[Case]:
 def tables(cases: list[Case]) -> str:
     """Return the text between the begin mark and the end mark of the page."""
     if not cases:
-        return "\nNo figures are kept yet.\n\n"
+        return "\nThere are no figures yet.\n\n"
     return "\n" + "\n".join(_lines(cases)) + "\n"
 
 

@@ -32,9 +32,9 @@ def figures(bench: Bench) -> Iterator[Figure]:
     nothing = _made(bench, "nothing", lambda _: None)
     for name, ahead, step in (
         (f"{number:,} expired claims", partial(_claimed, number, 5), 0),
-        (f"{number:,} exhausted claims being settled", partial(_claimed, number, 1), sweep.TASKS_PER_SWEEP),
-        (f"{number:,} being paused", partial(_moving, number, control.pause), control.ROWS_PER_MOVE),
-        (f"{number:,} being cancelled", partial(_moving, number, _cancel), control.ROWS_PER_MOVE),
+        (f"{number:,} expired last claims", partial(_claimed, number, 1), sweep.TASKS_PER_SWEEP),
+        (f"{number:,} tasks being paused", partial(_moving, number, control.pause), control.ROWS_PER_MOVE),
+        (f"{number:,} tasks being cancelled", partial(_moving, number, _cancel), control.ROWS_PER_MOVE),
     ):
         path = _made(bench, name, ahead)
         # If each search sweeps some tasks, the number of searches is limited so that half of the tasks are left at the
@@ -43,7 +43,7 @@ def figures(bench: Bench) -> Iterator[Figure]:
         taken = [_round(bench, path, nothing, looks, settles=step > 0) for _ in range(bench.sizes.long_rounds)]
         ratios = [behind / base for behind, base in taken]
         detail = {"behind_us": [behind * 1e6 for behind, _ in taken], "nothing_us": [base * 1e6 for _, base in taken]}
-        yield figure(f"find(10), behind {name} / nothing", ratios, "x", Target(2), detail)
+        yield figure(f"find(10), behind {name} / none", ratios, "x", Target(2), detail)
 
 
 def _made(bench: Bench, name: str, ahead: Callable[[SqliteClaimStore], None]) -> Path:

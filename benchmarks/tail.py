@@ -19,7 +19,7 @@ from .stores import opened
 
 _MIB = 1 << 20
 _BOUND = Target(WAL_BYTES_MAX / _MIB)
-_PERCENTS = {"p50": 50.0, "p99": 99.0, "p99.9": 99.9, "worst": 100.0}
+_PERCENTS = {"p50": 50.0, "p99": 99.0, "p99.9": 99.9, "slowest": 100.0}
 # The number of processes that open and close the store at the same time.
 _VISITORS = 4
 
@@ -42,11 +42,11 @@ def tail(bench: Bench) -> Iterator[Figure]:
     for name in _PERCENTS:
         target = Target(0.2) if name == "p99.9" else NONE
         of_bare = ratios(taken["ours"][name], taken["bare"][name], rate=False)
-        yield figure(f"{name} of {number} cycles, of the bare apsw loop's", of_bare, "x", target)
+        yield figure(f"{name} of {number} cycles / bare apsw loop", of_bare, "x", target)
         for who, whose in (("ours", ""), ("bare", ", bare apsw loop")):
             values = taken[who][name]
             yield figure(f"{name} of {number} cycles{whose}", values, "ms", NONE, {"rounds": values})
-    yield figure(f"-wal at its longest, {number} cycles alone", wal, "MiB", _BOUND)
+    yield figure(f"greatest length of the -wal, {number} cycles of one process", wal, "MiB", _BOUND)
     cases = {"held back": lambda: _during_a_reader(bench), "visited": lambda: _visited(bench)}
     yield from _by_name(interleaved(cases, rounds, warm_up=0))
 
@@ -56,7 +56,7 @@ def _by_name(taken: dict[str, list[dict[str, float]]]) -> Iterator[Figure]:
         for name in samples[0]:
             values = [each[name] for each in samples]
             unit = "MiB" if "-wal" in name else "ms"
-            bounded = unit == "MiB" and "reader stays" not in name
+            bounded = unit == "MiB" and "during one read" not in name
             yield figure(name, values, unit, _BOUND if bounded else NONE, {"rounds": values})
 
 
@@ -104,9 +104,9 @@ def _during_a_reader(bench: Bench) -> dict[str, float]:
         left = _size(path)
     path.unlink()
     return {
-        f"-wal after {cycles:,} cycles while a reader stays": held / _MIB,
-        f"-wal {cycles // 2:,} cycles after the reader has left": left / _MIB,
-        f"p99.9 of {cycles:,} cycles while a reader stays": percentile(taken, 99.9) * 1e3,
+        f"length of the -wal after {cycles:,} cycles during one read transaction": held / _MIB,
+        f"length of the -wal {cycles // 2:,} cycles after the read transaction": left / _MIB,
+        f"p99.9 of {cycles:,} cycles during one read transaction": percentile(taken, 99.9) * 1e3,
     }
 
 
@@ -119,9 +119,11 @@ def _visited(bench: Bench) -> dict[str, float]:
     visits = sum(worker["visits"] for worker in done)
     path.unlink()
     return {
-        f"-wal at its longest, {_VISITORS} processes at a time that come and go": max(worker["wal"] for worker in done)
+        f"greatest length of the -wal, {_VISITORS} processes at a time that start and exit": max(
+            worker["wal"] for worker in done
+        )
         / _MIB,
-        "a process that comes, does its cycles and goes": span * _VISITORS / visits * 1e3,
+        "time of such a process, from start to exit": span * _VISITORS / visits * 1e3,
     }
 
 

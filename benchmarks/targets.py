@@ -30,7 +30,7 @@ def cycles(bench: Bench) -> Iterator[Figure]:
     one = bench.store(bench.stores.fresh(bench.tasks()))
     bare = bench.bare()
     yield compare(
-        "cycle one at a time, of the bare apsw loop",
+        "cycle one at a time / bare apsw loop",
         rounds,
         repeated(lambda: cycle(one), sizes.cycles),
         repeated(bare.cycle, sizes.cycles),
@@ -40,7 +40,7 @@ def cycles(bench: Bench) -> Iterator[Figure]:
     number = sizes.cycles // sizes.batch
     some, bare = bench.store(bench.stores.fresh(bench.tasks())), bench.bare()
     yield compare(
-        f"cycle in batches of {sizes.batch}, of the bare apsw loop",
+        f"cycle in batches of {sizes.batch} / bare apsw loop",
         rounds,
         repeated(lambda: batch(some, sizes.batch), number, sizes.batch),
         repeated(lambda: bare.batch(sizes.batch), number, sizes.batch),
@@ -49,15 +49,15 @@ def cycles(bench: Bench) -> Iterator[Figure]:
     if not ceiling.has_compiler():
         return
     ways: list[tuple[str, Callable[[Path], SqliteClaimStore], bool]] = [
-        ("of plain C", bench.store, True),
-        ("each page of a commit written by itself, of plain C", bench.store_that_writes_as_sqlite, False),
+        ("", bench.store, True),
+        (", each page of a commit written separately", bench.store_that_writes_as_sqlite, False),
     ]
     for size, name, bound in ((1, "one at a time", 0.7), (sizes.batch, f"in batches of {sizes.batch}", 0.65)):
         number = sizes.cycles // size
         for way, opened, bounded in ways:
             store, plain_c = opened(bench.stores.fresh(bench.tasks())), bench.ceiling()
             yield compare(
-                f"cycle {name}, {way}",
+                f"cycle {name}{way} / plain C",
                 rounds,
                 repeated(partial(batch, store, size), number, size),
                 repeated(partial(plain_c.cycles, number, size), 1, number * size),
@@ -73,9 +73,10 @@ def adding(bench: Bench) -> Iterator[Figure]:
     size, rounds = bench.sizes.added, bench.sizes.rounds
     for payload, name in ((PAYLOAD, f"with {len(PAYLOAD)} bytes of input"), (b"", "without input")):
         plain_c = bench.ceiling()
-        for making, addition, target in ((False, "", Target(0.5, "at least")), (True, ", NewTask made anew", NONE)):
+        ways = (False, "", Target(0.5, "at least")), (True, ", with the time to create the NewTasks", NONE)
+        for making, addition, target in ways:
             yield compare(
-                f"add {size:,} {name}{addition}, of plain C",
+                f"add {size:,} tasks {name}{addition} / plain C",
                 rounds,
                 additions(bench.store(bench.stores.fresh(1)), size, payload, making=making),
                 repeated(partial(plain_c.add, size, payload), 1, size),
@@ -92,7 +93,7 @@ def memory_taken(bench: Bench) -> Iterator[Figure]:
     for number, target in ((sizes.most, Target(20)), (sizes.few, NONE)):
         path = bench.stores.backlog(number)
         mib = memory.added_mib(path, sizes.looks)
-        yield figure(f"memory to find and claim among {number:,}, above apsw alone", [mib], "MiB", target)
+        yield figure(f"memory to find and claim among {number:,} tasks, minus apsw alone", [mib], "MiB", target)
 
 
 CASES: dict[str, Callable[[Bench], Iterator[Figure]]] = {

@@ -33,20 +33,20 @@ def wake(bench: Bench) -> Iterator[Figure]:
             woken, added = _woken(crew, store, path, number, sizes.wakes)
             rounds.append(woken)
             adding += added
-    for name, percent, target in (("median", 50, Target(1)), ("p99", 99, Target(10)), ("worst", 100, NONE)):
+    for name, percent, target in (("median", 50, Target(1)), ("p99", 99, Target(10)), ("slowest", 100, NONE)):
         values = [percentile(seconds, percent) * 1e3 for seconds in rounds]
         yield figure(
-            f"added until claimed by one that slept, {name} of {sizes.wakes}",
+            f"from adding a task to the claim in a sleeping process, {name} of {sizes.wakes}",
             values,
             "ms",
             target,
             {"rounds": values},
         )
-    yield figure("of this, add_tasks itself", [seconds * 1e3 for seconds in adding], "ms")
+    yield figure("add_tasks itself", [seconds * 1e3 for seconds in adding], "ms")
     with closing(Crew(sizes.long_rounds)) as crew:
         done = crew.work("idle", sizes.long_rounds, sizes.idle, path)
     minute = [worker["cpu"] * 60 / sizes.idle for worker in done]
-    name = f"CPU a minute of an idle process, {sizes.long_rounds} of them for {sizes.idle:g} s"
+    name = f"CPU per minute of an idle process, {sizes.long_rounds} processes for {sizes.idle:g} s"
     yield figure(name, minute, "s", Target(0.1), {"processes": minute})
 
 

@@ -63,9 +63,9 @@ def wake_up(bench: Bench) -> Iterator[Figure]:
             store.add_tasks("i", [NewTask(str(number))])
             samples.append((int(program.stdout.readline()) - added) / 1e3)
     detail = {"samples": len(samples), "max": max(samples)}
-    yield figure("wake-up, from adding to running in another process", samples, "µs", Target(1_000), detail)
+    yield figure("from adding a task to its start in another process", samples, "µs", Target(1_000), detail)
     p99 = statistics.quantiles(samples, n=100)[-1]
-    yield figure("wake-up, 99 of 100", [p99], "µs", Target(10_000))
+    yield figure("from adding a task to its start in another process, p99", [p99], "µs", Target(10_000))
 
 
 def idle(bench: Bench) -> Iterator[Figure]:
@@ -75,10 +75,10 @@ def idle(bench: Bench) -> Iterator[Figure]:
         wait_for_workers(store, PROCESSES + 1)
         one, all, writes = Processor([program.pid]), Processor([*children, os.getpid()]), Writes(store)
         time.sleep(seconds)
-        yield figure("processor, an idle worker", [one.ms() * 60 / seconds], "ms/min", Target(100))
-        name = f"processor, an idle pool of {PROCESSES} and its supervisor"
+        yield figure("processor time of an idle worker", [one.ms() * 60 / seconds], "ms/min", Target(100))
+        name = f"processor time of an idle pool of {PROCESSES} processes and its supervisor"
         yield figure(name, [all.ms() * 60 / seconds], "ms/min")
-        yield from writes.figures("by them", seconds)
+        yield from writes.figures("by these workers", seconds)
 
 
 def renewals(bench: Bench) -> Iterator[Figure]:
@@ -90,9 +90,9 @@ def renewals(bench: Bench) -> Iterator[Figure]:
             time.sleep(0.01)
         processor, writes = Processor(children), Writes(store)
         time.sleep(seconds)
-        name = f"processor, {PROCESSES} processes with a long task each"
+        name = f"processor time of {PROCESSES} processes with a long task each"
         yield figure(name, [processor.ms() * 60 / seconds], "ms/min")
-        yield from writes.figures(f"to keep their claims, of {_CLAIM_TTL_S:g} s", seconds)
+        yield from writes.figures(f"by renewals of claims of {_CLAIM_TTL_S:g} s", seconds)
 
 
 def hold(task: TaskContext) -> None:

@@ -19,9 +19,9 @@ from .pairs import NONE, Figure, figure, interleaved
 from .strace import Call
 
 _UNITS = {
-    "handed to the kernel, a task": "B",
-    "of pages made dirty, a task": "B",
-    "pages into the -wal, a task": "",
+    "bytes passed to the kernel per task": "B",
+    "bytes of dirtied pages per task": "B",
+    "frames written to the -wal per task": "",
     "Rss": "MiB",
     "Pss": "MiB",
 }
@@ -42,7 +42,7 @@ def writes(bench: Bench) -> Iterator[Figure]:
     if strace.has_strace():
         for who, operations in (("ours", OPERATIONS), ("bare", BARE_OPERATIONS)):
             for operation, calls in zip(operations, traced(bench, who), strict=True):
-                name = f"calls of the kernel, {operation}{_WHO[who]}"
+                name = f"system calls, {operation}{_WHO[who]}"
                 yield figure(name, [sum(calls.values())], "")
                 for call, number in calls.items():
                     yield figure(f"{name}: {call}", [number], "")

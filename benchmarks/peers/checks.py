@@ -47,7 +47,7 @@ def seconds_until_back(row: Row, folder: Path) -> float | None:
 def late_completion(row: Row, folder: Path) -> str:
     """Let a worker outlive its lease, let another worker claim the task, then let the first one complete it. Return
     ``"refused"`` if the first worker gets an error, ``"ignored"`` if its completion has no effect but reports no error,
-    ``"accepted"`` if the task counts as done while the second worker still runs it, and ``"never lost"`` if no other
+    ``"accepted"`` if the task counts as done while the second worker still runs it, and ``"not possible"`` if no other
     worker could claim the task."""
     holder = Process(row, folder, lease=_lease(row))
     holder.ask("fill", count=1)
