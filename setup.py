@@ -29,7 +29,7 @@ class BuildCore(build_ext):
 
 class WheelAsBuilt(bdist_wheel):
     """Names the wheel by its content. A wheel without the C core works on every platform, so its name must differ from
-    that of a wheel with the core. Otherwise pip would cache it as a wheel with the core."""
+    that of a wheel with the core. Otherwise pip would cache a wheel without the core as a wheel with the core."""
 
     def run(self) -> None:
         self.run_command("build_ext")

@@ -117,7 +117,7 @@ def _changes(node: ast.AST) -> Iterator[tuple[ast.expr | ast.stmt, str]]:
         case ast.BinOp(left, op, right) if type(op) in SWAPPED:
             yield node, f"({ast.unparse(ast.BinOp(left, SWAPPED[type(op)], right))})"  # type: ignore[arg-type]
         case ast.If(test) | ast.While(test) | ast.IfExp(test):
-            # A condition that is one comparison is negated at the comparison, so it is skipped here.
+            # If a condition is a single comparison, the case for comparisons negates the condition.
             if ast.unparse(test) != "TYPE_CHECKING" and not isinstance(test, ast.Compare):
                 yield test, f"(not ({ast.unparse(test)}))"
         case ast.Constant(bool() as value):

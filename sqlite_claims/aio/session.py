@@ -39,8 +39,8 @@ class AsyncWorkerSession:
         return self._session.is_open
 
     def fileno(self) -> int:
-        """Return the file descriptor that holds the session's lock. Pass it to a child command (``pass_fds``) to keep
-        the session alive until the command ends. Return -1 if the session is closed."""
+        """Return the file descriptor that holds the session's lock. If the descriptor is passed to a child command
+        (``pass_fds``), the session stays open until the command ends. Return -1 if the session is closed."""
         return self._session.fileno()
 
     def lend(self, pid: int) -> None:

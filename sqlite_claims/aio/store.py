@@ -32,9 +32,9 @@ class AsyncSqliteClaimStore(AsyncStoreMethods):
     first call opens the file.
 
     The store has one thread, which runs the calls in the order in which they are made. So the event loop never waits
-    for the disk. If a call is cancelled before it has begun, it does not run. If a call is cancelled after it has
-    begun, it runs to its end. If the caller did not receive a claim, a session or a transaction, the store releases the
-    claim, closes the session or rolls the transaction back.
+    for the disk. A call that is cancelled before its start does not run. A call that is cancelled after its start runs
+    to its end. If the caller did not receive a claim, a session or a transaction, the store releases the claim, closes
+    the session or rolls the transaction back.
 
     Several asyncio tasks, event loops and threads may share a store. After ``os.fork``, the parent and the child may
     both use the store, each with a separate event loop. Calls that were running at the fork belong to the parent.

@@ -77,10 +77,10 @@ class Call(Generic[T]):
         self._decided = threading.Lock()
 
     def decide(self) -> bool:
-        """Decide whether the call runs. The store's thread calls this before it runs the call. A caller that gives up
-        calls this to prevent the call from running.
+        """Decide whether the call runs. The store's thread calls ``decide`` before the thread runs the call. A caller
+        that gives up calls ``decide`` to prevent the call from running.
 
-        Return ``True`` for the first of these two, and ``False`` for the second.
+        The first of these two calls of ``decide`` returns ``True``, and the second returns ``False``.
         """
         return self._decided.acquire(blocking=False)
 
@@ -204,8 +204,8 @@ class StoreThread:
         return self._store
 
     def begin(self, scope: Scope, timeout: float, asked: float) -> None:
-        """Open a transaction. ``asked`` is the time when the caller began to wait for it. Call this only on the
-        thread."""
+        """Open a transaction. ``asked`` is the time when the caller began to wait for the transaction. Call this only
+        on the thread."""
         if scope.tx is not None:
             raise InvalidStateError("a transaction can be entered once")
         left = timeout - (time.monotonic() - asked)

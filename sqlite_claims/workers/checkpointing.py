@@ -66,8 +66,8 @@ class CheckpointingRunner:
     def run(self, instance_id: str) -> InstanceInfo:
         """Run the instance's tasks as they become ready, in order of priority, until the instance has ended.
 
-        The call waits for retries, for tasks that other workers hold, and for the end of a pause. It returns at once if
-        the instance has no tasks.
+        The call waits for retries, for tasks that other workers hold, and for the end of a pause. If the instance has
+        no tasks, the call returns at once.
 
         Args:
             instance_id: the instance to run.

@@ -39,8 +39,8 @@ _POLL_S = 5.0
 
 
 def main(fields: object) -> None:
-    """Run the worker process. ``fields`` is the configuration as ``json.loads`` returns it. Exit with status 1 if the
-    process cannot run tasks."""
+    """Run the worker process. ``fields`` is the configuration, a value that ``json.loads`` has returned. Exit with
+    status 1 if the process cannot run tasks."""
     config = child_config.decode(fields)
     control = ControlChannel(_socket(config.control_fd))
     _set_up_logging(config)
@@ -58,7 +58,7 @@ def main(fields: object) -> None:
         except importing.UnguardedError as error:
             control.send(Failed(stage="main file", text=str(error)))
             sys.exit(1)
-        except BaseException as error:  # noqa: BLE001 - the supervisor shows it
+        except BaseException as error:  # noqa: BLE001 - the supervisor shows the error
             text = describe(error)
             if not control.send(Failed(stage=stage, text=text)):
                 error_line = text.partition("\n")[0]

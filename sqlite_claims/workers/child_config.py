@@ -24,9 +24,9 @@ class PoolConfig:
     """The settings that all processes of a pool share.
 
     ``handlers``: the import path of the handlers, or one path for each kind. ``adapter``: the import path of a function
-    that turns the imported objects into handlers. ``main_file``: the program's main file, if it defines handlers.
-    ``log_levels``: the level of each logger by name; the root logger's name is ``""``. ``log_disabled_level``: the
-    argument of ``logging.disable``.
+    that turns the imported objects into handlers. ``main_file``: the program's main file, or ``None`` if the main file
+    defines no handlers. ``log_levels``: the level of each logger by name; the root logger's name is ``""``.
+    ``log_disabled_level``: the argument of ``logging.disable``.
     """
 
     path: str

@@ -1,7 +1,7 @@
 """The socket between a supervisor and a process of its pool. Each message on the socket is one line with a JSON object.
 
-The process sends ``Ready`` when it starts and ``Ended`` when it ends, or ``Failed`` if it cannot run tasks. The
-supervisor sends ``Stop``.
+The process sends ``Ready`` at its start and ``Ended`` at its end. If the process cannot run tasks, it sends ``Failed``.
+The supervisor sends ``Stop``.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ def decode(line: bytes) -> Message:
 class ControlChannel:
     """One end of the socket.
 
-    A handler may write to the socket. So ``receive`` drops each line that does not contain a message, and counts it in
-    ``unreadable``. ``ended``: the other end is closed, so no more messages will arrive.
+    A handler may write to the socket. So ``receive`` drops each line that does not contain a message, and
+    ``unreadable`` counts the dropped lines. ``ended``: the other end is closed, so no more messages will arrive.
     """
 
     def __init__(self, end: socket.socket) -> None:

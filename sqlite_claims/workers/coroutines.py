@@ -1,10 +1,10 @@
 """Runs the coroutines of all slots on one event loop.
 
 A worker imports this module when a handler first returns a coroutine, because the import of asyncio is slow. The
-coroutines share the loop, and each coroutine can end the loop for all other coroutines: if it calls ``sys.exit`` in an
-asyncio task that it started, stops or breaks the loop, shuts down the loop's executor, or cancels every asyncio task.
-Then the loop continues if possible, or a new loop replaces the broken loop. If a coroutine loses its loop, its task is
-released, and the attempt does not count.
+coroutines share the loop, and each coroutine can end the loop for all coroutines. For example, a coroutine can start an
+asyncio task that calls ``sys.exit``, stop or break the loop, shut down the loop's executor, or cancel every asyncio
+task. Then the loop continues if possible, or a new loop replaces the broken loop. If a coroutine loses its loop, its
+task is released, and the attempt does not count.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class Coroutines:
                 self._loops[-1].is_abandoned = True
 
     def stop(self, timeout: float) -> None:
-        """Cancel the coroutines that still run, and end the event loop threads. They are daemon threads, so a thread
-        that does not end in time does not keep the program from ending."""
+        """Cancel the coroutines that still run, and end the event loop threads. The threads are daemon threads, so the
+        program can end even if a thread does not end in time."""
         for loop in self._loops:
             loop.stop()
         for loop in self._loops:
@@ -112,7 +112,7 @@ class _Call:
     def abandon(self) -> None:
         """Close the coroutine, because its event loop is lost. The outcome makes the slot release the task."""
         if self.task is not None:
-            self.task._log_destroy_pending = False  # type: ignore[attr-defined] # as asyncio.gather does it
+            self.task._log_destroy_pending = False  # type: ignore[attr-defined] # asyncio.gather sets it, too
             with suppress(Exception):  # an exception of the user's code
                 self.task.get_coro().close()
         self.end(_loop_lost())
@@ -264,7 +264,7 @@ async def _outcome(awaitable: Awaitable[object], home: HomeProcess) -> Coroutine
     except asyncio.CancelledError as error:
         home.leave_if_forked(error)
         raise
-    except BaseException as error:  # noqa: BLE001 - the thread that waits for the outcome raises it
+    except BaseException as error:  # noqa: BLE001 - the thread that waits for the outcome raises the error
         home.leave_if_forked(error)
         return CoroutineOutcome(error)
     home.leave_if_forked()

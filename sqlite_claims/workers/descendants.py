@@ -14,8 +14,8 @@ _ROUNDS_MAX = 10
 def kill_groups(leaders: Collection[int]) -> None:
     """Kill the process groups of these leaders, and the leaders' descendants in other process groups and OS sessions.
 
-    The function finds descendants in ``/proc``. It does not find a process that has left the group and whose parent has
-    died.
+    The function finds descendants in ``/proc``. A process that has left the group and whose parent has died is not
+    found.
     """
     stopped: set[int] = set()
     for _ in range(_ROUNDS_MAX):
@@ -63,8 +63,8 @@ def _processes() -> dict[int, tuple[int, int, int]]:
 
 
 def reap_orphans(own: Collection[int]) -> None:
-    """Reap orphaned processes. Call it only in process 1. Processes in ``own`` are left to the code that started
-    them."""
+    """Reap orphaned processes. Only process 1 may call this function. Processes in ``own`` are left to the code that
+    started them."""
     with suppress(ChildProcessError):
         while (dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
             if dead.si_pid in own:

@@ -44,8 +44,8 @@ def durable_map(
     """Apply a function to each item in worker processes, and yield the results in the order of the items.
 
     The results are kept in a file, under the function's name. A second run computes only items that are new, have
-    changed, have failed or have not been computed yet. It does NOT notice that the function has changed. Equal items
-    are computed separately, so each of two equal items has a separate result.
+    changed, have failed or have not been computed yet. A change of the function itself is NOT detected. Equal items are
+    computed separately, so each of two equal items has a separate result.
 
     Items and results are ``bytes`` or values that JSON can represent. The function receives each item as JSON decodes
     it, and the caller receives each result as JSON decodes it. For example, a tuple becomes a list.
@@ -54,7 +54,8 @@ def durable_map(
     the caller leaves the loop over the results.
 
     Args:
-        func: the function. Worker processes import it by its name, so it cannot be a lambda or an inner function.
+        func: the function. Worker processes import the function by name, so lambdas and inner functions are not
+            allowed.
         items: the items. A generator may have any length, because at most 1,000 items are read ahead of the next
             result.
         path: the store's file. A missing file is created.
@@ -97,8 +98,8 @@ def _handler(function: Callable[[Any], Any]) -> Handler:
 
 
 def encode(value: object) -> bytes:
-    """Return the value as JSON, or a NUL followed by the value if it is ``bytes``. JSON never begins with a NUL. Raises
-    ``TypeError`` or ``ValueError``."""
+    """Return a ``bytes`` value as a NUL followed by the value, and any other value as JSON. JSON never begins with a
+    NUL. Raises ``TypeError`` or ``ValueError``."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return b"\0" + bytes(value)
     try:
@@ -141,7 +142,7 @@ class _Items:
         self._numbers = count()
         self._is_new, _ = store._add_fed_instance(name)
         # The first 8 bytes of each item's digest. Each entry takes about 60 bytes of memory. If two different items
-        # share these 8 bytes, only the numbers at the end of their task ids differ from the usual ones.
+        # share these 8 bytes, the second item's task id gets a larger number at its end, which does no harm.
         self._known_digests: set[int] = set()
         self._repetitions: dict[int, int] = {}
         self.exhausted = False
@@ -171,8 +172,8 @@ class _Items:
             self._store.add_tasks(self._name, tasks, if_exists="skip")
 
     def _task_id(self, data: bytes) -> str:
-        """Return a task id made of the item's digest and the number of equal items before it. So an item at a new place
-        in the order keeps its result."""
+        """Return a task id made of the item's digest and the number of equal items before it. So an item keeps its
+        result if its place in the order changes."""
         digest = hashlib.sha256(data).digest()[:16]
         short = int.from_bytes(digest[:8])
         repetition = 0

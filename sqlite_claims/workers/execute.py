@@ -69,8 +69,8 @@ Result = bytes | Failure | Snooze | Quit | Abort | Release
 
 
 class EventLoopLost(BaseException):
-    """The event loop ended before a coroutine on it. The coroutine's task is released, and the attempt does not
-    count."""
+    """The event loop ended before a coroutine that the loop was running. The coroutine's task is released, and the
+    attempt does not count."""
 
 
 class CoroutineFailed(BaseException):
@@ -92,7 +92,7 @@ WaitFor = Callable[[Awaitable[object], TaskContext], CoroutineOutcome]
 
 
 def execute(handler: Handler, task: TaskContext, wait_for: WaitFor, home: HomeProcess) -> Result:
-    """Call the handler, and return a result for any value that it returns and for any exception that it raises.
+    """Call the handler and return a ``Result``, whether the handler returns a value or raises an exception.
 
     The handler runs in a copy of the thread's context, so context variables that the handler sets are discarded
     afterwards. If the handler returns a coroutine, ``wait_for`` runs the coroutine to its end. If the handler has
@@ -128,7 +128,7 @@ def _value_of(wait_for: WaitFor, awaitable: Awaitable[object], task: TaskContext
     if error is None:
         return value
     with suppress(Exception):  # the awaitable has no close method, or has ended
-        awaitable.close()  # type: ignore[attr-defined] # else Python warns that it was never awaited
+        awaitable.close()  # type: ignore[attr-defined] # avoids Python's warning "was never awaited"
     raise error
 
 

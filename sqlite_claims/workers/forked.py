@@ -14,8 +14,8 @@ import traceback
 
 # A value for madvise: Linux clears the page in a forked child. The mmap module defines no name for this value.
 _MADV_WIPEONFORK = 18
-# A forked child may take this many seconds to write its error and flush its buffers. It may take longer if another
-# thread held a lock at the fork. Then an alarm kills the child.
+# A forked child may take this many seconds to write its error and flush its buffers. If a different thread held a lock
+# at the fork, the child may wait forever. So an alarm kills the child after this time.
 _LEAVE_S_MAX = 5
 
 
@@ -37,7 +37,7 @@ class HomeProcess:
         try:
             self._page.madvise(_MADV_WIPEONFORK)
         except OSError:
-            self._page = None  # an old kernel does not know the advice
+            self._page = None  # an old kernel does not support this value
 
     def is_left(self) -> bool:
         """Return whether this code runs in a forked child of the process."""

@@ -78,7 +78,7 @@ class WorkerHandle:
 
         While the main thread waits in ``join``, SIGTERM or SIGINT stops the worker within its ``shutdown_timeout``, and
         a second signal stops the worker at once. If the program has installed a handler for one of these signals, the
-        signal does not stop the worker, and only the program's handler receives it.
+        signal does not stop the worker, and only the program's handler is called.
 
         Args:
             timeout: the longest time to wait, in seconds or as a ``timedelta``. Default: ``None``, no limit.
@@ -144,7 +144,7 @@ class WorkerHandle:
     def _work(self) -> None:
         try:
             self._summary = self._loop()
-        except BaseException as error:  # noqa: BLE001 - join raises it
+        except BaseException as error:  # noqa: BLE001 - join raises the error
             self._error = error
         finally:
             program_end.unregister(self)

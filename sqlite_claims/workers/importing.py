@@ -74,7 +74,7 @@ def _import_main(path: str) -> None:
         module.__dict__.update(runpy.run_path(path, run_name=_MAIN_COPY))
     except UnguardedError:
         raise
-    except BaseException as error:  # noqa: BLE001 - the supervisor shows it
+    except BaseException as error:  # noqa: BLE001 - the supervisor shows the error
         raise UnguardedError(
             "a worker process could not import the program's main file, in which handlers are defined (put the code "
             f'that only the program must run under `if __name__ == "__main__":`): {describe(error)}'
@@ -125,8 +125,7 @@ def path_of(argument: str, thing: object) -> str:
 
 
 def _importable_name(module: str) -> str | None:
-    """Return the name under which a different process can import this module, or ``None`` if it cannot import the
-    module."""
+    """Return the name under which a different process can import this module, or ``None`` if there is no such name."""
     if module not in ("__main__", _MAIN_COPY):
         return module
     spec = getattr(sys.modules[module], "__spec__", None)

@@ -47,7 +47,7 @@ class LogRelay:
     """A thread that logs the records of the worker processes and of the supervisor.
 
     If a log handler of the program is slow or never returns, it delays this thread and the processes that write many
-    log records. It does not delay the supervisor.
+    log records. The supervisor is not delayed.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

@@ -38,9 +38,9 @@ class WorkerPool:
     In a program's main file, start the pool under ``if __name__ == "__main__":``, because the worker processes import
     the main file.
 
-    The supervisor passes log records of the worker processes, of at most 64 KiB each, to the loggers of its process.
-    The worker processes use the log levels that were set when the pool was started. A later change of a level has no
-    effect in the worker processes.
+    Log records of the worker processes are passed to the loggers of the supervisor's process. A record has at most 64
+    KiB. The worker processes use the log levels that were set when the pool was started. A later change of a level has
+    no effect in the worker processes.
 
     Args:
         path: the store's file.

@@ -22,7 +22,7 @@ from .scoreboard import RunningTask, Scoreboard, make_memory
 
 # The worker process reads its configuration from standard input, because the configuration may be long, and because
 # every user of the machine can read a command line. If the line has no newline at its end, the supervisor was killed
-# while it wrote the line.
+# during the write.
 _BOOT = (
     "import json,sys;line=sys.stdin.readline();line.endswith('\\n') or sys.exit(1);config=json.loads(line);"
     "sys.path[:]=config['sys_path'];from sqlite_claims.workers.child import main;main(config)"

@@ -85,7 +85,7 @@ def _end() -> None:
         worker.wait_at_end(max(0.0, until - time.monotonic()))
 
 
-# The module concurrent.futures uses the same function. It raises RuntimeError if the program is ending already.
+# The module concurrent.futures uses the same function. The call raises RuntimeError if the program is ending already.
 with suppress(RuntimeError):
     threading._register_atexit(_end)  # type: ignore[attr-defined]
 # A forked child has no workers to stop, because the parent's workers do not run in the child.

@@ -37,7 +37,7 @@ class TaskRegistry(Mapping[str, Handler]):
             kind: the kind of tasks that the function runs. Default: ``"*"``.
 
         Returns:
-            The decorator. When it is applied, it raises ``InvalidArgumentError`` if the kind has a handler already.
+            The decorator, which raises ``InvalidArgumentError`` if the kind has a handler already.
 
         Raises:
             InvalidArgumentError: ``kind`` is not a valid name.

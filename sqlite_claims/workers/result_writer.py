@@ -97,8 +97,8 @@ class ResultWriter:
         try:
             settled = self._persist(self._store.complete_tasks, results)
         except InvalidArgumentError as error:
-            # One of the outputs is too large for the store. Store each output separately, so that the other outputs are
-            # stored.
+            # At least one of the outputs is too large for the store. Store each output separately, so that all outputs
+            # of a valid size are stored.
             if len(results) > 1:
                 for result in results:
                     self._complete([result], attempts)

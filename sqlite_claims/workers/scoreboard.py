@@ -1,9 +1,9 @@
 """The scoreboard: shared memory in which a worker process records its running tasks. The supervisor can read the tasks
 also when the process hangs or is dead.
 
-The process and its supervisor share a few pages. Only the process writes, and it takes no lock. The process writes the
-start time of a slot's task last. The supervisor reads the start time before and after it reads the names. If the two
-start times are equal, the names belong to that task.
+The process and its supervisor share a few pages. Only the process writes to the pages, and no lock is taken. The
+process writes the start time of a slot's task last. The supervisor reads the start time, then the names, then the start
+time again. If the two start times are equal, the names belong to that task.
 """
 
 from __future__ import annotations

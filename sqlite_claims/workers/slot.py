@@ -2,8 +2,8 @@
 
 The size of a batch is the number of tasks that recently ran within ``BATCH_SECONDS``. So one commit covers many short
 tasks, and no task waits long in a batch while a different worker could run it. If a task takes longer than
-``BATCH_SECONDS``, the waiting tasks of the batch are released, and the finished results are stored. Either
-``WorkerLoop`` does this while the task runs, or the slot does it after the task.
+``BATCH_SECONDS``, the waiting tasks of the batch are released, and the finished results are stored. ``WorkerLoop`` does
+this while the task runs, or the slot does this after the task.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ class Slot:
         # True if a new slot has this slot's index, because the handler does not return. The thread ends when the
         # handler returns.
         self.replaced = False
-        # True while the thread works. Thread.is_alive() cannot be used, because it is still True when the thread wakes
-        # the main loop as its last action.
+        # True while the thread works. Thread.is_alive() cannot be used instead, because the thread is still alive when
+        # its last action wakes the main loop.
         self.alive = False
         self._thread = threading.Thread(target=self._work, name=f"claims-slot-{index}", daemon=True)
 

@@ -81,7 +81,7 @@ class TaskSource:
         return []
 
     def put_back(self, count: int) -> None:
-        """Subtract released tasks from the tasks that count towards ``max_tasks``, because they were not run."""
+        """Subtract released tasks from the tasks that count towards ``max_tasks``, because these tasks were not run."""
         self._count(-count)
 
     def _is_used_up(self) -> bool:

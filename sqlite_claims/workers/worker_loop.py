@@ -197,8 +197,8 @@ class WorkerLoop:
         return due_at
 
     def _replace(self, slot: Slot, task: TaskContext) -> None:
-        """Abandon the thread of a handler that does not return after its attempt was dropped. Start a new slot in its
-        place.
+        """Abandon the thread of a handler that does not return after its attempt was dropped. Start a new slot with the
+        same index.
 
         A process of a pool stops instead, and the supervisor replaces the process. So the abandoned handler does not
         continue to run while later tasks run.
