@@ -170,7 +170,7 @@ class StoreThread:
                     self.submit(Call(lambda: self._take_back(call), scopes=scopes))
             raise
         if undo is not None and call.error is None and self._unclaimed.pop(call, call) is call:
-            raise StoreClosedError(f"{self.path}: the store was closed before the call returned, and so undid it")
+            raise StoreClosedError(f"{self.path}: the store was closed before the call returned, which undid the call")
         return call.outcome()
 
     def submit(self, call: Call[Any]) -> None:
@@ -210,7 +210,7 @@ class StoreThread:
             raise InvalidStateError("a transaction can be entered once")
         left = timeout - (time.monotonic() - asked)
         if left < 0:
-            raise StoreBusyError(f"{self.path}: other calls have kept the store for more than {timeout:g} s")
+            raise StoreBusyError(f"{self.path}: calls of other tasks have used the store for more than {timeout:g} s")
         tx = self.store().transaction(left)
         tx.__enter__()
         scope.tx = tx
@@ -324,4 +324,4 @@ def _start(thread: threading.Thread, path: str) -> None:
     try:
         thread.start()
     except Exception as error:  # for example, a limit of threads or processes is reached
-        raise StoreUnavailableError(f"{path}: no thread can be started for it: {error}") from error
+        raise StoreUnavailableError(f"{path}: no thread can be started for the store: {error}") from error

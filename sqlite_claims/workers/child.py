@@ -117,7 +117,7 @@ def _work(
         _wait_for_end(handle, loop, control, signals, options.shutdown_timeout)
     except OSError as error:  # no message or signal can be received any more
         loop.stop("stopped", options.shutdown_timeout)
-        log.warning("worker %s stops, since a handler has closed its descriptors: %s", options.worker_id, error)
+        log.warning("worker %s stops, because a handler has closed its descriptors: %s", options.worker_id, error)
     summary = handle.join()
     control.send(
         Ended(

@@ -249,7 +249,7 @@ class LoopThread:
                     self._loop.run_forever()
                 except (SystemExit, KeyboardInterrupt) as error:
                     self._home.leave_if_forked(error)
-                    log.warning("a task that a coroutine has started raised %r, the event loop continues", error)
+                    log.warning("a task that a coroutine has started raised %r, but the event loop continues", error)
                 finally:
                     self._home.leave_if_forked()
                 if self._ending:

@@ -163,7 +163,7 @@ def _result_of_error(error: BaseException) -> Result:
             if inner is not None:
                 return _result_of_error(_first_leaf(inner))
         if program_end.refuses_work(error):
-            ending = InvalidStateError("the program is ending, so its handlers cannot go on; the task is released")
+            ending = InvalidStateError("the program is ending, so its handlers cannot continue: the task is released")
             ending.__cause__ = error
             return Quit("stopped", ending, by_handler=False)
     except KeyboardInterrupt as interrupt:  # a second Ctrl-C
@@ -188,7 +188,7 @@ def describe(error: BaseException) -> str:
     try:
         return _describe(error)
     except BaseException:  # noqa: BLE001 - raised by the user's metaclass, for example, or because there is no memory
-        return "an exception that cannot be described, since describing it raises another one"
+        return "an exception that cannot be described, because describing it raises a second exception"
 
 
 def _describe(error: BaseException) -> str:

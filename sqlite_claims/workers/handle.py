@@ -91,7 +91,7 @@ class WorkerHandle:
             Exception: the error that ended the worker, if there was one.
         """
         if self._home.is_left():
-            raise InvalidStateError("the worker runs in the process that this one was forked from: call join there")
+            raise InvalidStateError("the worker does not run in this forked child: call join in the parent process")
         deadline = None if timeout is None else time.monotonic() + seconds("timeout", timeout)
         if threading.current_thread() is threading.main_thread():
             with Signals() as signals:

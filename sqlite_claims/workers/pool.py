@@ -176,7 +176,7 @@ def _checked_store_options(given: Mapping[str, Any]) -> StoreOptions:
     unknown = sorted(map(str, set(given) - StoreOptions.__optional_keys__))
     if unknown:
         names = ", ".join(sorted(StoreOptions.__optional_keys__))
-        raise InvalidArgumentError(f"store_options has no {unknown[0]!r}; it takes {names}")
+        raise InvalidArgumentError(f"store_options has no {unknown[0]!r}: give only {names}")
     options = dict(given)
     if "busy_timeout" in options:
         options["busy_timeout"] = validate.duration_us("store_options: busy_timeout", options["busy_timeout"]) / 1e6

@@ -108,7 +108,7 @@ class PoolClaims:
             time.sleep(max(0.0, self._retry_at - time.monotonic()))
             self.end_claims_of_dead()
         for worker in self._dead:
-            self._warn("did not end the claims of dead worker %s; the next worker does that", worker.worker_id)
+            self._warn("did not end the claims of dead worker %s, the next worker will do that", worker.worker_id)
 
     def _lose(self, worker: DeadWorker) -> None:
         tasks = {claim_key(task.claim): task for task in worker.running}
@@ -128,7 +128,7 @@ class PoolClaims:
         try:
             self._release(worker_id, except_tasks)
         except TRANSIENT as error:
-            self._warn("could not release the claims of worker %s, they count as lost: %s", worker_id, error)
+            self._warn("could not release the claims of worker %s, so the claims count as lost: %s", worker_id, error)
 
     def fail_overdue(self, task: RunningTask, error: str) -> bool:
         """Store that the task has failed, unless the task's claim is gone. Return ``False`` if the store is busy and
