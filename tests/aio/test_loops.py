@@ -293,7 +293,7 @@ def test_both_sides_of_a_fork_go_on_with_the_same_store(path: str) -> None:
         import asyncio, os, sys, warnings
         from sqlite_claims import AsyncSqliteClaimStore, NewTask
 
-        # Newer Pythons warn of any fork of a process with threads; this library closes its connections before it.
+        # Newer Pythons warn of any fork in a process with threads. This library closes its connections before a fork.
         warnings.simplefilter("ignore", DeprecationWarning)
         store = AsyncSqliteClaimStore(sys.argv[1])
         asyncio.run(store.add_instance("i", [NewTask("t"), NewTask("u")]))

@@ -86,7 +86,7 @@ def turn(children, what, length):
     for child in children:
         child.send(what, time.monotonic(), time.monotonic() + 0.2)
     print("working", flush=True)
-    while True:  # not for long: a signal that comes just before a sleep is heard after it
+    while True:  # short sleeps, because a signal that comes just before a sleep is handled after the sleep
         time.sleep(0.01)
 concurrent._measure_turn = turn
 sys.exit(run({command[3:]!r}))

@@ -93,14 +93,14 @@ def use(path):
 for seed in seeds:
     choose = random.Random(seed)
     data = bytearray(base)
-    if seed % 3 == 0:  # whole pages of something else
+    if seed % 3 == 0:  # replace whole pages
         for _ in range(choose.randrange(1, 4)):
             at = choose.randrange(1, len(data) // 2048) * 2048
             data[at : at + 2048] = choose.choice([bytes(2048), choose.randbytes(2048), base[2048:4096]])
-    elif seed % 3 == 1:  # single bytes, anywhere but in what tells that it is a database
+    elif seed % 3 == 1:  # replace single bytes, except in the header
         for _ in range(choose.randrange(1, 60)):
             data[choose.randrange(100, len(data))] = choose.randrange(256)
-    else:  # cut short
+    else:  # truncate the file
         del data[choose.randrange(100, len(data)) :]
     path = f"{folder}/damaged{seed}.db"
     open(path, "wb").write(data)

@@ -26,7 +26,7 @@ class File(apsw.VFSFile):
 
     def xWrite(self, data, offset):
         global calls
-        zeros = not data.strip(bytes(1))  # which may fail unnoticed, but for the exception that apsw would pass on
+        zeros = not data.strip(bytes(1))  # the core ignores failures of such writes, but apsw would raise them
         calls += not zeros
         if calls == failing and not zeros:
             if offset and failing % 2:
@@ -42,7 +42,7 @@ class Vfs(apsw.VFS):
         return File(name, flags) if flags[0] & apsw.SQLITE_OPEN_WAL else super().xOpen(name, flags)
 
 vfs = Vfs()
-from sqlite_claims.sqlite import c_core  # its VFS stands on the default one
+from sqlite_claims.sqlite import c_core  # imported here, because the core's VFS uses the default VFS
 core = c_core.load()
 lib, ffi = core.lib, core.ffi
 
@@ -74,7 +74,7 @@ def run(path, seed, grows):
         wanted = dict(there)
         many = (1, 1, 3, 25, 100, 0, 2)[number % 7]
         if many == 100:
-            connection.pragma("cache_size", 1000)  # a commit of more than is held at once
+            connection.pragma("cache_size", 1000)  # a commit that is larger than the core's buffer
         try:
             connection.execute("BEGIN IMMEDIATE")
             for _ in range(many):

@@ -84,7 +84,7 @@ if os.fork() == 0:
     os._exit(0)
 os.wait()
 for suffix in ("", "-sessions", "-reserve", "-bell"):
-    if suffix != "-bell" or os.path.exists(args[0] + suffix):  # without the C core there is no doorbell
+    if suffix != "-bell" or os.path.exists(args[0] + suffix):  # without the C core, there is no doorbell file
         os.rename(args[0] + suffix, args[0] + ".away" + suffix)
 try:
     store.add_instance("j")

@@ -68,7 +68,7 @@ for durability in ("full", "process"):
         except StoreUnavailableError as error:
             say(added, error)
         store.add_instance("after")
-        look = store._db.execute("SELECT count(*) FROM theirs").fetchall()  # not written over
+        look = store._db.execute("SELECT count(*) FROM theirs").fetchall()  # asserts that the table was not overwritten
         say(store.check(), look)
 """,
         tmp_path / "jobs",

@@ -44,7 +44,7 @@ def work(store, me, choose):
     for step in range(steps):
         name = f"{me}-{step}"
         tasks = [NewTask(f"t{n}", choose.randbytes(choose.choice([0, 10, 5000]))) for n in range(4)]
-        # Nothing ends by itself: the task that waits for ever keeps an instance from being pruned.
+        # A task with an endless delay keeps its instance from ending, and so from being pruned.
         store.add_instance(name, [*tasks, NewTask("last", depends_on=["t0", "t1"]), NewTask("never", delay=1e9)])
         acknowledge("added", name, 6)
         claimed = store.claim_available_tasks(me, 4, 600)
@@ -52,7 +52,7 @@ def work(store, me, choose):
             acknowledge("claimed", one.claim.token)
         for one in claimed[:2]:
             output = choose.randbytes(choose.choice([1, 100, 9000]))
-            with suppress(ClaimLostError):  # another has cancelled the instance
+            with suppress(ClaimLostError):  # another thread has cancelled the instance
                 store.complete_task(one.claim, output)
                 acknowledge("completed", one.claim.instance_id, one.claim.task_id, hashlib.sha256(output).hexdigest())
         for one in claimed[2:3]:
@@ -75,7 +75,7 @@ def work(store, me, choose):
 for boot in range(3):
     clock = Boot(boot)
     with SqliteClaimStore(f"{folder}/jobs.db", durability=durability, clock=clock) as store:
-        # Before anything else is synced: a token of the new boot that the power takes must not be given once more.
+        # Claim before the new boot syncs anything: a token lost in a power cut must not be issued again.
         for one in store.claim_available_tasks("early", 3, None):
             acknowledge("claimed", one.claim.token)
         ways = [random.Random(seed * 100 + boot * 10 + thread) for thread in range(3)]

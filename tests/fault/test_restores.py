@@ -45,7 +45,7 @@ class Halting(apsw.Connection):
 
 def connect(path, **_):
     connection = Halting(path)
-    connection.pragma("cache_size", 5)  # so that most of it is in the file by then
+    connection.pragma("cache_size", 5)  # so that most pages are in the file when the restore stops
     return connection
 
 restoring.connect = connect

@@ -48,7 +48,7 @@ def work():
     for each in timed("claim", lambda: store.claim_available_tasks(args[1], 1, 60)):
         held = store.transaction(60)
         tx = timed("lock", held.__enter__)
-        tx.renew_task_claims([each.claim], 60)  # lost, where its instance was cancelled
+        tx.renew_task_claims([each.claim], 60)  # the claim is lost if its instance was cancelled
         held.__exit__(None, None, None)
         store.release_tasks([each.claim])
 work()

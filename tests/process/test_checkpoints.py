@@ -20,7 +20,7 @@ def salt():
     try:
         with open(wal, "rb") as file:
             return file.read(24)[16:]
-    except FileNotFoundError:  # a fork has closed it
+    except FileNotFoundError:  # a fork has closed the connection, which removes the -wal
         return b""
 
 def until_started_over(store, names):

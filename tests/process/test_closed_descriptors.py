@@ -118,7 +118,7 @@ def test_join_returns_although_the_program_has_closed_the_descriptors_of_its_poo
 def close_all():
     while not any(worker.alive for worker in store.list_workers()):
         time.sleep(0.01)
-    time.sleep(0.1)  # so that the pool and the main thread wait
+    time.sleep(0.1)  # by now, the pool and the main thread are waiting
     store.close()
     os.closerange(3, 4096)
 store = SqliteClaimStore(args[0])

@@ -66,7 +66,7 @@ import apsw, sqlite3
 store = SqliteClaimStore(args[0])
 opening = []
 def hook(connection):
-    if not opening:  # the check opens a connection, too
+    if not opening:  # the check opens a connection and calls this hook, too
         opening.append(connection)
         say("while another is opened", store.check())
         opening.clear()

@@ -36,7 +36,7 @@ def handler(task):
 async def coroutine(task):
     other = asyncio.get_running_loop().create_task(say_later())
     result = handler(task)
-    await other  # in the child, too, where it returned
+    await other  # also reached in the child, if the handler returned there
     return result
 async def say_later():
     say("later")

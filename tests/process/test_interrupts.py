@@ -61,7 +61,7 @@ while interrupted < rounds:
     else:
         acknowledged.append(name)
     if round % 20 == 0:
-        # Once the thread that was interrupted has used the store again, no other thread or process is shut out.
+        # After the interrupted thread has used the store again, no lock blocks other threads or processes.
         store.stats()
         seen = []
         thread = threading.Thread(target=lambda: seen.append(store.stats()))

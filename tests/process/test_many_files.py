@@ -28,7 +28,7 @@ def main(what, path):
             print(PooledWorker(store, handler).run(until_idle=True).completed)
         elif what == "pool":
             print(WorkerPool(path, handler, processes=1).run(until_idle=True).completed)
-        else:  # then it is the process whose descriptors have large numbers
+        else:  # on a second thread, the pool waits without the main thread's signal handlers
             run = lambda: print(WorkerPool(path, handler, processes=1).run(until_idle=True).completed)
             thread = threading.Thread(target=run)
             thread.start()

@@ -67,7 +67,7 @@ import ctypes
 store = SqliteClaimStore(args[0])
 store.add_instance("i", [NewTask("t")])
 assert store.claim_task("i", "t", "parent", 600)
-assert ctypes.CDLL(None).unshare(0x80) == 0  # CLONE_NEWTIME: for children
+assert ctypes.CDLL(None).unshare(0x80) == 0  # CLONE_NEWTIME: a new time namespace for children
 with open("/proc/self/timens_offsets", "w") as offsets:
     offsets.write("boottime 86400 0\\nmonotonic 86400 0\\n")
 boot = time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -45,7 +45,7 @@ from sqlite_claims import NewTask, PooledWorker, SqliteClaimStore
 store = SqliteClaimStore(sys.argv[2])
 def handler(task):
     time.sleep(0.01)
-    if task.task_id == "last" and sys.argv[1] == "gevent":  # with eventlet no thread is the main thread
+    if task.task_id == "last" and sys.argv[1] == "gevent":  # with eventlet, no thread counts as the main thread
         os.kill(os.getpid(), signal.SIGTERM)
 store.add_instance("i", [*(NewTask(f"t{n}") for n in range(20)), NewTask("last", priority=5)])
 print(PooledWorker(store, handler, concurrency=10).run(until_idle=sys.argv[1] == "eventlet"))
