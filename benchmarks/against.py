@@ -1,6 +1,6 @@
 """``python -m benchmarks.against REVISION``: instructions and system calls per operation, compared with another commit.
 
-Instructions are counted by ``valgrind --tool=callgrind``, system calls by ``strace -c``. Nothing is timed, so the
+Instructions are counted by ``valgrind --tool=callgrind``, system calls by ``strace -c``. No times are measured, so the
 ratios are also valid on a busy machine. Each operation runs twice, with few and with many repetitions. The difference
 of the two counts is the cost of the repetitions, without the start of Python and the opening of the store.
 """

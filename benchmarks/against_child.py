@@ -21,8 +21,8 @@ INPUT = b"x" * 64
 BATCH = 50
 # The number of tasks in the store at the start. No operation uses up more tasks.
 WAITING = 3000
-# The factor by which a program is slower while its instructions are counted. The clocks are slowed down by this factor,
-# so that work that a store does once a second is counted once per as many operations as at normal speed.
+# The factor by which a program runs slower while ``valgrind`` counts its instructions. The clocks are slowed down by
+# this factor, so that work that a store does once a second has the same share of the count as at normal speed.
 SLOWER = 50
 
 
@@ -80,7 +80,7 @@ def find(store: SqliteClaimStore, times: int) -> None:
 
 
 def add(store: SqliteClaimStore, times: int) -> None:
-    """Add an instance of one task."""
+    """Add an instance with one task."""
     for number in range(times):
         store.add_instance(f"added-{number}", [NewTask("task")])
 

@@ -1,6 +1,6 @@
 """The Python baseline: two tables, and the fewest possible writes for a claim and a completion, with apsw only.
 
-The baseline takes tasks by consecutive ids. It checks nothing, and has no order, tokens, leases or names. It uses WAL,
+The baseline claims tasks by consecutive ids. The baseline has no checks, order, tokens, leases or names. It uses WAL,
 ``synchronous=NORMAL`` and pages of 2048 bytes, like a store that doesn't wait for the disk. All other settings are the
 defaults of apsw and SQLite. By default, a checkpoint runs within a commit every 1,000 pages.
 """

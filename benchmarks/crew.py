@@ -1,7 +1,7 @@
 """Worker processes that a benchmark case starts once. In each round, the case sends them a job over pipes.
 
-All workers of a round start and stop at the same time. They receive the start time and the stop time in advance, by the
-monotonic clock, which all processes share.
+All workers of a round start and stop at the same time. The case sends the workers both times in advance, as values of
+the monotonic clock, which all processes share.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Many processes that claim and complete tasks on one file without pause: their throughput and their shares."""
+"""The throughput of many processes that claim and complete tasks on one file, and each process's share of the tasks."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Completions that survive a power loss.
 
-Measures their number per second, compared with a store that syncs within COMMIT. Also checks that each completion is on
-the disk before it is acknowledged.
+The case measures the completions per second, compared with a store that syncs within COMMIT. It also checks that each
+completion is on the disk before it is acknowledged.
 """
 
 from __future__ import annotations
@@ -104,12 +104,12 @@ def traced(bench: Bench, processes: int, durability: str = "full") -> Iterator[F
 
 
 def acknowledged_unsynced(calls: Iterable[Call]) -> tuple[int, int]:
-    """Return the number of acknowledged completions, and the number of unsynced ones among them.
+    """Return the number of acknowledged completions, and the number of these completions that were not synced.
 
     A completion is synced if a sync, by any process, began after the last write of the completion's commit had ended,
     and succeeded before the completion was acknowledged.
     """
-    wrote: dict[int, int] = {}  # for each thread: the end of its last write since its last acknowledgement
+    wrote: dict[int, int] = {}  # for each thread: the end of the thread's last write since its last acknowledgement
     covered = -1  # the latest start of a successful sync: all earlier writes are on the disk
     acknowledged = unsynced = 0
     for call in sorted(calls, key=lambda call: call.began if call.path.endswith(ACKNOWLEDGED) else call.ended):

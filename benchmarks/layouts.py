@@ -1,7 +1,7 @@
 """Alternative layouts of the database file, each timed together with the current layout.
 
 A layout consists of the package's schema and statements with a few edits of their text. The loop that claims and
-completes tasks runs the same SQL statements as the store. It runs as little Python code as possible between the
+completes tasks runs the same SQL statements as the store. The loop runs as little Python code as possible between the
 statements, so that the cost of the file's layout is visible. If an edit doesn't match the current text, an error is
 raised. Then the layout must be adapted or removed.
 """
@@ -30,7 +30,7 @@ from .stores import WORKER
 
 Edits = tuple[tuple[str, str], ...]
 
-# The size of the -wal from which a checkpoint runs. It is the same for every page size.
+# The size in bytes of the -wal from which a checkpoint runs. The size is the same for every page size.
 _CHECKPOINT_BYTES = 8 << 20
 _LEASE_US = 30_000_000
 _LANE = 1
@@ -148,7 +148,7 @@ LARGE = 4096
 HUGE = 256 * 1024
 
 
-# The groups of layouts. The first layout of a group is the one that the others in the group are compared with.
+# The groups of layouts. All layouts of a group are compared with the first layout of the group.
 COMPARED = [
     [
         PRESENT,

@@ -1,4 +1,4 @@
-"""Timing of two operations in turn, so that other work of the machine slows both equally; and targets for figures."""
+"""Times two operations in turn, so that other work of the machine slows both operations equally; defines targets."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ NONE = Target()
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One line of the report: the median of some rounds, and the lowest and the highest value of their middle half."""
+    """One line of the report: the median of some rounds, and the bounds of the middle half of these rounds."""
 
     name: str
     value: float

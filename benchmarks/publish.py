@@ -130,7 +130,7 @@ def _lines(cases: list[Case]) -> Iterator[str]:
     told = ""
     for case in cases:
         yield f"### {case.title}\n"
-        if (circumstances := _circumstances(case.facts)) != told:  # not repeated
+        if (circumstances := _circumstances(case.facts)) != told:  # the same facts are not repeated
             told = circumstances
             yield f"{told}\n"
         yield from _section(case)
@@ -233,7 +233,7 @@ def page(text: str, cases: list[Case]) -> str:
 
 def main() -> None:
     """Write the page and the plots."""
-    from benchmarks.plots import draw  # imported here, because it needs matplotlib
+    from benchmarks.plots import draw  # imported here, because ``plots`` needs matplotlib
 
     cases = newest()
     PAGE.write_text(page(PAGE.read_text("utf-8"), cases), "utf-8")

@@ -71,7 +71,7 @@ def _cancel(db: Database, instance_id: str) -> bool:
 
 
 def _round(bench: Bench, path: Path, nothing: Path, looks: int, *, settles: bool) -> tuple[float, float]:
-    """Return the median seconds of a search in a copy of a store, and of one with nothing to sweep, timed in turn."""
+    """Return the median seconds of a search during the sweep, and of a search with nothing to sweep, timed in turn."""
     copy = bench.stores.copy_of(path)
     clock = ManualClock()
     clock.advance(2 * _TTL_S)

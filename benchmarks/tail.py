@@ -1,4 +1,4 @@
-"""The slowest cycles of claim and completion in a store that one process uses, and the size of the -wal meanwhile."""
+"""The slowest cycles of claim and completion in a store that only one process uses, and the size of its -wal."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _VISITORS = 4
 def tail(bench: Bench) -> Iterator[Figure]:
     """Measure the slowest cycles of the store and of the baseline, which runs checkpoints within its commits.
 
-    The two run in turn on the same disk.
+    The store and the baseline run in turn on the same disk.
     """
     rounds = bench.sizes.long_rounds
     taken: dict[str, dict[str, list[float]]] = {"ours": {}, "bare": {}}

@@ -1,4 +1,4 @@
-"""The figures that have a target, and further figures that explain these."""
+"""The figures that have a target, and further figures that explain the figures with a target."""
 
 from __future__ import annotations
 

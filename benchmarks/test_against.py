@@ -1,4 +1,4 @@
-"""Tests that each operation of ``benchmarks.against`` runs and that its cost is counted."""
+"""Tests that each operation of ``benchmarks.against`` runs and that the operation's cost is counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The time from adding a task in one process to its claim in a second, sleeping process, and the cost of sleeping."""
+"""The time from adding a task in one process to the task's claim in a sleeping process, and the cost of sleeping."""
 
 from __future__ import annotations
 

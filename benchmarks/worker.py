@@ -1,6 +1,6 @@
 """Worker processes that receive jobs as lines of JSON over pipes: see ``crew.py``.
 
-A job is a generator. It prepares its work up to its first ``yield``. The ``yield`` returns the time at which the job
+A job is a generator, which prepares its work up to the first ``yield``. The ``yield`` returns the time at which the job
 must stop. The generator's return value is the job's result.
 """
 

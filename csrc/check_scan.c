@@ -1,4 +1,4 @@
-/* A test program for the scan, not part of the core; tests/scan/test_memory.py builds and runs it.
+/* A test program for the scan, which is not part of the C core. tests/scan/test_memory.py builds and runs this program.
  *
  * The program is linked with the system's SQLite library and with sanitizers. It runs one scan of one file. Then it
  * repeats the scan and makes the first allocation fail, then the second, and so on, until every allocation has failed

@@ -32,8 +32,8 @@ typedef struct claims_bell claims_bell;
 /* Returns errno, or 0 for success. The file must be CLAIMS_BELL_SIZE bytes long, with its disk space allocated. */
 int claims_bell_open(int descriptor, claims_bell **bell);
 void claims_bell_close(claims_bell *bell);
-/* Returns whether the file was truncated while it was mapped. Then the bell wakes no process until it is opened again.
- */
+/* Returns whether the file was truncated while it was mapped. Then the bell wakes no process until the file is opened
+ * again. */
 int claims_bell_is_lost(claims_bell *bell);
 uint32_t claims_bell_read(claims_bell *bell, int which);
 void claims_bell_ring(claims_bell *bell, int which);

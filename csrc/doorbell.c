@@ -2,9 +2,9 @@
  * futexes.
  *
  * A process that makes a change increments a counter and wakes the sleeping processes. A process that searches for work
- * reads the counter before the search. After the search, it sleeps only if the counter still has the same value, so it
- * misses no change. The counters are not locks. If a process dies while it sleeps, the count of sleepers stays too
- * high, which costs one system call per ring and nothing else. Every sleep has a time limit.
+ * reads the counter before the search. After the search, the process sleeps only if the counter still has the same
+ * value, so it misses no change. The counters are not locks. If a process dies while it sleeps, the count of sleepers
+ * stays too high, which costs one system call per ring and nothing else. Every sleep has a time limit.
  *
  * SQLite's busy handler, which waits for the write lock, sleeps on the doorbell, too. SQLite's default handler sleeps
  * up to 100 ms, while other processes take the lock before it again and again. (8 processes on 2 cores: the slowest
@@ -66,7 +66,7 @@ typedef struct {
 struct claims_bell {
   counter counters[CLAIMS_BELL_COUNTERS];
   /* The time in microseconds at which a process that waits for the write lock was last woken. It has only 32 bits,
-   * since not every 32-bit machine reads and writes 64 bits at once. So it wraps around after 71 minutes. */
+   * since not every 32-bit machine reads and writes 64 bits at once. So the time wraps around after 71 minutes. */
   _Alignas(64) _Atomic uint32_t turn_began;
   _Atomic uint32_t lost; /* the value LOST in the page of memory that has replaced the file */
 };

@@ -1,6 +1,6 @@
 /* Finds the tasks that can be claimed, in their exact order, by a k-way merge over the index claims_task_next.
  *
- * A task's rank is priority * weight + next_at; the task with the lowest rank comes first. The weight is the aging
+ * A task's rank is priority * weight + next_at. The task with the lowest rank comes first. The weight is the aging
  * interval. Without aging, a task of a higher priority always comes first. Two ranks are compared without computing
  * either rank, so that no value of the columns can cause an overflow. Within one (lane, priority), the index is sorted
  * by next_at. So a merge of these ranges gives the order over all lanes. The merge costs O(ranges + limit), however
@@ -192,8 +192,8 @@ static int advance(claims_scan *scan, const question *q, stream *s) {
 /* ---- the heap ---- */
 
 /* Returns whether the first row of a has a lower rank than the first row of b. Rows with the same rank are ordered by
- * id. If a has the higher priority number, its next_at must be earlier by at least (difference of the priorities) *
- * aging. */
+ * id. If a has the higher priority number, a's next_at must be earlier than b's by at least (difference of the
+ * priorities) * aging. */
 static int comes_before(const question *q, const stream *a, const stream *b) {
   if (a->priority < b->priority) return !comes_before(q, b, a);
   if (a->first.next_at > b->first.next_at) return 0;

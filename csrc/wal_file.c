@@ -1,10 +1,10 @@
-/* A VFS that gathers the -wal frames of a COMMIT and writes them to the file with one system call.
+/* A VFS that gathers the -wal frames of a COMMIT and writes up to 64 KiB of frames with one system call.
  *
  * SQLite writes every page of a commit with two calls: one for a header of 24 bytes and one for the page. That makes
  * twelve system calls to claim and complete one task. This VFS gathers the header and page bytes from the commit hook
  * on. When the last -wal frame of the transaction is complete, the VFS writes all gathered bytes, and returns the
  * result of this write to SQLite. So the file has the content that SQLite expects whenever SQLite reads the file or
- * lets other processes read it. Every failure of a write is reported by COMMIT.
+ * lets other processes read it. COMMIT reports every failed write.
  *
  * The VFS gathers nothing outside of a commit. A transaction that outgrows the cache writes -wal frames before its
  * COMMIT. The VFS writes these frames to the file at once, because no call informs the VFS of a later rollback. After a
@@ -14,7 +14,7 @@
  * gathered from then on. A write of an unknown form ends the gathering, too, but no call fails then.
  *
  * If each commit is synced, the VFS appends zeros to the file before they are needed. It appends as many bytes as the
- * file has, but at most a megabyte at a time. A sync after appended bytes has to write the file's new length, too. A
+ * file has, but at most one megabyte at a time. A sync after appended bytes has to write the file's new length, too. A
  * sync after overwritten bytes doesn't (79 to 91 µs instead of 143 to 192 µs on ext4). SQLite reads the -wal up to the
  * first frame with a wrong checksum, and a frame of zeros has a wrong checksum.
  *

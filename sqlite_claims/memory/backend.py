@@ -349,7 +349,7 @@ class MemoryBackend(MemoryOperations):
 
 
 class MemoryTransaction(MemoryOperations):
-    """A transaction, which holds the store's lock until it ends. A rollback restores the state from before it."""
+    """A transaction, which holds the store's lock until its end. A rollback restores the state from its begin."""
 
     def __init__(self, store: MemoryBackend, timeout_s: float) -> None:
         self._store = store
@@ -418,7 +418,7 @@ class MemoryTransaction(MemoryOperations):
 
 
 class _Done(Generic[T]):
-    """A ``LongRead`` whose result exists already, so it needs no steps."""
+    """A ``LongRead`` that needs no steps, because its result exists already."""
 
     path = "memory"
 

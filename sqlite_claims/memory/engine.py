@@ -61,13 +61,13 @@ class Engine:
             state.put(_without_claim(state.tasks[key], state=TaskState.READY, failed_on=None))
 
     def _prolong(self, by: int, last_seen: int) -> None:
-        """Handle a sleep of the machine: prolong the leases that were live at the last call before it."""
+        """Handle a sleep of the machine: prolong the leases that had not expired at the last call before the sleep."""
         for key in list(self.state.held):
             task = self.state.tasks[key]
             if task.expires is not None and task.expires > last_seen:
                 self.extend(task, by)
 
-    # -- looking for work
+    # -- searching for work
 
     def sweep(self) -> None:
         """Do the clean-up before a search for work: dead sessions, due tasks, expired last claims."""
@@ -79,7 +79,7 @@ class Engine:
                 self._lose(self.state.tasks[key])
 
     def sweep_task(self, task: Task) -> None:
-        """Do the pending clean-up of one task."""
+        """Do the part of the sweep that concerns one task."""
         if task.session in self.dead_sessions:
             self._lose_claims_of(task.session)
             return
@@ -96,7 +96,7 @@ class Engine:
         del self.state.sessions[session]
 
     def _settle_the_calendar(self, just: Task | None = None) -> None:
-        """Give each task that is due by the wall clock its position: the store time at which it became due."""
+        """Give each task that is due by the wall clock its position: the store time at which the task became due."""
         for due, _, key in list(takewhile(lambda entry: entry[0] <= self.wall, self.state.by_calendar)):
             if just is None or just.key == key:
                 self.state.put(replace(self.state.tasks[key], place=self.now - (self.wall - due)))

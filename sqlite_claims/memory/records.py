@@ -115,7 +115,7 @@ class State:
         return snapshot
 
     def put(self, task: Task) -> None:
-        """Store a task. It replaces the stored task of the same instance and name, if there is one."""
+        """Store a task. If a task with the same instance and name is stored, replace the stored task."""
         key = task.key
         before = self.tasks.get(key)
         if before is None:

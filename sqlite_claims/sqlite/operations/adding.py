@@ -20,8 +20,8 @@ from ..statements import sql
 # The id of the default retry policy, which every file has.
 _DEFAULT_POLICY = 1
 # An instance that reaches this number of tasks gets own lanes for the tasks added from then on. A smaller instance uses
-# the shared lanes. When it is paused or cancelled, its tasks leave the shared lanes in short steps. Until then each
-# search for work skips these tasks one by one, which takes a few milliseconds.
+# the shared lanes. When a smaller instance is paused or cancelled, its tasks leave the shared lanes in short steps.
+# Until then each search for work skips these tasks one by one, which takes a few milliseconds.
 OWN_LANES_FROM = 5_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

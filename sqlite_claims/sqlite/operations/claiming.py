@@ -82,7 +82,7 @@ def any_available(db: Database, *, tags: Tags, kinds: Kinds, may_sweep: bool) ->
 
 
 def seconds_until_next(db: Database, *, tags: Tags, kinds: Kinds) -> float:
-    """Return the seconds until a task of these tags and kinds becomes due or its claim expires, or ``inf``."""
+    """Return the seconds until a matching task becomes due or its claim expires; ``inf`` if there is no such task."""
     db.lanes.refresh(db, db.value(sql.lanes_version))
     lanes = db.lanes.to_visit(db, tags, kinds, paused=False)
     if not lanes:
@@ -97,7 +97,7 @@ def seconds_until_next(db: Database, *, tags: Tags, kinds: Kinds) -> float:
 
 
 def _ring_for_short_lease(db: Database, ttl_us: int | None) -> None:
-    """Wake waiting workers if a claim will expire before their next search. They then sleep only until this expiry."""
+    """Wake waiting workers if a claim will expire before their next search. Workers then sleep until this expiry."""
     if ttl_us is not None and ttl_us < SHORT_US:
         db.ring()
 

@@ -19,7 +19,8 @@ from ..rows import ControlledInstance, TaskPosition
 from ..scan.scanner import WEIGHT_WITHOUT_AGING
 from ..statements import sql
 
-# The number of tasks that change lane or state in one transaction. It holds the write lock for one or two milliseconds.
+# The number of tasks that change lane or state in one transaction, which holds the write lock for one or two
+# milliseconds.
 ROWS_PER_MOVE = 300
 # The number of tasks of resumed instances up to which a search for work reads these tasks one by one (about 0.5 µs
 # each), until the rows of all of them are updated. If there are more tasks, the search scans the paused side of each

@@ -10,7 +10,7 @@ from ..database import Database
 from ..rows import EndedInstance
 from ..statements import sql
 
-# The number of tasks that one transaction deletes. It holds the write lock for a few milliseconds.
+# The number of tasks that one transaction deletes. The transaction holds the write lock for a few milliseconds.
 TASKS_PER_STEP = 1000
 
 
@@ -36,7 +36,7 @@ def newest_token(db: Database, id: int) -> int:
 
 
 def prune_instance(db: Database, id: int, *, finished_wall: int, token: int) -> bool:
-    """Delete an instance's row if the instance is unchanged since it was selected and no process is adding tasks to it.
+    """Delete an instance's row, unless the instance has changed since its selection or a process is adding tasks to it.
 
     The instance's tasks are deleted in later steps. ``token``: the newest token of the instance's tasks. All later
     tokens of the store are larger, so a task that is added under the same name never gets a token that was already

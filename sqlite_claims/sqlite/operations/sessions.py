@@ -1,7 +1,7 @@
 """Worker sessions in the file.
 
-A session exists as long as its lock is held: see ``sqlite.sessions.session_file``. The rows in the file only list the
-sessions.
+A session exists as long as a process holds its lock: see ``sqlite.sessions.session_file``. The rows in the file only
+list the sessions.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def close_session(db: Database, id: int) -> None:
 
 
 def record_losses(db: Database, claims: Sequence[TaskClaim], why: str) -> list[TaskClaim]:
-    """Record each claim as lost if its session has ended; return the lost claims. ``why``: the cause of the death."""
+    """Record each claim whose session has ended as lost; return these claims. ``why``: the cause of the loss."""
     dead = sweep.dead_sessions(db)
     lost = []
     for claim, task in zip(claims, claiming.held_tasks(db, claims), strict=True):
@@ -77,9 +77,9 @@ def record_losses(db: Database, claims: Sequence[TaskClaim], why: str) -> list[T
 
 
 def feed_instance(db: Database, instance_id: str) -> InstanceFeed:
-    """Mark an instance as one that this process adds tasks to; raise ``NotFoundError`` if the instance doesn't exist.
+    """Mark an instance as fed by this process (still getting tasks). Raise ``NotFoundError`` if it doesn't exist.
 
-    The mark is set under the write lock, so it is set either before or after a prune, never during one.
+    The mark is set under the write lock, so a prune either sees the mark or has removed the instance already.
     """
     made: list[InstanceFeed] = []
     try:

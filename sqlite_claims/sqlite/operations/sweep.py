@@ -16,15 +16,15 @@ from ..sessions.lock_holders import runs
 from ..statements import sql
 from . import control, settling
 
-# The number of due tasks, and of dead sessions, that are swept in one transaction. It holds the write lock for a few
-# milliseconds.
+# The number of due tasks, and of dead sessions, that are swept in one transaction. The transaction holds the write lock
+# for a few milliseconds.
 TASKS_PER_SWEEP = 1000
 # Tasks that are due at the same time must get the same position, even if they are swept at different times. The wall
 # clock drifts against store time, so a change of the offset by up to this much is ignored.
 _DRIFT_US_MAX = 10_000
 # Expired last claims and tasks of moving instances never hide a claimable task, so the sweep can handle them later. If
-# there are many, a process sweeps at most ``EXPIRED_PER_SWEEP`` of them in a step of 2 to 3 ms. It runs such a step
-# once per ``REST_US``, and whenever it has found no work.
+# there are many such tasks, a process sweeps them in steps of 2 to 3 ms, with at most ``EXPIRED_PER_SWEEP`` claims in a
+# step. The process runs such a step once per ``REST_US``, and whenever it has found no work.
 EXPIRED_PER_SWEEP = 200
 REST_US = 10_000
 # The interval at which a process checks for sessions that are kept open only by processes left behind by their command.
@@ -55,7 +55,7 @@ def _probe_is_due(db: Database) -> bool:
 
 
 def dead_sessions(db: Database) -> list[int]:
-    """Return a bounded number of sessions whose worker is dead, so the kernel has released the session's lock.
+    """Return a bounded number of sessions whose worker is dead. The kernel has released the locks of these sessions.
 
     If there is no dead session, record the time of this check.
     """

@@ -17,8 +17,8 @@ import apsw
 from ..database import Database
 from ..statements import sql
 
-# If there are at most this many lanes and policies, all are kept, because a read of all tasks would cost more than it
-# saves.
+# If there are at most this many lanes and policies, none is removed, because a read of all tasks would cost more than
+# the removal saves.
 KEPT = 64
 # The number of tasks that are read in one step, which takes one or two milliseconds.
 TASKS_PER_STEP = 5000

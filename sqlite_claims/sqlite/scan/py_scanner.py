@@ -2,7 +2,7 @@
 
 ``csrc/scan.c`` explains the merge. Here a stream is a generator of (position, id), and ``heapq`` merges the streams.
 All streams share one cursor, which costs a quarter less time than ``Connection.execute``. So the scan reads all rows of
-a statement with ``fetchall`` before it uses them.
+a statement with ``fetchall`` before it runs the next statement.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from ..codes import InstanceCode
 from .scanner import WEIGHT_WITHOUT_AGING, ScanStatements, checked_aging
 
 BLOCK_MAX = 64
-# A damaged index may return rows out of order. Then the scan raises an error, because it might never end otherwise.
+# A damaged index may return rows out of order. Then the scan raises an error, because otherwise the scan might never
+# end.
 _OUT_OF_ORDER = "the rows of the index claims_task_next are out of order"
 
 Row = tuple[int, int, int]  # priority, next_at, id
-Block = tuple[list[Row], bool]  # rows of one priority, and whether it may have more
-Position = tuple[int, int]  # a task's position, its id
+Block = tuple[list[Row], bool]  # rows of one priority, and whether the priority may have more rows
+Position = tuple[int, int]  # a task's priority * weight + next_at, and its id
 
 
 class PyScanner:
@@ -79,7 +80,7 @@ class _Scan:
         self._share = share  # number of rows in a stream's first block: the limit divided by the number of lanes
 
     def streams(self, lanes: array[int]) -> list[Iterator[Position]]:
-        """Return the streams: without aging one for each lane, with aging one for each priority of a lane."""
+        """Return the streams: one stream for each lane or, with aging, one stream for each priority of a lane."""
         streams = []
         for lane in lanes:
             block = self._head(lane, 0)

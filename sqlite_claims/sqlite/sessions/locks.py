@@ -24,16 +24,16 @@ PRESENCE = 0
 SESSIONS_MAX = 1 << 62
 # The process that runs a checkpoint holds a lock on this byte.
 CHECKPOINT = SESSIONS_MAX
-# Every process with an open connection holds a shared lock on this byte. While any process holds it, a missing -shm is
-# a fault.
+# Every process with an open connection holds a shared lock on this byte. While any process holds this lock, a missing
+# -shm is a fault.
 CONNECTED = CHECKPOINT + 1
 # From this byte on: one byte for each command that inherited a session. The offset is made of the session's number, the
 # process-id namespace (10 bits) and the command's process id (22 bits).
 _COMMANDS = CHECKPOINT
 _COMMAND_SESSION_BITS = 29
 COMMANDS_PER_SESSION = 1 << 32
-# From this byte on: one byte for each instance, at its row id. Every process that feeds the instance holds a shared
-# lock on the byte.
+# From this byte on: one byte for each instance, at its row id. Every process that is still adding tasks to the instance
+# ("feeds" the instance) holds a shared lock on the byte.
 FEEDS = CHECKPOINT + (1 << 61)
 
 
@@ -50,7 +50,7 @@ def _request(kind: int, start: int, length: int) -> bytes:
 
 
 def take(descriptor: int, kind: int, byte: int) -> None:
-    """Lock or unlock a byte (``F_RDLCK``, ``F_WRLCK``, ``F_UNLCK``). Raise ``OSError`` if it is locked elsewhere."""
+    """Lock or unlock a byte (``F_RDLCK``, ``F_WRLCK``, ``F_UNLCK``). Raise ``OSError`` if another lock conflicts."""
     if _SETLK is not None:
         fcntl.fcntl(descriptor, _SETLK, _request(kind, byte, 1))
 
@@ -81,7 +81,7 @@ def can_ask() -> bool:
 
 
 def first_held(descriptor: int, start: int, length: int) -> int | None:
-    """Return the first byte of a different descriptor's lock on any of these bytes; ``None``: there is no such lock."""
+    """Return the first of these bytes that is locked by a different descriptor; ``None``: there is no such byte."""
     assert _GETLK is not None
     kind, _, byte, _, _ = _FLOCK.unpack(fcntl.fcntl(descriptor, _GETLK, _request(fcntl.F_WRLCK, start, length)))
     return None if kind == fcntl.F_UNLCK else int(byte)

@@ -1,4 +1,4 @@
-"""The locks that this process holds for its worker sessions, and for the instances that it feeds."""
+"""The locks of this process for its worker sessions, and for the instances to which it is still adding tasks."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Worker sessions, by which other processes detect a dead worker within milliseconds, before its leases end.
+"""Worker sessions, by which other processes detect a dead worker within milliseconds, before the worker's leases end.
 
 A worker's session is a lock on one byte of ``<store>-sessions``. The kernel releases the lock when the last descriptor
-that holds it is closed, even if the process is killed. Other processes check the lock with ``F_OFD_GETLK``, which takes
+with the lock is closed, even if the process is killed. Other processes check the lock with ``F_OFD_GETLK``, which takes
 no lock itself (0.9 µs).
 
 A child process that inherits the descriptor keeps the session alive. If a child inherits the descriptor by accident,
@@ -103,7 +103,7 @@ class SessionFile:
         return (status.st_dev, status.st_ino) == self._identity
 
     def reopen(self, locks: Iterable[OwnedLock]) -> None:
-        """Open the file that is now at the store's path, or create it, and take all locks of this store in it."""
+        """Open the file that is now at the path, or create a file there, and take all locks of this store in it."""
         descriptor, noted = self._open(), self.noted()
         if descriptor < 0 or self._descriptor < 0:
             self.close()
@@ -140,8 +140,8 @@ class SessionFile:
     def may_be_elsewhere(self, session: int, now: int) -> bool | None:
         """Return whether a session without a lock in this file may hold a lock in an earlier file.
 
-        ``None``: the session may have held a lock in an earlier file, but it has had enough time to take one in this
-        file.
+        ``None``: the session may have held a lock in an earlier file, but its process has had enough time to take a
+        lock in this file.
         """
         if not _may_be_held(session):
             return False

@@ -36,14 +36,14 @@ CREATE TABLE claims_instance (
 CREATE INDEX claims_instance_finished ON claims_instance (finished_wall) WHERE finished_wall IS NOT NULL;
 CREATE INDEX claims_instance_moving ON claims_instance (moving) WHERE moving IS NOT NULL;
 
--- Pruned instances whose tasks are still being deleted. No operation finds these tasks, because their instance row is
--- deleted.
+-- Pruned instances whose tasks are still being deleted. No operation finds these tasks, because the row of their
+-- instance is deleted.
 CREATE TABLE claims_pruned (instance INTEGER PRIMARY KEY) STRICT;
 
 -- One lane is one combination of a kind and a set of tags. A worker's kinds and tags select the lanes that it searches.
 CREATE TABLE claims_lane (
     id   INTEGER PRIMARY KEY,
-    kind TEXT NOT NULL, -- '' where none was given
+    kind TEXT NOT NULL, -- '' if the task has no kind
     tags TEXT NOT NULL, -- JSON array, sorted
     UNIQUE (kind, tags)
 ) STRICT;
@@ -90,10 +90,10 @@ CREATE TABLE claims_task (
     UNIQUE (instance, name)
 ) STRICT;
 
--- All tasks that can be claimed now, or later when their time comes. A claim sets next_at to its expiry, so a search
--- finds delayed tasks, retries and expired claims without a background process. A claim also moves the row to the
--- claimed side of its lane, so all claimed tasks are together at the end of the index. A last claim (the task has one
--- loss left) has the next_at 2^62, so no search finds its task: the loss of a last claim fails the task.
+-- All tasks that can be claimed now, or later when their time comes. A claim sets next_at to the expiry of the claim,
+-- so a search finds delayed tasks, retries and expired claims without a background process. A claim also moves the row
+-- to the claimed side of its lane, so all claimed tasks are together at the end of the index. A last claim (the task
+-- has one loss left) has the next_at 2^62, so no search finds its task: the loss of a last claim fails the task.
 CREATE INDEX claims_task_next ON claims_task (lane, priority, next_at) WHERE next_at IS NOT NULL;
 CREATE INDEX claims_task_last ON claims_task (lease_expires)
     WHERE state = 2 AND next_at = 4611686018427387904 AND lease_expires IS NOT NULL AND lane > 0;

@@ -8,7 +8,7 @@ DROP VIEW claims_tasks_v;
 
 CREATE TABLE claims_lane_2 (
     id       INTEGER PRIMARY KEY AUTOINCREMENT, -- an id is never reused after its lane is deleted
-    kind     TEXT    NOT NULL, -- '' where none was given
+    kind     TEXT    NOT NULL, -- '' if the task has no kind
     tags     TEXT    NOT NULL, -- JSON array, sorted
     instance INTEGER NOT NULL DEFAULT 0, -- the instance that owns the lane; 0: a shared lane
     UNIQUE (instance, kind, tags)

@@ -42,7 +42,7 @@ FROM claims_session WHERE id BETWEEN ?1 AND ?2) WHERE found != x'' OR "worker: n
 -- name: page_of_lane
 SELECT id FROM claims_lane WHERE id >= ?1 ORDER BY id LIMIT 1 OFFSET ?2;
 
--- All lanes are returned, not only those with faults, because there are few lanes.
+-- All lanes are returned, also lanes without faults, because there are few lanes.
 -- name: check_lane
 SELECT id, CAST(concat_ws(char(10),
     iif(id BETWEEN 1 AND {lane_max}, NULL, 'id is out of bounds'),

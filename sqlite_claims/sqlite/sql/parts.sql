@@ -29,11 +29,13 @@ UNION ALL SELECT id FROM claims_task WHERE lane <= -{claimed_side} AND next_at I
 -- part: priorities
 (VALUES (1), (2), (3), (4), (5)) p
 
--- The lowest lane with tasks in the index that is above the expression after this part. SQLite finds it with one seek.
+-- The lowest lane with tasks in the index that is above the expression after this part. SQLite finds this lane with one
+-- seek.
 -- part: lane_above
 SELECT min(t.lane) FROM claims_task t INDEXED BY claims_task_next WHERE t.next_at IS NOT NULL AND t.lane >
 
--- The second half of a recursive table `used`, whose first half selects one lane. It adds all higher lanes with tasks.
+-- The second half of a recursive table `used`, whose first half selects one lane. The second half adds all higher lanes
+-- with tasks.
 -- part: and_lanes_above
 UNION ALL SELECT ({lane_above} used.lane) FROM used WHERE used.lane IS NOT NULL
 

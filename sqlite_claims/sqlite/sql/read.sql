@@ -59,7 +59,8 @@ SELECT coalesce(sum((
 ))
 FROM lane CROSS JOIN {priorities};
 
--- The same numbers as in `waiting`, while an instance is moving, so that the rows of its tasks are not all updated yet.
+-- The same numbers as in `waiting`. This statement is used while an instance is moving, because then the rows of some
+-- tasks are not updated yet.
 -- name: waiting_in_motion
 {with_used_lanes},
 resumed (id) AS (

@@ -5,7 +5,8 @@
 state = {task.completed}, next_at = NULL, finished_wall = ?2, {end_claim}
 
 -- Check a claim and complete its task in one statement, if only the instance's counter has to be updated afterwards.
--- That is so if the task has no losses, no failures and no dependents, and is not the last open task of its instance.
+-- The statement only matches a task without losses, failures and dependents that is not the last open task of its
+-- instance.
 -- name: complete_plain
 UPDATE claims_task SET {completed_at_2}
 WHERE id = ?1 AND token = ?3 AND state = {task.claimed} AND name = ?4 AND failures = 0 AND losses = 0
@@ -34,7 +35,7 @@ SELECT initial_delay, multiplier, max_delay, jitter FROM claims_policy WHERE id 
 -- name: retry_later
 UPDATE claims_task SET {waiting_from_2}, failures = failures + 1, failed_worker = worker, {end_claim} WHERE id = ?1;
 
--- Set a task to failed. ?2 is added to its failures, ?3 to its losses.
+-- Set a task to failed. Add ?2 to the task's failures and ?3 to its losses.
 -- name: fail
 UPDATE claims_task
 SET state = {task.failed}, next_at = NULL, failures = failures + ?2, losses = losses + ?3,
