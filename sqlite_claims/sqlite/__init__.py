@@ -1,4 +1,4 @@
-"""All that knows SQLite. Its modules are functions over an open transaction of a ``Database``; the store calls them.
+"""The engine on SQLite. Its operations are functions that run within an open transaction of a ``Database``.
 
 Must not import the store, the workers or the command.
 """

@@ -1,5 +1,6 @@
-"""The authorizer: what SQL may do on a store's connection. SQLite asks it about each action when it prepares a
-statement, and again when the schema has changed, so it costs nothing while a statement runs."""
+"""The authorizer decides which actions SQL may perform on a store's connection. SQLite calls the authorizer for each
+action while SQLite prepares a statement, and again after a change of the schema. So the authorizer costs nothing while
+a statement runs."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ _DEFINITIONS = {
     apsw.SQLITE_DROP_VIEW,
     apsw.SQLITE_DROP_VTABLE,
 }
-# PRAGMAs that only read, even with a value; all others set something.
+# PRAGMAs that only read, even with a value. All other PRAGMAs with a value change a setting.
 _READING_PRAGMAS = {
     "foreign_key_check",
     "foreign_key_list",
@@ -44,15 +45,17 @@ _READING_PRAGMAS = {
     "table_list",
     "table_xinfo",
 }
-# Numbers in the file's header that SQLite leaves to the application; the store has no use for them.
+# PRAGMAs for numbers in the file's header that SQLite reserves for the application. The store doesn't use these
+# numbers.
 _APPLICATION_PRAGMAS = {"application_id", "user_version"}
-# PRAGMAs that act without a value; all others only read.
+# PRAGMAs that have an effect without a value. All other PRAGMAs without a value only read.
 _ACTING_PRAGMAS = {"case_sensitive_like", "incremental_vacuum", "optimize", "shrink_memory", "wal_checkpoint"}
-# Tables of SQLite's in which the application's rows and the store's stand together. SQLite itself deletes and renames
-# rows there as part of DROP and ALTER.
+# SQLite's own tables that contain rows of the application and rows of the store. SQLite itself deletes and renames rows
+# in these tables as part of DROP and ALTER.
 _SHARED = {"sqlite_sequence", "sqlite_stat1", "sqlite_stat4"}
 _COMMON_TABLE = re.compile(r"(?:\bWITH(?: RECURSIVE)?|\),) (\w+) (?:\([\w, ]+\) )?AS \(")
-# The names of our statements' common table expressions: SQLite gives them where it gives those of triggers and views.
+# The names of the common table expressions in the store's statements. SQLite passes such a name to the authorizer in
+# the same argument as the name of a trigger or a view.
 _OUR_CONTEXTS = {name for text in sql.all().values() for name in _COMMON_TABLE.findall(text)}
 
 
@@ -61,17 +64,17 @@ def _is_ours(name: str | None) -> bool:
 
 
 class CallerSqlRules:
-    """The rules for one text of the caller's own SQL: it may neither end the transaction, nor write to the store's
-    tables, nor change the connection."""
+    """The rules for one piece of the caller's own SQL: the SQL must not end the transaction, write to the store's
+    tables, or change settings of the connection."""
 
     def __init__(self) -> None:
         self.refused = ""
-        """What was refused, in words; empty if nothing was."""
+        """A description of the refused action; empty if no action was refused."""
         self.changes_schema = False
-        """Whether the SQL changes the schema; the resulting schema then has to be checked, too."""
+        """True if the SQL changes the schema. The resulting schema then has to be checked, too."""
 
     def check(self, action: int, first: str | None, second: str | None) -> int:
-        """Return the answer for SQLite, and note what was refused."""
+        """Return the authorizer's result code for SQLite. Record a refused action in ``refused``."""
         refused = self._why_not(action, first, second)
         if not refused:
             return apsw.SQLITE_OK
@@ -106,8 +109,9 @@ class CallerSqlRules:
 
 
 def _is_unknown(action: int, context: str | None) -> bool:
-    """Whether an action, reported while SQLite prepares a statement of the store, comes from a trigger on the store's
-    tables or from a view in the place of one. The store has neither. (Its common table expressions only read.)"""
+    """Return whether an action comes from a trigger on the store's tables, or from a view in the place of a table.
+    SQLite has reported the action while it prepared a statement of the store. The store has no triggers and no such
+    views. (The common table expressions in the store's statements only read.)"""
     if context is None:
         return False
     reads = (apsw.SQLITE_SELECT, apsw.SQLITE_READ, apsw.SQLITE_RECURSIVE, apsw.SQLITE_FUNCTION)
@@ -119,7 +123,7 @@ class Authorizer:
 
     def __init__(self) -> None:
         self.caller_sql: CallerSqlRules | None = None
-        """The rules in force while the caller's own SQL runs."""
+        """The rules to apply while the caller's own SQL runs; otherwise ``None``."""
         self._unknown_context = ""
 
     def __call__(
@@ -133,6 +137,7 @@ class Authorizer:
         return apsw.SQLITE_OK
 
     def take_unknown_context(self) -> str:
-        """Return, once, the name of the trigger or view because of which a statement of the store was refused."""
+        """Return the name of the trigger or view that made the authorizer refuse a statement of the store. Then forget
+        the name."""
         context, self._unknown_context = self._unknown_context, ""
         return context

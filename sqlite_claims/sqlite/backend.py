@@ -48,7 +48,8 @@ T = TypeVar("T")
 
 
 class RunInTransaction(Protocol):
-    """Run an operation in a transaction. ``durable``: once this returns, its effect must survive a power cut."""
+    """A function that runs an operation in a transaction. ``durable``: the effect of the operation must survive a power
+    cut once the function has returned."""
 
     def __call__(
         self, operation: Callable[Concatenate[Database, P], T], durable: bool, /, *args: P.args, **kwargs: P.kwargs
@@ -56,26 +57,27 @@ class RunInTransaction(Protocol):
 
 
 class Read(Protocol):
-    """Run an operation that only reads, on one snapshot."""
+    """A function that runs a read-only operation on one snapshot."""
 
     def __call__(self, operation: Callable[Concatenate[Database, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
 
 
 class SqliteOperations:
-    """The operations that a store and a transaction have in common. They differ in how an operation is run."""
+    """The operations that a store and a transaction have in common. A store and a transaction pass different functions
+    that run an operation."""
 
     session_type = SqliteWorkerSession
 
     def __init__(self, db: Database, write: RunInTransaction, read: Read) -> None:
         self._db = db
-        # Attributes and not methods: each would be one more Python frame in every call.
+        # Attributes and not methods: a method would add one more Python stack frame to every call.
         self._write = write
         self._read = read
 
     def wall_us(self) -> int:
         return self._db.time.clock.wall_us()
 
-    def check_usable(self, *, writes: bool) -> None:  # noqa: ARG002 - a store and a transaction differ in this
+    def check_usable(self, *, writes: bool) -> None:  # noqa: ARG002 - only a store uses this argument
         self._read(_nothing)
 
     # -- claims
@@ -213,7 +215,8 @@ class SqliteBackend(SqliteOperations):
         )
 
     def _swept(self, search: Callable[[bool], T | None]) -> T:
-        """Run a search for work, and before it the sweep until none is needed."""
+        """Run a search for work. If a sweep is needed first, run steps of the sweep until none is left, and search
+        again."""
         found = search(not self._db.read_only and not self._db.has_transaction())
         if found is None:
             while self._write(sweep.sweep, False):
@@ -225,7 +228,7 @@ class SqliteBackend(SqliteOperations):
     def claim_available_tasks(
         self, *, worker_id: str, limit: int, ttl_us: int | None, tags: Tags, kinds: Kinds, session_id: int | None
     ) -> list[ClaimedTask]:
-        # If the last search found nothing, take the write lock only once there is something to claim or to sweep.
+        # After a search that found nothing, take the write lock only if there is a task to claim or something to sweep.
         if not self._found_work:
             self._db.refuse_writes()
             if self._read(claiming.any_available, tags=tags, kinds=kinds, may_sweep=True) is False:
@@ -259,12 +262,13 @@ class SqliteBackend(SqliteOperations):
     def _end_session(self, session: SqliteWorkerSession) -> None:
         if session in self._db.local_sessions:
             self._db.local_sessions.remove(session)
-        # If this fails, the next search for work finds the lock free.
+        # If this fails, the next search for work finds the session's lock free, and removes the session.
         with contextlib.suppress(BackendError):
             self._write(sessions.close_session, False, session.id)
 
     def record_losses(self, claims: Sequence[TaskClaim], why: str) -> list[TaskClaim]:
-        """Record the claims of a dead process as lost, before another search for work does so without the cause."""
+        """Record the claims of a dead process as lost, with the cause. Otherwise the next search for work would record
+        these losses without the cause."""
         return self._write(sessions.record_losses, False, claims, why)
 
     def feed_instance(self, instance_id: str) -> InstanceFeed:
@@ -286,11 +290,12 @@ class SqliteBackend(SqliteOperations):
         return self._moves()
 
     def _moves(self) -> Iterator[None]:
-        """Let the rows follow the state of their instance."""
+        """Update, step by step, the rows of the tasks of instances that were paused, resumed or cancelled."""
         return self._steps(control.move_step)
 
     def _with_reserve(self, run: Callable[[], T]) -> T:
-        """Run what frees room. On a full disk, run it in the room that is reserved for this."""
+        """Run a function that frees disk space. If the disk is full, release the reserved space, and run the function
+        again."""
         try:
             return run()
         except StoreFullError:
@@ -299,7 +304,7 @@ class SqliteBackend(SqliteOperations):
             return run()
 
     def _steps(self, step: Callable[[Database], bool]) -> Iterator[None]:
-        # The operation has taken effect, so an error is logged and not raised.
+        # The operation has already taken effect, so an error in a later step is logged and not raised.
         try:
             while self._with_reserve(lambda: self._write(step, False)):
                 yield
@@ -330,7 +335,8 @@ class SqliteBackend(SqliteOperations):
         return iter([self._read(reading.workers)])
 
     def _pages(self, read: Callable[[Any], tuple[list[T], Any]]) -> Iterator[list[T]]:
-        """Return the pages of a list. ``read``: gets where a page starts, and returns it and where the next starts."""
+        """Return the pages of a list. ``read``: a function that takes the start of a page (``None`` for the first
+        page), and returns the page and the start of the next page."""
         self._read(_nothing)  # a closed store raises here
 
         def pages() -> Iterator[list[T]]:
@@ -360,7 +366,7 @@ class SqliteBackend(SqliteOperations):
         for instance in self._read(pruning.candidates, before_wall=before, limit=limit):
             try:
                 token = self._read(pruning.newest_token, instance.id)
-                # Not durable: what a power cut brings back can be pruned again.
+                # Not durable: an instance that reappears after a power cut can be pruned again.
                 pruned += self._with_reserve(
                     lambda: self._write(
                         pruning.prune_instance,
@@ -386,7 +392,7 @@ class SqliteBackend(SqliteOperations):
             self._db.checkpoint()
 
     def _remove_unused(self, before: int) -> Iterator[None]:
-        """Remove lanes and policies that no task has any more, once nothing else is there to be pruned."""
+        """Remove lanes and policies that no task uses any more. Do nothing while there are more instances to prune."""
         try:
             if self._read(pruning.candidates, before_wall=before, limit=1):
                 return
@@ -394,7 +400,7 @@ class SqliteBackend(SqliteOperations):
                 return
             while self._read(unused_lanes.pass_step, unused):
                 pass
-        except Exception as error:  # noqa: BLE001 - it can wait
+        except Exception as error:  # noqa: BLE001 - the next prune tries again
             log_after_commit(self._db.path, "pruned; unused lanes and policies are left to the next prune", error)
             return
         yield from self._steps(lambda db: unused_lanes.remove_step(db, unused))
@@ -403,7 +409,7 @@ class SqliteBackend(SqliteOperations):
         return backup(self._db, path)
 
     def check(self) -> LongRead[list[str]]:
-        with contextlib.suppress(StoreBusyError):  # another thread's transaction need not end first
+        with contextlib.suppress(StoreBusyError):  # the check need not wait for another thread's transaction
             self._db.check_files()
         return checking.check(self._db, self._db.checkpoint_findings())
 
@@ -414,7 +420,7 @@ class SqliteBackend(SqliteOperations):
 
 
 class SqliteTransaction(SqliteOperations):
-    """The operations of one transaction over several of them."""
+    """The operations of a ``store.transaction()``. All operations of the object run in the same transaction."""
 
     def __init__(self, db: Database, transaction: CallerTransaction) -> None:
         super().__init__(db, transaction.write, transaction.read)
@@ -429,4 +435,4 @@ class SqliteTransaction(SqliteOperations):
 
 
 def _nothing(_: Database) -> None:
-    """Read nothing: a store or a transaction that can't be used raises why."""
+    """Read nothing, so that ``read`` only raises an error if the store or the transaction can't be used."""

@@ -1,6 +1,8 @@
-"""Open connections to the file: flags, pragmas, the wait for the write lock. No other module opens the file.
+"""Opening SQLite connections to a store's file: flags, pragmas, and the wait for the write lock. No other module opens
+a store's file.
 
-Every setting is here, with its reason. Nothing in this module knows a table.
+This module contains every setting of a connection, with the reason for the setting. The module uses no table of the
+store.
 """
 
 from __future__ import annotations
@@ -19,31 +21,33 @@ from .hooks import HookedConnection
 from .open_files import MISSING_WAIT_S, is_locked, refuse_missing
 from .statements import sql
 
-# Of a file that a store creates: measured 14 % more claim cycles a second than 4096, and half the -wal.
+# The page size of a file that a store creates. Compared with 4096, measurements showed 14 % more claim cycles a second,
+# and a -wal file of half the size.
 PAGE_SIZE = 2048
 WAL_BYTES_MAX = 64 << 20
-# More than the statements there are, so that none is ever prepared twice.
+# Larger than the number of the store's statements, so that no statement is prepared twice.
 _STATEMENT_CACHE = 256
 
 _open: dict[str, weakref.WeakSet[object]] = {}
-_most: dict[str, int] = {}  # the most connections at once since there was none
+_most: dict[str, int] = {}  # by path: the largest number of simultaneous connections since there was none
 _counting = threading.Lock()
 
 
 def apsw_version() -> str:
-    """The version of apsw."""
+    """Return the version of apsw."""
     return apsw.apsw_version()
 
 
 def sqlite_version() -> str:
-    """The version of the SQLite that apsw contains."""
+    """Return the version of the SQLite library that apsw contains."""
     return apsw.sqlite_lib_version()
 
 
 def connect(
     path: str, *, create: bool, read_only: bool, busy_timeout: float, vfs: str | None = None
 ) -> HookedConnection:
-    """Open a connection by the policy. Writes nothing; raises apsw's errors."""
+    """Open a connection with the settings that a store's connections have in common. Write nothing to the file. Raise
+    apsw's exceptions."""
     if read_only:
         flags = apsw.SQLITE_OPEN_READONLY
     else:
@@ -51,23 +55,29 @@ def connect(
     connection = _counted(path, path, flags=flags, vfs=vfs, statementcachesize=_STATEMENT_CACHE)
     try:
         refuse_missing(path, min(busy_timeout, MISSING_WAIT_S), is_locked)
-        # Undo what apsw.connection_hooks of the application may have set: rows are read as tuples here.
+        # Undo settings that apsw.connection_hooks of the application may have made: the store needs rows as plain
+        # tuples.
         connection.cursor_factory = apsw.Cursor
         connection.row_trace = None
         connection.pragma("locking_mode", "normal")
         connection.set_busy_handler(patience(busy_timeout))
-        # Without it SQLite re-plans cached statements when their bindings change: 10 to 23 µs a call instead of 2.
+        # Without this setting, SQLite plans a cached statement again when its bindings change. A call then takes 10 to
+        # 23 µs instead of 2.
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
-        # The schema may be somebody else's: its expressions call no function that does more than compute, and no SQL
-        # writes the schema itself, an FTS index's inner tables, or pages.
+        # Someone else may have written parts of the schema. So expressions in the schema may only call functions
+        # without side effects, and no SQL may write to the schema table, to the internal tables of an FTS index, or
+        # directly to pages.
         connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
         connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
-        # NORMAL never syncs inside COMMIT, under the write lock; what must be durable is synced after it is free.
+        # With NORMAL, SQLite never syncs during COMMIT, while the write lock is held. A commit that must be durable is
+        # synced after the write lock was released.
         connection.execute(sql.synchronous_normal)
-        # A thread does it, see checkpoints.py. (A hook of the application's stands in for SQLite's own.)
+        # A thread runs the checkpoints, see checkpoints.py. (A WAL hook of the application has already replaced
+        # SQLite's automatic checkpoints.)
         if connection.wal_hook is None:
             connection.wal_autocheckpoint(0)
-        # What a reader that stayed too long has let the -wal grow to is given back when it next starts over.
+        # A long read makes the -wal file grow. With this limit, SQLite truncates the file when it next starts over from
+        # its beginning.
         connection.pragma("journal_size_limit", WAL_BYTES_MAX)
     except BaseException:
         connection.close(True)
@@ -76,8 +86,8 @@ def connect(
 
 
 def connect_to_file_alone(path: str) -> HookedConnection:
-    """Open for reading what stands in the file itself, without locks and whatever its -wal holds. (The descriptor is
-    SQLite's own all the same, so that closing it drops no lock of other connections.)"""
+    """Open the database file alone for reading, without locks, and ignore the content of its -wal file. (SQLite still
+    manages the descriptor, so closing the connection drops no lock of other connections.)"""
     quoted = path
     for char in "%?#":
         quoted = quoted.replace(char, f"%{ord(char):02x}")
@@ -86,9 +96,9 @@ def connect_to_file_alone(path: str) -> HookedConnection:
 
 
 def connect_without_locks(path: str) -> HookedConnection:
-    """Open for reading a file and its -wal, without locks and without a -shm: SQLite keeps the index of the -wal in its
-    own memory, where a connection is exclusive. Closing it drops the locks that this process has on the file, so it is
-    for files of which nobody can make the -shm."""
+    """Open a database and its -wal file for reading, without locks and without a -shm file. SQLite keeps the index of
+    the -wal file in memory, because the connection is in exclusive locking mode. Closing the connection drops the locks
+    that this process has on the database. So use this only for a database whose -shm file no process can create."""
     connection = _counted(path, path, flags=apsw.SQLITE_OPEN_READONLY, vfs="unix-none")
     connection.execute(sql.locking_mode_exclusive)
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
@@ -96,11 +106,12 @@ def connect_without_locks(path: str) -> HookedConnection:
 
 
 class _Opening:
-    """Is counted in place of a connection that is being opened."""
+    """A placeholder that is counted while a connection is being opened."""
 
 
 def _counted(path: str, name: str, **options: Any) -> HookedConnection:
-    """Open a connection, counted before it has a descriptor: another thread may be counting those."""
+    """Open a connection. Count the connection before it has a descriptor, because another thread may be comparing the
+    count with the number of descriptors."""
     opening = _Opening()
     with _counting:
         others = _open.setdefault(path, weakref.WeakSet())
@@ -117,7 +128,7 @@ def _counted(path: str, name: str, **options: Any) -> HookedConnection:
 
 def _renew_lock() -> None:
     global _counting
-    _counting = threading.Lock()  # another thread of the parent may have held it
+    _counting = threading.Lock()  # a different thread of the parent may have held the lock
 
 
 if hasattr(os, "register_at_fork"):
@@ -125,14 +136,16 @@ if hasattr(os, "register_at_fork"):
 
 
 def descriptors_max(path: str) -> int:
-    """How many descriptors of the file SQLite may have for our connections in this process. It keeps those of closed
-    ones, for closing them would drop its locks, until the last is closed, and uses them again before it opens more."""
+    """Return how many descriptors of the file SQLite may have open for the store's connections in this process. SQLite
+    keeps the descriptor of a closed connection until the last connection to the file is closed, because closing a
+    descriptor would drop SQLite's locks. SQLite uses a kept descriptor again before it opens a new one."""
     return _most.get(path, 0)
 
 
 def patience(seconds: float) -> Callable[[int], bool]:
-    """A busy handler: yield twice, then short naps, for ``seconds`` in all. SQLite's own naps grow to 100 ms, in
-    which time others overtake without end. (Where there is a doorbell its handler in C takes over.)"""
+    """Return a busy handler that yields the CPU twice and then sleeps for short times, for ``seconds`` in all. SQLite's
+    own busy handler sleeps for up to 100 ms at a time, so other processes could take the lock first again and again. (A
+    connection with a doorbell in C uses the busy handler in C instead.)"""
     deadline = 0.0
 
     def wait(tries: int) -> bool:
@@ -152,19 +165,19 @@ def patience(seconds: float) -> Callable[[int], bool]:
 
 
 def use_wal(connection: apsw.Connection, path: str, busy_timeout: float) -> None:
-    """Put the file into WAL mode, where it isn't yet. A new file gets our page size first."""
+    """Put the file into WAL mode if it is in a different mode. If the file is new, set the store's page size first."""
     if connection.pragma("journal_mode") == "wal":
         return
     if connection.pragma("page_count") == 0:
         connection.pragma("page_size", PAGE_SIZE)
-        connection.pragma("auto_vacuum", "incremental")  # so that prune can give space back
+        connection.pragma("auto_vacuum", "incremental")  # so that prune can return space to the file system
     deadline = time.monotonic() + busy_timeout
     while True:
         try:
             mode = connection.pragma("journal_mode", "wal")
             break
         except apsw.BusyError:
-            # SQLite doesn't ask the busy handler for this lock where waiting could deadlock.
+            # SQLite doesn't call the busy handler for this lock if waiting could cause a deadlock.
             if time.monotonic() >= deadline:
                 raise
             time.sleep(0.002)

@@ -1,7 +1,8 @@
 """The doorbell: it wakes processes that wait for work, for a commit, or for the file's write lock.
 
-csrc/doorbell.c implements it; without futexes, the waits below poll. A ring only means that something may have changed.
-The database alone says what there is to do.
+csrc/doorbell.c implements the doorbell with futexes. On a platform without futexes, the waits in this module poll. A
+ring means only that something in the store may have changed. A process that wakes up reads the database to find out
+what to do.
 """
 
 from __future__ import annotations
@@ -18,28 +19,29 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 READY, COMMITS, WRITER = 0, 1, 2
-"""The reasons for a ring. READY: a task can be claimed now, or sooner than was known. COMMITS: any commit. WRITER: the
-process that had the write lock won't need it again at once. (A commit hands the lock on too, but at most once a
-millisecond.)"""
+"""The reasons for a ring. READY: a task can be claimed now, or earlier than waiting workers expect. COMMITS: a
+transaction was committed. WRITER: the process that had the write lock will not need the lock again at once. (A commit
+also wakes a process that waits for the write lock, but at most once a millisecond.)"""
 _SIZE = 4096
 _POLL_S_MIN, _POLL_S_MAX = 0.001, 0.02
 
 
 class Doorbell(Protocol):
-    """Waits for other processes, and wakes them."""
+    """A doorbell, with which a process waits for other processes and wakes them."""
 
     def read(self, which: int) -> int:
-        """Return a number that changes with every ring. Read it before the search that may find nothing."""
+        """Return a number that changes with every ring. Call this before a search, so that no later ring is missed."""
 
     def ring(self, which: int) -> None:
-        """Wake all that wait for this reason."""
+        """Wake all processes and threads that wait for this reason."""
 
     def wait(self, which: int, seen: int, seconds: float) -> None:
-        """Sleep until a ring after ``seen`` was read, for at most ``seconds``. Can return early."""
+        """Sleep until the doorbell rings, for at most ``seconds``. A ring since ``read`` has returned ``seen`` counts,
+        too. The method can return early."""
 
 
 class FutexBell(CBell):
-    """A doorbell of a mapped file and the kernel's futex: a waiting process sleeps until a ring."""
+    """A doorbell that uses a memory-mapped file and the kernel's futexes. A waiting process sleeps until a ring."""
 
     def __init__(self, core: CCore, store: str) -> None:
         """Open the ``-bell`` file of a store. Raises ``OSError`` if the file or the platform can't be used."""
@@ -49,14 +51,15 @@ class FutexBell(CBell):
             status = os.fstat(descriptor)
             self._identity = status.st_dev, status.st_ino
             if status.st_size != _SIZE:
-                # Allocate the space: on a full disk, writing to a hole of a mapped file would kill the process.
+                # Allocate the disk space now: on a full disk, a write to an unallocated part of a mapped file would
+                # kill the process.
                 os.posix_fallocate(descriptor, 0, _SIZE)
             super().__init__(core, descriptor)
         finally:
             os.close(descriptor)
 
     def in_place(self) -> bool:
-        """Return whether this is still the file that other processes open, and was not cut short."""
+        """Return whether the mapped file is still the one that other processes open, and still has its full size."""
         try:
             status = os.stat(self._path)
         except OSError:
@@ -72,14 +75,16 @@ class FutexBell(CBell):
 
 
 class PollingBell:
-    """A doorbell without futexes: it polls ``version``, SQLite's data version, which every commit changes."""
+    """A doorbell without futexes. It polls ``version``, which returns SQLite's data version: every commit of a
+    different connection changes this number."""
 
     def __init__(self, version: Callable[[], int]) -> None:
         self._version = version
         self._rings = 0
 
-    def read(self, which: int) -> int:  # noqa: ARG002 - every ring counts as each reason
-        # The data version doesn't change with commits of this connection, that is, by other threads of this process.
+    def read(self, which: int) -> int:  # noqa: ARG002 - a ring counts for every reason
+        # Commits on this store's own connection, by other threads, don't change the data version. So rings are counted,
+        # too.
         return (self._version() << 32) + self._rings
 
     def ring(self, which: int) -> None:  # noqa: ARG002
@@ -103,7 +108,8 @@ def _poll(read: Callable[[], int], seen: int, seconds: float) -> None:
 def threads_are_greenlets() -> bool:
     """Return whether gevent or eventlet has replaced this process's threads by greenlets.
 
-    A greenlet that waits in C, and not in a function that they have replaced, blocks all others.
+    A greenlet that waits in C code, and not in a function that gevent or eventlet has replaced, blocks all other
+    greenlets.
     """
     gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
     return (gevent is not None and gevent.is_module_patched("threading")) or (

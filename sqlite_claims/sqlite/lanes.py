@@ -1,4 +1,4 @@
-"""Lanes: one for each (kind, set of tags), and own lanes of large instances.
+"""Lanes: one shared lane for each combination of a kind and a set of tags, and own lanes of large instances.
 
 A worker's kinds and tags select the lanes that it claims from.
 """
@@ -19,14 +19,16 @@ T = TypeVar("T")
 
 Kinds = frozenset[str] | None
 Tags = tuple[str, ...]
-# Selections that are cached. A program has few workers with different tags and kinds.
+# The largest number of cached selections. A program has few workers with different tags and kinds.
 _SELECTIONS_MAX = 256
-# Own lanes of instances that are in progress or paused. Each costs every search for work about 2 µs.
+# The largest number of own lanes of instances that are in progress or paused. Each own lane adds about 2 µs to every
+# search for work.
 OWN_MAX = 32
-# From this number of lanes on (each counts twice, with its claimed side), a search for work first reads which of them
-# have tasks in the index. That costs about 1 µs for each lane that has tasks, and saves 1 µs for each that has none.
+# Above this number of lanes, a search for work first reads from the index which lanes have tasks. (Each lane counts
+# twice, because its claimed side is counted, too.) This read costs about 1 µs for each lane with tasks, and saves 1 µs
+# for each lane without tasks.
 MANY = 32
-# If more than an eighth of the lanes have tasks, this number of searches goes by before that is read again.
+# After a read that found tasks in more than an eighth of the lanes, this number of searches skip the read.
 CROWDED_SEARCHES = 16
 
 
@@ -41,13 +43,13 @@ def _stored_tags(path: str, id: int, text: str) -> Tags:
 
 
 class Executor(Protocol):
-    """Runs statements on the store's connection."""
+    """An object that runs statements on the store's connection."""
 
     path: str
 
     @property
     def execute(self) -> Callable[..., Any]:
-        """Run a statement with a sequence of bindings."""
+        """The function that runs a statement with a sequence of bindings."""
 
     def rows(self, statement: Statement[Row], *bindings: Any) -> list[Row]:
         """Return all rows of a statement."""
@@ -57,37 +59,38 @@ class Executor(Protocol):
 
 
 class Lanes:
-    """This process's cache of the file's lanes. It is reloaded whenever their version has changed."""
+    """A cache of the lanes in the file. The cache is reloaded whenever ``lanes_version`` in the file has changed."""
 
     def __init__(self) -> None:
-        self._version = -1  # the one that is cached; -1: reload
-        self._newest = 0  # the largest id
+        self._version = -1  # the version of the cached lanes; -1: reload
+        self._newest = 0  # the largest id of a cached lane
         self.are_many = False
-        self._skipped_searches = 0  # searches to come that don't read which lanes have tasks
+        self._skipped_searches = 0  # number of next searches that don't read which lanes have tasks
         self._by_id: dict[int, tuple[str, Tags]] = {}
-        self._by_column: dict[int, tuple[str, Tags]] = {}  # by claims_task.lane, on whichever side
-        self._ids: dict[tuple[int, str, Tags], int] = {}  # by instance (of an own lane; 0: shared), kind and tags
+        self._by_column: dict[int, tuple[str, Tags]] = {}  # by claims_task.lane, on any side
+        self._ids: dict[tuple[int, str, Tags], int] = {}  # by instance (0 for a shared lane), kind and tags
         self._closed: set[int] = set()  # own lanes of instances that are not in progress
         self._own = 0  # number of own lanes of instances that are in progress or paused
         self._selected: dict[tuple[Tags, Kinds], array[int]] = {}
         self._unsaved = False
 
     def saved(self) -> None:
-        """Keep the changes: they were committed."""
+        """Keep uncommitted changes of the cache, because they are committed now."""
         self._unsaved = False
 
     def forget(self) -> None:
-        """Empty the cache if it has uncommitted changes: the transaction, or a part of it, was rolled back."""
+        """Empty the cache if it has uncommitted changes, because the transaction, or a part of it, was rolled back."""
         if self._unsaved:
             self.__init__()  # type: ignore[misc]
             self._unsaved = True  # the rest of the transaction may be rolled back too
 
     def refresh(self, db: Executor, version: int) -> None:
-        """Reload the cache if its version is not this one, which is the file's."""
+        """Reload the cache if its version differs from ``version``, the version in the file."""
         if version == self._version:
             return
         if self._version >= 0:
-            # Each new shared lane raises the version by one. If only shared lanes are new, the cached ones are right.
+            # Each new shared lane raises the version by one. If all new lanes are shared lanes, the cached lanes are
+            # still correct.
             rows = db.rows(sql.lanes, self._newest)
             if len(rows) == version - self._version and not any(row.instance for row in rows):
                 for row in rows:
@@ -127,7 +130,7 @@ class Lanes:
         return lanes
 
     def admits(self, lane: int, tags: Tags, kinds: Kinds) -> bool:
-        """Return whether a worker with these tags and kinds may claim tasks of this lane, on whichever side."""
+        """Return whether a worker with these tags and kinds may claim tasks of this lane, on any side."""
         id = abs(lane) % CLAIMED_SIDE
         kind, wanted = self._by_id[id]
         return (
@@ -135,7 +138,7 @@ class Lanes:
         )
 
     def to_visit(self, db: Executor, tags: Tags, kinds: Kinds, *, paused: bool) -> array[int]:
-        """Return the lanes of ``select``; where they are many, only those that have tasks.
+        """Return the lanes that ``select`` returns. If there are many, return only the lanes that have tasks.
 
         ``paused``: include the paused sides.
         """
@@ -151,7 +154,7 @@ class Lanes:
         return selected + array("q", [-lane for lane in selected]) if paused else selected
 
     def kind_and_tags(self, db: Executor, lane: int) -> tuple[str, Tags]:
-        """Return the kind and tags of a task's lane, on whichever side."""
+        """Return the kind and tags of a task's lane, on any side."""
         cached = self._by_column.get(lane)
         if cached is None:
             id = abs(lane) % CLAIMED_SIDE
@@ -162,9 +165,11 @@ class Lanes:
         return cached
 
     def intern(self, db: Executor, kind: str, tags: Tags, instance: int) -> int:
-        """Return the id of a lane, which is added if it doesn't exist. Needs the write lock.
+        """Return the id of the lane of a kind and tags. Add the lane if it doesn't exist. The caller must hold the
+        write lock.
 
-        It is an own lane of ``instance``. If that is 0, or there are ``OWN_MAX`` own lanes, it is the shared lane.
+        The lane is an own lane of ``instance``. If ``instance`` is 0, or if there are already ``OWN_MAX`` own lanes, it
+        is the shared lane.
         """
         self.refresh(db, db.value(sql.lanes_version))
         shared = self._ids.get((0, kind, tags)) or self._add(db, 0, kind, tags)
@@ -173,7 +178,7 @@ class Lanes:
         id = self._ids.get((instance, kind, tags))
         if id is None and self._own < OWN_MAX:
             id = self._add(db, instance, kind, tags)
-            self._version = -1  # the next refresh reads whether it is open
+            self._version = -1  # the next refresh reads whether the lane is open
         return id or shared
 
     def _add(self, db: Executor, instance: int, kind: str, tags: Tags) -> int:
@@ -185,16 +190,17 @@ class Lanes:
         return id
 
     def opened_or_closed(self, db: Executor, instance: int) -> None:
-        """Have every process reload the lanes if the instance has own ones: they are open while it is in progress."""
+        """Make every process reload the lanes if the instance has own lanes. An own lane is open while its instance is
+        in progress."""
         db.execute(sql.own_lanes_changed, (instance,))
         self._unsaved = True
 
     def dropped(self, db: Executor) -> None:
-        """Have every process reload the lanes: unused ones were deleted."""
+        """Make every process reload the lanes, because unused lanes were deleted."""
         db.execute(sql.lanes_changed)
         self._unsaved = True
 
     def drop_own(self, db: Executor, instance: int) -> None:
-        """Delete an instance's own lanes: the last of its tasks is deleted."""
+        """Delete the own lanes of an instance whose last task was deleted."""
         self.opened_or_closed(db, instance)
         db.execute(sql.drop_own_lanes, (instance,))

@@ -1,4 +1,5 @@
-"""A connection to the file with all that exists only while it is open, and the steps of opening it."""
+"""An open connection to a store's file, the objects that exist only while the connection is open, and the steps of
+opening."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ _SCAN = ScanStatements(sql.scan_head, sql.scan_range, sql.scan_instance_state)
 
 
 class Settings(NamedTuple):
-    """How a store is to be opened."""
+    """The settings with which a store is opened."""
 
     path: str
     read_only: bool
@@ -40,11 +41,11 @@ class Settings(NamedTuple):
 
 
 class OpenConnection:
-    """An open connection: it exists whole, or not at all.
+    """An open connection with all its parts. The object is created only after every part was opened.
 
-    ``execute`` is the method of the one cursor that all statements of the store use, since making a cursor costs more
-    than most statements do. A statement that an interrupt left unfinished on it is ended by the next one, so a rollback
-    has to use this cursor, too.
+    All statements of the store use one cursor, since creating a cursor costs more than running most statements.
+    ``execute`` is the method of this cursor. If an interrupt leaves a statement unfinished, the next statement on the
+    same cursor ends the unfinished one. So a rollback has to use this cursor, too.
     """
 
     __slots__ = (
@@ -70,34 +71,36 @@ class OpenConnection:
         self.changes = connection.changes
         self.scanner = scanner
         self.unshared = unshared
-        """The files of a connection that had to be opened without locks, for reading; else ``None``."""
+        """The files to check for changes, if the connection had to be opened for reading without locks; otherwise
+        ``None``."""
         self.bell, self.waiter, self.frames, self.page_size, self.checkpointer = joined
 
     def set_busy_timeout(self, seconds: float) -> None:
-        """Change how long a statement waits for the write lock at most."""
+        """Set how long a statement waits for the write lock at most."""
         if self.waiter is None:
             self.connection.set_busy_handler(patience(seconds))
         else:
             self.waiter.set_timeout(seconds)
 
     def renew_bell(self, path: str) -> Doorbell:
-        """Open the ``-bell`` file again if it was removed, replaced or cut short: else the store could neither wake
-        other processes nor be woken. Returns the doorbell."""
+        """Open the ``-bell`` file again if the file was removed, replaced or truncated. Otherwise the store could
+        neither wake other processes nor be woken by them. Return the doorbell to use."""
         bell = self.bell
         if self.waiter is not None and isinstance(bell, FutexBell) and not bell.in_place():
-            with contextlib.suppress(OSError):  # no room on the disk, for example: the next check tries again
+            with contextlib.suppress(OSError):  # for example because the disk is full; the next check tries again
                 self.bell = bell = FutexBell(bell.core, path)
                 self.waiter.set_bell(bell)
         return self.bell
 
     def checkpoint(self, mode: int) -> tuple[int, int]:
-        """Run a checkpoint. Returns the number of frames in the -wal, and how many of them are in the database, too."""
-        self.execute(sql.schema_version).fetchall()  # a connection that has read nothing yet doesn't know its -wal
+        """Run a checkpoint. Return the number of frames in the -wal file, and the number of these frames that are
+        copied into the database."""
+        self.execute(sql.schema_version).fetchall()  # before its first read, a connection doesn't know its -wal file
         return self.connection.wal_checkpoint(mode=mode)
 
     def end_checkpoints(self, wait: float | None) -> bool:
-        """End the thread that runs checkpoints, and its connection. Returns ``False`` if that takes longer than
-        ``wait`` seconds; the thread then goes on."""
+        """End the checkpoint thread, and close the thread's connection. Return ``False`` if the thread doesn't end
+        within ``wait`` seconds; the thread then continues to run."""
         if self.checkpointer is not None and not self.checkpointer.close(wait):
             return False
         self.checkpointer = None
@@ -109,18 +112,18 @@ class OpenConnection:
 
 
 class _Joined(NamedTuple):
-    """The parts of a connection that deal with other processes."""
+    """The parts of an open connection that communicate with other processes."""
 
     bell: Doorbell
     waiter: c_core.BusyWaiter | None = None
     frames: array[int] = array("i", [0])
-    """One number: the frames in the -wal at this connection's last commit."""
+    """An array of one number: how many frames the -wal file had at this connection's last commit."""
     page_size: int = 0
     checkpointer: Checkpointer | None = None
 
 
 class Opening:
-    """The steps of opening a connection, and the parts that must be closed again if one of them fails."""
+    """The steps of opening a connection, and the parts that must be closed again if a step fails."""
 
     def __init__(
         self,
@@ -133,8 +136,8 @@ class Opening:
         authorizer: Authorizer,
         ring_writer: Callable[[], None],
     ) -> None:
-        """``bell``: the doorbell to use without the C core. ``ring_writer``: reports to other processes that a
-        checkpoint has released the write lock; must not refer to the store."""
+        """``bell``: the doorbell to use without the C core. ``ring_writer``: a function that reports to other processes
+        that a checkpoint has released the write lock. The function must not hold a reference to the store."""
         self._settings = settings
         self._path = settings.path
         self._create = create and not settings.read_only
@@ -150,7 +153,7 @@ class Opening:
         self._had_wal = False
 
     def run(self) -> OpenConnection:
-        """Open the connection. Raises ``BackendError``, after closing everything again."""
+        """Open the connection. If that fails, close all parts again, and raise ``BackendError``."""
         path = self._path
         forks.check(path)
         self._time.enter_namespace(path)
@@ -160,7 +163,8 @@ class Opening:
         if has_content(path):
             refuse_missing(path, wait)
         self._had_wal = has_content(f"{path}-wal")
-        # Was the -wal left by a process that was killed? If a sync had failed there, no other process would know of it.
+        # True if a killed process has left the -wal file behind. If a sync had failed in that process, no other process
+        # would know of the failure.
         was_killed = self._had_wal and not self._settings.read_only and not any_connected(path)
         try:
             connection = self._connect_to_read(wait) if self._settings.read_only else self._connect_to_write()
@@ -196,7 +200,7 @@ class Opening:
         use_wal(connection, path, busy_timeout)
         if is_old:
             schema.migrate(connection, self._time.clock)
-        if schema.forget_statistics(connection):  # this connection has read them
+        if schema.forget_statistics(connection):  # this connection has read the statistics
             self._connection = None
             connection.close(True)
             connection = self._connection = connect(
@@ -205,7 +209,7 @@ class Opening:
         return connection
 
     def _join(self, connection: HookedConnection) -> _Joined:
-        """Read the store time, and become visible to the other processes that have the store open."""
+        """Read the store time, and make this connection visible to the other processes that have the store open."""
         sessions = self._files.open_sessions()
         if self._settings.read_only:
             self._time.load(connection)
@@ -217,7 +221,7 @@ class Opening:
         return _Joined(self._bell, waiter, *self._install_wal_hooks(connection, sessions))
 
     def _install_waiter(self, connection: HookedConnection) -> c_core.BusyWaiter | None:
-        """Use the doorbell in C if possible, and let the connection wait for the write lock on it."""
+        """Use the doorbell in C if possible, and make the connection wait for the write lock on that doorbell."""
         core = self._core
         if core is None:
             return None
@@ -231,8 +235,8 @@ class Opening:
     def _install_wal_hooks(
         self, connection: HookedConnection, sessions: SessionFile
     ) -> tuple[array[int], int, Checkpointer]:
-        """Count the frames of the -wal; let the C core gather the writes of a commit; prepare checkpoints in a thread.
-        Returns the count, the page size and the thread."""
+        """Install the hook that counts the frames of the -wal file, let the C core gather the writes of a commit, and
+        prepare the checkpoint thread. Return the frame count, the page size and the ``Checkpointer``."""
         core, theirs = self._core, connection.wal_hook
         page_size = connection.pragma("page_size")
         if core is None or theirs is not None:
@@ -264,7 +268,7 @@ class Opening:
         connection = self._connection
         if connection is not None:
             system_errno = connection.system_errno
-            if self._had_wal:  # the file may not be a store; if so, nothing may be written to it
+            if self._had_wal:  # if the file is not a store, nothing may be written to it
                 connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             connection.close(True)
         self._files.drop_sessions()

@@ -1,8 +1,9 @@
-"""Reading a store without its -shm, if this process can't create one: on a read-only mount, in a folder that it may
-not write to, or on a full disk.
+"""Reading a store without its -shm file, for a process that can't create this file: on a read-only mount, in a folder
+without write permission, or on a full disk.
 
-Without the -shm no other process sees the reader. No process has the store open then, but one may open it at any time,
-for example through another mount. So the result of a read is used only if the files did not change meanwhile.
+Without the -shm file, no other process notices the reader. No process has the store open when the reader opens it. But
+a process may open the store at any time, for example through a different mount. So the result of a read is used only if
+the files did not change during the read.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from .connection import connect, connect_to_file_alone, connect_without_locks
 from .files.paths import has_content
 from .hooks import HookedConnection
 
-# SQLite extends a -shm by pieces of this size. A smaller one was left by a process that found no room for it.
+# SQLite extends a -shm file in steps of this size. A smaller -shm file was left by a process that found no disk space.
 _SHM_BYTES_MIN = 32_768
 
 
 class UnsharedFiles:
-    """The files of a connection without locks, as they were when it was opened."""
+    """The state of a store's files at the time when a connection without locks was opened."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -39,11 +40,12 @@ class UnsharedFiles:
         return found
 
     def changed(self) -> bool:
-        """Whether another process has written to the files, or has the store open now."""
+        """Return whether another process has written to the files, or has the store open now."""
         return self._state() != self._seen
 
     def check(self) -> None:
-        """Raise if the data read may be partly from one state of the files and partly from another."""
+        """Raise ``StoreBusyError`` if the files have changed. The data that was read may then mix two states of the
+        files."""
         if self.changed():
             raise StoreBusyError(
                 f"{self._path}: changed by another process while it was read without a lock, since this process can't "
@@ -52,18 +54,18 @@ class UnsharedFiles:
 
 
 def connect_to_read(path: str, busy_timeout: float) -> tuple[HookedConnection, UnsharedFiles | None]:
-    """Open a connection that only reads. If that is possible only without the -shm, also return the files, which have
-    to be checked before and after each use."""
+    """Open a connection that only reads. If the connection had to be opened without the -shm file, also return an
+    ``UnsharedFiles``, with which the caller has to check the files before and after each use."""
     try:
         connection = connect(path, create=False, read_only=True, busy_timeout=busy_timeout)
         try:
-            connection.pragma("schema_version")  # the first thing that needs the -shm
+            connection.pragma("schema_version")  # the first statement that needs the -shm file
         except BaseException:
             connection.close(True)
             raise
         return connection, None
     except (apsw.CantOpenError, apsw.IOError, apsw.ReadOnlyError, apsw.FullError):
-        # A -journal that is left holds what has to go back into the file before it can be read.
+        # A leftover -journal file contains pages that have to be written back into the database before a read.
         if _has_shm(path) or has_content(f"{path}-journal") or not os.access(path, os.R_OK):
             raise
     files = UnsharedFiles(path)

@@ -1,10 +1,11 @@
 """The named SQL statements of ``sql/*.sql``.
 
-No other Python file contains SQL, except ``maintenance/baseline.py``, whose file is no store.
+No other Python file contains SQL, except ``maintenance/baseline.py``, which uses a database that is not a store.
 
-A block that starts with ``-- name: some_name`` is a statement; a block that starts with ``-- part: some_name`` is a
-piece of text for statements. ``{some_name}`` in a statement stands for that part, or for a number of
-``codes.NUMBERS``. Comments are dropped: SQLite's statement cache hashes the text on every call, so it is kept short.
+A block that starts with ``-- name: some_name`` is a statement. A block that starts with ``-- part: some_name`` is a
+piece of text that statements include: ``{some_name}`` in a statement is replaced by that part, or by a number of
+``codes.NUMBERS``. Comments are removed to keep the texts short, because the statement cache hashes the text of a
+statement on every call.
 """
 
 import re
@@ -52,7 +53,7 @@ class Statement(str, Generic[Row]):
 
 
 class Statements:
-    """The statements, each by its name. A ``str`` is a statement that returns no rows."""
+    """The statements, one attribute for each. A statement that is declared as ``str`` returns no rows."""
 
     # add.sql
     instance_by_name: Statement[InstanceHead]
@@ -277,18 +278,18 @@ class Statements:
             setattr(self, name, _PLACEHOLDER.sub(replacement, text))
 
     def all(self) -> dict[str, str]:
-        """Return every statement by its name."""
+        """Return all statements, with their names as keys."""
         return dict(self.__dict__)
 
 
 def row_type(name: str) -> Any:
-    """Return the type of a statement's rows; ``None`` if it returns none."""
+    """Return the type of a statement's rows; ``None`` if the statement returns no rows."""
     declared = Statements.__annotations__[name]
     return None if declared is str else get_args(declared)[0]
 
 
 def _blocks() -> tuple[dict[str, str], dict[str, str]]:
-    """Return the texts of the statements and of the parts, by name."""
+    """Return two dictionaries with names as keys: the texts of the statements, and the texts of the parts."""
     blocks: dict[str, dict[str, str]] = {"name": {}, "part": {}}
     for entry in sorted(_FOLDER.iterdir(), key=lambda entry: entry.name):
         if not entry.name.endswith(".sql") or entry.name[0].isdigit():
@@ -306,10 +307,11 @@ sql = Statements()
 ROW_MAKERS: dict[str, Callable[[tuple[Any, ...]], Any]] = {
     text: partial(tuple.__new__, row) for name, text in sql.all().items() if hasattr(row := row_type(name), "_fields")
 }
-"""Functions that make a row's class of a plain tuple, by statement. Rows of other statements are plain tuples."""
+"""The functions that convert a plain tuple to a row's class, with statements as keys. A statement that is not among the
+keys returns plain tuples."""
 
 
 def migrations() -> list[tuple[int, str]]:
-    """Return the schema versions and their scripts, in order."""
+    """Return the schema versions, each with the script that migrates to it, in order."""
     scripts = [entry for entry in _FOLDER.iterdir() if entry.name[0].isdigit()]
     return sorted((int(entry.name.split("_")[0]), entry.read_text("utf-8")) for entry in scripts)

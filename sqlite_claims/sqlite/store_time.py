@@ -1,4 +1,5 @@
-"""Store time: the boot clock plus an anchor kept in the file; effects of a new boot, a sleep and a copy on it."""
+"""Store time: the boot clock plus an anchor that is stored in the file. Also the effects of a new boot, of a sleep of
+the machine, and of a copied file."""
 
 from __future__ import annotations
 
@@ -14,20 +15,21 @@ from .files.copies import Identity, Origin, compare, identity_of, split
 from .sessions.session_file import SessionFile
 from .statements import sql
 
-# The time in the file (meta.seen) is updated this often: store time goes on from seen + this after a reboot.
+# The interval in which ``seen`` in claims_meta is updated. After a reboot, store time continues from ``seen`` plus this
+# interval.
 SEEN_EVERY_US = 1_000_000
-# The two clocks are read one after the other, so a smaller difference is not taken for a sleep.
+# The boot clock and the awake clock are read one after the other, so a smaller difference doesn't count as a sleep.
 SLEEP_US_MIN = 100_000
-# A token is an epoch, which each boot and each copy raises, above 32 bits of claims.
+# A token consists of an epoch, and of 32 lower bits that count claims. Each boot and each copy raises the epoch.
 _EPOCH = 32
 _EPOCH_MAX = (1 << 31) - 1
-# A store that lives on after a copy was taken would need this many boots to catch up with it. Fewer where a file has
-# been taken for a copy so often that epochs would become scarce.
+# A copy raises the epoch by this number. The original, if it stays in use, would need this many boots to reach the
+# epoch of the copy. (The number is smaller for a file that was treated as a copy so often that epochs become scarce.)
 _EPOCHS_PER_COPY = 1 << 16
 
 
 class _Change(NamedTuple):
-    """A change that has to be committed before a store can be used."""
+    """A change of the timeline that has to be committed before a store can be used."""
 
     epochs: int
     ends_claims: bool
@@ -42,7 +44,8 @@ def _stored(execute: Callable[..., apsw.Cursor]) -> tuple[Any, ...]:
 
 
 class StoreTime:
-    """The store time as one store sees it. ``now`` and ``wall`` are read once an operation, under the write lock."""
+    """The store time of one open store. Each operation reads ``now`` and ``wall`` once; an operation that writes does
+    so while it holds the write lock."""
 
     __slots__ = (
         "_anchor",
@@ -71,18 +74,19 @@ class StoreTime:
         self._measured_boot_us = 0  # when `_asleep_us` was measured, by the boot clock
         self._identity = Identity(0, 0, 0)
         self._sessions: SessionFile | None = None
-        self._saved: tuple[int, int] | None = None  # seen and sleep, where the open transaction has changed them
+        self._saved: tuple[int, int] | None = None  # previous seen and sleep, if a transaction has changed them
 
     def read(self, execute: Callable[..., apsw.Cursor]) -> None:
         """Read the clocks for an operation that only reads."""
         if self._take():
-            # Another process may have prolonged the leases since.
+            # Another process may have prolonged the leases meanwhile.
             self._granted_us = _stored(execute)[3]
         self.wall = self.clock.wall_us()
 
     def _take(self) -> bool:
-        """Read the boot clock. Returns whether the machine has slept since leases were last prolonged for it, as far
-        as this process knows. (No sleep is longer than the time since it was last measured.)"""
+        """Read the boot clock. Return whether, as far as this process knows, the machine has slept since leases were
+        last prolonged for a sleep. (A sleep shorter than ``SLEEP_US_MIN`` doesn't count, so the slept time is measured
+        at most once in that interval.)"""
         boot = self.clock.boot_us()
         self.now = boot + self._anchor
         if boot - self._measured_boot_us >= SLEEP_US_MIN:
@@ -91,11 +95,11 @@ class StoreTime:
         return self._asleep_us - self._granted_us >= SLEEP_US_MIN
 
     def slept(self) -> bool:
-        """Whether leases have to be prolonged for a sleep of the machine before any lease may expire."""
+        """Return whether leases have to be prolonged for a sleep of the machine before any lease may expire."""
         return self._asleep_us - self._granted_us >= SLEEP_US_MIN
 
     def awake(self, moment: int) -> int:
-        """A moment of store time, no earlier than the last sleep, on the awake clock."""
+        """Convert a moment of store time, no earlier than the last sleep, to the awake clock."""
         return moment - self._anchor - self._asleep_us
 
     def write(self, execute: Callable[..., apsw.Cursor]) -> None:
@@ -118,18 +122,20 @@ class StoreTime:
             self._saved = self._seen, self._granted_us
 
     def saved(self) -> None:
-        """Note, after a commit, that the changes of ``write`` are in the file."""
+        """Record, after a commit, that the changes that ``write`` made are in the file."""
         if self._saved is not None:
             self._saved = None
             self._note()
 
     def _note(self) -> None:
-        """Record a time by which an earlier state of the file is recognized when it is opened."""
+        """Record ``seen`` in the -sessions file. If an earlier state of the database is opened later, this time reveals
+        it."""
         if self._sessions is not None:
             self._sessions.note(f"{self._seen} {self._identity}")
 
     def _has_gone_back(self, seen: int) -> bool:
-        """Whether the file has had a later time than its present one: an earlier state was written over it."""
+        """Return whether the -sessions file records a later time than the database. An earlier state was then written
+        over the database."""
         noted, identity = split(self._sessions.noted() if self._sessions else "")
         if identity is None or compare(identity, self._identity) is Origin.COPY:
             return False
@@ -138,17 +144,18 @@ class StoreTime:
         return False
 
     def forget(self) -> None:
-        """Forget, after a rollback, the changes of ``write``."""
+        """Undo, after a rollback, the changes that ``write`` made to this object."""
         if self._saved is not None:
             self._seen, self._granted_us = self._saved
             self._saved = None
 
     def lease_ends(self, lease_expires: int) -> int:
-        """When a stored lease ends on the awake clock, sleep that isn't granted yet included."""
+        """Return when a stored lease ends, on the awake clock. Include any sleep for which the leases have not been
+        prolonged yet."""
         return self.awake(lease_expires) + (self._asleep_us - self._granted_us if self.slept() else 0)
 
     def enter_namespace(self, path: str) -> None:
-        """Refuse a process whose clocks can't be compared with those of others."""
+        """Raise an error if the clocks of this process can't be compared with the clocks of other processes."""
         if isinstance(self.clock, SystemClock) and not self.clock.enter_namespace():
             raise StoreUnavailableError(
                 f"{path}: this process is in a time namespace whose offsets it can't read (/proc/self/timens_offsets "
@@ -156,11 +163,12 @@ class StoreTime:
             )
 
     def load(self, connection: apsw.Connection) -> bool:
-        """Read the file's timeline. ``False`` where it is another boot's, or a backup's that was never in use."""
+        """Read the file's timeline. Return ``False`` if the timeline belongs to a different boot, or to a backup that
+        was never used."""
         recorded, anchor, seen, sleep, floor, is_copy = _stored(connection.execute)
         boot_id, boot = self.clock.boot_id(), self.clock.boot_us()
         same = not is_copy and boot_id in (split(recorded)[0], UNKNOWN_BOOT) and boot + anchor >= seen - SEEN_EVERY_US
-        # A store that may not write still needs a time that fits what is stored.
+        # A read-only store doesn't record a new boot, but it needs a store time that fits the stored times.
         self._anchor = anchor if same else seen + SEEN_EVERY_US - boot
         self._seen, self._granted_us, self.token_floor = seen, sleep, floor
         self._measured_boot_us = boot
@@ -168,10 +176,11 @@ class StoreTime:
         return same
 
     def start(self, connection: apsw.Connection, path: str, sessions: SessionFile) -> None:
-        """Read the file's timeline, and write down a new boot, or that the file is a copy: all tokens to come are then
-        larger than any that were given.
+        """Read the file's timeline. If this is a new boot, or the file is a copy, record that in the file: all later
+        tokens are then larger than all earlier ones.
 
-        Synced before it returns: a claim that was lost with the power must not give its token to the next.
+        The record is synced before this method returns. Otherwise a power cut could undo the record together with later
+        claims, and the next boot would give the tokens of these claims a second time.
         """
         self._identity, self._sessions = identity_of(path), sessions
         if self._change_to_write(connection, path) is None:
@@ -219,12 +228,12 @@ class StoreTime:
                     f"{path}: another file was put in the place of one that is still in use; end all processes that "
                     "have the store open, then open it again"
                 )
-            return None  # a file that is in use has not been put to work just now, from wherever it is seen
+            return None  # a file that is already in use is not a new copy, whatever mount shows it
         if origin in (Origin.COPY, Origin.EARLIER):
             return _Change(many, ends_claims=True)
         if origin is Origin.PERHAPS_COPY:
             return _Change(many, ends_claims=False)
-        # If boots have no names, this may be another boot, and the last claims were lost when the previous one ended.
+        # Without boot ids, this may be a new boot, and the end of the previous boot may have lost the last claims.
         return _Change(0 if boot_is_sure else 1, ends_claims=False)
 
     def _write_down(self, connection: apsw.Connection, path: str, change: _Change) -> None:
@@ -241,7 +250,7 @@ class StoreTime:
             connection.execute(sql.end_all_claims)
             connection.execute(sql.end_all_sessions)
             assert self._sessions is not None
-            self._sessions.begin(0, 0)  # their numbers may be given again
+            self._sessions.begin(0, 0)  # the numbers of deleted sessions may be used again
         boot_id = self.clock.boot_id()
         if boot_id == UNKNOWN_BOOT and not change.ends_claims:
             boot_id = split(_stored(connection.execute)[0])[0]
