@@ -1,5 +1,5 @@
-"""Values that no store writes, and counts that are wrong. Tables are read by pages, and compared with other tables page
-by page."""
+"""The search for values that no store writes, and for wrong counts. Each table is read page by page, and each page is
+compared with other tables."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ..errors import BackendError, InvalidArgumentError
 from .statements import sql
 
 Execute = Callable[..., apsw.Cursor]
-# A page is read in a few milliseconds.
+# The number of rows in a page. Reading a page takes a few milliseconds.
 _PAGE = 1_000
 _COUNTERS_PAGE = 50
-# More in one instance are not searched for cycles: they are as many as a hundred calls can add.
+# An instance with this number of dependencies or more is not searched for cycles. A hundred calls can add this number.
 _EDGES_MAX = 10_000_000
 _SUSPECT = (
     apsw.SQLError,
@@ -31,10 +31,10 @@ _SUSPECT = (
     ArithmeticError,
     LookupError,
 )
-# How long the explanation of an error may take.
+# How long the search for the cause of an error may take, in seconds.
 _SEARCH_S = 0.2
 _LOWEST, _HIGHEST = -(2**63), 2**63 - 1
-# Table, the end of a page, and what is wrong in it.
+# For each table: the statement that returns the end of a page, and the statement that checks a page.
 _PASSES = (
     ("claims_meta", sql.page_of_meta, sql.check_meta),
     ("claims_session", sql.page_of_session, sql.check_session),
@@ -51,8 +51,8 @@ _PASSES = (
 
 
 def culprit(execute: Execute, error: BaseException) -> str:
-    """Search, for a short time, for a value that no store writes and that may have caused an error. Returns ``""`` if
-    none is found."""
+    """Search, for a short time, for a value that no store writes and that may have caused an error. Return a
+    description of the value, or ``""`` if there is no such value."""
     until = time.monotonic() + _SEARCH_S
 
     def go_on() -> None:
@@ -61,7 +61,7 @@ def culprit(execute: Execute, error: BaseException) -> str:
 
     if not isinstance(error, _SUSPECT) or isinstance(error, BackendError):
         return ""
-    # SQLite raises the same error for a full disk as for ids that are used up.
+    # SQLite raises the same error for a full disk and for used-up ids.
     found = _sequences(execute) if isinstance(error, apsw.FullError) else _values(execute, go_on)
     try:
         return next((finding for finding in found if " came no further: " not in finding), "")
@@ -70,7 +70,7 @@ def culprit(execute: Execute, error: BaseException) -> str:
 
 
 def guarded(subject: str, find: Callable[[], Iterator[str]]) -> Iterator[str]:
-    """Yield the findings of ``find`` until the file can't be read any further."""
+    """Yield the findings of ``find``. If an error in the file ends the search, yield a finding about that error."""
     try:
         yield from find()
     except (apsw.InterruptError, apsw.BusyError, apsw.NoMemError):
@@ -106,7 +106,7 @@ def _sequences(execute: Execute) -> Iterator[str]:
 
 
 def _pages(execute: Execute, page: str, size: int) -> Iterator[tuple[int, int]]:
-    """The bounds of a table's pages, both included."""
+    """Yield the first and the last key of each page of a table."""
     low = _LOWEST
     while True:
         rows: list[tuple[Any, ...]] = execute(page, (low, size - 1)).fetchall()
@@ -118,7 +118,8 @@ def _pages(execute: Execute, page: str, size: int) -> Iterator[tuple[int, int]]:
 
 
 def _in_rows(table: str, cursor: apsw.Cursor) -> Iterator[str]:
-    """The findings in the rows of a check_ statement: its key, the findings, and texts to be looked at."""
+    """Yield the findings in the rows of a check_ statement. A row consists of a key, the findings, and texts to check
+    here."""
     rows: list[tuple[Any, ...]] = []
     columns: list[list[str]] = []
     for row in cursor:
@@ -133,7 +134,7 @@ def _in_rows(table: str, cursor: apsw.Cursor) -> Iterator[str]:
 
 
 def _is_written(sort: str, raw: bytes) -> bool:
-    """Whether a store may have written this text, of which the SQL has checked the length."""
+    """Return whether a store may have written this text. (The SQL has already checked the length of the text.)"""
     try:
         text = raw.decode()
         if sort == "tags":
@@ -154,7 +155,8 @@ def _are_tags(text: str) -> bool:
 
 
 def _cycles(execute: Execute, go_on: Callable[[], None]) -> Iterator[str]:
-    """Tasks that wait for each other. A cycle always contains a task that waits for one added after it."""
+    """Yield findings about tasks that wait for each other. Such a cycle always contains a task that waits for a task
+    that was added later."""
     done: set[int] = set()
     for bounds in _pages(execute, sql.page_of_dependency, _PAGE):
         go_on()
@@ -172,7 +174,7 @@ def _cycles(execute: Execute, go_on: Callable[[], None]) -> Iterator[str]:
 
 
 def _never_free(edges: list[tuple[Any, ...]]) -> set[int]:
-    """Tasks that never become free, however many of the others are completed."""
+    """Return the tasks that stay blocked even if all other tasks are completed."""
     waits = Counter(task for task, _ in edges)
     dependents = defaultdict(list)
     for task, needed in edges:

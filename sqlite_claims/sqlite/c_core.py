@@ -1,7 +1,8 @@
-"""The C core: loads it, once per process, and wraps each of its functions. No other module calls C.
+"""The interface to the C core: loads the core once per process, and wraps each function of the core. No other module
+calls C functions.
 
-The core is a Python module and an SQLite extension in one file: apsw's SQLite passes its functions only to the
-extensions that it loads. The C functions return result codes; this module checks them and raises the exceptions.
+The core is a Python module and an SQLite extension in one file, because apsw's SQLite passes its API functions only to
+extensions that it loads. The C functions return result codes. This module checks the codes and raises the exceptions.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _missing: str | None = None  # why the core could not be loaded
 
 
 def load() -> CCore | None:
-    """Return the core, or ``None`` if it can't be loaded: ``why_missing`` then returns the reason."""
+    """Return the core, or ``None`` if the core can't be loaded. ``why_missing`` then returns the reason."""
     global _core, _missing
     with _loading:
         if _core is None and _missing is None:
@@ -35,18 +36,18 @@ def load() -> CCore | None:
 
 
 def is_built() -> bool:
-    """Whether the core was built when the package was installed."""
+    """Return whether the core was built when the package was installed."""
     return find_spec(f"{__package__}._core") is not None
 
 
 def why_missing() -> str:
-    """Return why the core could not be loaded; empty if it was loaded or never asked for."""
+    """Return why the core could not be loaded; empty if the core was loaded, or if ``load`` was never called."""
     return _missing or ""
 
 
 def vfs() -> str | None:
-    """Return the name of the VFS through which the core gathers the writes of a commit. ``None``: use the system's,
-    because the core or its VFS is not available, or because ``SQLITE_CLAIMS_PLAIN_WAL=1`` asks for that."""
+    """Return the name of the core's VFS, which gathers the writes of a commit. Return ``None`` to use SQLite's default
+    VFS, because the core or its VFS is not available, or because ``SQLITE_CLAIMS_PLAIN_WAL=1`` is set."""
     core = load()
     if core is None or os.environ.get("SQLITE_CLAIMS_PLAIN_WAL") == "1":
         return None
@@ -82,25 +83,26 @@ class CCore:
         return self.ffi.cast("sqlite3 *", connection.sqlite3_pointer())
 
     def install_waiter(self, connection: apsw.Connection, bell: CBell, seconds: float) -> BusyWaiter:
-        """Let the connection wait on the doorbell, instead of polling, while another connection holds the write lock.
-        The caller must keep the waiter for as long as the connection is open."""
+        """Make the connection wait on the doorbell, instead of polling, while another connection holds the write lock.
+        The caller must keep a reference to the waiter for as long as the connection is open."""
         waiter = BusyWaiter(self, bell, seconds)
         self.check(connection, self.lib.claims_waiter_install(self.pointer(connection), waiter.struct))
         return waiter
 
     def count_frames(self, connection: apsw.Connection) -> array[int]:
-        """Set the connection's WAL hook to one in C. Returns one number, which the hook sets to the number of frames in
-        the -wal at each commit. The caller must keep it for as long as the connection is open."""
+        """Set the connection's WAL hook to a C function. Return an array of one number. At each commit, the hook stores
+        the number of frames in the -wal file in the array. The caller must keep a reference to the array for as long as
+        the connection is open."""
         frames = array("i", [0])
         code = self.lib.claims_frames_install(self.pointer(connection), self.ffi.from_buffer("int[]", frames))
         self.check(connection, code)
         return frames
 
     def gather_writes(self, connection: apsw.Connection, page_size: int, *, grows: bool) -> bool:
-        """Let each commit of a connection, opened with the core's VFS, reach the -wal in one write.
+        """Gather the writes of each commit into one write to the -wal file. The connection must use the core's VFS.
 
-        ``grows``: also extend the -wal ahead, which makes syncing it cheaper. Returns ``False`` if the connection has a
-        commit or rollback hook already; its writes then stay as they were.
+        ``grows``: also extend the -wal file in advance, which makes a sync cheaper. Return ``False``, and change
+        nothing, if the connection already has a commit or rollback hook.
         """
         code = self.lib.claims_wal_install(self.pointer(connection), page_size, grows)
         if code == self.lib.CLAIMS_HOOKED:
@@ -109,7 +111,7 @@ class CCore:
         return True
 
     def check(self, connection: apsw.Connection, code: int) -> None:
-        """Raise apsw's exception for a result code, unless it is 0."""
+        """Raise apsw's exception for a result code, unless the code is 0."""
         if code:
             self.fail(self.pointer(connection), code)
 
@@ -122,13 +124,16 @@ class CCore:
 
 
 class CBell:
-    """A mapped doorbell file: counters that processes raise and wait for.
+    """A memory-mapped doorbell file with counters. A process raises a counter to wake processes that wait for that
+    counter.
 
-    The file is unmapped when nothing refers to this any more: a waiting thread or a busy handler may outlive the store.
+    The file is unmapped when nothing refers to this object any more, because a waiting thread or a busy handler may
+    outlive the store.
     """
 
     def __init__(self, core: CCore, descriptor: int) -> None:
-        """Map the file of ``descriptor``, which has to be of the right size. Raises ``OSError``."""
+        """Map the file of ``descriptor``, which must have the size of a doorbell file. Raise ``OSError`` if that
+        fails."""
         self.core, self._lib = core, core.lib
         self._ring = core.lib.claims_bell_ring
         bell = core.ffi.new("claims_bell **")
@@ -138,7 +143,7 @@ class CBell:
         self.struct = core.ffi.gc(bell[0], core.lib.claims_bell_close)
 
     def is_lost(self) -> bool:
-        """Whether the file was cut short while it was mapped: the bell then reaches nobody."""
+        """Return whether the file was truncated while it was mapped. The bell then wakes no process."""
         return bool(self._lib.claims_bell_is_lost(self.struct))
 
     def read(self, which: int) -> int:
@@ -146,16 +151,16 @@ class CBell:
         return self._lib.claims_bell_read(self.struct, which)
 
     def ring(self, which: int) -> None:
-        """Raise a counter, and wake all that wait for it."""
+        """Raise a counter, and wake all processes and threads that wait for this counter."""
         self._ring(self.struct, which)
 
     def sleep(self, which: int, seen: int, microseconds: int) -> None:
-        """Sleep until a counter is no longer ``seen``, but at most for this time."""
+        """Sleep until a counter's value differs from ``seen``, for at most ``microseconds``."""
         self._lib.claims_bell_wait(self.struct, which, seen, microseconds)
 
 
 class BusyWaiter:
-    """The busy handler, in C, of a connection that waits on a doorbell."""
+    """A busy handler in C, with which a connection waits on a doorbell for the write lock."""
 
     __slots__ = ("bell", "struct")
 
@@ -164,17 +169,17 @@ class BusyWaiter:
         self.struct = core.ffi.new("claims_waiter *", [bell.struct, round(seconds * 1e6), 0, 0])
 
     def set_timeout(self, seconds: float) -> None:
-        """Change how long the connection waits for the write lock at most."""
+        """Set how long the connection waits for the write lock at most."""
         self.struct.us_max = round(seconds * 1e6)
 
     def set_bell(self, bell: CBell) -> None:
-        """Wait on another doorbell from now on."""
+        """Replace the doorbell that the connection waits on."""
         self.struct.bell = bell.struct
         self.bell = bell
 
 
 class CScan:
-    """A scan of one connection: prepared statements and buffers in C."""
+    """The scan in C of one connection, with its prepared statements and buffers."""
 
     __slots__ = ("_connection", "_core", "_ids", "_ids_len", "_lanes", "_lanes_pointer", "_pointer", "_scan")
 
@@ -193,15 +198,18 @@ class CScan:
         code = lib.claims_scan_open(pointer, head.encode(), range.encode(), instance_state.encode(), scan)
         core.check(connection, code)
 
-        # Runs if close() was never called. It refers to the connection, which must not be closed before the statements.
+        # Runs if close() was never called. The default value is a reference to the connection, because the connection
+        # must not be closed before the statements.
         def destructor(scan: Any, _: apsw.Connection = connection) -> None:
             lib.claims_scan_close(scan)
 
         self._scan = ffi.gc(scan[0], destructor)
 
     def ready_ids(self, lanes: array[int], now: int, aging: int, limit: int, moving: bool) -> array[int]:
-        """Return the ids of tasks that may be claimed; see ``Scanner.ready_ids``. ``aging``: 0 for none."""
-        # Raises if the connection is closed. Statements of another one must not be stepped under this one's lock.
+        """Return the ids of tasks that may be claimed; see ``Scanner.ready_ids``. ``aging``: the aging interval; 0 for
+        no aging."""
+        # sqlite3_pointer() raises an exception if the connection is closed. If the pointer differs, the statements
+        # belong to a different SQLite connection, whose lock this thread may not hold.
         if self._connection.sqlite3_pointer() != self._pointer or self._scan is None:
             raise apsw.ConnectionClosedError("the scanner is closed")
         core = self._core
@@ -213,7 +221,8 @@ class CScan:
                 self._scan, self._lanes_pointer, len(lanes), now, aging, limit, moving, self._ids, self._ids_len
             )
         except SystemError as error:
-            # A signal handler raised while SQLite called the connection's authorizer, which is in Python.
+            # A signal handler raised an exception while SQLite called the connection's authorizer, which is a Python
+            # function.
             raise error.__cause__ or error from None
         if code:
             core.fail(core.ffi.cast("sqlite3 *", self._pointer), code)

@@ -1,4 +1,4 @@
-"""One open store: the short transactions that its operations run in, and what follows their commits."""
+"""One open store: runs each operation in a short transaction, and does the work that follows a commit."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ Rows = list[tuple[Any, ...]]
 
 _BEGIN_WRITE = sql.begin_write
 _COMMIT = sql.commit
-# How often a search for work asks the kernel which sessions are alive: one system call for each session.
+# How often a search for work asks the kernel which sessions are alive. This costs one system call for each session.
 PROBE_EVERY_US = 500_000
-# After as many commits a store checks whether its files are still in their places, even if CHECK_EVERY_US isn't over.
+# After this number of commits, a store checks whether its files are still in place, even before CHECK_EVERY_US is over.
 CHECK_EVERY_COMMITS = 100
 
 
@@ -53,7 +53,7 @@ class Transaction(Protocol):
 
 
 class Database(StoreConnection):
-    """An open store, as the operations use it: they run within ``write`` or ``read``."""
+    """An open store, as the operations use it. ``write`` and ``read`` run an operation in a transaction."""
 
     __slots__ = (
         "_ring_ready",
@@ -87,15 +87,15 @@ class Database(StoreConnection):
         super()._forget_file()
         self.lanes = Lanes()
         self.probed_us = self.left_behind_us = -(1 << 62)
-        self.left_behind: set[int] = set()  # sessions held only by processes that their command has left behind
+        self.left_behind: set[int] = set()  # sessions whose locks only leftover processes of a command hold
         self.rest_until = 0  # store time before which deferrable clean-up is skipped
 
     def has_transaction(self) -> bool:
-        """Whether this very thread has ``store.transaction()`` open."""
+        """Return whether the calling thread has ``store.transaction()`` open."""
         return (transaction := self.transaction) is not None and transaction.thread == get_ident()
 
     def refuse_writes(self) -> None:
-        """Raise if the store's own writing methods can't be used."""
+        """Raise an error if the store's own writing methods can't be used."""
         if self.read_only:
             raise InvalidStateError(f"{self.path}: opened with read_only=True")
         if self.has_transaction():
@@ -106,9 +106,10 @@ class Database(StoreConnection):
     def write(
         self, operation: Callable[Concatenate[Database, P], T], durable: bool, /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run an operation in one short ``BEGIN IMMEDIATE`` and commit it.
+        """Run an operation in one short ``BEGIN IMMEDIATE`` transaction, and commit the transaction.
 
-        ``durable``: a power cut must not lose the commit, so it is synced before this returns, after the lock is free.
+        ``durable``: a power cut must not lose the commit. So the commit is synced before this method returns, but after
+        the write lock was released.
         """
         self.acquire()
         try:
@@ -167,7 +168,8 @@ class Database(StoreConnection):
             self._lock.release()
 
     def follow_up_commit(self) -> None:
-        """Do what follows a commit. The commit has taken effect, so an error here is logged and not raised."""
+        """Do the work that follows each commit. The commit has taken effect, so an error in that work is logged and not
+        raised."""
         try:
             self.lanes.saved()
             self.time.saved()
@@ -178,12 +180,12 @@ class Database(StoreConnection):
             if self._ring_ready:
                 self.bell.ring(READY)
                 self._ring_ready = False
-        except BaseException as error:  # noqa: BLE001 - the exceptions of signal handlers are raised in the end
+        except BaseException as error:  # noqa: BLE001 - a signal handler's exception is raised at the end
             self._follow_up_again(error)
 
     def _follow_up_again(self, error: BaseException) -> None:
-        """Follow up a commit once more, after an error. Each step is tried by itself. Raises ``error`` afterwards if it
-        is the exception of a signal handler, such as ``KeyboardInterrupt``."""
+        """Repeat the work that follows a commit, after an error. If a step fails, the next step still runs. Afterwards,
+        raise ``error`` if it is the exception of a signal handler, such as ``KeyboardInterrupt``."""
         steps: list[Callable[[], None]] = [self.lanes.saved, self.time.saved, partial(self.bell.ring, COMMITS)]
         if self._ring_ready:
             steps.append(partial(self.bell.ring, READY))
@@ -196,7 +198,7 @@ class Database(StoreConnection):
         log_after_commit(self.path, "committed, but an error followed", error)
 
     def make_durable(self) -> None:
-        """Sync what was committed. Raises ``BackendError`` if that fails, whatever the reason."""
+        """Sync all commits so far. Raise ``BackendError`` if the sync fails for any reason."""
         try:
             self.bell.ring(WRITER)
             if not self.files.sync.sync():
@@ -212,7 +214,7 @@ class Database(StoreConnection):
             ) from error
 
     def _recover(self) -> None:
-        """Recover from a failed sync: write and sync its frames again."""
+        """Recover from a failed sync: write the frames of the -wal file again, and sync them."""
         try:
             self.acquire()
         except StoreBusyError as error:
@@ -228,7 +230,7 @@ class Database(StoreConnection):
             self._lock.release()
 
     def _roll_back_and_translate(self, error: BaseException) -> None:
-        """Roll back after an error. Raises a ``BackendError`` in its place if it is one of SQLite's."""
+        """Roll back after an error. If the error is an exception of SQLite, raise a ``BackendError`` in its place."""
         opened = self.opened
         self.files.sync.note(error)
         try:
@@ -238,29 +240,31 @@ class Database(StoreConnection):
         if opened.unshared is not None:
             opened.unshared.check()
         if isinstance(error, (apsw.BusyError, apsw.ProtocolError)) and self._opened is not None:
-            self._check_files()  # SQLite raises these for ever after other code has closed its descriptors
+            self._check_files()  # SQLite raises these for ever if other code has closed SQLite's descriptors
         if isinstance(error, TRANSLATED) and not isinstance(error, BackendError):
             raise self.translated(error, system_errno) from error
 
     def translated(self, error: BaseException, system_errno: int = 0) -> BackendError:
-        """Return the ``BackendError`` for an exception. It names the value in the file that has caused it, if any."""
+        """Return the ``BackendError`` for an exception. If a value in the file caused the exception, the error names
+        the value."""
         if unknown := self.authorizer.take_unknown_context():
             return StoreCorruptError(schema.not_ours(self.path, unknown))
         culprit = bad_values.culprit(self.execute, error) if self._opened is not None else ""
         return translate(error, self.path, system_errno, culprit)
 
     def undo(self) -> None:
-        """Roll back the open transaction, and forget what was learned within it."""
+        """Roll back the open transaction, and undo its changes of cached data."""
         opened = self._opened
         try:
             if opened is not None and opened.connection.in_transaction:
                 try:
                     self.execute(sql.rollback)
                 except apsw.Error:
-                    # Out of memory, for example. Closing the connection rolls back, too; the next call opens another.
+                    # Out of memory, for example. Closing the connection also rolls back. The next call opens a new
+                    # connection.
                     self._close_connection()
-                self.bell.ring(COMMITS)  # those who wait for the write lock have to be woken by this end, too
-            elif self._ring_ready:  # the exception of a signal handler came after COMMIT, before the rings
+                self.bell.ring(COMMITS)  # a rollback, too, must wake processes that wait for the write lock
+            elif self._ring_ready:  # a signal handler raised an exception between COMMIT and the rings
                 self.bell.ring(COMMITS)
                 self.bell.ring(READY)
         finally:
@@ -271,18 +275,19 @@ class Database(StoreConnection):
     # -- checkpoints
 
     def checkpoint(self) -> None:
-        """Copy the -wal into the database, as far as no reader needs it there; a shrunk database then shrinks. If this
-        can't be done now, since another process does it or the disk is full, a later checkpoint does it."""
+        """Copy the -wal file into the database, as far as readers allow. If an incremental vacuum has shortened the
+        database, the file then gets smaller. If the checkpoint can't run now, because another process runs one or the
+        disk is full, a later checkpoint does the work."""
         if not self.files.sync.is_marked():
             frames, _ = self._checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE)
             reserve.keep(self.path, frames * self._page_size())
 
     def make_room(self) -> bool:
-        """On a full disk: release the reserved room, and let the -wal start over, so that its space can be used again.
-        Returns whether that may have helped."""
+        """Make room on a full disk: release the reserved space, and let the -wal file start over from its beginning, so
+        that its space can be used again. Return whether this may have made room."""
         released = reserve.release(self.path)
         size = self.read(lambda db: db.value(sql.page_count)) * self._page_size()
-        # A checkpoint that doesn't find enough room takes up all there is.
+        # A checkpoint that finds too little free space would use up all the free space.
         if self.files.sync.is_marked() or not reserve.has_room(self.path, size):
             return released
         frames, copied = self._checkpoint(apsw.SQLITE_CHECKPOINT_RESTART)
@@ -292,7 +297,8 @@ class Database(StoreConnection):
         return self._opened.page_size if self._opened is not None else 0
 
     def _checkpoint(self, mode: int) -> tuple[int, int]:
-        """The number of frames in the -wal, and how many of them are in the database, too; (0, 0) if unknown."""
+        """Run a checkpoint. Return the number of frames in the -wal file, and the number of these frames that are
+        copied into the database; (0, 0) if the numbers are unknown."""
         try:
             self.acquire()
         except BackendError:
@@ -322,26 +328,26 @@ class Database(StoreConnection):
     # -- for the operations
 
     def rows(self, statement: Statement[Row], *bindings: Any) -> list[Row]:
-        """Return all rows of a statement, which is finished then."""
+        """Run a statement to its end, and return all its rows."""
         rows: list[Any] = self.execute(statement, bindings).fetchall()
         make = ROW_MAKERS.get(statement)
         return rows if make is None else list(map(make, rows))
 
     def value(self, statement: Statement[tuple[T]], *bindings: Any) -> T:
-        """Return the first column of the first row."""
+        """Run a statement, and return the first column of its first row."""
         rows: list[Any] = self.execute(statement, bindings).fetchall()
         value: T = rows[0][0]
         return value
 
     def scan(self, lanes: array[int], limit: int, aging: int | None, moving: bool) -> array[int]:
-        """Ids of the tasks in these lanes that may be claimed now, in order."""
+        """Return the ids of the tasks in these lanes that may be claimed now, in the order of claiming."""
         try:
             return self.opened.scanner.ready_ids(lanes, self.time.now, aging, limit, moving)
         except InvalidArgumentError as error:
             raise StoreCorruptError(f"{self.path}: claims_meta row 1: {error}") from error
 
     def is_fed(self, instance: int) -> bool:
-        """Whether any process feeds the instance, or may feed it."""
+        """Return whether any process feeds the instance, or may feed it."""
         sessions = self.sessions
         assert sessions is not None
         if sessions.is_fed(instance):
@@ -352,7 +358,8 @@ class Database(StoreConnection):
         return sessions.may_be_elsewhere(1, self.time.now) is True
 
     def ring(self) -> None:
-        """After the commit, wake waiting workers: a task became claimable, or will sooner than they expect."""
+        """Wake waiting workers after the commit, because a task became claimable, or will become claimable earlier than
+        the workers expect."""
         self._ring_ready = True
 
     def _data_version(self) -> int:

@@ -1,4 +1,4 @@
-"""From SQLite's exceptions to ours, so that none of them escapes."""
+"""The translation of SQLite's exceptions into the store's exceptions. No exception of SQLite reaches the caller."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _KINDS: list[tuple[tuple[type[apsw.Error], ...], type[BackendError], str]] = [
     ((apsw.TooBigError,), InvalidArgumentError, "a value is larger than SQLite can store"),
     ((apsw.ConnectionClosedError,), StoreClosedError, "the store is closed"),
     ((apsw.NoMemError,), BackendError, "out of memory"),
-    # Of our own statements, which a sound file gives no cause for these.
+    # Errors in the store's own statements. An undamaged file causes no such errors.
     ((apsw.SQLError, apsw.ConstraintError, apsw.MismatchError), StoreCorruptError, "holds what no store writes"),
 ]
 _REFUSED = (
@@ -41,17 +41,18 @@ _REFUSED = (
     "written as it should be; run check(), and please report it (SQLITE_CLAIMS_PLAIN_WAL=1 goes without that part)"
 )
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-"""Also where it is this process's limit on the size of a file that is reached."""
+"""The error numbers of a full disk, of a used-up quota, and of this process's limit on the size of a file."""
 
 
 TRANSLATED = (apsw.Error, OSError, LookupError, ArithmeticError, ValueError, TypeError)
-"""The exceptions that become a ``BackendError``: SQLite's, the system's, and Python's for column values that a sound
-store never contains."""
+"""The exceptions that become a ``BackendError``: the exceptions of SQLite, of the operating system, and of Python for
+column values that an undamaged store never contains."""
 
 
 def translate(error: BaseException, path: str, system_errno: int = 0, culprit: str = "") -> BackendError:
-    """Return the ``BackendError`` for an exception. ``system_errno``: the system's last error on the connection, which
-    shows a full disk when SQLite only reports that I/O failed. ``culprit``: the value in the file that caused it."""
+    """Return the ``BackendError`` for an exception. ``system_errno``: the operating system's last error number on the
+    connection, which shows a full disk when SQLite reports only that I/O failed. ``culprit``: a description of the
+    value in the file that caused the exception."""
     if culprit:
         return StoreCorruptError(f"{path}: {culprit} ({type(error).__name__}: {error})")
     if not isinstance(error, (apsw.Error, OSError)):
@@ -59,7 +60,7 @@ def translate(error: BaseException, path: str, system_errno: int = 0, culprit: s
     if isinstance(error, OSError):
         kind = StoreFullError if error.errno in DISK_FULL else StoreUnavailableError
         return kind(f"{error.filename or path}: {error.strerror or error}")
-    # Of the -shm that it could not extend SQLite says no more than that.
+    # If SQLite can't extend the -shm file, it reports only SQLITE_IOERR_SHMSIZE, without the reason.
     full = system_errno in DISK_FULL or getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE
     if isinstance(error, (apsw.IOError, apsw.CantOpenError)) and full:
         return StoreFullError(f"{path}: the disk is full ({error})")
@@ -72,8 +73,8 @@ def translate(error: BaseException, path: str, system_errno: int = 0, culprit: s
 
 
 def log_after_commit(path: str, message: str, error: BaseException) -> None:
-    """Log an error of work that follows a commit. The caller's operation has taken effect, so it must not raise: not
-    even where a logging handler of the program does."""
+    """Log an error that occurred after a commit. The caller's operation has taken effect, so this function raises no
+    exception, even if a logging handler of the program raises one."""
     with contextlib.suppress(Exception):
         # A traceback helps only with unexpected errors.
         expected = isinstance(error, (BackendError, apsw.Error, OSError))

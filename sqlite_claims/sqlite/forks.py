@@ -1,9 +1,10 @@
-"""``os.fork`` with open stores: after it, both processes may go on using them.
+"""Support for ``os.fork`` with open stores. After the fork, both processes may continue to use the stores.
 
-SQLite keeps its locks in process-wide tables that a fork copies: with a connection open across it, the child believes
-it holds locks that the kernel knows nothing of, and even a new connection of the child commits without any. So every
-connection is closed before the fork and reopened by either side when next needed. If that can't be done in time, or
-if the fork bypasses Python's hooks, the child must not use those files at all.
+SQLite records its locks in tables of the process, and a fork copies these tables. If a connection is open during the
+fork, the child's copy of the tables lists locks that the kernel has not given to the child. Then even a new connection
+of the child commits without any lock. So every connection is closed before the fork. The parent and the child each open
+a new connection when they next need one. If the connections can't be closed in time, or if the fork bypasses Python's
+hooks, the child must not use the files at all.
 """
 
 from __future__ import annotations
@@ -15,24 +16,25 @@ from typing import Protocol
 
 from ..errors import StoreClosedError
 
-# How long a fork may wait for other threads' transactions; they may wait for the forking thread in turn.
+# How long a fork may wait for transactions of other threads. The limit is needed because such a thread may itself wait
+# for the forking thread.
 WAIT_S = 1.0
 
 
 class Forkable(Protocol):
-    """An open store, or another object with a connection, for which a fork has to be prepared."""
+    """An open store, or any other object with a connection that must be closed before a fork."""
 
     path: str
 
     def before_fork(self, wait: float) -> bool:
-        """Close the connection and keep other threads from opening it. Returns ``False`` if that takes longer than
-        ``wait`` seconds."""
+        """Close the connection, and keep other threads from opening it again. Return ``False`` if that takes longer
+        than ``wait`` seconds."""
 
     def after_fork_in_parent(self) -> None:
-        """Let threads use the connection again."""
+        """Let the threads of the parent use the connection again."""
 
     def after_fork_in_child(self, usable: bool) -> None:
-        """Drop what belongs to the parent. If not ``usable``, never use the connection again."""
+        """Drop the objects that belong to the parent. If ``usable`` is false, never use the connection again."""
 
 
 _stores: weakref.WeakSet[Forkable] = weakref.WeakSet()
@@ -41,17 +43,17 @@ _ready: list[Forkable] = []
 _not_ready: list[Forkable] = []
 _poisoned: set[str] = set()
 pid = os.getpid()
-"""The process whose forks have been followed."""
+"""The id of this process, as of the last fork that this module has handled."""
 
 
 def register(store: Forkable) -> None:
-    """Remember an open store."""
+    """Register an open store, so that a fork closes its connection."""
     with _registry_lock:
         _stores.add(store)
 
 
 def check(path: str) -> None:
-    """Raise if this process must not use the file."""
+    """Raise an error if this process must not use the file."""
     if os.getpid() != pid:
         _adopt_unhooked_fork()
     if _poisoned and path in _poisoned:
@@ -87,7 +89,7 @@ def _after_in_parent() -> None:
 def _after_in_child() -> None:
     global pid
     pid = os.getpid()
-    # One store that stayed open makes every other store on that file unusable: the lock tables are per file.
+    # One store that stayed open makes all stores on the same file unusable, because SQLite's lock tables are per file.
     _poisoned.update(store.path for store in _not_ready)
     for store in _ready:
         store.after_fork_in_child(usable=store.path not in _poisoned)
@@ -107,7 +109,8 @@ if hasattr(os, "register_at_fork"):
 
 
 def leak(connection: object) -> None:
-    """Keep the parent's connection from ever being finalised here: closing it would act on the parent's files."""
-    import ctypes  # only ever needed here
+    """Keep the parent's connection from ever being finalized in the child, because closing it would act on the parent's
+    files."""
+    import ctypes  # imported only when needed
 
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))

@@ -1,4 +1,4 @@
-"""A connection that keeps the hooks which the application sets on each connection of its process."""
+"""A connection that keeps the hooks that the application sets on each connection of its process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import apsw
 
 
 class HookedConnection(apsw.Connection):
-    """Record which hooks ``apsw.connection_hooks`` have set: SQLite has one of each, and the store needs some."""
+    """A connection that records which hooks ``apsw.connection_hooks`` have set. A connection has only one hook of each
+    type, and the store needs some of the hooks itself."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self.has_commit_hook = False
@@ -31,7 +32,8 @@ class HookedConnection(apsw.Connection):
     setcommithook, setrollbackhook, setwalhook = set_commit_hook, set_rollback_hook, set_wal_hook
 
     def add_authorizer(self, ours: Callable[..., int]) -> None:
-        """Set the store's authorizer. What it permits, the application's authorizer, if any, has to permit, too."""
+        """Set the store's authorizer. If the application has set an authorizer, an action needs the permission of
+        both."""
         theirs = self.authorizer
         if theirs is None:
             self.set_authorizer(ours)

@@ -1,4 +1,4 @@
-"""``store.transaction()``: a transaction of the caller's, which is open over several calls."""
+"""The implementation of ``store.transaction()``: a transaction that stays open over several calls."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from .statements import sql
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Steps of SQLite's virtual machine between two checks of the caller's deadline: under a millisecond.
+# The number of steps of SQLite's virtual machine between two checks of the caller's deadline. They take under 1 ms.
 _STEPS_PER_CHECK = 10_000
 
 
 class LongTransaction:
-    """A transaction that one thread has open. As long as it is open the thread holds the lock of the ``Database``."""
+    """A transaction that one thread has open. While the transaction is open, the thread holds the lock of the
+    ``Database``."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -32,7 +33,7 @@ class LongTransaction:
         """The id of the thread that has begun the transaction."""
 
     def begin(self, timeout: float) -> None:
-        """Take the write lock. Waits for it at most ``timeout`` seconds."""
+        """Take the write lock. Wait for the lock at most ``timeout`` seconds."""
         db = self._db
         db.acquire(timeout)
         try:
@@ -48,7 +49,7 @@ class LongTransaction:
             db.transaction = self
         except BaseException as error:
             try:
-                if db.transaction is None and not db.in_call:  # else another call is under way
+                if db.transaction is None and not db.in_call:  # otherwise another call is in progress
                     db.undo()
             finally:
                 db.release()
@@ -58,14 +59,16 @@ class LongTransaction:
 
     @property
     def is_open(self) -> bool:
-        """Whether the transaction is still open. The caller's own SQL may have made SQLite roll it back."""
+        """True if the transaction is still open. The caller's own SQL may have made SQLite roll the transaction
+        back."""
         db = self._db
-        if not db.is_connected() and not db.store_closed:  # closed, since a call in it could not be undone
+        if not db.is_connected() and not db.store_closed:  # closed, because a call could not be undone
             return False
         return bool(db.connection.in_transaction)
 
     def run(self, operation: Callable[Concatenate[Database, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run an operation within the transaction. If it raises, only this operation is undone."""
+        """Run an operation within the transaction. If the operation raises an exception, only this operation is
+        undone."""
         db = self._db
         forks.check(db.path)
         connection = db.connection
@@ -90,7 +93,7 @@ class LongTransaction:
             db.in_call = False
 
     def _undo_call(self, connection: apsw.Connection) -> None:
-        """Undo the changes of one call; if that fails, those of the whole transaction."""
+        """Undo the changes of one call. If that fails, roll back the whole transaction."""
         if not connection.in_transaction:
             return
         try:
@@ -100,14 +103,14 @@ class LongTransaction:
             self._db.undo()
 
     def execute(self, statement: str, params: Any, time_is_up: Callable[[], bool]) -> Rows:
-        """Run the caller's own SQL, checked by ``CallerSqlRules``. If it raises, only this call is undone. It is
-        interrupted as soon as ``time_is_up``."""
+        """Run the caller's own SQL, checked by ``CallerSqlRules``. If the SQL fails, only this call is undone. SQLite
+        interrupts the SQL as soon as ``time_is_up`` returns true."""
         db = self._db
         forks.check(db.path)
         connection = db.connection
         rules = CallerSqlRules()
         db.refuse_reentry()
-        try:  # with no call in between, at which the exception of a signal handler could come
+        try:  # no call before this line: a signal handler could raise an exception there
             db.execute(sql.savepoint)
             try:
                 rows = self._run_caller_sql(rules, statement, params, time_is_up)
@@ -129,7 +132,8 @@ class LongTransaction:
         connection.set_progress_handler(lambda: authorizer.caller_sql is not None and time_is_up(), _STEPS_PER_CHECK)
         authorizer.caller_sql = rules
         try:
-            # Not from the statement cache: it has our own COMMIT, prepared and permitted.
+            # Don't use the statement cache: it contains the store's own COMMIT, which the authorizer has permitted
+            # already.
             rows = connection.execute(statement, params, can_cache=False).fetchall()
         finally:
             authorizer.caller_sql = None
@@ -146,7 +150,7 @@ class LongTransaction:
             self.end(commit=False)
 
     def end(self, *, commit: bool) -> None:
-        """End the transaction, and release the lock."""
+        """End the transaction, and release the lock of the ``Database``."""
         db = self._db
         if db.store_closed:
             raise StoreClosedError(f"{db.path}: this process was forked within the transaction, which is its parent's")

@@ -1,10 +1,11 @@
-"""Open files: whether the database, its -wal and its -shm are still the files that were opened.
+"""Checks that the database, its -wal file and its -shm file are still the files that were opened.
 
-SQLite doesn't notice when they are removed or replaced: it goes on writing to files that no other process will find.
-The kernel shows the path of each open descriptor in /proc/self/fd, with "(deleted)" once the file has lost that name.
-``check`` reads that, and does not call ``stat``: since Linux 6.13 the inode of a file whose times were read is written
-with the next write, and then synced (129 µs instead of 90). Only SQLite's own descriptors are used: closing another one
-of the database or its -shm would drop SQLite's locks.
+SQLite doesn't notice when one of these files is removed or replaced. SQLite then continues to write to the old file,
+which no other process can find. The kernel shows the path of each open descriptor in /proc/self/fd, with "(deleted)"
+once the file has lost that name. ``check`` reads these paths, and does not call ``stat``. Since Linux 6.13, a ``stat``
+of a file makes the kernel write the file's inode with the next write, so that a sync takes 129 µs instead of 90. The
+checks use only SQLite's own descriptors, because closing a different descriptor of the database or its -shm file would
+drop SQLite's locks.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from .sessions.session_file import any_connected
 
 _DESCRIPTORS = "/proc/self/fd"
 _SUFFIXES = ("", "-wal", "-shm")
-# SQLite's lock on a database that it has open, by its file format.
+# The bytes on which SQLite holds a shared lock while it has a database in WAL mode open.
 _SHARED_FIRST, _SHARED_SIZE = 0x40000002, 510
-# The two bytes of the file's header that show whether it is in WAL mode.
+# The offset of the two bytes in the header that show whether a database is in WAL mode.
 _MODES_AT = 18
-# How long opening a store waits for other processes that are just closing it.
+# How long a process that opens a store waits for other processes that are just closing the store.
 MISSING_WAIT_S = 2.0
 _CAUSES = (
     "Likely causes: another copy of SQLite in this process (the standard library's sqlite3, another driver) closed the "
@@ -40,11 +41,12 @@ class OpenedFiles:
         self._path = path
         self._opened: dict[str, tuple[int, int]] = {}
         self._links: dict[str, tuple[str, str]] = {}
-        self._quick: tuple[tuple[str, str], ...] = ()  # links to read, and what they were
+        self._quick: tuple[tuple[str, str], ...] = ()  # each link to read, with the path that it must show
         self.lost = self.database_lost = False
 
     def watch(self, *, all: bool = True) -> None:
-        """Note the files of a connection that has just been opened. ``all``: the connection has all three of them."""
+        """Record the files of a connection that has just been opened. ``all``: the connection must have all three
+        files."""
         self.lost = self.database_lost = False
         found = {suffix: _identity_at(self._path + suffix) for suffix in _SUFFIXES}
         opened = {suffix: identity for suffix, identity in found.items() if identity is not None}
@@ -55,13 +57,13 @@ class OpenedFiles:
         self._set_links(links)
 
     def forget(self) -> None:
-        """Stop checking, before the connection is closed."""
+        """Stop checking the files. Call this before the connection is closed."""
         self._opened = {}
         self._set_links({})
 
     @property
     def wal(self) -> tuple[int, int] | None:
-        """The identity of the -wal, while a connection is open."""
+        """The device and inode of the -wal file; ``None`` if no connection is open."""
         return self._opened.get("-wal")
 
     def _set_links(self, links: dict[str, tuple[str, str]]) -> None:
@@ -69,7 +71,8 @@ class OpenedFiles:
         self._quick = tuple(links.values()) if len(links) == len(self._opened) else ()
 
     def check(self) -> None:
-        """Raise if a file has been removed or replaced, or no descriptor of it is open any more."""
+        """Raise an error if a file has been removed or replaced, or if this process has no open descriptor of a file
+        any more."""
         try:
             for link, place in self._quick:
                 if readlink(link) != place:
@@ -82,8 +85,8 @@ class OpenedFiles:
         self._check_closely()
 
     def _check_closely(self) -> None:
-        """Compare the files by name, and find their descriptors again: the earlier ones may have been another
-        connection's."""
+        """Check that each path still leads to the opened file. Then search for descriptors of the files again, because
+        the known descriptors may have belonged to a different connection."""
         opened = self._opened
         lost = [suffix for suffix in opened if _identity_at(self._path + suffix) != opened[suffix]]
         if lost:
@@ -94,7 +97,7 @@ class OpenedFiles:
         self._set_links(links or {})
 
     def record_loss(self, lost: Iterable[str] = _SUFFIXES[:2]) -> StoreUnavailableError:
-        """Record that these files are lost. Returns the error to raise."""
+        """Record that these files are lost. Return the error to raise."""
         self.lost = True
         lost = list(lost)
         self.database_lost = "" in lost
@@ -116,7 +119,7 @@ class OpenedFiles:
         return " and ".join(f"{self._path}{suffix}" for suffix in suffixes)
 
     def _moved(self) -> str:
-        """The database's present path, if it was moved."""
+        """Return a remark with the database's present path if the database was moved; otherwise an empty string."""
         link, place = self._links.get("", ("", ""))
         try:
             now = readlink(link)
@@ -125,9 +128,9 @@ class OpenedFiles:
         return "" if now == place or now.endswith(" (deleted)") else f" (the database is {now} now)"
 
     def is_ours_alone(self) -> bool:
-        """Whether a connection with lost files may still copy its commits into the database. It may if no other process
-        can have written there since: the database is in its place, no file has replaced the lost ones, and this process
-        still has its lock."""
+        """Return whether a connection with lost files may still copy its commits into the database. It may if no other
+        process can have written to the database since the loss: the database is in its place, no new files have
+        replaced the lost files, and this process still holds its lock on the database."""
         opened = self._opened
         for suffix in opened:
             now = _identity_at(self._path + suffix)
@@ -140,8 +143,8 @@ class OpenedFiles:
 
 
 def _links(opened: dict[str, tuple[int, int]]) -> dict[str, tuple[str, str]] | None:
-    """Return a descriptor of each of these files: its entry in /proc and the path that the entry shows. ``None`` if
-    that is unknown."""
+    """Return, for each of these files that is open, the entry of a descriptor in /proc and the path that the entry
+    shows. Return ``None`` if the entries can't be read."""
     wanted = {identity: suffix for suffix, identity in opened.items()}
     links: dict[str, tuple[str, str]] = {}
     try:
@@ -157,7 +160,7 @@ def _links(opened: dict[str, tuple[int, int]]) -> dict[str, tuple[str, str]] | N
                 links[suffix] = (link, readlink(link))
         except FileNotFoundError:
             continue  # closed meanwhile, for example the descriptor of the listing itself
-        except OSError:  # a process that has given up privileges may not read these
+        except OSError:  # a process that has given up privileges may not read the entries
             return None
     return links
 
@@ -171,9 +174,9 @@ def _identity_at(path: str) -> tuple[int, int] | None:
 
 
 def refuse_missing(path: str, wait: float, in_use: Callable[[str], bool] = any_connected) -> None:
-    """Refuse a store whose -wal or -shm is missing while other processes have it open: SQLite would create new ones,
-    and each side would overwrite the other's commits. Waits ``wait`` seconds for processes that are just closing or
-    opening it."""
+    """Raise an error if the -wal or -shm file is missing while other processes have the store open. SQLite would create
+    new files, and processes with the old files and with the new files would overwrite each other's commits. Wait up to
+    ``wait`` seconds for processes that are just closing or opening the store."""
     deadline = time.monotonic() + wait
     while missing := [suffix for suffix in ("-wal", "-shm") if not os.path.exists(path + suffix)]:
         if not in_use(path):
@@ -188,8 +191,8 @@ def refuse_missing(path: str, wait: float, in_use: Callable[[str], bool] = any_c
 
 
 def descriptor_of(path: str) -> int:
-    """SQLite's own descriptor of a file that a connection in this process has open, since closing one of our own would
-    drop SQLite's locks; -1 where that can't be told."""
+    """Return SQLite's own descriptor of a file that a connection in this process has open, or -1 if that descriptor
+    can't be found. A new descriptor can't be used instead, because closing it would drop SQLite's locks."""
     identity = _identity_at(path)
     links = _links({"": identity}) if identity else None
     link, _ = (links or {}).get("", ("", ""))
@@ -197,11 +200,12 @@ def descriptor_of(path: str) -> int:
 
 
 def is_locked(path: str) -> bool:
-    """Whether SQLite's lock tells that some connection has the file open in WAL mode, wherever its -wal is: known also
-    where the -sessions file is gone, too. To be asked with a connection that has read nothing yet."""
+    """Return whether SQLite's lock shows that some connection has the file open in WAL mode. This works even if the
+    -wal file and the -sessions file were removed. Call this while this process's own connection has read nothing
+    yet."""
     descriptor = descriptor_of(path)
     try:
         in_wal_mode = os.pread(descriptor, 2, _MODES_AT) == b"\2\2"
         return in_wal_mode and is_shared(descriptor, _SHARED_FIRST, _SHARED_SIZE)
-    except OSError:  # without /proc, or closed by another thread
+    except OSError:  # no /proc, or another thread has closed the descriptor
         return False

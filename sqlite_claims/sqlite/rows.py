@@ -1,7 +1,8 @@
 """The rows that statements return, one class for each shape.
 
-``statements.py`` declares which statement returns which. The fields have the names and the order of its columns. ``id``
-and ``instance`` are numbers of the file; ``instance_id`` and ``task_id`` are the public names.
+``statements.py`` declares the row class of each statement. The fields of a class have the names and the order of the
+statement's columns. ``id`` and ``instance`` are row numbers in the file; ``instance_id`` and ``task_id`` are the public
+names.
 """
 
 from __future__ import annotations
@@ -10,15 +11,15 @@ from collections.abc import Callable
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-# The rows that claiming and settling read stay plain tuples, and are unpacked into these names: making objects of them
-# and reading their attributes would cost a search 10 %, a renewal 5 % and a claim 2 %.
+# The rows that claiming and settling read stay plain tuples. The code unpacks these tuples into the variable names that
+# are listed below. Objects with attributes would make a search 10 % slower, a renewal 5 % and a claim 2 %.
 
-# aging, lanes_version, moving, has_expired_last_claims, has_due_tasks: what a search for work needs to know, and
+# aging, lanes_version, moving, has_expired_last_claims, has_due_tasks: the data that a search for work needs, and
 # whether there is anything to sweep.
 SweepState = tuple[int | None, int, int, int, int]
 
 # id, instance_id, task_id, input, definition_hash, lane, priority, attempts, failed_worker, token: a task that a search
-# for work has found. failed_worker: the worker on which its last attempt failed.
+# for work has found. failed_worker: the worker whose attempt at the task was the last to fail.
 FoundTask = tuple[int, str, str, bytes | None, str, int, int, int, str | None, int]
 
 # id, instance_id, task_id, token, state, instance_state, instance, failures, max_attempts, policy, losses, worker,
@@ -30,7 +31,7 @@ failed_worker: Callable[[FoundTask], str | None] = itemgetter(8)
 
 
 class LaneRow(NamedTuple):
-    """A lane. ``instance``: the one whose own it is, 0 for a shared lane."""
+    """A lane. ``instance``: the instance that an own lane belongs to; 0 for a shared lane."""
 
     id: int
     kind: str
@@ -53,7 +54,7 @@ class NamedTask(NamedTuple):
     worker: str | None
     session: int | None
     due_wall: int | None
-    expires_wall: int  # NULL in the file if and only if lease_expires is
+    expires_wall: int  # NULL in the file if and only if lease_expires is NULL
 
 
 class LosingTask(NamedTuple):
@@ -67,7 +68,7 @@ class LosingTask(NamedTuple):
 
 
 class DueTask(NamedTuple):
-    """A task whose time of day has come."""
+    """A task whose ``available_at`` has been reached."""
 
     id: int
     due_wall: int
@@ -107,7 +108,8 @@ class TaskToRetry(NamedTuple):
 
 
 class ListedTask(NamedTuple):
-    """A task that may belong to a list. ``page_end``: where the next page starts, if this row ends a page."""
+    """A task that may belong to a list. ``page_end``: the start of the next page, if this row is the last of its
+    page."""
 
     id: int
     page_end: int | str
@@ -119,7 +121,7 @@ class ListedTask(NamedTuple):
 
 
 class TaskRow(NamedTuple):
-    """All of a task."""
+    """All data of a task."""
 
     id: int
     instance_id: str
@@ -174,7 +176,8 @@ class InstanceHead(NamedTuple):
 
 
 class ControlledInstance(NamedTuple):
-    """An instance that is to be paused, resumed or cancelled. ``moving``: as in the file, ``None`` if not in motion."""
+    """An instance that is to be paused, resumed or cancelled. ``moving``: see ``MovingInstance``; ``None`` if the
+    instance is not moving."""
 
     id: int
     state: int
@@ -182,7 +185,7 @@ class ControlledInstance(NamedTuple):
 
 
 class MovingInstance(NamedTuple):
-    """An instance whose tasks follow its state up to the name ``moving``."""
+    """An instance whose task rows are being updated after a control. The tasks up to the name ``moving`` are done."""
 
     id: int
     state: int
@@ -191,7 +194,7 @@ class MovingInstance(NamedTuple):
 
 
 class InstanceRow(NamedTuple):
-    """All of an instance."""
+    """All data of an instance."""
 
     id: int
     name: str
@@ -208,7 +211,7 @@ class InstanceRow(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """Counts of tasks: all of them, and those in the states that are counted."""
+    """Counts of tasks: the total, and the number of tasks in each state that the file counts."""
 
     total: int
     blocked: int
@@ -218,14 +221,14 @@ class Totals(NamedTuple):
 
 
 class EndedInstance(NamedTuple):
-    """An instance that has ended, and when."""
+    """An instance that has ended, and the time of its end."""
 
     id: int
     finished_wall: int
 
 
 class WorkerRow(NamedTuple):
-    """A session, and the number of its claims."""
+    """A worker's session, and the number of claims that belong to the session."""
 
     id: int
     worker: str

@@ -1,4 +1,5 @@
-"""The tables: whether they exist, their schema version, and their migration to the newest version."""
+"""The store's tables: checks that the tables exist, reads their schema version, and migrates them to the newest
+version."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ _NAMES = re.compile(r"^(?:CREATE TABLE|ALTER TABLE \w+ RENAME TO|(DROP TABLE)) (
 
 
 def _tables() -> frozenset[str]:
-    """The names of the newest version's tables."""
+    """Return the names of the tables of the newest schema version."""
     names: set[str] = set()
     for _, script in migrations():
         renamed = set(re.findall(r"ALTER TABLE (\w+) RENAME", script))
@@ -38,7 +39,7 @@ _OF_OURS = tuple(sorted(TABLES))
 
 
 def version_of(connection: apsw.Connection) -> int | None:
-    """Return the schema version of the file, or ``None`` if it has no tables of a store. Reads only."""
+    """Return the schema version of the file, or ``None`` if the file has no tables of a store. Write nothing."""
     path = connection.filename
     rows: list[tuple[Any, ...]] = connection.execute(sql.named_like_ours, (apsw.carray(_OF_OURS),)).fetchall()
     kinds: dict[str, str] = dict(rows)
@@ -63,7 +64,7 @@ def version_of(connection: apsw.Connection) -> int | None:
 
 
 def triggers_on_ours(execute: Callable[..., apsw.Cursor]) -> list[tuple[str, str]]:
-    """Return the triggers on the store's tables, as name and table. The store itself has none."""
+    """Return the name and the table of each trigger on the store's tables. A store itself creates no triggers."""
     found: list[tuple[Any, ...]] = execute(sql.triggers, (apsw.carray(_OF_OURS),)).fetchall()
     return [(name, table) for name, table in found]
 
@@ -76,7 +77,7 @@ def not_ours(path: str, name: str) -> str:
 
 
 def _refuse_other_tables(connection: apsw.Connection, version: int) -> None:
-    """Raise if the tables aren't those of the version that the file names: a migration would damage them."""
+    """Raise an error if the tables don't match the schema version in the file. A migration would damage such tables."""
     expected = _expected(version)
     rows: list[tuple[Any, ...]] = connection.execute(sql.objects).fetchall()
     for kind, name, _, text in rows:
@@ -87,8 +88,9 @@ def _refuse_other_tables(connection: apsw.Connection, version: int) -> None:
 
 
 def differences(execute: Callable[..., apsw.Cursor]) -> tuple[list[str], bool]:
-    """Return the schema objects with our names, or on our tables, that differ from those that this version creates, one
-    sentence each. Also return whether our tables are tables, so that reading them ends."""
+    """Return one sentence for each schema object that differs from the schema that this version creates. Only objects
+    with a name of the store, or on a table of the store, are compared. Also return whether all tables of the store are
+    real tables, because reading a view in the place of a table may never end."""
     expected = _expected(VERSION)
     present: dict[tuple[str, str], tuple[str, str]] = {}
     rows: list[tuple[Any, ...]] = execute(sql.objects).fetchall()
@@ -109,7 +111,7 @@ def differences(execute: Callable[..., apsw.Cursor]) -> tuple[list[str], bool]:
 
 @lru_cache
 def _expected(version: int) -> dict[tuple[str, str], str]:
-    """Return the tables, indexes and views of a version, as SQLite stores them."""
+    """Return the SQL texts of the tables, indexes and views of a schema version, as SQLite stores these texts."""
     with contextlib.closing(apsw.Connection(":memory:")) as connection:
         for number, script in migrations():
             if number <= version:
@@ -124,9 +126,11 @@ def _normal(text: str | None) -> str:
 
 
 def forbidden_change(execute: Callable[..., apsw.Cursor]) -> str:
-    """Return a forbidden change that the caller's own SQL has made to the schema, in words; empty if there is none.
+    """Return a description of a forbidden change that the caller's own SQL has made to the schema; empty if there is
+    none.
 
-    The authorizer can't refuse these: SQLite reports neither new names to it nor rows that SQLite itself changes."""
+    The authorizer can't refuse such a change, because SQLite reports to the authorizer neither new names nor rows that
+    SQLite itself changes."""
     found = [name for (name,) in execute(sql.temporary_of_our_names).fetchall()]
     if found:
         return f"a temporary object in the place of {found[0]}, which is the store's"
@@ -137,16 +141,18 @@ def forbidden_change(execute: Callable[..., apsw.Cursor]) -> str:
 
 
 def peek(path: str, wait: float) -> None:
-    """For a read-only open: refuse a file that is no store, before SQLite creates a -wal and a -shm that a read-only
-    connection leaves behind. Call this only if there is no -wal: the tables may be in the -wal alone."""
+    """Raise an error if a file that is opened for reading is not a store. This check comes before SQLite creates a -wal
+    and a -shm file, which a read-only connection would leave behind. Call this only if there is no -wal file, because
+    the tables may exist only in a -wal file."""
     with contextlib.suppress(apsw.Error), contextlib.closing(connect_to_file_alone(path)) as connection:
         refuse_missing(path, wait, is_locked)
         check(connection, path, create=False, read_only=True)
 
 
 def check(connection: apsw.Connection, path: str, *, create: bool, read_only: bool) -> bool:
-    """Refuse a file that can't be used, before anything is written. Returns whether it must be migrated."""
-    # On one snapshot: another process may be creating or migrating the tables.
+    """Raise an error if the file can't be used, before anything is written. Return whether the file must be
+    migrated."""
+    # Read on one snapshot, because another process may be creating or migrating the tables.
     is_first = not connection.in_transaction
     if is_first:
         connection.execute(sql.begin_read)
@@ -171,19 +177,20 @@ def _check(connection: apsw.Connection, path: str, *, create: bool, read_only: b
         _refuse_other_tables(connection, version)
     if version < VERSION and read_only:
         raise SchemaVersionError(f"{path}: schema version {version} needs an upgrade; open it once for writing")
-    if not read_only and (triggers := triggers_on_ours(connection.execute)):  # reading fires none
+    if not read_only and (triggers := triggers_on_ours(connection.execute)):  # a read fires no trigger
         name, table = triggers[0]
         raise StoreCorruptError(f"{path}: trigger {name!r} on {table} is not the store's: drop it")
     return version < VERSION
 
 
 def forget_statistics(connection: apsw.Connection) -> bool:
-    """Drop the statistics of our tables that an ANALYZE of the application has stored: statistics taken while the store
-    was small lead to full scans for ever. Returns whether this connection may have read them."""
+    """Delete statistics about the store's tables that an ANALYZE of the application has stored. With statistics from a
+    time when the store was small, SQLite would scan whole tables for ever. Return whether this connection may have read
+    the statistics."""
     tables = [name for (name,) in connection.execute(sql.statistics_tables).fetchall()]
     if not tables or not connection.execute(sql.statistics).fetchall()[0][0]:
         return False
-    with contextlib.suppress(apsw.BusyError):  # the next process that opens the file does it
+    with contextlib.suppress(apsw.BusyError):  # the next process that opens the file tries again
         connection.execute(sql.drop_statistics)
         if "sqlite_stat4" in tables:
             connection.execute(sql.drop_samples)
@@ -191,7 +198,8 @@ def forget_statistics(connection: apsw.Connection) -> bool:
 
 
 def migrate(connection: apsw.Connection, clock: Clock, scripts: list[tuple[int, str]] | None = None) -> None:
-    """Bring the file to the newest version, each step in a transaction of its own. Two processes may do it at once."""
+    """Migrate the file to the newest version, each step in a separate transaction. Two processes may call this at
+    once."""
     for version, script in migrations() if scripts is None else scripts:
         connection.execute(sql.begin_write)
         try:
@@ -200,7 +208,8 @@ def migrate(connection: apsw.Connection, clock: Clock, scripts: list[tuple[int, 
                 connection.execute(script)
                 if current is None:
                     boot = clock.boot_us()
-                    # Store time starts where the wall clock is, to be readable in a shell; nothing depends on it.
+                    # Store time starts at the wall-clock time, to make it readable in an SQLite shell. No code depends
+                    # on this.
                     anchor = clock.wall_us() - boot
                     sleep = boot - clock.awake_us()
                     boot_id = f"{clock.boot_id()} {identity_of(connection.filename)}"

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class CallerTransaction:
-    """A transaction that the caller begins and ends. Belongs to the thread that began it."""
+    """A transaction that the caller begins and ends. Only the thread that began the transaction may use it."""
 
     def __init__(self, db: Database, timeout_s: float) -> None:
         self._db = db
@@ -24,7 +24,7 @@ class CallerTransaction:
         self._timeout_s = timeout_s
         self._thread = 0
         self.deadline = 0.0
-        self._over = ""  # why no call is taken any more
+        self._over = ""  # the reason why no further call is accepted
 
     def begin(self) -> None:
         """Take the write lock."""
@@ -39,18 +39,18 @@ class CallerTransaction:
             raise
 
     def __del__(self) -> None:
-        # The exception of a signal handler may have come before the block was entered, or amid its end.
+        # The transaction may still be open, because a signal handler raised an exception in ``begin`` or in ``end``.
         if (transaction := getattr(self, "_open", None)) is not None:
             transaction.abandon()
 
     def end(self, *, commit: bool) -> None:
-        """End the transaction. Raise if it was to be committed and could not be."""
+        """End the transaction. Raise an error if ``commit`` is true and the transaction could not be committed."""
         if threading.get_ident() != self._thread:
             raise InvalidStateError("a transaction belongs to the thread that entered it")
         over, self._over = self._over, self._over or "the transaction has ended"
         if self._db.store_closed:
             if commit:
-                self._open.end(commit=False)  # raises why
+                self._open.end(commit=False)  # raises an error with the reason
             return
         is_late = not over and self._time_is_up()
         can_commit = commit and not over and not is_late and self._open.is_open
@@ -93,7 +93,7 @@ class CallerTransaction:
     def write(
         self, operation: Callable[Concatenate[Database, P], T], _durable: bool, /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run an operation within the transaction, which is synced as a whole."""
+        """Run an operation within the transaction. The sync follows the commit of the whole transaction."""
         self._check()
         return self._open.run(operation, *args, **kwargs)
 
