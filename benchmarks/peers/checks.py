@@ -30,8 +30,8 @@ def figures(rows: list[Row], folder: Path) -> Iterator[Figure]:
 
 
 def seconds_until_back(row: Row, folder: Path) -> float | None:
-    """Kill a worker that holds a task. Return the seconds until another worker gets the task, or ``None`` if neither
-    the end of the lease nor the peer's function for recovering tasks makes the task available again."""
+    """Kill a worker that holds a task. Return the seconds until another worker gets the task. Return ``None`` if no
+    worker gets it after the end of the lease, even with the peer's function for recovering tasks."""
     holder = Process(row, folder, lease=_lease(row))
     holder.ask("fill", count=1)
     holder.ask("claim")

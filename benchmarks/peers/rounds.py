@@ -1,5 +1,5 @@
-"""The scenarios: the speed of each peer, measured in rounds in which all peers take turns, and its ratio to the speed
-of this store in the same round and at the same ``synchronous``."""
+"""The scenarios: the speed of each peer, measured in rounds in which all peers take turns. Each speed is compared with
+the speed of this store in the same round and at the same ``synchronous``."""
 
 from __future__ import annotations
 

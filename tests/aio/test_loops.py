@@ -76,7 +76,7 @@ async def test_nothing_is_opened_before_the_first_call(path: str, options: dict[
         await store.stats()
     async with AsyncSqliteClaimStore(path, **options) as other:
         assert (store.path, repr(store)) == (other.path, f"AsyncSqliteClaimStore({other.path!r})")
-    # The next call tries to open the file again.
+    # Like the first call, the next call tries to open the file.
     assert (await store.stats()).live_claims == 0
     await store.close()
 

@@ -43,8 +43,8 @@ def noted(store: AsyncSqliteClaimStore, step: str, monkeypatch: pytest.MonkeyPat
 
 
 class Elsewhere:
-    """A task that was started before the transaction, and so is outside the block. It makes one call when the test says
-    so."""
+    """A task that was started before the transaction, and so is outside the block. The task makes one call when the
+    test triggers it."""
 
     def __init__(self) -> None:
         self._call: asyncio.Future[Any] = asyncio.get_running_loop().create_future()

@@ -71,7 +71,7 @@ def test_the_processes_of_a_crowd_end_when_their_parent_is_killed(cli: Cli) -> N
         for child in children:
             assert select.select([child], [], [], _PATIENCE)[0]
             os.close(child)
-        assert folder.exists()  # the killed process could not remove its folder
+        assert folder.exists()  # a killed process does not remove its folder
 
 
 @contextmanager

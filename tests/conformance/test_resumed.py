@@ -75,8 +75,8 @@ def test_a_store_that_only_reads_finds_what_was_resumed(bench: Bench, offered: C
         assert [task.task_id for task in reader.find_available_tasks("w", 1000)] == order
 
 
-# Lanes of the rows of the resumed instance "large": shared lanes only, shared lanes for the first rows and own lanes
-# for the rest, or own lanes only.
+# Lanes of the rows of the resumed instance "large". "both" means shared lanes for the first rows and own lanes for the
+# rest.
 LANES = {"shared": 10**9, "both": 12, "own": 1}
 
 

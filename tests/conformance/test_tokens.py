@@ -375,7 +375,7 @@ def test_tokens_grow_over_each_boot_so_that_what_the_power_took_is_not_given_twi
         bench.store.release_task_claim("i", "t", "w")
         bench.reboot()
     assert tokens == sorted(set(tokens))
-    # The gap is larger than the number of tokens that a lost boot could have issued.
+    # The gap between two boots is larger than the number of tokens that a boot could have issued before a power cut.
     assert all(later - earlier > 2**31 for earlier, later in pairwise(tokens))
 
 

@@ -1,5 +1,5 @@
-"""Foreign triggers on the store's tables, views in place of the tables, and unknown schemas: the store refuses the file
-with an error that names the foreign object."""
+"""Foreign triggers on the store's tables, views in place of the tables, and unknown schemas. The store refuses such a
+file with an error that names the foreign object."""
 
 from __future__ import annotations
 

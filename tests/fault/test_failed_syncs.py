@@ -77,9 +77,9 @@ def test_as_long_as_writing_again_fails_nothing_is_acknowledged(disk: Disk, tmp_
     path = tmp_path / "jobs.db"
     with SqliteClaimStore(path) as store:
         for number in range(failures):
-            # In the first round, only the sync of the result fails. In later rounds, three syncs fail: the sync of the
-            # new result, a sync that only collects earlier errors of the descriptor, and the sync after the frames are
-            # written again.
+            # In the first round, only the sync of the result fails. In later rounds, three syncs fail: first the sync
+            # of the new result, then a sync that only collects earlier errors of the descriptor. The third one is the
+            # sync of the frames that were written again.
             disk.failures = 1 if number == 0 else 3
             with pytest.raises(StoreUnavailableError, match="could not be synced"):
                 store.add_instance(f"told{number}")

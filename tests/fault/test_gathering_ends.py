@@ -1,5 +1,5 @@
-"""Connections whose commits the C core does not gather, or no longer gathers. Reasons are the caller's settings, the
-application's own hooks, or a state in which the core cannot be sure that gathering is safe. Also tests commits that
+"""Connections whose commits the C core does not gather, or no longer gathers. The reasons are the caller's settings,
+the application's own hooks, or a state in which the core cannot be sure that gathering is safe. Also tests commits that
 fail half-way."""
 
 from __future__ import annotations

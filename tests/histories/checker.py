@@ -48,7 +48,7 @@ class Call:
 
 @dataclass(slots=True)
 class Grant:
-    """A claim as its holder knows it."""
+    """A claim as its holder has logged it."""
 
     token: int
     call: Call

@@ -17,7 +17,7 @@ from sqlite_claims import NewTask, RetryPolicy, SqliteClaimStore, TaskState
 from . import checker, worker
 
 LEASE_S = 0.4
-_STOP_S = (0.1, 1.0)  # within the lease and beyond it
+_STOP_S = (0.1, 1.0)  # one stop shorter than the lease, one longer
 _FULL_S = 0.5
 # A process with a log of this length has made about a dozen calls.
 _AT_WORK_BYTES = 2000

@@ -17,8 +17,8 @@ from typing import Any
 
 from sqlite_claims import BackendError, ClaimLostError, SqliteClaimStore, TaskClaim
 
-# With more claims than this, the worker leaves the oldest claims to expire, so that other processes take them over
-# while it lives.
+# With more claims than this, the worker leaves the oldest claims to expire, so that other processes take these claims
+# over while the worker lives.
 HELD_MAX = 6
 FORK_ONE_IN = 300
 CALLS_OF_A_FORK = 30
@@ -94,7 +94,8 @@ class Worker:
         if way == "renew":
             self.call(way, lambda: self.store.renew_task_claim(claim, self.lease), lease=self.lease, **about)
             return
-        if self.draw.random() < 0.8:  # otherwise, the task is settled once more, which must fail with a lost claim
+        # in the other cases, the worker later settles the task again, which must fail with a lost claim
+        if self.draw.random() < 0.8:
             self.held.remove(claim)
         output = f"{self.name}:{claim.token}"
         self.call(

@@ -1,8 +1,8 @@
 """A Hypothesis state machine that makes the same calls on all stores and compares the stores.
 
-All stores share one clock, which moves only when the machine advances it. The memory store is the oracle: each answer,
-each kind of error and, after each step, everything that can be read must be the same in all stores. Each change of
-state is checked against the diagrams of docs/state-machine.md.
+All stores share one clock, which moves only when the machine advances it. The memory store is the oracle: all stores
+must give the same answer and the same kind of error for each call. After each step, everything that can be read must be
+the same in all stores. Each change of state is checked against the diagrams of docs/state-machine.md.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def new_tasks(draw: st.DrawFn) -> list[dict[str, Any]]:
     tasks = []
     for name in names:
         # Dependencies are on earlier names only, because no store promises which of several faults of one call it
-        # reports. Sometimes, a dependency is on a name that may be stored, or is missing.
+        # reports. Sometimes, a dependency is on an earlier task of the store, or on a missing one.
         earlier = [other for other in names if other < name] + ([f"t{int(name[1:]) - 1}"] if name > "t5" else [])
         depends_on = draw(st.lists(st.sampled_from(earlier), max_size=2, unique=True)) if earlier else []
         tasks.append(
@@ -135,8 +135,8 @@ class SideBySide(RuleBasedStateMachine):
         return None if answers[0][0] == "raises" else tuple(answer for _, answer in answers)
 
     def write_something(self) -> None:
-        """Write to the file, because a file records the store time only on a write, while the memory store always knows
-        the store time."""
+        """Write to the file, because a file records the store time only on a write, while the memory store always has
+        the current store time."""
         for bench in self.benches:
             bench.store.set_aging_interval(bench.store.aging_interval)
 
@@ -319,7 +319,7 @@ class SideBySide(RuleBasedStateMachine):
     def prune(self, older_than: int, limit: int) -> None:
         pruned = self.ask(lambda store: store.prune(older_than, limit=limit))
         if pruned is not None and pruned[0]:
-            # A process learns only at its start at which token the remaining tasks continue, while the oracle knows the
+            # A process learns only at its start at which token the remaining tasks continue, while the oracle uses the
             # number at once. In both stores, the tokens of one task grow.
             self.restart("process ends")
 

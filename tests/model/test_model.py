@@ -33,8 +33,8 @@ def test_whatever_is_done_to_them_all_stores_say_the_same(
     histories: int,
 ) -> None:
     if own_lanes == "many":
-        # With this limit, some tasks of an instance are in shared lanes and some in own lanes, which are not always
-        # available.
+        # With this limit, some tasks of an instance are in shared lanes, some in own lanes. Sometimes no own lane is
+        # free.
         monkeypatch.setattr(adding, "OWN_LANES_FROM", 4)
         monkeypatch.setattr(lanes, "OWN_MAX", 6)
     explore(

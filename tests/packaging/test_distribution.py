@@ -95,7 +95,8 @@ def nothing_on_path(tmp_path: Path) -> str:
 
 @pytest.fixture
 def python(tmp_path: Path) -> Path:
-    """Make an empty environment. It gets access to this environment's dependencies, so that no network is needed."""
+    """Make an empty environment. The new environment uses the dependencies of this environment, so that no network is
+    needed."""
     done = run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv")
     assert done.returncode == 0, done.stdout
     [packages] = (tmp_path / "venv" / "lib").glob("python*/site-packages")
@@ -161,8 +162,8 @@ def test_without_a_compiler_the_python_scan_serves_and_the_log_says_so(
 ) -> None:
     wheel, printed = build_wheel(source, tmp_path / "dist", PATH=nothing_on_path)
     assert "the C core could not be built" in printed
-    # The name says that the wheel has no compiled part, so that no tool that caches wheels uses it as one with the
-    # core.
+    # The file name of the wheel shows that it has no compiled part, so that no tool that caches wheels uses it as one
+    # with the core.
     assert wheel.name.endswith("-py3-none-any.whl")
     install(python, wheel)
     printed = use(python, tmp_path)

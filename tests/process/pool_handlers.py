@@ -147,7 +147,7 @@ def interrupt(_: TaskContext) -> None:
 
 @registry.task("fork")
 def fork(task: TaskContext) -> bytes:
-    """Fork a child that ends as the input says, before or after its parent returns."""
+    """Fork a child that ends in the way given by the input, before or after its parent returns."""
     how, _, order = task.input.decode().partition(" ")
     child = os.fork()
     if child:

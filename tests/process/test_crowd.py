@@ -37,7 +37,7 @@ while claimed := store.claim_available_tasks(args[1], 3):
 say("end")
 """
 # Claims and completes tasks for a number of rounds or until none is left, then waits to be killed. The claims are bound
-# to the process's session, so the tasks become free when it dies, for any lease.
+# to the process's session, so the tasks become free when the process dies, for any lease.
 MORTAL = """
 store = SqliteClaimStore(args[0], durability="process")
 session = store.open_session(args[1])

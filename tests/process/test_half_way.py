@@ -1,4 +1,4 @@
-"""Processes killed half-way through a pause, resume, cancel or prune: the call has taken effect, and the next process
+"""Processes killed half-way through a pause, resume, cancel or prune. The call has taken effect, and the next process
 that searches for work or prunes completes the rest."""
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ def killed(start: Start, path: Path, what: str, where: str, n: int) -> None:
 
 
 def look_until_all_rows_follow(path: Path, tasks: int) -> None:
-    """Search for work until all rows have followed. Each search makes one step, because the test clears the rest period
-    between steps."""
+    """Search for work until all rows have been moved. Each search makes one step, because the test clears the rest
+    period between steps."""
     with SqliteClaimStore(path) as store:
         for _ in range(tasks // control.ROWS_PER_MOVE + 2):
             store._db.rest_until = 0

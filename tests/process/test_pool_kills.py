@@ -1,4 +1,4 @@
-"""Pools whose supervisors and worker processes are killed or frozen at random moments: no task is lost, and no result
+"""Pools whose supervisors and worker processes are killed or frozen at random moments. No task is lost, and no result
 is stored for a claim that was taken over."""
 
 from __future__ import annotations

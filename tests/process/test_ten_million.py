@@ -19,8 +19,8 @@ from .children import Start
 
 AT_ONCE = 100_000
 WORKERS = 2
-# Limit on the duration of a call for which a person waits. Each call takes milliseconds, unless it reads the whole
-# file.
+# Limit on the duration of calls whose result a person waits for. Each call takes milliseconds, unless it reads the
+# whole file.
 SOON_S = 1.0
 
 WORKER = """

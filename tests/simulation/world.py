@@ -228,7 +228,7 @@ class World:
             engine = self.oracle._backend.engine
             engine._new_boot(engine.state.boot_id, engine.state.boot, engine.state.slept)
         if reboot:
-            # The file records store time rounded up to a second, while the oracle knows it exactly.
+            # The file records store time rounded up to a second, while the oracle uses the exact store time.
             self.oracle.stats()
             self.oracle._backend.engine.state.anchor += 1_000_000
 

@@ -42,7 +42,7 @@ def from_an_engine_to_an_operation(
     backend._write(by_token.renew, False, claim, ttl_us=30_000_000)
     backend._write(adding.add_tasks, True, "i", [], skip_existing=True)
     backend._read(reading.get_task, instance_id="i", task_id="t")
-    # Without the names that distinguish arguments of the same type.
+    # Calls without the names that distinguish arguments of the same type.
     backend._write(by_token.renew, False, claim, 30_000_000)  # type: ignore[call-arg]
     backend._read(reading.get_task, "i", "t")  # type: ignore[call-arg]
     # Swapped arguments.

@@ -1,5 +1,5 @@
-"""Syncs of the -wal after a commit: one sync serves all threads that asked for it before it began, but no thread that
-asked after the sync began."""
+"""Syncs of the -wal after a commit. One sync serves all threads that asked before the sync began, but no thread that
+asked later."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Kinds, sets of tags, instances, workers and retry policies that are no longer used: their rows are removed, and the
-remaining rows add no cost to a search for work."""
+"""Kinds, sets of tags, instances, workers and retry policies that are no longer used. Their rows are removed, and the
+rows that remain add no cost to a search for work."""
 
 from __future__ import annotations
 
@@ -242,7 +242,7 @@ def test_tasks_that_are_added_while_unused_lanes_are_looked_for_keep_theirs(
     with SqliteClaimStore(path, durability="process") as store, SqliteClaimStore(path, durability="process") as other:
         store.add_instance("goes", [task(number) for number in range(8)])
         store.add_instance("newest", [NewTask("t", kind="newest")])
-        other.find_available_tasks("w", 1)  # makes the second store read the lanes
+        other.find_available_tasks("w", 1)  # makes the second store object read the lanes
         store.cancel_instance("goes")
         remove = unused_lanes.remove_step
         done: list[Any] = []

@@ -1,4 +1,4 @@
-"""The waits of all stores' methods last exactly as long as the caller says."""
+"""Waiting methods of all stores wait exactly as long as the caller's timeout."""
 
 from __future__ import annotations
 
