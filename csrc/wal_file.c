@@ -13,10 +13,10 @@
  * If the VFS detects a state that only a bug here or a changed SQLite can cause, the current call fails, and nothing is
  * gathered from then on. A write of an unknown form ends the gathering, too, but no call fails then.
  *
- * If each commit is synced, the VFS appends zeros to the file before they are needed. It appends as many bytes as the
- * file has, but at most one megabyte at a time. A sync after appended bytes has to write the file's new length, too. A
- * sync after overwritten bytes doesn't (79 to 91 µs instead of 143 to 192 µs on ext4). SQLite reads the -wal up to the
- * first frame with a wrong checksum, and a frame of zeros has a wrong checksum.
+ * If each commit is synced, the VFS appends zeros to the file before they are needed. The VFS appends as many zeros as
+ * the file has bytes, but at most one megabyte at a time. A sync after appended bytes has to write the file's new
+ * length, too. A sync after overwritten bytes doesn't (79 to 91 µs instead of 143 to 192 µs on ext4). SQLite reads the
+ * -wal up to the first frame with a wrong checksum, and a frame of zeros has a wrong checksum.
  *
  * The system's VFS handles all other files, and all locks. */
 #include <sqlite3ext.h>
@@ -84,8 +84,8 @@ static int fail(gathering *commit, const char *when) {
 
 /* Returns whether the current write belongs to a commit. The commit hook alone doesn't show this, because an empty
  * COMMIT calls the hook and then writes nothing. In that case, the next write can come from a later statement that
- * outgrows the cache. SQLite counts such a page before it writes the page, so a changed count shows that the write
- * doesn't belong to the commit. */
+ * outgrows the cache. SQLite counts each page that outgrows the cache before it writes the page. So a changed count
+ * shows that the write doesn't belong to the commit. */
 static int may_hold(gathering *commit) {
   if (commit == 0 || !commit->committing || !sqlite3_get_autocommit(commit->db)) return 0;
   if (!commit->begun) commit->committing = spilled(commit->db) == commit->spilled;

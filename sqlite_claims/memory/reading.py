@@ -1,4 +1,4 @@
-"""Functions that build the public records from an engine's state. They never change the state."""
+"""Functions that build the public records from an engine's state. These functions never change the state."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ from .session import InMemorySession
 class InMemoryClaimStore(Store[InMemorySession]):
     """A claim store in the memory of this process, for tests of programs that use a store.
 
-    It behaves as ``SqliteClaimStore``, except that ``backup`` and a transaction's ``execute`` raise
-    ``InvalidStateError``. Other processes can't see it, and nothing is stored.
+    The store behaves like ``SqliteClaimStore``, except that ``backup`` and a transaction's ``execute`` raise
+    ``InvalidStateError``. Other processes can't use the store, and nothing is written to a file.
 
     Args:
         clock: A ``sqlite_claims.testing.ManualClock`` for tests that control the time. Default: the system's clocks.

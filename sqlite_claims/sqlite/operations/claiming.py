@@ -208,7 +208,7 @@ def release_by_worker(db: Database, *, instance_id: str, task_id: str, worker_id
 
 
 def extend_by_worker(db: Database, *, instance_id: str, task_id: str, worker_id: str, additional_us: int) -> bool:
-    """Add to the expiry of a claim; return ``False`` if the new expiry would be later than ``wall_max``."""
+    """Add to the expiry of a claim; return ``False`` if the new expiry would be later than ``WALL_US_MAX``."""
     task = require_held_by_worker(db, instance_id=instance_id, task_id=task_id, worker_id=worker_id)
     if task.lease_expires is None:
         return True
@@ -221,7 +221,7 @@ def extend_by_worker(db: Database, *, instance_id: str, task_id: str, worker_id:
 def held_tasks(db: Database, claims: Iterable[TaskClaim]) -> list[HeldTask | None]:
     """Return the task of each claim, or ``None`` for a claim that is not held any more.
 
-    A claim's row number only saves a search by name. The claim is held if its names and its token match the task.
+    A claim's row number only saves a search by name. The claim is held if its names and token match a claimed task.
     """
     claims = list(claims)
     by_id: dict[int, HeldTask] = {}
@@ -282,6 +282,6 @@ def renew(db: Database, claim: TaskClaim, task: HeldTask, *, ttl_us: int | None)
 
 
 def release(db: Database, id: int, *, delay_us: int | None) -> None:
-    """Release a task. It returns to its old position; with a delay, its new position is ``delay_us`` from now."""
+    """Release a task to its old position or, with a delay, to the position ``delay_us`` from now."""
     db.ring()
     db.execute(sql.release, (id, None if delay_us is None else db.time.now + delay_us))

@@ -78,5 +78,5 @@ def shrink_step(db: Database) -> bool:
 
 
 def set_aging(db: Database, aging: int | None) -> None:
-    """Set the aging interval in microseconds. No other stored value depends on it."""
+    """Set the aging interval in microseconds. No other stored value depends on the interval."""
     db.execute(sql.set_aging, (aging,))

@@ -21,8 +21,8 @@ from .sweep import is_over, sweep_state
 
 # The number of records in a page. No read transaction is open between pages.
 PAGE = 500
-# To count an instance's scheduled tasks, all tasks of the instance are read if there are at most this many. In a larger
-# instance, all scheduled tasks of the store are read instead.
+# If an instance has at most this many tasks, its scheduled tasks are counted by reading all tasks of the instance. For
+# a larger instance, all scheduled tasks of the store are read instead.
 _COUNT_OWN_MAX = 10_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -46,7 +46,7 @@ def _open_session(
         if id >= SESSIONS_MAX:
             raise StoreCorruptError(f"{db.path}: claims_session row {id}: session ids are used up")
         descriptor = db.sessions.lock(id)
-        if descriptor is None:  # a process that had an earlier file open here holds this number
+        if descriptor is None:  # the session of a process that uses an earlier file has this number
             db.execute(sql.drop_session, (id,))
             continue
         made.append(SqliteWorkerSession(id, worker_id, descriptor, forget))

@@ -27,7 +27,7 @@ _DRIFT_US_MAX = 10_000
 # step. The process runs such a step once per ``REST_US``, and whenever it has found no work.
 EXPIRED_PER_SWEEP = 200
 REST_US = 10_000
-# The interval at which a process checks for sessions that are kept open only by processes left behind by their command.
+# The interval at which a process checks for sessions that only descendants of an ended command keep alive.
 LEFT_BEHIND_EVERY_US = 1_000_000
 
 
@@ -45,7 +45,7 @@ def is_needed(db: Database, state: SweepState) -> bool:
 
 
 def has_deferrable_work(state: SweepState) -> bool:
-    """Return whether there are expired last claims or moving instances, which the sweep may also handle later."""
+    """Return whether there are expired last claims or moving instances, which a sweep may handle later."""
     _, _, moving, has_expired_last_claims, _ = state
     return bool(moving or has_expired_last_claims)
 

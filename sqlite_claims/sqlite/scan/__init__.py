@@ -1,4 +1,4 @@
-"""The scan, which finds the tasks that can be claimed, in order. It exists in C and in Python, with the same results.
+"""The scan, which finds the tasks that can be claimed, in order. The C and Python versions give the same results.
 
 The caller passes the SQL statements of the scan, which are in ``sqlite/sql/scan.sql``.
 """

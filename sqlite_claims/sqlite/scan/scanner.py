@@ -30,7 +30,7 @@ class Scanner(Protocol):
         """Return the ids of up to ``limit`` tasks in these lanes that can be claimed at ``now``, in order.
 
         The scan runs in the connection's open transaction, and leaves no statement unfinished. The order is exact for
-        every value of ``aging``: positions are compared without rounding and without overflow.
+        every value of ``aging``: tasks are compared without rounding and without overflow.
 
         Args:
             lanes: An ``array('q')`` without duplicates.

@@ -81,7 +81,7 @@ def can_ask() -> bool:
 
 
 def first_held(descriptor: int, start: int, length: int) -> int | None:
-    """Return the first of these bytes that is locked by a different descriptor; ``None``: there is no such byte."""
+    """Return the first byte of a lock that a different descriptor holds within these bytes; ``None``: no such lock."""
     assert _GETLK is not None
     kind, _, byte, _, _ = _FLOCK.unpack(fcntl.fcntl(descriptor, _GETLK, _request(fcntl.F_WRLCK, start, length)))
     return None if kind == fcntl.F_UNLCK else int(byte)

@@ -14,8 +14,8 @@ Locks belong to the file. If the file is removed, live processes create a new fi
 second of using the store. The new file records which sessions are older than the file. For ``GRACE_US``, in which the
 processes of these sessions can take their locks in the new file, none of these sessions counts as dead.
 
-Every open store holds a shared lock on byte 0. If the boot id differs from the boot id in the file, a lock on byte 0
-shows that a different container is using the store. Without such a lock, the machine was rebooted.
+Every open store holds a shared lock on byte 0. If the current boot id differs from the boot id in the database, a lock
+on byte 0 shows that a different container is using the store. Without such a lock, the machine was rebooted.
 """
 
 from __future__ import annotations
@@ -194,7 +194,8 @@ class SessionFile:
     def keepers(self, session: int, opener: int) -> list[int]:
         """Return the processes that keep a session alive after the process that opened it, ``opener``, has ended.
 
-        These processes are the session's command and the command's descendants. The list is empty if they are unknown.
+        These processes are the session's command and the command's descendants. The list is empty if these processes
+        are unknown.
         """
         if not self.is_alive(session) or self._descriptor < 0 or runs(opener):
             return []

@@ -57,8 +57,8 @@ CREATE TABLE claims_policy (
     UNIQUE (initial_delay, multiplier, max_delay, jitter)
 ) STRICT;
 
--- The task rows are updated often. They contain no inputs and outputs, because an UPDATE rewrites the whole row,
--- including its overflow pages.
+-- The task rows are updated often. So these rows contain no inputs and outputs, because an UPDATE rewrites the whole
+-- row, including its overflow pages.
 CREATE TABLE claims_task (
     id            INTEGER PRIMARY KEY, -- grows in the order of adding
     instance      INTEGER NOT NULL,
@@ -122,8 +122,8 @@ CREATE TABLE claims_session (
 
 INSERT INTO claims_policy VALUES (1, 1.0, 2.0, 3600.0, 0.1);
 
--- Views for people who use the sqlite3 shell. A task in the state "waiting" is ready or scheduled. A view can't show
--- which, because that depends on the boot clock.
+-- Views for people who use the sqlite3 shell. A task in the state "waiting" is ready or scheduled. A view can't
+-- distinguish ready from scheduled, because the difference depends on the boot clock.
 CREATE VIEW claims_tasks_v AS
 SELECT i.name AS instance, t.name AS task,
     CASE WHEN i.state = 4 AND t.state < 3 THEN 'cancelled'

@@ -37,17 +37,17 @@ SELECT t.id, t.priority, t.next_at FROM carray(?1) c CROSS JOIN claims_task t ON
 -- name: end_of_step
 SELECT name FROM claims_task WHERE instance = ?1 AND name > ?2 ORDER BY name LIMIT 1 OFFSET ?3;
 
--- Update the tasks of a resumed instance: move them off the paused sides of their lanes.
+-- Move tasks of a resumed instance from the paused sides of their lanes to the normal sides.
 -- name: move_in
 UPDATE claims_task SET lane = -lane
 WHERE instance = ?1 AND name > ?2 AND name <= ?3 AND lane < 0 AND state < {task.completed};
 
--- Update the tasks of a paused instance: move them to the paused sides of their lanes.
+-- Move tasks of a paused instance to the paused sides of their lanes.
 -- name: move_out
 UPDATE claims_task SET lane = -lane
 WHERE instance = ?1 AND name > ?2 AND name <= ?3 AND lane > 0 AND state < {task.completed};
 
--- Update the tasks of a cancelled instance: cancel them.
+-- Update the tasks of a cancelled instance: set unfinished tasks to cancelled.
 -- name: move_to_cancelled
 UPDATE claims_task
 SET state = {task.cancelled}, next_at = NULL, session = NULL, lease_expires = NULL, expires_wall = NULL, finished_wall = ?4,

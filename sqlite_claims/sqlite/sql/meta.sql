@@ -118,7 +118,7 @@ UPDATE claims_meta SET lanes = lanes + 1 WHERE id = 1;
 -- name: own_lanes_changed
 UPDATE claims_meta SET lanes = lanes + 1 WHERE id = 1 AND EXISTS (SELECT 1 FROM claims_lane WHERE instance = ?);
 
--- Add 1 to the number of moving instances when a control begins, -1 when all task rows are updated.
+-- Change the number of moving instances: by 1 when a control begins, by -1 when all task rows are updated.
 -- name: count_moving
 UPDATE claims_meta SET moving = moving + ? WHERE id = 1;
 

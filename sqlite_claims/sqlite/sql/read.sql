@@ -81,7 +81,7 @@ SELECT coalesce(sum((
 ))
 FROM lane CROSS JOIN {priorities};
 
--- The earliest due_wall of the tasks that are due but have not got a position from a sweep yet.
+-- The earliest due_wall of the tasks that are due but have no position yet, because no sweep has run since.
 -- name: longest_due
 SELECT min((
     SELECT t.due_wall FROM claims_task t INDEXED BY claims_task_due CROSS JOIN claims_instance i ON i.id = t.instance

@@ -24,6 +24,6 @@ WHERE lane = ?1 AND priority = ?2 AND next_at > ?3 AND next_at <= ?5
 ORDER BY next_at, id
 LIMIT ?6;
 
--- The state of a task's instance. The scan needs this only while an instance is moving.
+-- The state of a task's instance. The scan reads this state only while an instance is moving.
 -- name: scan_instance_state
 SELECT state FROM claims_instance WHERE id = (SELECT instance FROM claims_task WHERE id = ?1);

@@ -95,8 +95,8 @@ SET {waiting_from_2}, attempts = 0, failures = 0, losses = 0, worker = NULL, fai
     finished_wall = NULL, lane = iif(?3, -abs(lane), abs(lane))
 WHERE id = ?1;
 
--- The cancelled dependents of a task that is open again, except dependents with a different dependency that has failed
--- or is cancelled.
+-- The cancelled dependents of a task that is open again, except dependents that have a further dependency which failed
+-- or was cancelled.
 -- name: restorable
 SELECT t.id FROM claims_dependency d CROSS JOIN claims_task t ON t.id = d.task
 WHERE d.depends_on = ?1 AND t.state = {task.cancelled} AND NOT EXISTS (
