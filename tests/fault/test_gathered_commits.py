@@ -1,4 +1,4 @@
-"""Commits whose writes the C core gathers into one. The files get the contents that SQLite would write without the
+"""Commits whose writes the C core gathers in a buffer. The files get the contents that SQLite would write without the
 core."""
 
 from __future__ import annotations
