@@ -1,6 +1,6 @@
-"""The numbers that stand for states in the file, and the numbers with a meaning of their own.
+"""The numbers that represent states in the file, and other numbers with a special meaning.
 
-The statements in ``sql/*.sql`` use all of them by name, e.g. ``{task.claimed}`` or ``{claimed_side}``.
+The statements in ``sql/*.sql`` use all these numbers by name, for example ``{task.claimed}`` or ``{claimed_side}``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from ..validate import WALL_US_MAX
 class TaskCode:
     """``claims_task.state``. A waiting task is scheduled or ready, depending on the time.
 
-    No ``IntEnum``, since every claim compares these: reading and comparing a member takes ten times as long.
+    The class is no ``IntEnum``, because every claim compares these numbers: reading and comparing an enum member takes
+    ten times as long as a plain integer.
     """
 
     BLOCKED: Final = 0
@@ -52,12 +53,13 @@ INSTANCE_STATES: dict[int, InstanceState] = {
 }
 
 CLAIMED_SIDE = 1 << 32
-"""Added to a task's lane while the task is claimed: claimed tasks form a key range of their own in the index, where
-expired claims are found. The lane of a paused instance's task is negative, so that no search for work reads it."""
+"""The number that is added to a task's lane while the task is claimed. So claimed tasks form a separate key range in
+the index, in which a search finds expired claims. The lane of a paused instance's task is negative, so that no search
+for work reads the task."""
 
 NEVER = 1 << 62
-"""``claims_task.next_at`` of a claim that no search for work may take over: it has no expiry, or its loss would be the
-last one allowed. No id, count or token reaches this number either."""
+"""The value of ``claims_task.next_at`` for a claim that no search for work may take over: the claim has no expiry, or
+its loss would be the last loss that the task may have. No id, count or token reaches this number."""
 
 NUMBERS: dict[str, int] = {
     **{f"task.{name.lower()}": code for name, code in vars(TaskCode).items() if name.isupper()},
@@ -73,4 +75,4 @@ NUMBERS: dict[str, int] = {
     "wall_max": WALL_US_MAX + 999_999,  # the end of the year 9999
     "delay_s_max": WALL_US_MAX // 1_000_000,
 }
-"""Names that the statements use, each replaced by its number when the statements are loaded."""
+"""The number for each name that the statements use. A name is replaced by its number when the statements are loaded."""

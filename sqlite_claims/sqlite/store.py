@@ -20,16 +20,17 @@ from .sessions.owned_locks import InstanceFeed, SqliteWorkerSession
 class SqliteClaimStore(Store[SqliteWorkerSession]):
     """A claim store in one SQLite file on a local disk.
 
-    Safe to share between threads. After ``os.fork`` both processes may go on using it. Does NOT work on network file
-    systems. Never open the file with the standard library's ``sqlite3`` in a process that has it open here.
+    Threads may share a store. After ``os.fork``, both processes may continue to use the store. A store does NOT work on
+    a network file system. Never open the file with the standard library's ``sqlite3`` in a process that has the store
+    open.
 
     Args:
-        path: The file. It is created if it is missing.
-        create: ``False``: a missing file, or one without the store's tables, is ``StoreUnavailableError``.
-        read_only: Allow reading methods only.
-        durability: ``"full"``: task data survives power loss. ``"process"``: it survives a killed process; power loss
-            may undo the last commits.
-        busy_timeout: Seconds that a write waits for the file's one writer before it raises ``StoreBusyError``.
+        path: The path of the file. A missing file is created.
+        create: ``False``: raise ``StoreUnavailableError`` if the file is missing or has no tables of a store.
+        read_only: Allow only methods that read.
+        durability: ``"full"``: task data survives power loss. ``"process"``: task data survives a killed
+            process, but power loss may undo the last commits.
+        busy_timeout: Seconds that a write waits for the file's write lock before it raises ``StoreBusyError``.
         use_c_core: ``None``: use the C core if it is installed. ``True``: require it. ``False``: use the Python scan.
         clock: For tests: a ``sqlite_claims.testing.ManualClock``.
     """
@@ -75,9 +76,9 @@ class SqliteClaimStore(Store[SqliteWorkerSession]):
     def _add_fed_instance(
         self, instance_id: str, tasks: Sequence[NewTask] = (), *, definition_hash: str = ""
     ) -> tuple[bool, InstanceFeed]:
-        """Add an instance with its first tasks if there is none of that name, and keep ``prune`` from removing it
-        until the feed is closed or this process ends. Return whether it was added, and the feed."""
+        """Add an instance with its first tasks if there is no instance of that name. Keep ``prune`` from removing the
+        instance until the feed is closed or this process ends. Return whether the instance was added, and the feed."""
         while True:
             added = self.add_instance(instance_id, tasks, definition_hash=definition_hash, if_exists="skip")
-            with contextlib.suppress(NotFoundError):  # it existed, and has been pruned in between
+            with contextlib.suppress(NotFoundError):  # the instance existed, and was pruned in between
                 return added, self._backend.feed_instance(instance_id)

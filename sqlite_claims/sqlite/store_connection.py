@@ -1,5 +1,5 @@
-"""A connection to the file that is opened when it is needed, under a lock: threads share it, a fork closes it, and a
-loss of its files is noticed."""
+"""A store's connection to its file. The connection is opened when a call needs it. Threads share the connection under a
+lock, a fork closes the connection, and checks detect a loss of its files."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ from .store_time import StoreTime
 from .wal.checkpoints import RESTART_WAIT_S
 from .wal.durability import recover
 
-# A store in use checks this often whether its files are still in their places.
+# How often a store in use checks whether its files are still in place.
 CHECK_EVERY_US = 1_000_000
 
 
 class Stoppable(Protocol):
-    """A read with a connection of its own."""
+    """A long read that uses its own connection."""
 
     def stop(self, *, wait: bool) -> None:
         """End the read."""
 
 
 class StoreConnection:
-    """The connection of one store, and the lock that its threads take for each call.
+    """The connection of one store, and the lock that a thread takes for each call.
 
-    ``acquire`` takes the lock and opens the connection if it was closed, by a fork for example.
+    ``acquire`` takes the lock. It also opens the connection if the connection was closed, for example by a fork.
     """
 
-    # With more attributes than Python keeps in an instance's shared dictionary, slots make a transaction cheaper.
+    # Slots make a transaction cheaper, because the class has too many attributes for Python's key-sharing dictionaries.
     __slots__ = (
         "__weakref__",
         "_check_due",
@@ -96,10 +96,10 @@ class StoreConnection:
         self.files = StoreFiles(self.path, read_only=self.read_only, time=self.time)
         self.local_sessions = self.files.local_sessions
         self.local_feeds = self.files.local_feeds
-        self.long_reads: set[Stoppable] = set()  # under way
-        self.transaction: object | None = None  # open over several calls; its thread holds the lock
-        self.in_call = False  # whether a call is under way; its thread holds the lock
-        self.store_closed = False  # by `close`, or in the child of a fork that can't use the store
+        self.long_reads: set[Stoppable] = set()  # the long reads in progress
+        self.transaction: object | None = None  # stays open over several calls; its thread holds the lock
+        self.in_call = False  # whether a call is in progress; its thread holds the lock
+        self.store_closed = False  # true after `close`, and in a forked child that can't use the store
         self.authorizer = Authorizer()
         self.bell = bell
         self._commits_unchecked = 0  # commits since the files were last checked
@@ -107,20 +107,21 @@ class StoreConnection:
         self._forget_file()
         self._make_lock()
         with self._lock:
-            forks.register(self)  # first, so that no fork copies a connection unnoticed
+            forks.register(self)  # before a connection exists, so that no fork copies an open one
             self._open()
 
     def _make_lock(self) -> None:
         self._lock = threading.RLock()
-        # Private, but threading.Condition uses it, too. A field can't replace it: the exception of a signal handler may
-        # come between taking the lock and setting the field.
+        # `_is_owned` is private, but threading.Condition uses this method, too. A field can't replace the method,
+        # because a signal handler may raise an exception after the lock is taken and before the field is set.
         self._is_owned = self._lock._is_owned  # type: ignore[attr-defined]
 
     def _forget_file(self) -> None:
-        """Forget what belongs to the connection and the file: the file that is opened next may be another."""
-        # Not a method of this object: that would be a reference cycle, and keep a dropped store in memory.
+        """Reset all data about the connection and the file, because the next open may find a different file."""
+        # Not a method of this object: a reference to the method would be a reference cycle, which would keep an unused
+        # store in memory.
         self.execute = self.executemany = self.changes = partial(_raise_closed, self.path)
-        self._check_due = 0  # store time at which the files are checked next
+        self._check_due = 0  # store time of the next check of the files
 
     # -- opening and closing
 
@@ -171,11 +172,12 @@ class StoreConnection:
         return self.files.sessions
 
     def is_connected(self) -> bool:
-        """Whether the connection is open at present."""
+        """Return whether the connection is open at present."""
         return self._opened is not None
 
     def close(self) -> None:
-        """Close the connection and end this store's presence and sessions. May be called twice."""
+        """Close the connection, and end this store's presence in the ``-sessions`` file and its worker sessions. May be
+        called twice."""
         if getpid() != forks.pid:
             self.store_closed = True
             return
@@ -202,8 +204,8 @@ class StoreConnection:
                 self.files.raise_loss()
 
     def _close_connection(self, wait: float | None = None) -> bool:
-        """Close all connections. Returns ``False``, with them open, if the checkpoints don't end within ``wait``
-        seconds."""
+        """Close the store's connection and the connection for checkpoints. Return ``False``, and leave both connections
+        open, if the checkpoint thread doesn't end within ``wait`` seconds."""
         opened = self._opened
         if opened is not None:
             if not opened.end_checkpoints(wait):
@@ -212,7 +214,7 @@ class StoreConnection:
             self._recover_or_keep_wal(opened)
         self._opened = None
         self._forget_file()
-        with contextlib.ExitStack() as stack:  # if one of them raises, the others are closed all the same
+        with contextlib.ExitStack() as stack:  # if one callback raises an exception, the others still run
             stack.callback(self.files.disconnected)
             if opened is not None:
                 stack.callback(opened.connection.close, True)
@@ -222,8 +224,8 @@ class StoreConnection:
         return True
 
     def _recover_or_keep_wal(self, opened: OpenConnection) -> None:
-        """Before a connection is closed after a failed sync: recover from it. If that fails, keep SQLite from copying
-        into the database what a power cut may remove from the -wal."""
+        """Recover from a failed sync before a connection is closed. If the recovery fails, keep SQLite from copying the
+        -wal file into the database, because a power cut may still remove frames from the -wal file."""
         if self.read_only or not self.files.sync.is_marked():
             return
         try:
@@ -235,9 +237,10 @@ class StoreConnection:
     # -- the lock
 
     def acquire(self, timeout: float | None = None) -> None:
-        """Take the lock, and open the connection if it is closed. ``timeout``: seconds; ``None``: the busy timeout."""
+        """Take the lock, and open the connection if the connection is closed. ``timeout``: how many seconds to wait for
+        the lock; ``None``: the busy timeout."""
         if getpid() != forks.pid:
-            forks.check(self.path)  # before taking the lock, which a thread of the parent's may hold for ever
+            forks.check(self.path)  # before taking the lock, which a thread of the parent may hold for ever
         lock = self._lock
         if self._is_owned() and not self.in_call and self.transaction is None:
             # The exception of a signal handler kept this thread from releasing the lock after an earlier call.
@@ -262,8 +265,8 @@ class StoreConnection:
         self._lock.release()
 
     def refuse_reentry(self) -> None:
-        """Begin a call, unless this thread is within one: a signal handler or a destructor that ran during that call
-        would commit one half of its changes. The caller has to reset ``in_call``."""
+        """Begin a call. Raise an error if this thread is already within a call: a signal handler or a destructor that
+        uses the store during a call would commit half of that call's changes. The caller has to reset ``in_call``."""
         if self.in_call:
             self._raise_reentry()
         self.in_call = True
@@ -274,9 +277,10 @@ class StoreConnection:
     # -- the files
 
     def _check_files(self) -> None:
-        """Raise if a file of the connection was removed or replaced. The next call opens the files that exist then."""
+        """Raise an error if a file of the connection was removed or replaced. The next call opens the files that exist
+        then."""
         self._commits_unchecked = 0
-        side_files_too = self.time.now >= self._check_due  # less often, since their loss loses no commit
+        side_files_too = self.time.now >= self._check_due  # less often, since the loss of a side file loses no commit
         if side_files_too:
             self._check_due = self.time.now + CHECK_EVERY_US
         try:
@@ -284,7 +288,7 @@ class StoreConnection:
         except StoreUnavailableError as error:
             try:
                 self._close_connection()
-            except OSError as nested:  # the code that closed SQLite's descriptors has closed others, too
+            except OSError as nested:  # code that closed SQLite's descriptors has also closed others
                 log_after_commit(self.path, "closing the file met an error", nested)
                 self.files.drop_sessions()
             self.files.raise_loss()
@@ -295,7 +299,7 @@ class StoreConnection:
             self.bell = self._opened.renew_bell(self.path)
 
     def check_files(self) -> None:
-        """Raise if a file of the store was removed or replaced."""
+        """Raise an error if a file of the store was removed or replaced."""
         self.acquire()
         try:
             if not self.in_call and self.transaction is None:
@@ -304,12 +308,12 @@ class StoreConnection:
             self._lock.release()
 
     def check_files_soon(self) -> None:
-        """Have the files checked when this call ends."""
+        """Make the current call check the files when the call ends."""
         self._check_due = 0
 
     def check_before_connecting(self) -> None:
-        """Raise if a file was removed or replaced; to be called, from any thread, before this process opens another
-        connection. The next call of the store then opens the files again."""
+        """Raise an error if a file was removed or replaced. Call this, from any thread, before this process opens one
+        more connection. After an error, the next call of the store opens the files again."""
         try:
             self.files.check_before_connecting()
         except StoreUnavailableError:
@@ -321,11 +325,11 @@ class StoreConnection:
     def before_fork(self, wait: float) -> bool:
         if not self._lock.acquire(timeout=wait):
             return False
-        if self.transaction is not None or self.in_call:  # of this very thread
+        if self.transaction is not None or self.in_call:  # a transaction or a call of the forking thread itself
             self._lock.release()
             return False
         closed = False
-        with contextlib.suppress(apsw.Error, BackendError):  # then the child is refused the store
+        with contextlib.suppress(apsw.Error, BackendError):  # the child then can't use the store
             closed = self._close_connection(wait)
         if not closed:
             self._lock.release()
@@ -346,7 +350,7 @@ class StoreConnection:
             opened, self._opened = self._opened, None
             if opened is not None:
                 opened.checkpointer = None
-                forks.leak(opened)  # with its statements: finalizing them waits for the parent's threads
+                forks.leak(opened)  # and its statements: finalizing them waits for the parent's threads
 
 
 def _raise_closed(path: str, *_: object) -> NoReturn:
@@ -354,6 +358,7 @@ def _raise_closed(path: str, *_: object) -> NoReturn:
 
 
 def _ring_writer(store: weakref.ref[StoreConnection]) -> None:
-    """Report that a checkpoint has released the write lock. The thread must not keep a store alive."""
+    """Report to other processes that a checkpoint has released the write lock. The reference is weak, so that the
+    checkpoint thread doesn't keep an unused store in memory."""
     if (db := store()) is not None:
         db.bell.ring(WRITER)

@@ -1,4 +1,5 @@
-"""The files of one open store: whether they are still the files that were opened, and what to do if they are not."""
+"""The files of one open store: checks that they are still the files that were opened, and handles the loss of a
+file."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from .wal.durability import WalSync
 
 
 class StoreFiles:
-    """The database, its -wal and -shm, and ``-sessions``, as one open store uses them."""
+    """The database and the ``-wal``, ``-shm`` and ``-sessions`` files of one open store."""
 
     def __init__(self, path: str, *, read_only: bool, time: StoreTime) -> None:
         self._path = path
@@ -25,7 +26,7 @@ class StoreFiles:
         self._time = time
         self.sessions: SessionFile | None = None
         self.local_sessions: list[SqliteWorkerSession] = []
-        """The sessions that this store has opened."""
+        """The worker sessions that this store has opened."""
         self.local_feeds: set[InstanceFeed] = set()
         """The instances that this store feeds."""
         self._loss: StoreUnavailableError | None = None
@@ -34,11 +35,12 @@ class StoreFiles:
     def _start(self) -> None:
         self.opened = OpenedFiles(self._path)
         self.sync = WalSync(self._path, self.opened)
-        self._sessions_unbegun = False  # whether -sessions doesn't record yet which sessions are older than the file
-        self._sessions_error = ""  # the last logged error of creating -sessions again
+        self._sessions_unbegun = False  # true while -sessions doesn't record yet which sessions are older
+        self._sessions_error = ""  # the last logged error of an attempt to create -sessions again
 
     def watch(self) -> None:
-        """Note the files of a connection that has just been opened, and show other processes that it is open."""
+        """Record the files of a connection that has just been opened, and show other processes that the connection is
+        open."""
         self.opened.watch(all=not self._read_only)
         if self.sessions is not None and not self._read_only:
             self.sessions.connected(True)
@@ -46,7 +48,8 @@ class StoreFiles:
     # -- losses
 
     def raise_loss(self) -> None:
-        """Raise the error of a loss that was recorded: once, or, if the database itself is lost, always."""
+        """Raise the error of a recorded loss of files. The error is raised only once, unless the database itself is
+        lost: then it is raised on every call."""
         error = self._loss
         if error is not None:
             if not self.opened.database_lost:
@@ -54,12 +57,13 @@ class StoreFiles:
             raise error
 
     def has_loss(self) -> bool:
-        """Whether ``raise_loss`` would raise."""
+        """Return whether ``raise_loss`` would raise an error."""
         return self._loss is not None
 
     def check_before_connecting(self) -> None:
-        """Raise if a file was removed or replaced. To be called, from any thread, before this process opens another
-        connection: that would create the -wal again, and nothing could be saved any more."""
+        """Raise an error if a file was removed or replaced. Call this, from any thread, before this process opens one
+        more connection: a new connection would create the -wal file again, and the commits in a lost -wal file could
+        not be saved any more."""
         loss = self._loss
         if loss is not None and self.opened.database_lost:
             raise loss
@@ -68,8 +72,9 @@ class StoreFiles:
     # -- before a connection is closed
 
     def save(self, connection: apsw.Connection) -> None:
-        """Before closing a connection whose files were removed: copy into the database the commits that no other
-        process can reach. Also keep SQLite from removing the files that now have the names of the lost ones."""
+        """Prepare a connection for closing, if its files were removed or replaced. Copy the commits that no other
+        process can reach into the database. Also keep SQLite from removing new files that have the names of the lost
+        files."""
         try:
             self.opened.check()
         except StoreUnavailableError as error:
@@ -86,15 +91,15 @@ class StoreFiles:
     # -- the -sessions file
 
     def open_sessions(self) -> SessionFile:
-        """Return the ``-sessions`` file, which is opened if it is not open yet."""
+        """Return the ``-sessions`` file. Open the file if it is not open yet."""
         if self.sessions is None:
             self.sessions = SessionFile(self._path, read_only=self._read_only)
         return self.sessions
 
     def begin_sessions(self, connection: apsw.Connection) -> None:
-        """Let a new ``-sessions`` file record which sessions are older than it. Takes the write lock, so that no
-        session is being opened meanwhile. If the lock or room on the disk is not available, a later check
-        tries again."""
+        """Record in a new ``-sessions`` file which worker sessions are older than the file. Take the write lock, so
+        that no process opens a session meanwhile. If the write lock or disk space is not available, a later check tries
+        again."""
         assert self.sessions is not None
         self._sessions_unbegun = False
         if not self.sessions.is_new():
@@ -110,7 +115,8 @@ class StoreFiles:
         self._sessions_unbegun = self.sessions.is_new()
 
     def check_sessions(self, connection: apsw.Connection) -> None:
-        """Create the ``-sessions`` file again if it was removed or replaced, with the locks of this process."""
+        """Create the ``-sessions`` file again if the file was removed or replaced. Take this process's locks on the new
+        file."""
         sessions = self.sessions
         if sessions is None:
             return
@@ -121,14 +127,14 @@ class StoreFiles:
         try:
             sessions.reopen([*self.local_sessions, *self.local_feeds])
         except (OSError, BackendError) as error:
-            # The caller's operation has been done, so this is only logged. The next check tries again.
+            # The caller's operation has taken effect, so the error is only logged. The next check tries again.
             if repr(error) != self._sessions_error:
                 self._sessions_error = repr(error)
                 log_after_commit(self._path, "-sessions was removed or replaced, and cannot be created again", error)
             return
         self._sessions_error = ""
         if not self._read_only:
-            self.sync.mark_failed()  # the removed file may have had the mark of a failed sync
+            self.sync.mark_failed()  # the removed file may have contained the mark of a failed sync
             self.begin_sessions(connection)
             log.warning("%s-sessions: was removed or replaced while the store was open; created again", self._path)
 
@@ -144,14 +150,14 @@ class StoreFiles:
             self.sessions = None
 
     def drop_local(self) -> None:
-        """Release the locks of this store's sessions and feeds, and nothing else."""
+        """Release the locks of this store's worker sessions and feeds, but change nothing in the database."""
         for session in self.local_sessions:
             session.drop()
         for feed in self.local_feeds:
             feed.drop()
 
     def after_fork_in_child(self) -> None:
-        """Drop what belongs to the parent."""
+        """Drop the objects that belong to the parent."""
         self.drop_local()
         self.local_sessions.clear()
         self.local_feeds.clear()

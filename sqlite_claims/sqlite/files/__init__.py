@@ -1,1 +1,1 @@
-"""The files of a store on the disk: where they may be, whether they are still the same, copies, and reserved room."""
+"""The files of a store on the disk: checks of their place, recognition of copies, side files, and reserved space."""

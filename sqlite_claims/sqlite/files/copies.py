@@ -1,8 +1,9 @@
-"""Copies: whether a file is still the one that its own record describes, or a copy of it.
+"""Recognition of copies: whether a file is still the file that its stored identity describes, or a copy of that file.
 
-A copy made without the library (by ``cp``, ``VACUUM INTO``, a replicator, a snapshot) would give tokens that the
-original gives, too. So the file records its own device, inode and time of birth, which no copy shares and which a
-rename keeps. The path is no part of it: a file may be moved, and be seen under several names.
+A copy made without the library (by ``cp``, ``VACUUM INTO``, a replicator, a snapshot) would give the same tokens as the
+original. So a store records the device, the inode and the time of birth of its file. A copy has different values, while
+a rename keeps the values. The path is not recorded, because a file may be moved, and may be visible under several
+names.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ class Origin(Enum):
 
     SAME = auto()
     UNKNOWN = auto()
-    """The file has no record, since an older library has created it."""
+    """The file contains no identity, since an older version of the library has created the file."""
     PERHAPS_COPY = auto()
-    """Another device or inode and the same birth: a snapshot of the disk, or the same file, mounted otherwise."""
+    """A different device or inode, but the same time of birth: a snapshot of the disk, or the same file on a different
+    mount."""
     COPY = auto()
     EARLIER = auto()
     """An earlier state of the same file, written over it."""
@@ -32,20 +34,22 @@ class Identity(NamedTuple):
     device: int
     inode: int
     born_ns: int
-    """0 if the file system or the platform doesn't provide it."""
+    """The time of birth in nanoseconds; 0 if the file system or the platform doesn't provide the time."""
 
     def __str__(self) -> str:
         return ":".join(f"{number:x}" for number in self)
 
 
 def identity_of(path: str) -> Identity:
-    """The identity of the file at ``path``. Raises ``OSError``. Opens nothing: closing it would drop SQLite's locks."""
+    """Return the identity of the file at ``path``. Raise ``OSError`` on failure. The function doesn't open the file,
+    because closing the file would drop SQLite's locks."""
     status = os.stat(path)
     return Identity(status.st_dev, status.st_ino, _born_ns(path, status))
 
 
 def split(recorded: str) -> tuple[str, Identity | None]:
-    """A text, and the identity of a file that ends it; ``None`` where there is none that can be read."""
+    """Split a recorded value into its text and the identity of a file at its end. The identity is ``None`` if the value
+    doesn't end with a readable identity."""
     text, _, last = recorded.rpartition(" ")
     try:
         device, inode, born_ns = (int(number, 16) for number in last.split(":"))
@@ -55,7 +59,7 @@ def split(recorded: str) -> tuple[str, Identity | None]:
 
 
 def compare(recorded: Identity | None, now: Identity) -> Origin:
-    """The origin of a file that contains this record."""
+    """Return the origin of a file that has the identity ``now`` and contains the identity ``recorded``."""
     if recorded is None:
         return Origin.UNKNOWN
     both_born = recorded.born_ns and now.born_ns
@@ -64,7 +68,8 @@ def compare(recorded: Identity | None, now: Identity) -> Origin:
     return Origin.SAME if recorded[:2] == now[:2] else Origin.PERHAPS_COPY
 
 
-# From <linux/stat.h>: the result's size, where the time of birth stands in it, and what asks for it alone.
+# From <linux/stat.h>: the size of the result, the offset of the time of birth in the result, and the flag that requests
+# only the time of birth.
 _STATX_BYTES, _STATX_BORN, _STATX_BTIME = 256, 80, 0x800
 _AT_FDCWD = -100
 

@@ -1,4 +1,4 @@
-"""Where a store may live: checks of a path before SQLite sees it. Opens no file."""
+"""Checks of a store's path, before SQLite opens the file. No function here opens a file of the store."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import sys
 from ...errors import StoreUnavailableError
 
 _MOUNTS = "/proc/self/mountinfo"
-# Of the names of a store's files, all of which belong to it whether they are there or not.
+# The suffixes of the names of a store's files. All these names belong to the store, even if the files don't exist.
 SUFFIXES = ("", "-wal", "-shm", "-journal", "-sessions", "-bell", "-reserve")
-# Locks and shared memory don't work across machines; SQLite would seem to, and lose data.
+# Network file systems. Locks and shared memory don't work across machines: SQLite would seem to work, but lose data.
 _NETWORK = frozenset(
     [
         "9p",
@@ -46,7 +46,7 @@ _NETWORK = frozenset(
 
 
 def check_place(path: str, *, create: bool) -> bool:
-    """Refuse a place where no store can be. Returns whether the file exists."""
+    """Raise an error if no store can be at this path. Return whether the file exists."""
     if sys.platform == "win32":
         raise StoreUnavailableError("sqlite_claims does not run on Windows: it needs locks that the kernel drops")
     folder = os.path.dirname(path)
@@ -63,7 +63,7 @@ def check_place(path: str, *, create: bool) -> bool:
     if status is not None and not stat.S_ISREG(status.st_mode):
         raise StoreUnavailableError(f"{path}: not a regular file")
     mounted = _mounted(_MOUNTS)
-    if any(path == point for point, _ in mounted):  # as far as the platform tells
+    if any(path == point for point, _ in mounted):  # as far as the platform lists its mounts
         raise StoreUnavailableError(
             f"{path}: mounted as a single file, without its -wal, which others would not see; mount its folder"
         )
@@ -77,8 +77,8 @@ def check_place(path: str, *, create: bool) -> bool:
 
 
 def _check_names(path: str) -> None:
-    """Refuse a store next to which something else bears the name of one of its files: SQLite would write through a
-    link, and wait for ever for a FIFO's other end."""
+    """Raise an error if the name of one of the store's side files belongs to something that is no regular file. SQLite
+    would write through a symbolic link, and would wait for ever for the other end of a FIFO."""
     for suffix in ("-wal", "-shm", "-journal", "-sessions", "-bell"):
         try:
             mode = os.lstat(path + suffix).st_mode
@@ -92,7 +92,7 @@ def _check_names(path: str) -> None:
 
 
 def has_content(path: str) -> bool:
-    """Whether there is such a file, with anything in it."""
+    """Return whether the file exists and is not empty."""
     try:
         return os.stat(path).st_size > 0
     except OSError:
@@ -100,7 +100,7 @@ def has_content(path: str) -> bool:
 
 
 def is_full(path: str) -> bool:
-    """Whether the file system of the file has no room left, or none for another file."""
+    """Return whether the file system of the file has no free space left, or can't hold one more file."""
     try:
         status = os.statvfs(os.path.dirname(path))
     except OSError:
@@ -109,12 +109,12 @@ def is_full(path: str) -> bool:
 
 
 def may_write(path: str) -> bool:
-    """Whether this process may write to the file and make others beside it."""
+    """Return whether this process may write to the file, and may create other files in the same folder."""
     return os.access(path, os.R_OK | os.W_OK) and os.access(os.path.dirname(path), os.W_OK | os.X_OK)
 
 
 def file_system(folder: str, mounts: str = _MOUNTS) -> str:
-    """The type of the file system that holds ``folder``, or ``""`` where the platform doesn't say."""
+    """Return the type of the file system that holds ``folder``, or ``""`` if the platform doesn't report the type."""
     return _file_system(folder, _mounted(mounts))
 
 
@@ -128,7 +128,7 @@ def _file_system(folder: str, mounted: list[tuple[str, str]]) -> str:
 
 
 def _mounted(mounts: str) -> list[tuple[str, str]]:
-    """Mount points and their types, in the order of mounting."""
+    """Return the mount points and the types of their file systems, in the order of mounting."""
     try:
         with open(mounts, encoding="utf-8", errors="surrogateescape") as file:
             lines = file.readlines()

@@ -1,7 +1,8 @@
-"""Reserved room on the disk: a file next to the database that is emptied when the disk is full.
+"""Reserved disk space: a file next to the database that is emptied when the disk is full.
 
-SQLite can't remove anything without writing first, and it can't start the -wal over before what that holds is in the
-database, which has to grow for it. So on a full disk not even cancelling and pruning would be possible.
+SQLite has to write to the -wal file before it can remove anything. SQLite can start the -wal file over only after the
+file's frames are copied into the database, and the database may have to grow for that. So, without reserved space, not
+even cancelling and pruning would be possible on a full disk.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ from collections.abc import Iterator
 SUFFIX = "-reserve"
 # Enough to open and prune a store that was closed properly.
 BYTES_MIN = 1 << 18
-# Beyond that, no more than this part of the free room.
+# Above BYTES_MIN, the file grows by at most the free space divided by this number.
 _PART = 4
-# Bytes of a file that are read to recognize an unrelated one.
+# The number of bytes that are read from the start of a file to recognize an unrelated file.
 _START = 512
 
 
 def keep(store: str, wanted: int = 0) -> None:
-    """Extend the file to ``wanted`` bytes, as far as there is room. It never gets smaller by this."""
-    with contextlib.suppress(OSError, AttributeError):  # a full disk; a file system or platform that promises no room
+    """Extend the file to ``wanted`` bytes, as far as there is disk space. This never makes the file smaller."""
+    with contextlib.suppress(OSError, AttributeError):  # a full disk, or a platform that can't reserve space
         status = os.statvfs(os.path.dirname(store))
         with _opened(store, make=True) as descriptor:
             now = os.fstat(descriptor).st_size
@@ -41,7 +42,7 @@ def keep_least(store: str) -> None:
 
 
 def release(store: str) -> bool:
-    """Release the room. Returns whether there was any."""
+    """Release the reserved space. Return whether there was any."""
     with contextlib.suppress(OSError), _opened(store) as descriptor:
         if os.fstat(descriptor).st_size:
             os.ftruncate(descriptor, 0)
@@ -51,8 +52,8 @@ def release(store: str) -> bool:
 
 @contextlib.contextmanager
 def _opened(store: str, *, make: bool = False) -> Iterator[int]:
-    """The file, made where it is missing if asked for. Raises ``OSError``, also where something else bears its name:
-    that must not be cut short."""
+    """Open the file. If the file is missing and ``make`` is true, create it. Raise ``OSError`` on failure, and also if
+    something else has the file's name, because an unrelated file must not be truncated."""
     path = store + SUFFIX
     flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     like = os.stat(store)
@@ -62,14 +63,14 @@ def _opened(store: str, *, make: bool = False) -> Iterator[int]:
         if not make:
             raise
         descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, like.st_mode & 0o777)
-        with contextlib.suppress(OSError):  # some file systems have neither
+        with contextlib.suppress(OSError):  # some file systems have no permissions and owners
             os.fchmod(descriptor, like.st_mode & 0o777)
             if os.geteuid() == 0:
                 os.fchown(descriptor, like.st_uid, like.st_gid)
     try:
         status = os.fstat(descriptor)
         alien = not stat.S_ISREG(status.st_mode) or status.st_nlink != 1
-        if alien or os.pread(descriptor, _START, 0).strip(b"\0"):  # room that is kept is all zeros
+        if alien or os.pread(descriptor, _START, 0).strip(b"\0"):  # reserved space contains only zeros
             raise FileExistsError(errno.EEXIST, "not a file of the store's", path)
         yield descriptor
     finally:
@@ -77,7 +78,7 @@ def _opened(store: str, *, make: bool = False) -> Iterator[int]:
 
 
 def has_room(store: str, size: int) -> bool:
-    """Whether the database may grow to this size."""
+    """Return whether there is disk space for the database to grow to this size."""
     try:
         status = os.statvfs(os.path.dirname(store))
         return size - os.stat(store).st_size <= status.f_bavail * status.f_frsize

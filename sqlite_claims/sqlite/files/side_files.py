@@ -1,8 +1,8 @@
-"""Side files, ``-sessions`` and ``-bell``: they get the permissions and the owner of the database file.
+"""The side files ``-sessions`` and ``-bell``. These files get the permissions and the owner of the database file.
 
-Any user who may write to the folder can put something else there under these names. So the side files are never opened
-through a symbolic link, opening them never waits, and they are used only if they are regular files of the expected size
-and owner.
+Any user who may write to the folder can put something else there under the names of the side files. So a store never
+opens a side file through a symbolic link, and never waits while it opens one. A store uses a side file only if it is a
+regular file of the expected size and owner.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from ...errors import StoreUnavailableError
 
 log = logging.getLogger("sqlite_claims.storage")
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
-_warned: set[str] = set()  # files with another owner that a warning was logged about
+_warned: set[str] = set()  # files with a different owner for which a warning was logged
 
 
 def open_beside(store: str, suffix: str, size_max: int) -> int:
-    """Open such a file. If it is missing it is made with the permissions of the store's file, whatever the umask, and,
-    by root, with its owner, since root's file would lock the others out. Raises ``OSError``, and
-    ``StoreUnavailableError`` if it can't be the store's."""
+    """Open a side file. If the file is missing, create it with the permissions of the database file, independent of the
+    umask. If root creates the file, also give it the owner of the database file, since other users could not open a
+    file of root. Raise ``OSError`` on failure, and ``StoreUnavailableError`` if the file can't belong to the store."""
     path = store + suffix
     with contextlib.suppress(FileNotFoundError):
         return _opened(store, path, os.O_RDWR, size_max)
@@ -31,9 +31,9 @@ def open_beside(store: str, suffix: str, size_max: int) -> int:
     mode = status.st_mode & 0o777
     try:
         descriptor = os.open(path, os.O_RDWR | _FLAGS | os.O_CREAT | os.O_EXCL, mode)
-    except FileExistsError:  # another process was first
+    except FileExistsError:  # another process has created the file
         return _opened(store, path, os.O_RDWR, size_max)
-    with contextlib.suppress(OSError):  # some file systems have neither
+    with contextlib.suppress(OSError):  # some file systems have no permissions and owners
         os.fchmod(descriptor, mode)
         if os.geteuid() == 0:
             os.fchown(descriptor, status.st_uid, status.st_gid)
@@ -41,7 +41,7 @@ def open_beside(store: str, suffix: str, size_max: int) -> int:
 
 
 def open_to_read(store: str, suffix: str, size_max: int) -> int:
-    """Open such a file for reading; -1 if it is missing. Raises as ``open_beside`` does."""
+    """Open a side file for reading. Return -1 if the file is missing. Raise the same errors as ``open_beside``."""
     try:
         return _opened(store, store + suffix, os.O_RDONLY, size_max)
     except FileNotFoundError:

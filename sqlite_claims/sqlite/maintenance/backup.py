@@ -22,12 +22,14 @@ from ..files.paths import SUFFIXES
 from ..statements import sql
 from .long_read import LongRead
 
-# Pages that a backup copies before it checks whether it has to stop: a few milliseconds.
+# The number of pages that a backup copies before it checks whether it has to stop. Copying them takes a few
+# milliseconds.
 PAGES_PER_STEP = 1000
 
 
 def backup(db: Database, target: str) -> LongRead[None]:
-    """Copy a snapshot to a new file, marked so that its first use lets its tokens leave the original's behind."""
+    """Copy a snapshot to a new file. The copy is marked, so that the tokens of the copy, once it is used as a store,
+    are larger than the tokens of the original."""
     if db.store_closed:
         raise StoreClosedError(f"{db.path}: the store is closed")
     if os.path.exists(target):
@@ -59,11 +61,12 @@ def backup(db: Database, target: str) -> LongRead[None]:
 
 
 def copy_to(new: str, source: apsw.Connection, token_floor: int = 0, between: Callable[[], None] | None = None) -> None:
-    """Fill a file that nobody else knows of with a marked copy, whose tokens will also be above this. It is done in one
-    step, or ``between`` is called after each of many; ``source`` must then have a transaction open, since every commit
-    between two steps would start the copy over."""
+    """Fill a new file, which no other process uses yet, with a marked copy of ``source``. The tokens of the copy will
+    also be larger than ``token_floor``. Without ``between``, the copy is made in one step. With ``between``, the copy
+    is made in many steps, and ``between`` is called after each step. ``source`` must then have a transaction open,
+    since every commit between two steps would start the copy over."""
     copy = apsw.Connection(new)
-    # Triggers that somebody has put on our tables are copied, but not run.
+    # Triggers that someone has added to the store's tables are copied, but not run.
     copy.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
     try:
         with copy.backup("main", source, "main") as job:
@@ -84,19 +87,21 @@ _numbers = itertools.count()
 
 
 def make_beside(target: str, like: os.stat_result) -> str:
-    """A new file for what is to become ``target``; see ``make_new``."""
-    made = f"{target}.{os.getpid()}-{next(_numbers)}.partial"  # two threads may be at it
+    """Create a new file next to ``target``, for data that is to become ``target``. Return the new file's path. See
+    ``make_new``."""
+    made = f"{target}.{os.getpid()}-{next(_numbers)}.partial"  # two threads may do this at once
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(made)  # of a process that was killed and had this number
+        os.unlink(made)  # left by a killed process that had the same process id
     make_new(made, like)
     return made
 
 
 def make_new(path: str, like: os.stat_result) -> None:
-    """A new file with the permissions and, where root makes it, the owner of another; its owner may write to it."""
+    """Create a new file with the permissions of the file that ``like`` describes; the owner may always read and write.
+    If root creates the file, also give it the owner of that file."""
     mode = like.st_mode & 0o777 | 0o600
     descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode)
-    with contextlib.suppress(OSError):  # some file systems have neither
+    with contextlib.suppress(OSError):  # some file systems have no permissions and owners
         os.fchmod(descriptor, mode)
         if os.geteuid() == 0:
             os.fchown(descriptor, like.st_uid, like.st_gid)
@@ -104,7 +109,7 @@ def make_new(path: str, like: os.stat_result) -> None:
 
 
 def sync_folder(path: str) -> None:
-    """Let the names in this file's folder survive power loss."""
+    """Sync the folder of a file, so that the names in the folder survive power loss."""
     folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(folder)

@@ -1,8 +1,10 @@
-"""What adding, claiming and ending a task cost at the least: a file that knows which task comes next, checks nothing,
-and keeps no order, no tokens and no leases. ``sqlite-claims bench`` times a store beside it.
+"""The baseline: the least that adding, claiming and ending a task in an SQLite file can cost. The program knows which
+task comes next, checks nothing, and has no order, no tokens and no leases. ``sqlite-claims bench`` compares a store
+with this baseline.
 
-Its SQL is no store's, so it stands here. WAL, ``synchronous=NORMAL`` and the size of a page are as in a store; the rest
-is as SQLite does by itself, a checkpoint within a commit every 1,000 pages among it.
+The SQL is in this file because it doesn't belong to a store. WAL mode, ``synchronous=NORMAL`` and the page size are the
+same as in a store. All other settings are SQLite's defaults, for example a checkpoint within a commit every 1,000
+pages.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ _EXPIRES = 2_000_000_000_000_000
 
 
 class BareLoop:
-    """A file with tasks, each to be taken and ended once, in the order of adding."""
+    """A file with tasks. Each task is claimed once and ended once, in the order in which the tasks were added."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._connection = apsw.Connection(os.fspath(path))
@@ -44,22 +46,22 @@ class BareLoop:
 
     @property
     def left(self) -> int:
-        """Tasks that are still to be taken."""
+        """The number of tasks that are not claimed yet."""
         return self._added + 1 - self._next
 
     def add(self, count: int) -> None:
-        """Add so many tasks in one transaction."""
+        """Add ``count`` tasks in one transaction."""
         with self._connection:
             self._connection.executemany(_ADD, ((),) * count)
         self._added += count
 
     def insert(self, rows: Iterable[tuple[str, bytes]]) -> None:
-        """Store names and inputs, and nothing else, in one transaction."""
+        """Store only names and inputs, in one transaction."""
         with self._connection:
             self._connection.executemany(_INSERT, rows)
 
     def cycle(self) -> None:
-        """Take a task, and end it: two transactions."""
+        """Claim a task, and end the task, in two transactions."""
         execute, id = self._connection.execute, self._next
         execute("BEGIN IMMEDIATE")
         execute(_TAKE, ("worker", id))
@@ -72,7 +74,7 @@ class BareLoop:
         self._next += 1
 
     def batch(self, count: int) -> None:
-        """The same for so many tasks in two transactions."""
+        """Claim ``count`` tasks, and end these tasks, in two transactions."""
         execute, executemany = self._connection.execute, self._connection.executemany
         ids = range(self._next, self._next + count)
         execute("BEGIN IMMEDIATE")

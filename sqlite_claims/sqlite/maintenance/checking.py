@@ -1,8 +1,9 @@
-"""Looking for damage: what SQLite says, and every object, value and count in the file that no store writes.
+"""The search for damage: SQLite's integrity check, and a check for each schema object, value and count that no store
+writes.
 
-Tables are read by pages, each in a short read transaction, so that a long check keeps nothing from being copied out of
-the -wal; comparisons with other tables stay within one page. Bad content of the file leads to a
-finding or to the next page, never to an exception other than those that end the whole check.
+Each table is read page by page, each page in a short read transaction, so that a long check delays no checkpoint.
+Comparisons with other tables stay within one page. Bad content of the file leads to a finding, and the check continues.
+Only an error that ends the whole check raises an exception.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ FINDINGS_MAX = 1_000
 
 
 def check(db: Database, more: Sequence[str]) -> LongRead[list[str]]:
-    """Everything that isn't as it should be, a sentence each, at most ``FINDINGS_MAX``. ``more``: found already."""
+    """Return a long read that finds damage, one sentence for each finding, at most ``FINDINGS_MAX``. ``more``: findings
+    that are already known."""
     if has_journal(db.path):
         return _Unread(db, [*side_file_findings(db.path), *more])
 
     def read(connection: apsw.Connection, go_on: Callable[[], None]) -> list[str]:
-        connection.execute(sql.commit)  # each page has a snapshot of its own
+        connection.execute(sql.commit)  # so that each page is read on its own snapshot
         found: list[str] = []
         for finding in _findings(connection, go_on):
             if len(found) == FINDINGS_MAX:
@@ -42,7 +44,7 @@ def check(db: Database, more: Sequence[str]) -> LongRead[list[str]]:
 
 
 class _Unread(LongRead[list[str]]):
-    """A check that reads nothing: a new connection would take the journal for one to be rolled back."""
+    """A check that reads nothing, because a new connection would roll the journal back into the database."""
 
     def __init__(self, db: Database, found: list[str]) -> None:
         super().__init__(db, lambda *_: found)
@@ -67,6 +69,6 @@ def _findings(connection: apsw.Connection, go_on: Callable[[], None]) -> Iterato
 
 
 def _integrity(execute: Callable[..., apsw.Cursor]) -> Iterator[str]:
-    for (text,) in execute(sql.integrity_check):  # which may find something and then come no further
+    for (text,) in execute(sql.integrity_check):  # the statement may find something and then fail
         if text != "ok":
             yield f"SQLite: {text}"

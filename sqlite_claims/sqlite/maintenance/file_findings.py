@@ -1,4 +1,4 @@
-"""The part of ``check()`` that is about the files, not their content."""
+"""The part of ``check()`` that examines the files themselves, not their content."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from ..error_translation import translate
 
 
 def other_driver_findings(path: str) -> list[str]:
-    """Whether the standard library's driver seems to have the file open in this process, where closing it drops the
-    locks of ours. Only where the kernel lists a process's descriptors."""
+    """Return a finding if the standard library's driver seems to have the file open in this process. When that driver
+    closes the file, the locks of the store's connections are dropped. This works only if the kernel lists a process's
+    descriptors."""
     if "_sqlite3" not in sys.modules:
         return []
     own = os.stat(path)
@@ -33,7 +34,7 @@ def other_driver_findings(path: str) -> list[str]:
 
 
 def side_file_findings(path: str) -> list[str]:
-    """What the files beside the database tell."""
+    """Return findings about the side files, and about other names of the database file."""
     findings: list[str] = []
     status = os.stat(path)
     mode = status.st_mode & 0o777
@@ -52,7 +53,8 @@ def side_file_findings(path: str) -> list[str]:
 
 
 def has_journal(path: str) -> bool:
-    """Whether there is one that SQLite would heed: one that begins with a zero has ended, or a power cut came first."""
+    """Return whether there is a rollback journal that SQLite would use. A journal that begins with a zero byte belongs
+    to an ended transaction, or a power cut came before the journal was complete."""
     try:
         with open(f"{path}-journal", "rb") as journal:
             return journal.read(1) not in (b"", b"\0")

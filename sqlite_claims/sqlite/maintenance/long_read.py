@@ -1,4 +1,5 @@
-"""Long reads: each reads the whole file with its own connection, so that other threads can use the store meanwhile."""
+"""Long reads: a long read reads the whole file with its own connection, so that other threads can use the store
+meanwhile."""
 
 from __future__ import annotations
 
@@ -23,32 +24,33 @@ Read = Callable[[apsw.Connection, Callable[[], None]], T]
 
 
 class Stopped(Exception):
-    """Raised when a long read has to end, since its connection can't stay open."""
+    """Raised within a long read when the read has to end because its connection can't stay open."""
 
 
 class LongRead(Generic[T]):
-    """One long read. ``run`` does it, in the thread that calls it; ``stop`` ends it from any other.
+    """One long read. ``run`` reads in the calling thread. ``stop`` ends the read from any other thread.
 
-    A fork can't happen with a connection open: it interrupts the read, which starts over afterwards.
+    No connection may be open during a fork. So a fork interrupts the read, which starts over after the fork.
     """
 
     def __init__(self, db: Database, read: Read[T]) -> None:
-        """``read``: gets the connection, in a transaction that keeps to one snapshot, and a function that it has to
-        call between steps of some milliseconds, and before it uses what it has read. It must be able to start
-        over, and must leave nothing behind when it raises."""
+        """``read``: a function with two arguments. The first is the connection, in a transaction on one snapshot. The
+        second is a function, which ``read`` has to call between steps of a few milliseconds, and before it uses data
+        that it has read. ``read`` must be able to start over, and must leave nothing behind when it raises an
+        exception."""
         self.path = db.path
         self._db = db
         self._read = read
         self._lock = threading.Lock()  # held while the connection is open
-        self._thread = 0  # which holds it
-        self._forking = threading.Lock()  # held while the connection has to be closed
+        self._thread = 0  # the thread that holds `_lock`; 0 for none
+        self._forking = threading.Lock()  # held while a fork needs the connection closed
         self._connection: apsw.Connection | None = None
         self._unshared: UnsharedFiles | None = None
         self._interrupted = False
         self._stopped = False
 
     def run(self) -> T:
-        """Read, and return the result. Raises ``StoreClosedError`` if stopped."""
+        """Run the read, and return its result. Raise ``StoreClosedError`` if ``stop`` ended the read."""
         self._db.long_reads.add(self)
         forks.register(self)
         try:
@@ -71,7 +73,7 @@ class LongRead(Generic[T]):
                 self._db.check_before_connecting()
                 self._connection, self._unshared = connect_to_read(self.path, self._db.busy_timeout)
                 self._connection.execute(sql.begin_read)
-                self._connection.execute(sql.schema_version).fetchall()  # which takes the snapshot
+                self._connection.execute(sql.schema_version).fetchall()  # this read takes the snapshot
                 self._go_on()
                 return self._read(self._connection, self._go_on)
             except TRANSLATED as error:
@@ -101,7 +103,8 @@ class LongRead(Generic[T]):
                 connection.interrupt()
 
     def stop(self, *, wait: bool) -> None:
-        """End the read, which raises ``StoreClosedError``; ``wait`` for that, unless this is its own thread."""
+        """End the read, which then raises ``StoreClosedError``. ``wait``: wait for that, unless the reading thread
+        calls this."""
         self._stopped = True
         self._interrupt()
         if wait and self._thread != threading.get_ident():

@@ -1,9 +1,10 @@
-"""Restoring a backup to the path of a store. Three things must not happen: a process goes on with the old file, an old
--wal is taken for the new file's, or a token is given a second time.
+"""Restoring a backup to the path of a store. Three things must not happen: a process continues to use the old file,
+SQLite uses an old -wal file with the new file, or the store gives a token a second time.
 
-SQLite itself writes into the file, in one transaction, which is on the disk, names and all, when it has ended; and
-no other process has the file open meanwhile. With a rename instead, a process that is just opening the old file would
-keep a file without a name, and a -wal under the name of the new one.
+SQLite itself writes the backup into the file, in one transaction. When the transaction has ended, the data and the
+names of the files are on the disk. No other process has the file open meanwhile. A rename would be wrong: a process
+that is just opening the old file would use a file without a name, with a -wal file under the name of the new file's
+-wal.
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ from .backup import copy_to, make_beside, make_new
 
 
 def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str], *, replace: bool = False) -> None:
-    """Put a copy of a backup at ``path``, whole or not at all; the backup stays as it is.
+    """Put a copy of a backup at ``path``, completely or not at all. The backup doesn't change.
 
-    ``AlreadyExistsError`` where anything is stored at ``path``, unless ``replace``: then the store there is gone, and
-    tokens to come are larger than any that it gave. ``StoreBusyError`` where any process has it open, reading or
-    writing. Opened for the first time after this, the store ends the claims that the backup holds, without a loss, and
-    gives tokens larger than those that the backup's original gives. Takes twice the room that the backup does, for as
-    long as it lasts.
+    Raise ``AlreadyExistsError`` if anything is stored at ``path`` and ``replace`` is false. With ``replace``, the copy
+    replaces the store at ``path``, and later tokens are larger than all tokens that the replaced store gave. Raise
+    ``StoreBusyError`` if any process has the store at ``path`` open, for reading or writing. When the restored store is
+    opened for the first time, it ends the claims in the backup, without a loss. Its tokens are larger than those of the
+    backup's original. A restore temporarily needs twice the disk space of the backup.
     """
     source, target = store_path(backup), store_path(path)
     if not check_place(source, create=True):
@@ -48,7 +49,7 @@ def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str], *, rep
     existed = check_place(target, create=True)
     if existed and os.path.samefile(source, target):
         raise InvalidArgumentError(f"{target}: path is the backup itself, which is a store already: open it")
-    if has_content(target) and not replace and not os.path.exists(f"{target}-journal"):  # of one that was killed
+    if has_content(target) and not replace and not os.path.exists(f"{target}-journal"):  # a killed restore leaves one
         raise _stored_already(target)
     if not has_content(target) and has_content(f"{target}-wal"):
         raise AlreadyExistsError(
@@ -78,7 +79,8 @@ def _translated(path: str) -> Iterator[None]:
 
 
 def _open_backup(source: str) -> apsw.Connection:
-    """Open the backup for reading. If it was never used since it was made, no -wal or -shm is created next to it."""
+    """Open the backup for reading. If the backup was never used as a store, create no -wal or -shm file next to the
+    backup."""
     if has_content(f"{source}-wal") or os.path.exists(f"{source}-journal"):
         return connect_to_read(source, 1.0)[0]
     return connect_to_file_alone(source)
@@ -97,8 +99,8 @@ def _check(original: apsw.Connection, source: str) -> None:
 
 
 def _judge(file: apsw.Connection, target: str, replace: bool) -> int:
-    """Refuse a file that is in use, or holds anything or, with ``replace``, anything but a store. Returns its floor of
-    tokens."""
+    """Raise an error if the file is in use, or if the file contains data. With ``replace``, the file may contain a
+    store, but no other data. Return the file's token floor."""
     with closing(SessionFile(target, read_only=True)) as sessions:
         if sessions.anyone_present():
             raise StoreBusyError(f"{target}: in use by a store, or by a command that a worker started; end them first")
@@ -116,8 +118,8 @@ def _stored_already(target: str) -> AlreadyExistsError:
 
 @contextmanager
 def _alone(target: str, like: os.stat_result, replace: bool) -> Iterator[tuple[apsw.Connection, int]]:
-    """Open the file, created if it is missing, and keep all other processes from opening it until the end. Yields the
-    connection and the floor of the file's tokens."""
+    """Open the file, and keep all other processes from opening it until the end of the ``with`` block. Create the file
+    if it is missing. Yield the connection and the file's token floor."""
     forks.check(target)
     made = not os.path.exists(target)
     if made:
@@ -126,30 +128,32 @@ def _alone(target: str, like: os.stat_result, replace: bool) -> Iterator[tuple[a
     hold = _Hold(target)
     try:
         connection = hold.connection = connect(target, create=False, read_only=False, busy_timeout=0)
-        _judge(connection, target, replace)  # refuse before anything is changed
+        _judge(connection, target, replace)  # raises an error before anything is changed
         connection.execute(sql.synchronous_full)
         connection.execute(sql.locking_mode_exclusive)
         try:
-            # SQLite refuses this while another process is connected. Afterwards the -wal is in the file, and gone.
+            # SQLite refuses this while another process is connected. Afterwards the content of the -wal file is in the
+            # database, and the -wal file is deleted.
             connection.pragma("journal_mode", "delete")
             connection.execute(sql.begin_exclusive)
-            connection.execute(sql.commit)  # which keeps the lock, in this locking mode
+            connection.execute(sql.commit)  # in exclusive locking mode, this keeps the lock
         except apsw.BusyError as error:
             raise StoreBusyError(f"{target}: in use; end whatever has it open first") from error
         floor = _judge(connection, target, replace)
-        for suffix in ("-wal", "-shm"):  # of a file that was here before this one; empty, or remade from it
+        for suffix in ("-wal", "-shm"):  # left by an earlier file at this path; both contain nothing that is needed
             with suppress(FileNotFoundError):
                 os.unlink(target + suffix)
         yield connection, floor
         done = True
     finally:
         if made and not done:
-            _remove(target)  # where that fails it stays empty, and the next restore fills it
+            _remove(target)  # if that fails, the file stays empty, and the next restore fills it
         hold.close()
 
 
 def _remove(path: str) -> None:
-    """Remove a file at the end. A failure is only logged, since it doesn't change the result of the restore."""
+    """Remove a file at the end of a restore. A failure is only logged, since it doesn't change the result of the
+    restore."""
     try:
         os.unlink(path)
     except OSError as error:
@@ -157,7 +161,8 @@ def _remove(path: str) -> None:
 
 
 class _Hold:
-    """A connection that a fork must not copy: the child can never use the file."""
+    """Registers the connection of a restore with ``forks``. If a fork copies the open connection, the child can never
+    use the file."""
 
     def __init__(self, path: str) -> None:
         self.path = path

@@ -1,10 +1,12 @@
-"""Checkpoints: a thread with its own connection copies the -wal back into the database, so that no claim waits for it.
+"""Checkpoints: a thread with its own connection copies the -wal file back into the database, so that no claim has to
+wait for a checkpoint.
 
-A checkpoint waits for a sync of the disk. A passive one delays no other connection, but while another process writes
-steadily it never reaches the end of the -wal, which would grow for ever. So, past a size limit, one RESTART takes the
-write lock for the few frames that a passive one has just left, and the next commit starts at the front again.
+A checkpoint waits for a sync of the disk. A PASSIVE checkpoint delays no other connection. But while another process
+writes steadily, a PASSIVE checkpoint never reaches the end of the -wal file, which would grow for ever. So, above a
+size limit, a RESTART checkpoint follows. It holds the write lock while it copies the few frames that the PASSIVE
+checkpoint has left. The next commit then starts at the beginning of the -wal file again.
 
-There is no timer: without commits nothing runs. A lock lets one process at a time do it.
+There is no timer: without commits, no checkpoint runs. A lock allows only one process at a time to run checkpoints.
 """
 
 from __future__ import annotations
@@ -24,18 +26,22 @@ if TYPE_CHECKING:
     from ..sessions.session_file import SessionFile
     from .durability import WalSync
 
-# Frames (pages of 2 KiB in a file that a store created) since the last checkpoint after which another one is due.
+# The number of new frames after which the next checkpoint is due. A frame contains one page, which has 2 KiB in a file
+# that a store created.
 PASSIVE_FRAMES = 4000
-# Frames in the -wal after which it has to start over.
+# The number of frames in the -wal file from which on the file has to start over.
 RESTART_FRAMES = 16_000
-# If more frames are not copied back yet, checkpoints have failed, or have been delayed, for a long time.
+# If this number of frames or more are not copied back yet, checkpoints have failed, or have been delayed, for a long
+# time.
 BEHIND_FRAMES = 32_000
-# How long a RESTART may hold the write lock while it waits for readers, which wake no waiting process.
+# How long a RESTART checkpoint may hold the write lock while it waits for readers. (A reader that ends doesn't wake the
+# waiting process.)
 RESTART_WAIT_S = 0.01
 
 
 class Checkpointer:
-    """Runs the checkpoints of one store. ``committed`` is called after each commit; the thread does the rest."""
+    """Runs the checkpoints of one store. The store calls ``committed`` after each commit. A thread runs the
+    checkpoints."""
 
     def __init__(
         self,
@@ -45,9 +51,9 @@ class Checkpointer:
         ring_writer: Callable[[], None],
         wal: WalSync,
     ) -> None:
-        """``path``: for messages. ``open_connection``: opens the thread's connection; called in the thread.
-        ``ring_writer``: called when the write lock, which a RESTART takes, is free again. ``wal``: knows failed
-        syncs."""
+        """``path``: the store's path, for messages. ``open_connection``: opens the thread's connection; called in the
+        thread. ``ring_writer``: called when a RESTART checkpoint has released the write lock. ``wal``: has the mark of
+        failed syncs."""
         self._path = path
         self._open_connection = open_connection
         self._sessions = sessions
@@ -61,7 +67,7 @@ class Checkpointer:
         """The error of the last checkpoint; ``None`` if it succeeded."""
 
     def committed(self, frames: int) -> None:
-        """Note how long the -wal is now."""
+        """Record how many frames the -wal file has now. Wake the thread if a checkpoint is due."""
         if frames < self._next:
             if frames < self._next - 2 * PASSIVE_FRAMES:  # the -wal has started over
                 self._next = PASSIVE_FRAMES
@@ -72,7 +78,7 @@ class Checkpointer:
             self._thread = threading.Thread(target=self._run, name="sqlite-claims-checkpoints", daemon=True)
             try:
                 self._thread.start()
-            except Exception as error:  # noqa: BLE001 - a limit of threads, for example; the commit has taken effect
+            except Exception as error:  # noqa: BLE001 - for example a limit of threads; the commit has taken effect
                 self._failed("no thread could be started for a checkpoint; it is tried again later", error)
 
     def _failed(self, message: str, error: Exception) -> None:
@@ -90,11 +96,11 @@ class Checkpointer:
                 self._wake.clear()
                 if connection is None:
                     connection = self._open_connection()
-                # If another process runs a checkpoint, this one is not needed.
+                # If another process runs a checkpoint, this process need not run one.
                 with self._sessions.checkpointing() as free:
                     if free:
                         self._checkpoint(connection)
-        except Exception as error:  # noqa: BLE001 - a full disk, for example; commits go on
+        except Exception as error:  # noqa: BLE001 - for example a full disk; commits continue
             self._wal.note(error)
             self._failed("a checkpoint failed; it is tried again when the -wal has grown further", error)
         finally:
@@ -108,26 +114,27 @@ class Checkpointer:
                 recover(self._wal, connection)
                 self._ring_writer()
             frames, done = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-            # The database may have to grow by as much before the next one.
+            # The database may have to grow by this size before the next checkpoint.
             reserve.keep(self._path, min(frames, RESTART_FRAMES) * connection.pragma("page_size"))
-            # If more is left than a moment's writes, a reader keeps it. Waiting for that reader would be in vain.
+            # If more frames are left than a moment's writes, a reader keeps the checkpoint from copying these frames. A
+            # RESTART checkpoint would wait for that reader in vain.
             if frames >= RESTART_FRAMES and frames - done < PASSIVE_FRAMES:
                 try:
                     connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
                 finally:
                     self._ring_writer()
         except apsw.BusyError:
-            pass  # a reader takes long: the next checkpoint tries again
+            pass  # a reader takes a long time; the next checkpoint tries again
         self.last_error = None
 
     def abandon(self) -> None:
-        """Let the thread end, without waiting for it, since nothing refers to the store any more."""
+        """Make the thread end, but don't wait for the end, since nothing refers to the store any more."""
         self._stop = True
         self._wake.set()
 
     def close(self, wait: float | None = None) -> bool:
-        """End the thread and its connection. Returns ``False`` if that takes longer than ``wait`` seconds; the thread
-        then goes on."""
+        """End the thread, and close its connection. Return ``False`` if that takes longer than ``wait`` seconds; the
+        thread then continues to run."""
         thread = self._thread
         self._stop = True
         self._wake.set()

@@ -1,8 +1,9 @@
-"""Durable commits: sync the -wal after the write lock is free, so that many workers share one sync of the disk.
+"""Durable commits: the -wal file is synced after the write lock was released, so that many workers share one sync.
 
-Commits run with ``synchronous=NORMAL``, which never syncs. A durable commit is then synced through a descriptor of our
-own on the -wal. SQLite keeps no locks on that file, so opening and closing it is harmless (on the database or its -shm
-it would drop SQLite's locks). A sync covers every commit before it, of any process.
+Commits run with ``synchronous=NORMAL``, with which SQLite never syncs a commit. The store then syncs a durable commit
+through its own descriptor of the -wal file. SQLite holds no locks on the -wal file, so closing this descriptor drops no
+lock. (Closing such a descriptor of the database or of the -shm file would drop SQLite's locks.) A sync covers all
+earlier commits of all processes.
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ _SYNC_ERRORS = {apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC}
 
 
 class WalSync:
-    """Syncs one store's -wal. Of the threads that ask while a sync is under way, the next one syncs for all."""
+    """Syncs the -wal file of one store. If several threads request a sync while one is in progress, a single further
+    sync serves all of them."""
 
     def __init__(self, path: str, files: OpenedFiles) -> None:
-        """``files``: the files of the store's connection. They have to be in their places when a sync has ended."""
+        """``files``: the files of the store's connection. A sync counts only if these files are still in place at its
+        end."""
         self._store = path
         self._path = f"{path}-wal"
         self._files = files
@@ -37,17 +40,18 @@ class WalSync:
         self.mark = UnsyncedMark(path)
         self._lock = threading.Lock()
         self._asked = itertools.count(1)
-        self._begun = 0  # the newest request when the last finished sync began: it and all before it are served
+        self._begun = 0  # the newest request when the last finished sync began; earlier requests are served, too
         self._newest = 0
 
     def sync(self) -> bool:
-        """Return once everything committed so far is on the disk. ``False``: some process has seen a sync fail, so that
-        frames before it have to be written again first."""
+        """Return once all commits so far are on the disk. Return ``False`` if a sync has failed in some process: the
+        frames of the -wal file then have to be written again first."""
         self._newest = mine = next(self._asked)
         with self._lock:
             if self._begun >= mine:
                 return True
-            # A request may be counted late, never early: then it syncs once more than needed.
+            # A request may be counted too late, but never too early. Counting a request too late costs one unnecessary
+            # sync.
             begun = self._newest
             if not self._sync_now():
                 return False
@@ -60,17 +64,17 @@ class WalSync:
             try:
                 if self._descriptor < 0:
                     self._reopen()
-                _sync(
-                    self._descriptor
-                )  # reports, once to each descriptor, failures that other processes have seen before
+                # The kernel reports a failure once to each descriptor, even if other processes have seen the failure.
+                _sync(self._descriptor)
             except OSError:
-                # This may be the only report of the failure, and its frames may not be among those that another process
-                # writes again to recover from an earlier failure.
+                # This may be the only report of this failure. A process that recovers from an earlier failure may not
+                # write the frames of this failure again.
                 self.mark.set()
             return self.mark.failure()
 
     def write_again(self, frames: int, failure: bytes) -> None:
-        """Recover from a failed sync: write this many frames again, and sync them. The caller holds the write lock."""
+        """Recover from a failed sync: write the first ``frames`` frames again, and sync them. The caller holds the
+        write lock."""
         with self._lock:
             try:
                 if self._descriptor < 0:
@@ -80,15 +84,16 @@ class WalSync:
                 self.mark.clear(failure)
             except OSError as error:
                 self._drop()
-                self.mark.set()  # as a new failure, which clearing an earlier one doesn't clear
+                self.mark.set()  # as a new failure: clearing an earlier failure keeps this mark
                 raise self._failed(error) from error
 
     def copy_again(self) -> None:
-        """Let the next checkpoint copy all pages, since the sync that failed may have been one of the database."""
+        """Make the next checkpoint copy all pages, since the failed sync may have been a sync of the database."""
         copy_again(self._store)
 
     def is_marked(self) -> bool:
-        """Whether a sync has failed from which no process has recovered yet; also true if that is unknown."""
+        """Return whether a sync has failed and no process has recovered from the failure yet. Also return true if that
+        is unknown."""
         with self._lock:
             try:
                 return self.mark.is_set()
@@ -96,12 +101,12 @@ class WalSync:
                 return True
 
     def note(self, error: BaseException) -> None:
-        """Set the mark if an exception of SQLite reports that a sync of SQLite's failed."""
+        """Set the mark if an exception reports that SQLite's own sync failed."""
         if getattr(error, "extendedresult", 0) in _SYNC_ERRORS:
             self.mark_failed()
 
     def mark_failed(self) -> None:
-        """Set the mark in the file that has the name now: a sync has failed, or may have failed."""
+        """Set the mark in the present ``-sessions`` file, because a sync has failed or may have failed."""
         with self._lock:
             self.mark.close()
             self.mark.set()
@@ -109,12 +114,13 @@ class WalSync:
     def _sync_now(self) -> bool:
         expected = self._files.wal
         try:
-            # While this process has no connection, the -wal may change: only other processes' connections keep it then.
+            # While this process has no connection, the -wal file may be replaced by a new one, because only the
+            # connections of other processes keep the file.
             found = expected or _identity(os.stat(self._path))
             if found != self._inode:
                 self._reopen()
             _sync(self._descriptor)
-            # After the sync: a failure that was marked before it ended counts.
+            # Check the mark after the sync, because a failure that was marked before the end of the sync counts.
             if self.mark.is_set():
                 return False
             if expected is not None:
@@ -123,7 +129,7 @@ class WalSync:
             self._drop()
             if expected is not None or not os.path.exists(self._store):
                 raise self._files.record_loss() from None
-            # The last connection was closed, which copied everything into the database and synced that.
+            # The last connection was closed. SQLite then copied all frames into the database and synced the database.
         except OSError as error:
             self._drop()
             if self.mark.set():
@@ -140,7 +146,8 @@ class WalSync:
     def _reopen(self) -> None:
         self._drop()
         self._descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        # A new file's name must last too. (SQLite sees to that for a -wal that it makes, unless told to sync nothing.)
+        # The name of a new file must survive a power cut, too. (SQLite syncs the folder for a -wal file that SQLite
+        # creates, unless it is configured to sync nothing.)
         folder = os.open(os.path.dirname(self._path), os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(folder)
@@ -149,8 +156,8 @@ class WalSync:
         self._inode = _identity(os.fstat(self._descriptor))
 
     def close(self) -> None:
-        """Close the descriptor, once no sync is under way; the next sync opens it again. Call this before closing the
-        connection."""
+        """Close the descriptor after any sync in progress. The next sync opens the -wal file again. Call this before
+        the connection is closed."""
         with self._lock:
             self._files.forget()
             self._drop()
@@ -160,7 +167,7 @@ class WalSync:
         descriptor, self._descriptor = self._descriptor, -1
         self._inode = (0, 0)
         if descriptor >= 0:
-            with contextlib.suppress(OSError):  # closed by something else in this process
+            with contextlib.suppress(OSError):  # other code in this process has closed it
                 os.close(descriptor)
 
     def __del__(self) -> None:
@@ -169,13 +176,13 @@ class WalSync:
 
 
 def recover(wal: WalSync, connection: apsw.Connection) -> None:
-    """Recover from a sync that failed in any process: write the frames of the -wal again, and sync them.
+    """Recover from a sync that failed in any process: write the frames of the -wal file again, and sync them.
 
-    ``connection``: one of the store's, with no transaction open."""
+    ``connection``: a connection to the store, with no transaction open."""
     before = -1
     while True:
         failure = wal.failure()
-        connection.execute(sql.schema_version).fetchall()  # one that has read nothing yet doesn't know its -wal
+        connection.execute(sql.schema_version).fetchall()  # before a first read, a connection knows no -wal file
         wal.copy_again()
         frames, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
         connection.execute(sql.begin_write)
@@ -184,7 +191,7 @@ def recover(wal: WalSync, connection: apsw.Connection) -> None:
         except StoreUnavailableError:
             if frames == before:
                 raise
-            before = frames  # between the two statements another process may have started the -wal over
+            before = frames  # another process may have started the -wal file over in between
         finally:
             connection.execute(sql.rollback)
 
@@ -197,7 +204,7 @@ if sys.platform == "darwin":
     import fcntl
 
     def _sync(descriptor: int) -> None:
-        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)  # fsync alone leaves it in the drive's cache there
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)  # on macOS, fsync leaves the data in the drive's cache
 elif hasattr(os, "fdatasync"):
     _sync = os.fdatasync
 else:

@@ -1,15 +1,17 @@
-"""Failed syncs: the mark that all processes of a store see, and the recovery.
+"""Failed syncs: a mark that all processes of a store read, and the recovery.
 
-The kernel reports a failed write of a file's pages once to each descriptor, and then takes the pages for written: no
-later sync writes them. A commit that is synced on top of them would be lost with them in a power cut, and a checkpoint
-would leave a database that is newer than its log. So the process that sees a sync fail marks the store, and until the
-frames have been written once more, and synced, nobody acknowledges a result or runs a checkpoint.
+If the kernel can't write pages of a file, it reports the failure once to each descriptor. Then the kernel treats the
+pages as written, and no later sync writes them. In a power cut, a later commit would be lost together with these pages,
+even if the commit was synced. A checkpoint would produce a database that is newer than its -wal file. So the process
+whose sync fails sets a mark for the store. Until the frames have been written again and synced, no process acknowledges
+a result or runs a checkpoint.
 
-The sync may have been one of the database. SQLite syncs that only when a checkpoint has reached the end of the -wal,
-and counts pages as copied before. So the next checkpoint has to copy them all.
+The failed sync may have been a sync of the database. SQLite syncs the database only when a checkpoint has reached the
+end of the -wal file, but counts pages as copied before that sync. So the next checkpoint has to copy all pages again.
 
-The mark is the first 16 bytes of the ``-sessions`` file: a random number for the latest failure, then that of the
-latest failure that was recovered from. It outlives a process that is killed. Reading it costs one system call.
+The mark is the first 16 bytes of the ``-sessions`` file: a random number for the latest failure, followed by the number
+of the latest failure from which a process has recovered. The mark remains if the process is killed. Reading the mark
+costs one system call.
 """
 
 from __future__ import annotations
@@ -25,20 +27,20 @@ from ..open_files import descriptor_of
 from ..sessions.locks import SUPPORTED, locked
 
 _NUMBER_LEN = 8
-# The -wal, by SQLite's file format.
+# The layout of a -wal file, from SQLite's file format.
 _HEADER = struct.Struct(">8I")  # magic, version, page size, sequence, salts, checksum
 _FRAME_HEADER = struct.Struct(">6I")  # page, pages of the database, salts, checksum
-_MAGIC = 0x377F0682  # one more where its checksums are of big-endian numbers
+_MAGIC = 0x377F0682  # plus one if the checksums are computed from big-endian numbers
 _CHUNK = 1 << 20
-# The -shm, by SQLite's file format: the number of frames that are copied into the database, and the byte that a
-# checkpoint locks.
+# The layout of a -shm file, from SQLite's file format: the number of frames that are copied into the database, and the
+# byte that a checkpoint locks.
 _COPIED = struct.Struct("=I")
 _COPIED_AT, _CHECKPOINT_AT = 96, 121
 _CHECKPOINT_WAIT_S = 60.0
 
 
 class UnsyncedMark:
-    """The mark of one store. Raises ``OSError`` if the file can't be read."""
+    """The mark of a failed sync for one store. The methods raise ``OSError`` if the file can't be read."""
 
     def __init__(self, store: str) -> None:
         self._store = store
@@ -56,13 +58,13 @@ class UnsyncedMark:
         return os.pread(self._descriptor, 2 * _NUMBER_LEN, 0)
 
     def is_set(self) -> bool:
-        """Whether a sync has failed from which no process has recovered yet."""
+        """Return whether a sync has failed and no process has recovered from the failure yet."""
         seen = self._seen = self._read()
         return seen[:_NUMBER_LEN] != seen[_NUMBER_LEN:] or self._unwritten
 
     def set(self) -> bool:
-        """Set the mark. Returns whether a process has recovered from a failure since the mark was last read: that may
-        be the failure that was just reported to a descriptor of this process."""
+        """Set the mark. Return whether a process has recovered from a failure since the mark was last read. That
+        failure may be the one that the kernel has just reported to this process."""
         self._unwritten = True
         with suppress(OSError):
             now = self._read()
@@ -76,7 +78,7 @@ class UnsyncedMark:
         return self._read()[:_NUMBER_LEN]
 
     def clear(self, failure: bytes) -> None:
-        """Record the recovery from a failure. A later failure still counts."""
+        """Record the recovery from a failure. The mark remains set if there was a later failure."""
         os.pwrite(self._descriptor, failure, _NUMBER_LEN)
         self._unwritten = False
 
@@ -89,8 +91,9 @@ class UnsyncedMark:
 
 
 def copy_again(store: str) -> None:
-    """Let the next checkpoint copy the -wal into the database from its first frame on. To be called with a connection
-    that has read. Without /proc, or locks of open files, SQLite goes on behind what it has copied."""
+    """Make the next checkpoint copy the -wal file into the database from the first frame on. A connection of this
+    process must have read from the store before. On a platform without /proc, or without locks of open file
+    descriptions, this does nothing: a checkpoint then continues after the frames that SQLite has copied."""
     descriptor = descriptor_of(f"{store}-shm")
     if descriptor < 0 or not SUPPORTED:
         return
@@ -109,8 +112,9 @@ def copy_again(store: str) -> None:
 
 
 def write_again(descriptor: int, path: str, frames: int) -> None:
-    """Write the first ``frames`` frames of a -wal once more, so that the next sync writes them to the disk. The
-    caller holds the write lock. Raises ``StoreUnavailableError`` if the frames can't be read as they were written."""
+    """Write the first ``frames`` frames of a -wal file again, so that the next sync writes these frames to the disk.
+    The caller holds the write lock. Raises ``StoreUnavailableError`` if the frames can't be read as they were
+    written."""
     if not frames:
         return
     intact, end = _intact(descriptor, frames)
@@ -125,8 +129,8 @@ def write_again(descriptor: int, path: str, frames: int) -> None:
 
 
 def _intact(descriptor: int, frames: int) -> tuple[int, int]:
-    """How many of these frames are as they were written, by their checksums, each of which covers all before it; and
-    where the last of them ends."""
+    """Return how many of the first ``frames`` frames are intact, and the offset where the last intact frame ends. The
+    checksum of a frame shows whether this frame and all earlier frames are as they were written."""
     header = os.pread(descriptor, _HEADER.size, 0)
     if len(header) < _HEADER.size:
         return 0, 0
@@ -149,7 +153,7 @@ def _intact(descriptor: int, frames: int) -> tuple[int, int]:
 
 
 def _checksum(data: bytes, start: tuple[int, int], swap: bool) -> tuple[int, int]:
-    """SQLite's checksum of a -wal, continued from ``start``."""
+    """Return SQLite's checksum of data in a -wal file, continued from ``start``."""
     words = array("I", data)
     if swap:
         words.byteswap()
