@@ -258,7 +258,7 @@ def _passed(name: str) -> str:
 
 
 def _laid_out(indent: int, start: str, parts: list[str], end: str) -> str:
-    """Return the text in the first of three layouts that fits: all on one line, all parts on a second line, or each
+    """Return the text in the first layout that fits. The layouts are: one line, all parts on a second line, and each
     part on a separate line."""
     space = " " * indent
     line = f"{space}{start}{', '.join(parts)}{end}"

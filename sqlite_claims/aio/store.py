@@ -79,7 +79,7 @@ class AsyncSqliteClaimStore(AsyncStoreMethods):
         """The absolute path of the store's file."""
         return self._path
 
-    # -- waiting: by polling, so that the thread is free between two polls
+    # -- waiting. The methods poll, so that the thread can run other calls between two polls.
 
     async def wait_for_tasks(
         self, timeout: Duration, *, tags: Collection[str] | None = None, kinds: Collection[str] | None = None
@@ -114,7 +114,7 @@ class AsyncSqliteClaimStore(AsyncStoreMethods):
     def transaction(self, timeout: Duration = 5.0) -> AsyncOpenTransaction:
         return AsyncOpenTransaction(self, validate.duration_us("timeout", timeout) / 1e6)
 
-    # -- from beginning to end
+    # -- opening and closing
 
     async def close(self) -> None:
         call = Call(self._thread.close, loop=asyncio.get_running_loop(), scopes=entered.get())

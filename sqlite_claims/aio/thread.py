@@ -88,7 +88,7 @@ class Call(Generic[T]):
         """Run the call and store its result or error. Return ``False`` if the call raised an error."""
         try:
             self.result = self.run()
-        except BaseException as error:  # noqa: BLE001 - raised again where the call was made
+        except BaseException as error:  # noqa: BLE001 - outcome() raises the error again for the caller
             self.error = error
             return False
         return True
@@ -135,8 +135,8 @@ class StoreThread:
 
     def _start_over(self) -> None:
         self._pid = os.getpid()
-        # The lock is reentrant, because a garbage collection while the lock is held may end an abandoned coroutine, and
-        # then submit is called to undo the coroutine's call.
+        # The lock is reentrant, because a garbage collection may run while the lock is held. The collection may end an
+        # abandoned coroutine, and then submit is called to undo the coroutine's call.
         self._lock = threading.RLock()
         self._queue: SimpleQueue[Call[Any] | None] = SimpleQueue()
         self._deferred: deque[Call[Any]] = deque()

@@ -43,7 +43,7 @@ class CheckpointingRunner:
 
     Args:
         store: the store that contains the instance.
-        handlers: as for ``PooledWorker``.
+        handlers: see ``PooledWorker``.
         worker_id: the name under which tasks are claimed. Default: a new name.
         claim_ttl: the lease of a claim, in seconds or as a ``timedelta``. ``None`` means a lease without an end.
             Default: 600 s.
@@ -203,7 +203,7 @@ class _AttemptRunner:
         if isinstance(result, (Quit, Abort)):
             raise result.cause
 
-    # -- on the keeper's thread
+    # -- called on the thread that renews claims
 
     def _keep_claim(self) -> None:
         options = self._options

@@ -1,8 +1,8 @@
 """The main program of a worker process of a pool.
 
-The process exchanges messages with its supervisor over one socket (``control_channel``). It sends log records over a
-second socket (``log_lines``), so that many log records do not delay a message. If the control socket is closed, the
-supervisor is dead, so the process stops.
+The process exchanges messages with its supervisor over one socket (``control_channel``). Log records use a second
+socket (``log_lines``), so that many log records do not delay a message. If the control socket is closed, the supervisor
+is dead, so the process stops.
 """
 
 from __future__ import annotations

@@ -84,11 +84,11 @@ class TaskContext:
     """One attempt at a task. The handler of the task receives this object as its argument.
 
     * ``instance_id``, ``task_id``, ``kind``, ``input``: the fields of the task.
-    * ``attempt``: the number of this attempt, counted from 1.
+    * ``attempt``: the number of this attempt. The first attempt has the number 1.
     * ``claim``: the latest state of the claim. The claim's ``token`` does not change during the attempt.
     * ``cancelled``: an event that is set when the attempt no longer counts. The worker sets the event if the claim is
-      lost, the instance is cancelled, the task times out, or the worker has to stop before the handler returns. The
-      worker then ignores the result, so the handler should return soon.
+      lost, the instance is cancelled or the task times out. The worker also sets the event if it has to stop before the
+      handler returns. The worker then ignores the result, so the handler should return soon.
     """
 
     __slots__ = (
@@ -129,7 +129,7 @@ class TaskContext:
 
     @property
     def worker_id(self) -> str:
-        """The worker that has claimed the task."""
+        """The id of the worker that has claimed the task."""
         return self.claim.worker_id
 
     def result_of(self, task_id: str) -> bytes:

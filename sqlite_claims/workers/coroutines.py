@@ -1,10 +1,10 @@
 """Runs the coroutines of all slots on one event loop.
 
 A worker imports this module when a handler first returns a coroutine, because the import of asyncio is slow. The
-coroutines share the loop, and each coroutine can end the loop for all coroutines. For example, a coroutine can start an
-asyncio task that calls ``sys.exit``, stop or break the loop, shut down the loop's executor, or cancel every asyncio
-task. Then the loop continues if possible, or a new loop replaces the broken loop. If a coroutine loses its loop, its
-task is released, and the attempt does not count.
+coroutines share the loop, and each coroutine can end the loop for all coroutines. For example, a coroutine can stop the
+loop, shut down the loop's executor, or cancel every asyncio task. A coroutine can also start an asyncio task that calls
+``sys.exit``. Then the loop continues if possible, or a new loop replaces the broken loop. If a loop ends before a
+coroutine, the coroutine's task is released, and the attempt does not count.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ class LoopThread:
         with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(callback, *args, context=Context())
 
-    # -- on the loop
+    # -- called on the event loop
 
     def _begin(self, call: _Call) -> None:
         if call.is_cancelled:
@@ -226,7 +226,7 @@ class LoopThread:
         if call.task is not None:
             call.task.cancel()
 
-    # -- the thread
+    # -- called on the thread
 
     def _work(self) -> None:
         try:

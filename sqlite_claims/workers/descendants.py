@@ -55,7 +55,8 @@ def _processes() -> dict[int, tuple[int, int, int]]:
         for name in os.listdir("/proc"):
             if name.isdigit():
                 with suppress(OSError, ValueError, IndexError), open(f"/proc/{name}/stat", "rb") as file:
-                    # The program's name, in parentheses, may contain any characters.
+                    # The program's name in parentheses may contain any character, so the fields are read after the last
+                    # parenthesis.
                     fields = file.read().rpartition(b")")[2].split()
                     if fields[0] != b"Z":
                         processes[int(name)] = int(fields[1]), int(fields[2]), int(fields[3])

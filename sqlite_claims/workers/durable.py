@@ -60,7 +60,7 @@ def durable_map(
             result.
         path: the store's file. A missing file is created.
         processes: the number of worker processes. Default: the number of CPUs.
-        retries: how often an item is tried again after an error. Default: 0.
+        retries: the number of times that an item is tried again after an error. Default: 0.
 
     Returns:
         An iterator over the results.

@@ -166,7 +166,7 @@ def _result_of_error(error: BaseException) -> Result:
             ending = InvalidStateError("the program is ending, so its handlers cannot continue: the task is released")
             ending.__cause__ = error
             return Quit("stopped", ending, by_handler=False)
-    except KeyboardInterrupt as interrupt:  # a second Ctrl-C
+    except KeyboardInterrupt as interrupt:  # the user pressed Ctrl-C a second time
         return Quit("interrupted", interrupt)
     except BaseException as nested:  # noqa: BLE001 - raised by an attribute or a __str__ of the user's code
         return Failure(describe(nested), cause=nested)

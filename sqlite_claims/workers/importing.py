@@ -21,8 +21,8 @@ from .execute import describe
 # The name under which worker processes import the program's main file. The module multiprocessing uses the same name.
 # So processes that a handler starts with multiprocessing find the main file's module.
 _MAIN_COPY = "__mp_main__"
-# Two variables of a worker process: whether the process is importing its handlers, and the path of the program's main
-# file if the main file defines handlers.
+# Two variables of a worker process. The first is True while the process imports its handlers. The second is the path of
+# the program's main file if the main file defines handlers.
 _imports_handlers = False
 _main_file: str | None = None
 

@@ -55,7 +55,7 @@ class LogSender(logging.Handler):
         super().__init__()
         self._socket = end
 
-    def createLock(self) -> None:  # noqa: N802 - logging's name
+    def createLock(self) -> None:  # noqa: N802 - the base class logging.Handler defines this name
         """Create no lock, because the handler needs none, and a forked child could inherit a locked lock."""
         self.lock = None
 

@@ -87,7 +87,7 @@ class LogRelay:
         self.post(self._end)
         self._thread.join(_END_S_MAX)
 
-    # -- on the thread
+    # -- called on the thread
 
     def _work(self) -> None:
         while not self._over:

@@ -1,4 +1,4 @@
-"""``WorkerPool``: worker processes and their supervisor."""
+"""``WorkerPool``: runs tasks in worker processes, which a supervisor starts and watches."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ class WorkerPool:
         processes: the number of processes. Default: the number of CPUs.
         worker_id: the beginning of each process's worker id. Default: a new name.
         concurrency: the number of tasks that run at a time in each process. Default: 1.
-        claim_ttl: as for ``PooledWorker``. Default: 600 s.
-        heartbeat_interval: as for ``PooledWorker``. Default: a third of ``claim_ttl``.
-        tags: as for ``PooledWorker``. Default: ``None``, any tags.
-        batch_size: as for ``PooledWorker``. Default: 128.
-        poll_interval: as for ``PooledWorker``. Default: 1 s.
+        claim_ttl: see ``PooledWorker``. Default: 600 s.
+        heartbeat_interval: see ``PooledWorker``. Default: a third of ``claim_ttl``.
+        tags: see ``PooledWorker``. Default: ``None``, any tags.
+        batch_size: see ``PooledWorker``. Default: 128.
+        poll_interval: see ``PooledWorker``. Default: 1 s.
         task_timeout: the time that an attempt may take. After this time, the attempt has failed ("timed out"). The
             attempt's process is killed, together with the commands that the task has started (except daemons). The
             other tasks of the process are released. Default: ``None``, no limit.
@@ -133,7 +133,7 @@ class WorkerPool:
         """Start ``run`` in the background.
 
         Args:
-            until_idle: as for ``run``.
+            until_idle: see ``run``.
 
         Returns:
             A handle that stops the pool and waits for its end.

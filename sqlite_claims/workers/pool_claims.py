@@ -21,9 +21,9 @@ from .result_writer import TRANSIENT
 from .scoreboard import RunningTask
 from .task_log import log
 
-# The supervisor waits at most this many seconds for the store's write lock, because the process that holds the lock may
-# be the process that the supervisor has to kill. If a write is not urgent, the supervisor tries it again later. At the
-# end of the run, the supervisor retries for as long as a worker process would wait.
+# The supervisor waits at most this many seconds for the store's write lock. The reason is that the holder of the lock
+# may be the process that the supervisor has to kill. If a write is not urgent, the supervisor tries it again later. At
+# the end of the run, the supervisor retries for as long as a worker process would wait.
 _BUSY_TIMEOUT_S = 1.0
 _RETRY_S = 0.5
 _DEFAULT_BUSY_TIMEOUT_S = 10.0

@@ -40,7 +40,8 @@ class PooledWorker:
         heartbeat_interval: the time between two renewals of the claims. Default: a third of ``claim_ttl``.
         tags: claim only tasks whose tags are a subset of these tags. Default: ``None``, any tags.
         batch_size: the largest number of short tasks that one thread claims at a time. Default: 128.
-        poll_interval: the time between two checks whether the claims of running tasks are still held. Default: 1 s.
+        poll_interval: the time between two checks that the worker still holds the claims of its running tasks. Default:
+            1 s.
         task_timeout: the time that an attempt may take. After this time, the attempt has failed ("timed out"), the
             context's ``cancelled`` is set, and the handler's result is dropped. The thread runs until the handler
             returns, because only a ``WorkerPool`` can kill a handler. Default: ``None``, no limit.
@@ -103,7 +104,7 @@ class PooledWorker:
         """Start ``run`` in the background.
 
         Args:
-            until_idle: as for ``run``.
+            until_idle: see ``run``.
 
         Returns:
             A handle that stops the worker and waits for its end.

@@ -20,9 +20,9 @@ from .log_lines import make_sockets
 from .log_relay import LogSource
 from .scoreboard import RunningTask, Scoreboard, make_memory
 
-# The worker process reads its configuration from standard input, because the configuration may be long, and because
-# every user of the machine can read a command line. If the line has no newline at its end, the supervisor was killed
-# during the write.
+# The worker process reads its configuration from standard input. The configuration may be too long for a command line,
+# and every user of the machine can read a command line. If the line has no newline at its end, the supervisor was
+# killed during the write.
 _BOOT = (
     "import json,sys;line=sys.stdin.readline();line.endswith('\\n') or sys.exit(1);config=json.loads(line);"
     "sys.path[:]=config['sys_path'];from sqlite_claims.workers.child import main;main(config)"

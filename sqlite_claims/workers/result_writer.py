@@ -185,6 +185,6 @@ class ResultWriter:
 
 
 def _attempts_of(claims: Iterable[TaskClaim], attempts: list[EndedAttempt]) -> list[EndedAttempt]:
-    """Return the attempts that have one of these claims."""
+    """Return the attempts whose claim is in ``claims``."""
     keys = {claim_key(claim) for claim in claims}
     return [attempt for attempt in attempts if claim_key(attempt.claimed.claim) in keys]

@@ -51,7 +51,7 @@ class RunningTask:
 
     @property
     def task_id(self) -> str:
-        """The task's id in its instance."""
+        """The id of the task within its instance."""
         return self.claim.task_id
 
     @property
@@ -85,7 +85,7 @@ class Scoreboard:
         self._slots = slots
         self._map = mmap.mmap(descriptor, _HEADER_BYTES + slots * _SLOT_BYTES)
 
-    # -- for the process
+    # -- called by the worker process
 
     def task_started(self, slot: int, task: TaskContext) -> None:
         """Record that the slot runs this task from now on."""
@@ -105,7 +105,7 @@ class Scoreboard:
         """Record the totals of attempts so far."""
         _TOTALS.pack_into(self._map, 0, completed, failed, lost)
 
-    # -- for the supervisor
+    # -- called by the supervisor
 
     def totals(self) -> Totals:
         """Return the totals of attempts so far."""

@@ -84,7 +84,7 @@ class Slot:
             self.alive = False
             raise WorkerStartError(f"cannot start a thread for handlers: {error}") from error
 
-    # -- on the thread
+    # -- called on the slot's thread
 
     def _work(self) -> None:
         services = self._services
@@ -164,7 +164,7 @@ class Slot:
         self._services.results.release(claims)
         self._services.tasks.put_back(len(claims))
 
-    # -- from the thread, and from the main loop
+    # -- called by the slot's thread and by the main loop
 
     def flush(self) -> None:
         """Store the results and release the waiting tasks. If the store raises an exception, results and tasks that are
@@ -182,7 +182,7 @@ class Slot:
             self.waiting.clear()
         self._release(claims)
 
-    # -- from the main loop
+    # -- called by the main loop
 
     def drop(self, task: TaskContext) -> bool:
         """Drop the running attempt, so that the attempt's result no longer counts. Return ``True`` if this call dropped

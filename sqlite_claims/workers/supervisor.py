@@ -266,9 +266,9 @@ class Supervisor:
         if self._reason is not None:
             return
         message = process.failure_message
-        # If a process died while a task ran, or by a signal, the task may have caused the death, and the next task is a
-        # different one. So such a death is not a failed start. If a process exits between tasks without a message, its
-        # control socket is lost, which counts as a failed start.
+        # If a process died while a task ran, or by a signal, the task may have caused the death. The next process runs
+        # a different task, so such a death is not a failed start. If a process exits between tasks without a message,
+        # its control socket is lost, which counts as a failed start.
         if message is not None:
             self._count_failure(message.stage, message.text)
         elif not process.is_ready or not (running or status < 0):

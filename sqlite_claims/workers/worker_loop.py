@@ -1,8 +1,8 @@
 """The main loop of a worker, which starts the worker's slots, checks the running tasks, and ends the slots.
 
 The slots (threads) claim tasks and run handlers. ``WorkerLoop`` runs on the thread that calls it. The loop renews the
-claims of the slots, ends tasks that have timed out, and stores the results that a slot cannot store while it runs a
-long task. At the end, the loop releases all claims.
+claims of the slots and ends tasks that have timed out. The loop also stores the results that a slot cannot store while
+the slot runs a long task. At the end, the loop releases all claims.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class WorkerLoop:
                 stop_state.wake.wait(pause_s)
                 stop_state.wake.clear()
             try:
-                self._release_all()  # the claims of slots that an error has ended
+                self._release_all()  # slots that an error has ended may still hold claims
             except BaseException as error:  # noqa: BLE001 - raised at the end
                 stop_state.abort(error)
         self._coroutines.stop(_RETURN_S_MAX)
@@ -150,7 +150,7 @@ class WorkerLoop:
         if due_at < self._due_at:
             self._stop_state.wake.set()
 
-    # -- the tasks that take long
+    # -- checking running tasks
 
     def _attend(self) -> float | None:
         """Do all work that is due. Return the seconds until the loop next has something to do (``None``: wait until
@@ -216,7 +216,7 @@ class WorkerLoop:
         self._slots[slot.index] = Slot(self._services, slot.index)
         self._slots[slot.index].start()
 
-    # -- the end
+    # -- ending the worker
 
     def _release_all(self) -> None:
         """Store all results, drop the tasks that still run, and release all claims."""
