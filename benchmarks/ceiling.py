@@ -61,8 +61,8 @@ class Ceiling:
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
         anchor = connection.execute("SELECT anchor FROM claims_meta").fetchall()[0][0]
         lane = connection.execute("SELECT lane FROM claims_task ORDER BY id LIMIT 1").fetchall()[0][0]
-        # This must happen before the extension is loaded, so that the extension stays loaded after this connection is
-        # closed.
+        # Load the library before SQLite loads the extension. Otherwise the library would be unloaded when this
+        # connection is closed.
         self._lib = ctypes.CDLL(str(library))
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 1)
         connection.load_extension(str(library), "ceiling_init")

@@ -104,7 +104,7 @@ _CLAIM_TABLE = """CREATE TABLE claims_claim (
     started_wall INTEGER NOT NULL, expires_wall INTEGER
 ) STRICT;
 """
-# A claim doesn't change the task's row, so each search has to skip claimed tasks.
+# In this layout, a claim doesn't change the task's row, so each search has to skip claimed tasks.
 CLAIM_TABLE = Layout(
     "a table of claims",
     schema=((_NEXT_INDEX, _CLAIM_TABLE + _NEXT_INDEX),),

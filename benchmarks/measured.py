@@ -43,7 +43,7 @@ def measure(who: str, path: Path, tasks: int, batch: int) -> None:
 
 
 def _bare(path: Path, tasks: int) -> Callable[[int], None]:
-    from .bare import BareLoop  # imported here, because memory is measured, too
+    from .bare import BareLoop  # imported here, so that the measured memory has no unused modules
 
     loop = BareLoop(path, tasks)
     return lambda size: loop.cycle() if size == 1 else loop.batch(size)

@@ -18,8 +18,8 @@ _RESULT = re.compile(r".*\) += (-?\d+|\?)")
 class Call:
     """One system call of one thread.
 
-    The order of ``began`` and ``ended`` is the real order, also between threads: a call that began after the end of a
-    second call really ran after it.
+    ``began`` and ``ended`` can be compared between threads. If a call began after the end of a second call, the first
+    call really ran after the second call.
     """
 
     thread: int

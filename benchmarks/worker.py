@@ -73,7 +73,7 @@ def durable(path: str, worker_id: str, held: int, within_commit: bool, durabilit
         if within_commit:
             store._db.connection.pragma("synchronous", "FULL")
         claims = [each.claim for each in store.claim_available_tasks(worker_id, held, _LONG_S)]
-        # The first completion also syncs the claims to the disk.
+        # This warm-up completion also syncs the claims to the disk.
         store.complete_task(claims.pop() if held else store.claim_available_tasks(worker_id)[0].claim)
         until = yield
         completions = []
