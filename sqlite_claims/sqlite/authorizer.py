@@ -1,6 +1,6 @@
 """The authorizer decides which actions SQL may perform on a store's connection. SQLite calls the authorizer for each
-action while SQLite prepares a statement, and again after a change of the schema. So the authorizer costs nothing while
-a statement runs."""
+action when it prepares a statement, and again after a change of the schema. So the authorizer costs nothing while a
+statement runs."""
 
 from __future__ import annotations
 
@@ -109,9 +109,9 @@ class CallerSqlRules:
 
 
 def _is_unknown(action: int, context: str | None) -> bool:
-    """Return whether an action comes from a trigger on the store's tables, or from a view in the place of a table.
-    SQLite has reported the action while it prepared a statement of the store. The store has no triggers and no such
-    views. (The common table expressions in the store's statements only read.)"""
+    """Return whether an action in a statement of the store comes from a trigger on the store's tables, or from a view
+    in the place of a table. The store itself has no triggers and no views. (The common table expressions in the store's
+    statements only read.)"""
     if context is None:
         return False
     reads = (apsw.SQLITE_SELECT, apsw.SQLITE_READ, apsw.SQLITE_RECURSIVE, apsw.SQLITE_FUNCTION)

@@ -77,7 +77,7 @@ class SqliteOperations:
     def wall_us(self) -> int:
         return self._db.time.clock.wall_us()
 
-    def check_usable(self, *, writes: bool) -> None:  # noqa: ARG002 - only a store uses this argument
+    def check_usable(self, *, writes: bool) -> None:  # noqa: ARG002 - SqliteBackend uses this argument
         self._read(_nothing)
 
     # -- claims
@@ -262,13 +262,13 @@ class SqliteBackend(SqliteOperations):
     def _end_session(self, session: SqliteWorkerSession) -> None:
         if session in self._db.local_sessions:
             self._db.local_sessions.remove(session)
-        # If this fails, the next search for work finds the session's lock free, and removes the session.
+        # If this write fails, the next search for work finds the session's lock free, and removes the session.
         with contextlib.suppress(BackendError):
             self._write(sessions.close_session, False, session.id)
 
     def record_losses(self, claims: Sequence[TaskClaim], why: str) -> list[TaskClaim]:
-        """Record the claims of a dead process as lost, with the cause. Otherwise the next search for work would record
-        these losses without the cause."""
+        """Record the claims of a dead process as lost, with the cause of death. The next search for work would record
+        the same losses, but without the cause."""
         return self._write(sessions.record_losses, False, claims, why)
 
     def feed_instance(self, instance_id: str) -> InstanceFeed:
@@ -337,7 +337,7 @@ class SqliteBackend(SqliteOperations):
     def _pages(self, read: Callable[[Any], tuple[list[T], Any]]) -> Iterator[list[T]]:
         """Return the pages of a list. ``read``: a function that takes the start of a page (``None`` for the first
         page), and returns the page and the start of the next page."""
-        self._read(_nothing)  # a closed store raises here
+        self._read(_nothing)  # raises an error if the store is closed
 
         def pages() -> Iterator[list[T]]:
             records, after = read(None)
@@ -400,7 +400,7 @@ class SqliteBackend(SqliteOperations):
                 return
             while self._read(unused_lanes.pass_step, unused):
                 pass
-        except Exception as error:  # noqa: BLE001 - the next prune tries again
+        except Exception as error:  # noqa: BLE001 - the next prune removes these rows
             log_after_commit(self._db.path, "pruned; unused lanes and policies are left to the next prune", error)
             return
         yield from self._steps(lambda db: unused_lanes.remove_step(db, unused))

@@ -19,7 +19,8 @@ Execute = Callable[..., apsw.Cursor]
 # The number of rows in a page. Reading a page takes a few milliseconds.
 _PAGE = 1_000
 _COUNTERS_PAGE = 50
-# An instance with this number of dependencies or more is not searched for cycles. A hundred calls can add this number.
+# An instance with this number of dependencies or more is not searched for cycles. A hundred calls can add so many
+# dependencies.
 _EDGES_MAX = 10_000_000
 _SUSPECT = (
     apsw.SQLError,
@@ -89,7 +90,7 @@ def findings(execute: Execute, go_on: Callable[[], None]) -> Iterator[str]:
 
 def _values(execute: Execute, go_on: Callable[[], None]) -> Iterator[str]:
     for table, page, statement in _PASSES:
-        yield from guarded(table, lambda: _pass(execute, go_on, table, page, _PAGE, statement))  # noqa: B023 - used up here
+        yield from guarded(table, lambda: _pass(execute, go_on, table, page, _PAGE, statement))  # noqa: B023 - called at once
     yield from guarded("sqlite_sequence", lambda: _sequences(execute))
 
 
@@ -118,8 +119,8 @@ def _pages(execute: Execute, page: str, size: int) -> Iterator[tuple[int, int]]:
 
 
 def _in_rows(table: str, cursor: apsw.Cursor) -> Iterator[str]:
-    """Yield the findings in the rows of a check_ statement. A row consists of a key, the findings, and texts to check
-    here."""
+    """Yield the findings in the rows of a check_ statement. A row consists of a key, the findings of the SQL, and texts
+    that Python code has to check."""
     rows: list[tuple[Any, ...]] = []
     columns: list[list[str]] = []
     for row in cursor:
@@ -174,7 +175,7 @@ def _cycles(execute: Execute, go_on: Callable[[], None]) -> Iterator[str]:
 
 
 def _never_free(edges: list[tuple[Any, ...]]) -> set[int]:
-    """Return the tasks that stay blocked even if all other tasks are completed."""
+    """Return the tasks that can never become ready, because they wait for a cycle of tasks or belong to one."""
     waits = Counter(task for task, _ in edges)
     dependents = defaultdict(list)
     for task, needed in edges:

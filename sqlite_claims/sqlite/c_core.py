@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _loading = threading.Lock()
 _core: CCore | None = None
-_missing: str | None = None  # why the core could not be loaded
+_missing: str | None = None  # the reason why the core could not be loaded
 
 
 def load() -> CCore | None:
@@ -147,7 +147,7 @@ class CBell:
         return bool(self._lib.claims_bell_is_lost(self.struct))
 
     def read(self, which: int) -> int:
-        """Return a counter."""
+        """Return the value of a counter."""
         return self._lib.claims_bell_read(self.struct, which)
 
     def ring(self, which: int) -> None:
@@ -184,7 +184,7 @@ class CScan:
     __slots__ = ("_connection", "_core", "_ids", "_ids_len", "_lanes", "_lanes_pointer", "_pointer", "_scan")
 
     def __init__(self, core: CCore, connection: apsw.Connection, head: str, range: str, instance_state: str) -> None:
-        """Prepare the three statements."""
+        """Prepare the three statements of the scan."""
         lib, ffi = core.lib, core.ffi
         self._core = core
         self._connection = connection
@@ -213,7 +213,7 @@ class CScan:
         if self._connection.sqlite3_pointer() != self._pointer or self._scan is None:
             raise apsw.ConnectionClosedError("the scanner is closed")
         core = self._core
-        if lanes is not self._lanes:  # the same array serves many scans
+        if lanes is not self._lanes:  # many scans use the same array
             self._lanes = lanes
             self._lanes_pointer = core.ffi.from_buffer("int64_t[]", lanes)
         try:
@@ -232,7 +232,7 @@ class CScan:
         return ids
 
     def close(self) -> None:
-        """Finalize the statements. May be called twice."""
+        """Finalize the prepared statements. May be called twice."""
         scan, self._scan = self._scan, None
         if scan is not None:
             self._core.ffi.release(scan)

@@ -14,8 +14,8 @@ from ..validate import WALL_US_MAX
 class TaskCode:
     """``claims_task.state``. A waiting task is scheduled or ready, depending on the time.
 
-    The class is no ``IntEnum``, because every claim compares these numbers: reading and comparing an enum member takes
-    ten times as long as a plain integer.
+    The class is not an ``IntEnum``, because every claim compares these numbers. With an enum member, a comparison takes
+    ten times as long as with a plain integer.
     """
 
     BLOCKED: Final = 0

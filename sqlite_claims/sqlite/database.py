@@ -191,7 +191,7 @@ class Database(StoreConnection):
             steps.append(partial(self.bell.ring, READY))
             self._ring_ready = False
         for step in steps:
-            with contextlib.suppress(Exception):  # the first error is logged below
+            with contextlib.suppress(Exception):  # the first error is logged or raised below
                 step()
         if not isinstance(error, Exception):
             raise error
@@ -240,7 +240,7 @@ class Database(StoreConnection):
         if opened.unshared is not None:
             opened.unshared.check()
         if isinstance(error, (apsw.BusyError, apsw.ProtocolError)) and self._opened is not None:
-            self._check_files()  # SQLite raises these for ever if other code has closed SQLite's descriptors
+            self._check_files()  # SQLite keeps raising these errors once its descriptors were closed
         if isinstance(error, TRANSLATED) and not isinstance(error, BackendError):
             raise self.translated(error, system_errno) from error
 
@@ -253,15 +253,15 @@ class Database(StoreConnection):
         return translate(error, self.path, system_errno, culprit)
 
     def undo(self) -> None:
-        """Roll back the open transaction, and undo its changes of cached data."""
+        """Roll back the open transaction, and undo the changes that the transaction made to cached data."""
         opened = self._opened
         try:
             if opened is not None and opened.connection.in_transaction:
                 try:
                     self.execute(sql.rollback)
                 except apsw.Error:
-                    # Out of memory, for example. Closing the connection also rolls back. The next call opens a new
-                    # connection.
+                    # The rollback failed, for example because memory ran out. Closing the connection also rolls back
+                    # the transaction. The next call opens a new connection.
                     self._close_connection()
                 self.bell.ring(COMMITS)  # a rollback, too, must wake processes that wait for the write lock
             elif self._ring_ready:  # a signal handler raised an exception between COMMIT and the rings
@@ -276,18 +276,18 @@ class Database(StoreConnection):
 
     def checkpoint(self) -> None:
         """Copy the -wal file into the database, as far as readers allow. If an incremental vacuum has shortened the
-        database, the file then gets smaller. If the checkpoint can't run now, because another process runs one or the
-        disk is full, a later checkpoint does the work."""
+        database, the database file then gets smaller. If the checkpoint can't run now, because another process runs one
+        or the disk is full, a later checkpoint does the work."""
         if not self.files.sync.is_marked():
             frames, _ = self._checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE)
             reserve.keep(self.path, frames * self._page_size())
 
     def make_room(self) -> bool:
         """Make room on a full disk: release the reserved space, and let the -wal file start over from its beginning, so
-        that its space can be used again. Return whether this may have made room."""
+        that the space of the -wal file can be used again. Return whether this may have made room."""
         released = reserve.release(self.path)
         size = self.read(lambda db: db.value(sql.page_count)) * self._page_size()
-        # A checkpoint that finds too little free space would use up all the free space.
+        # A checkpoint that needs more than the free space would use up all the free space, and fail.
         if self.files.sync.is_marked() or not reserve.has_room(self.path, size):
             return released
         frames, copied = self._checkpoint(apsw.SQLITE_CHECKPOINT_RESTART)

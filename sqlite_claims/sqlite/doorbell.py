@@ -1,4 +1,4 @@
-"""The doorbell: it wakes processes that wait for work, for a commit, or for the file's write lock.
+"""The doorbell, which wakes processes that wait for work, for a commit, or for the file's write lock.
 
 csrc/doorbell.c implements the doorbell with futexes. On a platform without futexes, the waits in this module poll. A
 ring means only that something in the store may have changed. A process that wakes up reads the database to find out
@@ -27,7 +27,7 @@ _POLL_S_MIN, _POLL_S_MAX = 0.001, 0.02
 
 
 class Doorbell(Protocol):
-    """A doorbell, with which a process waits for other processes and wakes them."""
+    """A doorbell. A process can ring the doorbell to wake other processes, or wait for a ring."""
 
     def read(self, which: int) -> int:
         """Return a number that changes with every ring. Call this before a search, so that no later ring is missed."""
@@ -36,15 +36,16 @@ class Doorbell(Protocol):
         """Wake all processes and threads that wait for this reason."""
 
     def wait(self, which: int, seen: int, seconds: float) -> None:
-        """Sleep until the doorbell rings, for at most ``seconds``. A ring since ``read`` has returned ``seen`` counts,
-        too. The method can return early."""
+        """Sleep until the doorbell rings, for at most ``seconds``. Return at once if the doorbell rang after ``read``
+        had returned ``seen``. The method may also return early without a ring."""
 
 
 class FutexBell(CBell):
     """A doorbell that uses a memory-mapped file and the kernel's futexes. A waiting process sleeps until a ring."""
 
     def __init__(self, core: CCore, store: str) -> None:
-        """Open the ``-bell`` file of a store. Raises ``OSError`` if the file or the platform can't be used."""
+        """Open the ``-bell`` file of a store. Raise ``OSError`` if the file can't be used or the platform has no
+        futexes."""
         self._path = f"{store}-bell"
         descriptor = open_beside(store, "-bell", _SIZE)
         try:
@@ -59,7 +60,7 @@ class FutexBell(CBell):
             os.close(descriptor)
 
     def in_place(self) -> bool:
-        """Return whether the mapped file is still the one that other processes open, and still has its full size."""
+        """Return whether the mapped file is still the file that other processes open, and still has its full size."""
         try:
             status = os.stat(self._path)
         except OSError:

@@ -32,7 +32,7 @@ _KINDS: list[tuple[tuple[type[apsw.Error], ...], type[BackendError], str]] = [
     ((apsw.TooBigError,), InvalidArgumentError, "a value is larger than SQLite can store"),
     ((apsw.ConnectionClosedError,), StoreClosedError, "the store is closed"),
     ((apsw.NoMemError,), BackendError, "out of memory"),
-    # Errors in the store's own statements. An undamaged file causes no such errors.
+    # These errors come from the store's own statements, and only a damaged file causes them.
     ((apsw.SQLError, apsw.ConstraintError, apsw.MismatchError), StoreCorruptError, "holds what no store writes"),
 ]
 _REFUSED = (
@@ -60,7 +60,7 @@ def translate(error: BaseException, path: str, system_errno: int = 0, culprit: s
     if isinstance(error, OSError):
         kind = StoreFullError if error.errno in DISK_FULL else StoreUnavailableError
         return kind(f"{error.filename or path}: {error.strerror or error}")
-    # If SQLite can't extend the -shm file, it reports only SQLITE_IOERR_SHMSIZE, without the reason.
+    # If SQLite can't extend the -shm file, SQLite reports only SQLITE_IOERR_SHMSIZE, without the reason.
     full = system_errno in DISK_FULL or getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE
     if isinstance(error, (apsw.IOError, apsw.CantOpenError)) and full:
         return StoreFullError(f"{path}: the disk is full ({error})")
@@ -76,7 +76,7 @@ def log_after_commit(path: str, message: str, error: BaseException) -> None:
     """Log an error that occurred after a commit. The caller's operation has taken effect, so this function raises no
     exception, even if a logging handler of the program raises one."""
     with contextlib.suppress(Exception):
-        # A traceback helps only with unexpected errors.
+        # A traceback is useful only for unexpected errors.
         expected = isinstance(error, (BackendError, apsw.Error, OSError))
         trace = None if expected else error
         log.warning("%s: %s (%s: %s)", path, message, type(error).__name__, error, exc_info=trace)

@@ -3,8 +3,8 @@
 SQLite records its locks in tables of the process, and a fork copies these tables. If a connection is open during the
 fork, the child's copy of the tables lists locks that the kernel has not given to the child. Then even a new connection
 of the child commits without any lock. So every connection is closed before the fork. The parent and the child each open
-a new connection when they next need one. If the connections can't be closed in time, or if the fork bypasses Python's
-hooks, the child must not use the files at all.
+a new connection when needed. If the connections can't be closed in time, or if the fork bypasses Python's hooks, the
+child must not use the files at all.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ pid = os.getpid()
 
 
 def register(store: Forkable) -> None:
-    """Register an open store, so that a fork closes its connection."""
+    """Register an open store, so that the store's connection is closed before a fork."""
     with _registry_lock:
         _stores.add(store)
 
@@ -109,8 +109,8 @@ if hasattr(os, "register_at_fork"):
 
 
 def leak(connection: object) -> None:
-    """Keep the parent's connection from ever being finalized in the child, because closing it would act on the parent's
-    files."""
-    import ctypes  # imported only when needed
+    """Keep the parent's connection from ever being finalized in the child, because closing the connection would act on
+    the parent's files."""
+    import ctypes  # imported here, since only an unusual fork needs ctypes
 
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))

@@ -15,7 +15,7 @@ class HookedConnection(apsw.Connection):
     def __init__(self, *args: Any, **options: Any) -> None:
         self.has_commit_hook = False
         self.wal_hook: Any = None
-        super().__init__(*args, **options)  # calls apsw.connection_hooks
+        super().__init__(*args, **options)  # this call runs apsw.connection_hooks
 
     def set_commit_hook(self, *args: Any, **options: Any) -> None:
         self.has_commit_hook = True
@@ -32,8 +32,8 @@ class HookedConnection(apsw.Connection):
     setcommithook, setrollbackhook, setwalhook = set_commit_hook, set_rollback_hook, set_wal_hook
 
     def add_authorizer(self, ours: Callable[..., int]) -> None:
-        """Set the store's authorizer. If the application has set an authorizer, an action needs the permission of
-        both."""
+        """Set the store's authorizer. If the application has set an authorizer, an action needs the permission of both
+        authorizers."""
         theirs = self.authorizer
         if theirs is None:
             self.set_authorizer(ours)

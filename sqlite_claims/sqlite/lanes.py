@@ -1,6 +1,6 @@
 """Lanes: one shared lane for each combination of a kind and a set of tags, and own lanes of large instances.
 
-A worker's kinds and tags select the lanes that it claims from.
+A worker's kinds and tags select the lanes from which the worker claims tasks.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ OWN_MAX = 32
 # twice, because its claimed side is counted, too.) This read costs about 1 µs for each lane with tasks, and saves 1 µs
 # for each lane without tasks.
 MANY = 32
-# After a read that found tasks in more than an eighth of the lanes, this number of searches skip the read.
+# If a search finds tasks in more than an eighth of the lanes, this number of later searches don't read which lanes have
+# tasks.
 CROWDED_SEARCHES = 16
 
 
@@ -52,10 +53,10 @@ class Executor(Protocol):
         """The function that runs a statement with a sequence of bindings."""
 
     def rows(self, statement: Statement[Row], *bindings: Any) -> list[Row]:
-        """Return all rows of a statement."""
+        """Run a statement, and return all its rows."""
 
     def value(self, statement: Statement[tuple[T]], *bindings: Any) -> T:
-        """Return the first column of the first row."""
+        """Run a statement, and return the first column of its first row."""
 
 
 class Lanes:
@@ -67,25 +68,25 @@ class Lanes:
         self.are_many = False
         self._skipped_searches = 0  # number of next searches that don't read which lanes have tasks
         self._by_id: dict[int, tuple[str, Tags]] = {}
-        self._by_column: dict[int, tuple[str, Tags]] = {}  # by claims_task.lane, on any side
-        self._ids: dict[tuple[int, str, Tags], int] = {}  # by instance (0 for a shared lane), kind and tags
+        self._by_column: dict[int, tuple[str, Tags]] = {}  # kind and tags by claims_task.lane, on any side
+        self._ids: dict[tuple[int, str, Tags], int] = {}  # lane ids by instance (0 for a shared lane), kind and tags
         self._closed: set[int] = set()  # own lanes of instances that are not in progress
         self._own = 0  # number of own lanes of instances that are in progress or paused
         self._selected: dict[tuple[Tags, Kinds], array[int]] = {}
         self._unsaved = False
 
     def saved(self) -> None:
-        """Keep uncommitted changes of the cache, because they are committed now."""
+        """Keep the changes of the cache, because the transaction was committed."""
         self._unsaved = False
 
     def forget(self) -> None:
         """Empty the cache if it has uncommitted changes, because the transaction, or a part of it, was rolled back."""
         if self._unsaved:
             self.__init__()  # type: ignore[misc]
-            self._unsaved = True  # the rest of the transaction may be rolled back too
+            self._unsaved = True  # the rest of the transaction may be rolled back, too
 
     def refresh(self, db: Executor, version: int) -> None:
-        """Reload the cache if its version differs from ``version``, the version in the file."""
+        """Reload the cache if the cached version differs from ``version``, the version in the file."""
         if version == self._version:
             return
         if self._version >= 0:
@@ -138,7 +139,8 @@ class Lanes:
         )
 
     def to_visit(self, db: Executor, tags: Tags, kinds: Kinds, *, paused: bool) -> array[int]:
-        """Return the lanes that ``select`` returns. If there are many, return only the lanes that have tasks.
+        """Return the lanes that ``select`` returns. If ``select`` returns more than ``MANY`` lanes, return only the
+        lanes that have tasks.
 
         ``paused``: include the paused sides.
         """
@@ -168,8 +170,8 @@ class Lanes:
         """Return the id of the lane of a kind and tags. Add the lane if it doesn't exist. The caller must hold the
         write lock.
 
-        The lane is an own lane of ``instance``. If ``instance`` is 0, or if there are already ``OWN_MAX`` own lanes, it
-        is the shared lane.
+        The lane is an own lane of ``instance``. If ``instance`` is 0, or if there are already ``OWN_MAX`` own lanes,
+        the lane is the shared lane of the kind and tags.
         """
         self.refresh(db, db.value(sql.lanes_version))
         shared = self._ids.get((0, kind, tags)) or self._add(db, 0, kind, tags)

@@ -19,7 +19,8 @@ from .statements import sql
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# The number of steps of SQLite's virtual machine between two checks of the caller's deadline. They take under 1 ms.
+# The number of steps of SQLite's virtual machine between two checks of the caller's deadline. These steps take less
+# than 1 ms.
 _STEPS_PER_CHECK = 10_000
 
 
@@ -110,7 +111,7 @@ class LongTransaction:
         connection = db.connection
         rules = CallerSqlRules()
         db.refuse_reentry()
-        try:  # no call before this line: a signal handler could raise an exception there
+        try:  # directly after the previous call, so that no exception of a signal handler comes in between
             db.execute(sql.savepoint)
             try:
                 rows = self._run_caller_sql(rules, statement, params, time_is_up)
@@ -145,7 +146,7 @@ class LongTransaction:
         return rows
 
     def abandon(self) -> None:
-        """Roll back and end the transaction if this thread has it open."""
+        """Roll back and end the transaction if this thread has the transaction open."""
         if self._db.transaction is self and self.thread == get_ident():
             self.end(commit=False)
 

@@ -229,7 +229,7 @@ class Opening:
             try:
                 self._bell = FutexBell(core, self._path)
             except OSError:
-                return None  # no futexes on this platform, or no room for the file: the store polls
+                return None  # no futexes on this platform, or a full disk: the store polls
         return core.install_waiter(connection, self._bell, self._settings.busy_timeout)
 
     def _install_wal_hooks(
@@ -261,7 +261,8 @@ class Opening:
         return frames, page_size, checkpointer
 
     def _close_failed_open(self) -> int:
-        """Close everything again after a failed open. Returns the system's last error on the connection."""
+        """Close all parts again after a failed open. Return the operating system's last error number on the
+        connection."""
         system_errno = 0
         if self._scanner is not None:
             self._scanner.close()

@@ -35,13 +35,13 @@ _CAUSES = (
 
 
 class OpenedFiles:
-    """The files of an open connection."""
+    """The database, -wal and -shm files of an open connection."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._opened: dict[str, tuple[int, int]] = {}
         self._links: dict[str, tuple[str, str]] = {}
-        self._quick: tuple[tuple[str, str], ...] = ()  # each link to read, with the path that it must show
+        self._quick: tuple[tuple[str, str], ...] = ()  # each link to read, with the path that the link must show
         self.lost = self.database_lost = False
 
     def watch(self, *, all: bool = True) -> None:
@@ -85,8 +85,8 @@ class OpenedFiles:
         self._check_closely()
 
     def _check_closely(self) -> None:
-        """Check that each path still leads to the opened file. Then search for descriptors of the files again, because
-        the known descriptors may have belonged to a different connection."""
+        """Check that each path still leads to the opened file. Then search again for SQLite's descriptors of these
+        files, because the known descriptors may have belonged to a connection that is closed now."""
         opened = self._opened
         lost = [suffix for suffix in opened if _identity_at(self._path + suffix) != opened[suffix]]
         if lost:
@@ -128,9 +128,9 @@ class OpenedFiles:
         return "" if now == place or now.endswith(" (deleted)") else f" (the database is {now} now)"
 
     def is_ours_alone(self) -> bool:
-        """Return whether a connection with lost files may still copy its commits into the database. It may if no other
-        process can have written to the database since the loss: the database is in its place, no new files have
-        replaced the lost files, and this process still holds its lock on the database."""
+        """Return whether a connection with lost files may still copy its commits into the database. The connection may
+        do so if no other process can have written to the database since the loss: the database is in its place, no new
+        files have replaced the lost files, and this process still holds its lock on the database."""
         opened = self._opened
         for suffix in opened:
             now = _identity_at(self._path + suffix)
@@ -159,7 +159,7 @@ def _links(opened: dict[str, tuple[int, int]]) -> dict[str, tuple[str, str]] | N
             if suffix is not None and suffix not in links:
                 links[suffix] = (link, readlink(link))
         except FileNotFoundError:
-            continue  # closed meanwhile, for example the descriptor of the listing itself
+            continue  # a descriptor that was closed meanwhile, for example that of the listing
         except OSError:  # a process that has given up privileges may not read the entries
             return None
     return links
@@ -191,8 +191,8 @@ def refuse_missing(path: str, wait: float, in_use: Callable[[str], bool] = any_c
 
 
 def descriptor_of(path: str) -> int:
-    """Return SQLite's own descriptor of a file that a connection in this process has open, or -1 if that descriptor
-    can't be found. A new descriptor can't be used instead, because closing it would drop SQLite's locks."""
+    """Return SQLite's own descriptor of a file that a connection in this process has open, or -1 if there is no known
+    descriptor. A new descriptor can't be used instead, because closing a new descriptor would drop SQLite's locks."""
     identity = _identity_at(path)
     links = _links({"": identity}) if identity else None
     link, _ = (links or {}).get("", ("", ""))
@@ -200,9 +200,9 @@ def descriptor_of(path: str) -> int:
 
 
 def is_locked(path: str) -> bool:
-    """Return whether SQLite's lock shows that some connection has the file open in WAL mode. This works even if the
-    -wal file and the -sessions file were removed. Call this while this process's own connection has read nothing
-    yet."""
+    """Return whether a lock of SQLite shows that some connection has the file open in WAL mode. The result is correct
+    even if the -wal file and the -sessions file were removed. Call this before this process's own connection reads
+    anything."""
     descriptor = descriptor_of(path)
     try:
         in_wal_mode = os.pread(descriptor, 2, _MODES_AT) == b"\2\2"

@@ -17,7 +17,8 @@ from .connection import connect, connect_to_file_alone, connect_without_locks
 from .files.paths import has_content
 from .hooks import HookedConnection
 
-# SQLite extends a -shm file in steps of this size. A smaller -shm file was left by a process that found no disk space.
+# SQLite extends a -shm file in steps of this size. A smaller -shm file was left by a process that ran out of disk
+# space.
 _SHM_BYTES_MIN = 32_768
 
 

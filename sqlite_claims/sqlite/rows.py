@@ -1,4 +1,4 @@
-"""The rows that statements return, one class for each shape.
+"""The rows that statements return. There is one class for each list of columns.
 
 ``statements.py`` declares the row class of each statement. The fields of a class have the names and the order of the
 statement's columns. ``id`` and ``instance`` are row numbers in the file; ``instance_id`` and ``task_id`` are the public
@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 # whether there is anything to sweep.
 SweepState = tuple[int | None, int, int, int, int]
 
-# id, instance_id, task_id, input, definition_hash, lane, priority, attempts, failed_worker, token: a task that a search
-# for work has found. failed_worker: the worker whose attempt at the task was the last to fail.
+# id, instance_id, task_id, input, definition_hash, lane, priority, attempts, failed_worker, token: the columns of a
+# task that a search for work has found. failed_worker: the worker whose attempt at the task was the last to fail.
 FoundTask = tuple[int, str, str, bytes | None, str, int, int, int, str | None, int]
 
 # id, instance_id, task_id, token, state, instance_state, instance, failures, max_attempts, policy, losses, worker,
-# started_wall, has_dependents: the task that a claim refers to.
+# started_wall, has_dependents: the columns of the task that a claim refers to.
 HeldTask = tuple[int, str, str, int, int, int, int, int, int, int, int, str, int, int]
 
 row_id: Callable[[tuple[Any, ...]], int] = itemgetter(0)
@@ -185,7 +185,8 @@ class ControlledInstance(NamedTuple):
 
 
 class MovingInstance(NamedTuple):
-    """An instance whose task rows are being updated after a control. The tasks up to the name ``moving`` are done."""
+    """An instance whose task rows are being updated after a control. The rows of the tasks up to the name ``moving``
+    are up to date."""
 
     id: int
     state: int

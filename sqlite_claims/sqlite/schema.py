@@ -141,7 +141,7 @@ def forbidden_change(execute: Callable[..., apsw.Cursor]) -> str:
 
 
 def peek(path: str, wait: float) -> None:
-    """Raise an error if a file that is opened for reading is not a store. This check comes before SQLite creates a -wal
+    """Raise an error if a file that is opened for reading is not a store. The check runs before SQLite creates a -wal
     and a -shm file, which a read-only connection would leave behind. Call this only if there is no -wal file, because
     the tables may exist only in a -wal file."""
     with contextlib.suppress(apsw.Error), contextlib.closing(connect_to_file_alone(path)) as connection:
@@ -177,7 +177,7 @@ def _check(connection: apsw.Connection, path: str, *, create: bool, read_only: b
         _refuse_other_tables(connection, version)
     if version < VERSION and read_only:
         raise SchemaVersionError(f"{path}: schema version {version} needs an upgrade; open it once for writing")
-    if not read_only and (triggers := triggers_on_ours(connection.execute)):  # a read fires no trigger
+    if not read_only and (triggers := triggers_on_ours(connection.execute)):  # a read-only store fires no trigger
         name, table = triggers[0]
         raise StoreCorruptError(f"{path}: trigger {name!r} on {table} is not the store's: drop it")
     return version < VERSION
@@ -198,8 +198,8 @@ def forget_statistics(connection: apsw.Connection) -> bool:
 
 
 def migrate(connection: apsw.Connection, clock: Clock, scripts: list[tuple[int, str]] | None = None) -> None:
-    """Migrate the file to the newest version, each step in a separate transaction. Two processes may call this at
-    once."""
+    """Migrate the file to the newest schema version, each step in a separate transaction. Two processes may migrate a
+    file at the same time."""
     for version, script in migrations() if scripts is None else scripts:
         connection.execute(sql.begin_write)
         try:
@@ -208,8 +208,8 @@ def migrate(connection: apsw.Connection, clock: Clock, scripts: list[tuple[int, 
                 connection.execute(script)
                 if current is None:
                     boot = clock.boot_us()
-                    # Store time starts at the wall-clock time, to make it readable in an SQLite shell. No code depends
-                    # on this.
+                    # The store time of a new file starts at the wall-clock time, so that stored times are readable in
+                    # an SQLite shell. No code depends on this start.
                     anchor = clock.wall_us() - boot
                     sleep = boot - clock.awake_us()
                     boot_id = f"{clock.boot_id()} {identity_of(connection.filename)}"

@@ -47,7 +47,7 @@ _COMMENT = re.compile(r"\s*--( .*)?$")
 
 
 class Statement(str, Generic[Row]):
-    """The type, for mypy, of a statement that returns rows. At run time every statement is a plain ``str``."""
+    """The type of a statement that returns rows, for mypy only. At run time, every statement is a plain ``str``."""
 
     __slots__ = ()
 
@@ -307,8 +307,8 @@ sql = Statements()
 ROW_MAKERS: dict[str, Callable[[tuple[Any, ...]], Any]] = {
     text: partial(tuple.__new__, row) for name, text in sql.all().items() if hasattr(row := row_type(name), "_fields")
 }
-"""The functions that convert a plain tuple to a row's class, with statements as keys. A statement that is not among the
-keys returns plain tuples."""
+"""The functions that convert a plain tuple to a row's class, with statements as keys. The rows of all other statements
+stay plain tuples."""
 
 
 def migrations() -> list[tuple[int, str]]:

@@ -42,7 +42,7 @@ class Stoppable(Protocol):
     """A long read that uses its own connection."""
 
     def stop(self, *, wait: bool) -> None:
-        """End the read."""
+        """End the long read."""
 
 
 class StoreConnection:
@@ -97,8 +97,8 @@ class StoreConnection:
         self.local_sessions = self.files.local_sessions
         self.local_feeds = self.files.local_feeds
         self.long_reads: set[Stoppable] = set()  # the long reads in progress
-        self.transaction: object | None = None  # stays open over several calls; its thread holds the lock
-        self.in_call = False  # whether a call is in progress; its thread holds the lock
+        self.transaction: object | None = None  # an open transaction, whose thread holds the lock
+        self.in_call = False  # true while a call is in progress; the thread of the call holds the lock
         self.store_closed = False  # true after `close`, and in a forked child that can't use the store
         self.authorizer = Authorizer()
         self.bell = bell
@@ -107,7 +107,7 @@ class StoreConnection:
         self._forget_file()
         self._make_lock()
         with self._lock:
-            forks.register(self)  # before a connection exists, so that no fork copies an open one
+            forks.register(self)  # register before a connection exists, so that no fork copies an open connection
             self._open()
 
     def _make_lock(self) -> None:
@@ -152,7 +152,7 @@ class StoreConnection:
         self.executemany = opened.executemany
         self.changes = opened.changes
         self._opened = opened
-        self._create = False  # from now on a missing file is an error
+        self._create = False  # from now on, a missing file is an error
 
     @property
     def opened(self) -> OpenConnection:
@@ -163,7 +163,7 @@ class StoreConnection:
 
     @property
     def connection(self) -> apsw.Connection:
-        """The open connection."""
+        """The open SQLite connection."""
         return self.opened.connection
 
     @property
@@ -192,7 +192,7 @@ class StoreConnection:
             for read in list(self.long_reads):
                 read.stop(wait=True)
             was_reported = self.files.has_loss()
-            self.files.drop_local()  # sessions that another thread has opened meanwhile
+            self.files.drop_local()  # another thread may have opened sessions meanwhile
             try:
                 self._close_connection()
             except Exception as error:  # noqa: BLE001 - everything is committed, and there is nothing to try again
@@ -231,7 +231,7 @@ class StoreConnection:
         try:
             opened.set_busy_timeout(RESTART_WAIT_S)
             recover(self.files.sync, opened.connection)
-        except (apsw.Error, BackendError, OSError):  # the mark remains, so the next process tries again
+        except (apsw.Error, BackendError, OSError):  # the mark remains set, so the next process tries to recover
             opened.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
 
     # -- the lock
@@ -240,7 +240,7 @@ class StoreConnection:
         """Take the lock, and open the connection if the connection is closed. ``timeout``: how many seconds to wait for
         the lock; ``None``: the busy timeout."""
         if getpid() != forks.pid:
-            forks.check(self.path)  # before taking the lock, which a thread of the parent may hold for ever
+            forks.check(self.path)  # check first: a thread of the parent may hold the lock for ever
         lock = self._lock
         if self._is_owned() and not self.in_call and self.transaction is None:
             # The exception of a signal handler kept this thread from releasing the lock after an earlier call.
@@ -261,7 +261,7 @@ class StoreConnection:
             raise
 
     def release(self) -> None:
-        """Release the lock."""
+        """Release the lock of this connection."""
         self._lock.release()
 
     def refuse_reentry(self) -> None:
@@ -280,7 +280,7 @@ class StoreConnection:
         """Raise an error if a file of the connection was removed or replaced. The next call opens the files that exist
         then."""
         self._commits_unchecked = 0
-        side_files_too = self.time.now >= self._check_due  # less often, since the loss of a side file loses no commit
+        side_files_too = self.time.now >= self._check_due  # rarer: the loss of a side file loses no commit
         if side_files_too:
             self._check_due = self.time.now + CHECK_EVERY_US
         try:
@@ -350,7 +350,7 @@ class StoreConnection:
             opened, self._opened = self._opened, None
             if opened is not None:
                 opened.checkpointer = None
-                forks.leak(opened)  # and its statements: finalizing them waits for the parent's threads
+                forks.leak(opened)  # with its statements, since finalizing a statement waits for the parent's threads
 
 
 def _raise_closed(path: str, *_: object) -> NoReturn:

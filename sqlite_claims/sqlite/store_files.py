@@ -1,4 +1,4 @@
-"""The files of one open store: checks that they are still the files that were opened, and handles the loss of a
+"""The files of one open store: checks that the files are still the ones that were opened, and handles the loss of a
 file."""
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class StoreFiles:
     def _start(self) -> None:
         self.opened = OpenedFiles(self._path)
         self.sync = WalSync(self._path, self.opened)
-        self._sessions_unbegun = False  # true while -sessions doesn't record yet which sessions are older
+        self._sessions_unbegun = False  # true while a new -sessions file doesn't record which sessions are older
         self._sessions_error = ""  # the last logged error of an attempt to create -sessions again
 
     def watch(self) -> None:
@@ -48,8 +48,8 @@ class StoreFiles:
     # -- losses
 
     def raise_loss(self) -> None:
-        """Raise the error of a recorded loss of files. The error is raised only once, unless the database itself is
-        lost: then it is raised on every call."""
+        """Raise the error of a recorded loss of files. If the database itself is lost, every call raises the error;
+        otherwise only the first call does."""
         error = self._loss
         if error is not None:
             if not self.opened.database_lost:

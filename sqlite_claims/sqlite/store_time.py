@@ -44,8 +44,8 @@ def _stored(execute: Callable[..., apsw.Cursor]) -> tuple[Any, ...]:
 
 
 class StoreTime:
-    """The store time of one open store. Each operation reads ``now`` and ``wall`` once; an operation that writes does
-    so while it holds the write lock."""
+    """The store time of one open store. Each operation reads ``now`` and ``wall`` once; an operation that writes reads
+    both times while it holds the write lock."""
 
     __slots__ = (
         "_anchor",
@@ -70,8 +70,8 @@ class StoreTime:
         self._anchor = 0
         self._seen = 0  # the store time recorded in the file
         self._granted_us = 0  # the part of `_asleep_us` for which leases were prolonged
-        self._asleep_us = 0  # boot clock - awake clock: how long the machine has slept since it was booted
-        self._measured_boot_us = 0  # when `_asleep_us` was measured, by the boot clock
+        self._asleep_us = 0  # boot clock - awake clock: how long the machine has slept since its boot
+        self._measured_boot_us = 0  # the time of the boot clock at which `_asleep_us` was measured
         self._identity = Identity(0, 0, 0)
         self._sessions: SessionFile | None = None
         self._saved: tuple[int, int] | None = None  # previous seen and sleep, if a transaction has changed them
@@ -128,8 +128,8 @@ class StoreTime:
             self._note()
 
     def _note(self) -> None:
-        """Record ``seen`` in the -sessions file. If an earlier state of the database is opened later, this time reveals
-        it."""
+        """Record ``seen`` in the -sessions file. By this time, a later open recognizes that the database is an earlier
+        state of the file."""
         if self._sessions is not None:
             self._sessions.note(f"{self._seen} {self._identity}")
 
@@ -176,8 +176,8 @@ class StoreTime:
         return same
 
     def start(self, connection: apsw.Connection, path: str, sessions: SessionFile) -> None:
-        """Read the file's timeline. If this is a new boot, or the file is a copy, record that in the file: all later
-        tokens are then larger than all earlier ones.
+        """Read the file's timeline. If this is a new boot, or the file is a copy, record that in the file. All later
+        tokens are then larger than all earlier tokens.
 
         The record is synced before this method returns. Otherwise a power cut could undo the record together with later
         claims, and the next boot would give the tokens of these claims a second time.
@@ -228,12 +228,13 @@ class StoreTime:
                     f"{path}: another file was put in the place of one that is still in use; end all processes that "
                     "have the store open, then open it again"
                 )
-            return None  # a file that is already in use is not a new copy, whatever mount shows it
+            return None  # other processes use this file already, so it is not a new copy
         if origin in (Origin.COPY, Origin.EARLIER):
             return _Change(many, ends_claims=True)
         if origin is Origin.PERHAPS_COPY:
             return _Change(many, ends_claims=False)
-        # Without boot ids, this may be a new boot, and the end of the previous boot may have lost the last claims.
+        # If the platform has no boot ids, this may be a new boot, and the last claims before it may have been lost with
+        # the power.
         return _Change(0 if boot_is_sure else 1, ends_claims=False)
 
     def _write_down(self, connection: apsw.Connection, path: str, change: _Change) -> None:

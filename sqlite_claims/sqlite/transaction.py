@@ -1,4 +1,4 @@
-"""``store.transaction()``: several operations and the caller's own SQL in the same file, all or nothing."""
+"""``store.transaction()``: one transaction for several operations and for the caller's own SQL in the same file."""
 
 from __future__ import annotations
 

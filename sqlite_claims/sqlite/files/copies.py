@@ -25,7 +25,7 @@ class Origin(Enum):
     mount."""
     COPY = auto()
     EARLIER = auto()
-    """An earlier state of the same file, written over it."""
+    """The same file, overwritten with an earlier state of its content."""
 
 
 class Identity(NamedTuple):

@@ -1,8 +1,8 @@
 """Reserved disk space: a file next to the database that is emptied when the disk is full.
 
-SQLite has to write to the -wal file before it can remove anything. SQLite can start the -wal file over only after the
-file's frames are copied into the database, and the database may have to grow for that. So, without reserved space, not
-even cancelling and pruning would be possible on a full disk.
+SQLite can't remove anything without a write to the -wal file. SQLite can start the -wal file over only after the file's
+frames are copied into the database, and the database may have to grow for that. So, without reserved space, not even
+cancelling and pruning would be possible on a full disk.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterator
 
 SUFFIX = "-reserve"
-# Enough to open and prune a store that was closed properly.
+# The least size of the file: enough to open and prune a store that was closed properly.
 BYTES_MIN = 1 << 18
 # Above BYTES_MIN, the file grows by at most the free space divided by this number.
 _PART = 4
@@ -52,8 +52,8 @@ def release(store: str) -> bool:
 
 @contextlib.contextmanager
 def _opened(store: str, *, make: bool = False) -> Iterator[int]:
-    """Open the file. If the file is missing and ``make`` is true, create it. Raise ``OSError`` on failure, and also if
-    something else has the file's name, because an unrelated file must not be truncated."""
+    """Open the file. If ``make`` is true, create a missing file. Raise ``OSError`` on failure, and also if something
+    else has the file's name, because an unrelated file must not be truncated."""
     path = store + SUFFIX
     flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     like = os.stat(store)

@@ -1,8 +1,8 @@
 """The side files ``-sessions`` and ``-bell``. These files get the permissions and the owner of the database file.
 
-Any user who may write to the folder can put something else there under the names of the side files. So a store never
-opens a side file through a symbolic link, and never waits while it opens one. A store uses a side file only if it is a
-regular file of the expected size and owner.
+Any user who may write to the folder can create something else under the name of a side file. So a store never opens a
+side file through a symbolic link, and never waits while it opens one. A store uses a side file only if it is a regular
+file of the expected size and owner.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _warned: set[str] = set()  # files with a different owner for which a warning wa
 
 
 def open_beside(store: str, suffix: str, size_max: int) -> int:
-    """Open a side file. If the file is missing, create it with the permissions of the database file, independent of the
-    umask. If root creates the file, also give it the owner of the database file, since other users could not open a
-    file of root. Raise ``OSError`` on failure, and ``StoreUnavailableError`` if the file can't belong to the store."""
+    """Open a side file. Create a missing file with the permissions of the database file, independent of the umask. If
+    root creates the file, also give it the owner of the database file, since other users could not open a file of root.
+    Raise ``OSError`` on failure, and ``StoreUnavailableError`` if the file can't belong to the store."""
     path = store + suffix
     with contextlib.suppress(FileNotFoundError):
         return _opened(store, path, os.O_RDWR, size_max)

@@ -1,1 +1,1 @@
-"""Work on the file as a whole: backups, restoring, checking, and the baseline of ``sqlite-claims bench``."""
+"""Work on the whole file: backups, restoring, checking, and the baseline of ``sqlite-claims bench``."""

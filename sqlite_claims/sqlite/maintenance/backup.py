@@ -28,8 +28,8 @@ PAGES_PER_STEP = 1000
 
 
 def backup(db: Database, target: str) -> LongRead[None]:
-    """Copy a snapshot to a new file. The copy is marked, so that the tokens of the copy, once it is used as a store,
-    are larger than the tokens of the original."""
+    """Copy a snapshot to a new file. The copy is marked: a store that opens the copy gives tokens that are larger than
+    the tokens of the original."""
     if db.store_closed:
         raise StoreClosedError(f"{db.path}: the store is closed")
     if os.path.exists(target):
@@ -87,9 +87,9 @@ _numbers = itertools.count()
 
 
 def make_beside(target: str, like: os.stat_result) -> str:
-    """Create a new file next to ``target``, for data that is to become ``target``. Return the new file's path. See
-    ``make_new``."""
-    made = f"{target}.{os.getpid()}-{next(_numbers)}.partial"  # two threads may do this at once
+    """Create a temporary file next to ``target``, for data that is later moved or copied to ``target``. Return the new
+    file's path. See ``make_new``."""
+    made = f"{target}.{os.getpid()}-{next(_numbers)}.partial"  # two threads may create files at once
     with contextlib.suppress(FileNotFoundError):
         os.unlink(made)  # left by a killed process that had the same process id
     make_new(made, like)

@@ -3,7 +3,7 @@ writes.
 
 Each table is read page by page, each page in a short read transaction, so that a long check delays no checkpoint.
 Comparisons with other tables stay within one page. Bad content of the file leads to a finding, and the check continues.
-Only an error that ends the whole check raises an exception.
+An exception is raised only if the whole check has to end.
 """
 
 from __future__ import annotations
@@ -69,6 +69,6 @@ def _findings(connection: apsw.Connection, go_on: Callable[[], None]) -> Iterato
 
 
 def _integrity(execute: Callable[..., apsw.Cursor]) -> Iterator[str]:
-    for (text,) in execute(sql.integrity_check):  # the statement may find something and then fail
+    for (text,) in execute(sql.integrity_check):  # this statement may return findings and then fail
         if text != "ok":
             yield f"SQLite: {text}"

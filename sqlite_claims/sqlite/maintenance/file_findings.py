@@ -53,8 +53,8 @@ def side_file_findings(path: str) -> list[str]:
 
 
 def has_journal(path: str) -> bool:
-    """Return whether there is a rollback journal that SQLite would use. A journal that begins with a zero byte belongs
-    to an ended transaction, or a power cut came before the journal was complete."""
+    """Return whether there is a rollback journal that SQLite would use. SQLite ignores a journal that begins with a
+    zero byte: its transaction has ended, or a power cut left it incomplete."""
     try:
         with open(f"{path}-journal", "rb") as journal:
             return journal.read(1) not in (b"", b"\0")

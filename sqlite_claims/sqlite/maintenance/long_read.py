@@ -103,8 +103,8 @@ class LongRead(Generic[T]):
                 connection.interrupt()
 
     def stop(self, *, wait: bool) -> None:
-        """End the read, which then raises ``StoreClosedError``. ``wait``: wait for that, unless the reading thread
-        calls this."""
+        """End the read, which then raises ``StoreClosedError``. ``wait``: return only after the read has ended, unless
+        the reading thread itself calls this."""
         self._stopped = True
         self._interrupt()
         if wait and self._thread != threading.get_ident():

@@ -2,9 +2,9 @@
 SQLite uses an old -wal file with the new file, or the store gives a token a second time.
 
 SQLite itself writes the backup into the file, in one transaction. When the transaction has ended, the data and the
-names of the files are on the disk. No other process has the file open meanwhile. A rename would be wrong: a process
-that is just opening the old file would use a file without a name, with a -wal file under the name of the new file's
--wal.
+names of the files are on the disk. No other process has the file open meanwhile. A rename would be unsafe: a process
+that is just opening the old file would use a file without a name, together with a -wal file that has the name of the
+new store's -wal file.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str], *, rep
 
     Raise ``AlreadyExistsError`` if anything is stored at ``path`` and ``replace`` is false. With ``replace``, the copy
     replaces the store at ``path``, and later tokens are larger than all tokens that the replaced store gave. Raise
-    ``StoreBusyError`` if any process has the store at ``path`` open, for reading or writing. When the restored store is
-    opened for the first time, it ends the claims in the backup, without a loss. Its tokens are larger than those of the
-    backup's original. A restore temporarily needs twice the disk space of the backup.
+    ``StoreBusyError`` if any process has the store at ``path`` open, for reading or writing. The first open of the
+    restored store ends the claims in the backup, without a loss. The tokens of the restored store are larger than the
+    tokens of the backup's original. A restore temporarily needs twice the disk space of the backup.
     """
     source, target = store_path(backup), store_path(path)
     if not check_place(source, create=True):
@@ -49,7 +49,7 @@ def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str], *, rep
     existed = check_place(target, create=True)
     if existed and os.path.samefile(source, target):
         raise InvalidArgumentError(f"{target}: path is the backup itself, which is a store already: open it")
-    if has_content(target) and not replace and not os.path.exists(f"{target}-journal"):  # a killed restore leaves one
+    if has_content(target) and not replace and not os.path.exists(f"{target}-journal"):  # a killed restore leaves it
         raise _stored_already(target)
     if not has_content(target) and has_content(f"{target}-wal"):
         raise AlreadyExistsError(
@@ -140,7 +140,7 @@ def _alone(target: str, like: os.stat_result, replace: bool) -> Iterator[tuple[a
         except apsw.BusyError as error:
             raise StoreBusyError(f"{target}: in use; end whatever has it open first") from error
         floor = _judge(connection, target, replace)
-        for suffix in ("-wal", "-shm"):  # left by an earlier file at this path; both contain nothing that is needed
+        for suffix in ("-wal", "-shm"):  # leftovers of an earlier file at this path, without needed data
             with suppress(FileNotFoundError):
                 os.unlink(target + suffix)
         yield connection, floor
@@ -161,7 +161,7 @@ def _remove(path: str) -> None:
 
 
 class _Hold:
-    """Registers the connection of a restore with ``forks``. If a fork copies the open connection, the child can never
+    """The connection of a restore, registered with ``forks``. If a fork copies the open connection, the child can never
     use the file."""
 
     def __init__(self, path: str) -> None:

@@ -1,1 +1,2 @@
-"""The -wal file: syncing it, recovering from a failed sync, and copying it back into the database."""
+"""The -wal file: syncs, the recovery from a failed sync, and checkpoints, which copy the file back into the
+database."""

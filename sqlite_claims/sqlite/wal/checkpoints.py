@@ -3,8 +3,8 @@ wait for a checkpoint.
 
 A checkpoint waits for a sync of the disk. A PASSIVE checkpoint delays no other connection. But while another process
 writes steadily, a PASSIVE checkpoint never reaches the end of the -wal file, which would grow for ever. So, above a
-size limit, a RESTART checkpoint follows. It holds the write lock while it copies the few frames that the PASSIVE
-checkpoint has left. The next commit then starts at the beginning of the -wal file again.
+size limit, a RESTART checkpoint follows. The RESTART checkpoint holds the write lock while it copies the few frames
+that the PASSIVE checkpoint has left. The next commit then starts at the beginning of the -wal file again.
 
 There is no timer: without commits, no checkpoint runs. A lock allows only one process at a time to run checkpoints.
 """
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # The number of new frames after which the next checkpoint is due. A frame contains one page, which has 2 KiB in a file
 # that a store created.
 PASSIVE_FRAMES = 4000
-# The number of frames in the -wal file from which on the file has to start over.
+# As soon as the -wal file has this number of frames, the file has to start over from its beginning.
 RESTART_FRAMES = 16_000
 # If this number of frames or more are not copied back yet, checkpoints have failed, or have been delayed, for a long
 # time.
@@ -64,12 +64,12 @@ class Checkpointer:
         self._stop = False
         self._next = PASSIVE_FRAMES
         self.last_error: Exception | None = None
-        """The error of the last checkpoint; ``None`` if it succeeded."""
+        """The error of the last checkpoint; ``None`` if that checkpoint succeeded."""
 
     def committed(self, frames: int) -> None:
         """Record how many frames the -wal file has now. Wake the thread if a checkpoint is due."""
         if frames < self._next:
-            if frames < self._next - 2 * PASSIVE_FRAMES:  # the -wal has started over
+            if frames < self._next - 2 * PASSIVE_FRAMES:  # the -wal file has started over
                 self._next = PASSIVE_FRAMES
             return
         self._next = frames + PASSIVE_FRAMES
@@ -116,8 +116,8 @@ class Checkpointer:
             frames, done = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             # The database may have to grow by this size before the next checkpoint.
             reserve.keep(self._path, min(frames, RESTART_FRAMES) * connection.pragma("page_size"))
-            # If more frames are left than a moment's writes, a reader keeps the checkpoint from copying these frames. A
-            # RESTART checkpoint would wait for that reader in vain.
+            # If many frames are left, a reader keeps the checkpoint from copying these frames. A RESTART checkpoint
+            # would wait for that reader in vain.
             if frames >= RESTART_FRAMES and frames - done < PASSIVE_FRAMES:
                 try:
                     connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)

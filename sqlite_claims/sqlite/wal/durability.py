@@ -30,8 +30,8 @@ class WalSync:
     sync serves all of them."""
 
     def __init__(self, path: str, files: OpenedFiles) -> None:
-        """``files``: the files of the store's connection. A sync counts only if these files are still in place at its
-        end."""
+        """``files``: the files of the store's connection. A sync counts only if these files are still in place at the
+        end of the sync."""
         self._store = path
         self._path = f"{path}-wal"
         self._files = files
@@ -59,7 +59,7 @@ class WalSync:
         return True
 
     def failure(self) -> bytes:
-        """Return the number of the failure to recover from. Call this before counting the frames to write again."""
+        """Return the number of the failure to recover from. Call this before the frames to write again are counted."""
         with self._lock:
             try:
                 if self._descriptor < 0:
@@ -84,7 +84,7 @@ class WalSync:
                 self.mark.clear(failure)
             except OSError as error:
                 self._drop()
-                self.mark.set()  # as a new failure: clearing an earlier failure keeps this mark
+                self.mark.set()  # marks a new failure, which remains when an earlier failure is cleared
                 raise self._failed(error) from error
 
     def copy_again(self) -> None:
@@ -92,8 +92,8 @@ class WalSync:
         copy_again(self._store)
 
     def is_marked(self) -> bool:
-        """Return whether a sync has failed and no process has recovered from the failure yet. Also return true if that
-        is unknown."""
+        """Return whether a sync has failed and no process has recovered from the failure yet. Also return true if the
+        mark can't be read."""
         with self._lock:
             try:
                 return self.mark.is_set()
@@ -114,8 +114,7 @@ class WalSync:
     def _sync_now(self) -> bool:
         expected = self._files.wal
         try:
-            # While this process has no connection, the -wal file may be replaced by a new one, because only the
-            # connections of other processes keep the file.
+            # While this process has no connection, other processes may delete the -wal file and create a new one.
             found = expected or _identity(os.stat(self._path))
             if found != self._inode:
                 self._reopen()
@@ -146,8 +145,8 @@ class WalSync:
     def _reopen(self) -> None:
         self._drop()
         self._descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        # The name of a new file must survive a power cut, too. (SQLite syncs the folder for a -wal file that SQLite
-        # creates, unless it is configured to sync nothing.)
+        # The name of a new file must survive a power cut, too. (SQLite syncs the folder after the creation of a -wal
+        # file, unless SQLite is configured to sync nothing.)
         folder = os.open(os.path.dirname(self._path), os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(folder)
@@ -182,7 +181,7 @@ def recover(wal: WalSync, connection: apsw.Connection) -> None:
     before = -1
     while True:
         failure = wal.failure()
-        connection.execute(sql.schema_version).fetchall()  # before a first read, a connection knows no -wal file
+        connection.execute(sql.schema_version).fetchall()  # a connection knows its -wal file after a first read
         wal.copy_again()
         frames, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
         connection.execute(sql.begin_write)

@@ -1,10 +1,10 @@
 """Failed syncs: a mark that all processes of a store read, and the recovery.
 
-If the kernel can't write pages of a file, it reports the failure once to each descriptor. Then the kernel treats the
-pages as written, and no later sync writes them. In a power cut, a later commit would be lost together with these pages,
-even if the commit was synced. A checkpoint would produce a database that is newer than its -wal file. So the process
-whose sync fails sets a mark for the store. Until the frames have been written again and synced, no process acknowledges
-a result or runs a checkpoint.
+If the kernel can't write pages of a file, the kernel reports the failure once to each descriptor. Then the kernel
+treats the pages as written, and no later sync writes them. In a power cut, a later commit would be lost together with
+these pages, even if the commit was synced. A checkpoint would produce a database that is newer than its -wal file. So
+the process whose sync fails sets a mark for the store. Until the frames have been written again and synced, no process
+acknowledges a result or runs a checkpoint.
 
 The failed sync may have been a sync of the database. SQLite syncs the database only when a checkpoint has reached the
 end of the -wal file, but counts pages as copied before that sync. So the next checkpoint has to copy all pages again.
@@ -45,8 +45,8 @@ class UnsyncedMark:
     def __init__(self, store: str) -> None:
         self._store = store
         self._descriptor = -1
-        self._seen = b""  # the file's bytes when they were last read
-        self._unwritten = False  # whether a mark could not be written to the file
+        self._seen = b""  # the bytes of the mark at the last read
+        self._unwritten = False  # true if a mark could not be written to the file
 
     def _read(self) -> bytes:
         if self._descriptor < 0:
@@ -83,7 +83,7 @@ class UnsyncedMark:
         self._unwritten = False
 
     def close(self) -> None:
-        """Close the file. The next use opens the file that has the name then."""
+        """Close the file. The next use opens the file that has the name at that time."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             with suppress(OSError):  # other code in this process has closed it
@@ -113,7 +113,7 @@ def copy_again(store: str) -> None:
 
 def write_again(descriptor: int, path: str, frames: int) -> None:
     """Write the first ``frames`` frames of a -wal file again, so that the next sync writes these frames to the disk.
-    The caller holds the write lock. Raises ``StoreUnavailableError`` if the frames can't be read as they were
+    The caller holds the write lock. Raise ``StoreUnavailableError`` if the frames can't be read as they were
     written."""
     if not frames:
         return
