@@ -58,8 +58,8 @@ the index, in which a search finds expired claims. The lane of a paused instance
 for work reads the task."""
 
 NEVER = 1 << 62
-"""The value of ``claims_task.next_at`` for a claim that no search for work may take over: the claim has no expiry, or
-its loss would be the last loss that the task may have. No id, count or token reaches this number."""
+"""The value of ``claims_task.next_at`` for a claim that no search for work may take over. Such a claim has no expiry,
+or it is the last claim of its task. No id, count or token reaches this number."""
 
 NUMBERS: dict[str, int] = {
     **{f"task.{name.lower()}": code for name, code in vars(TaskCode).items() if name.isupper()},

@@ -65,7 +65,7 @@ def connect(
         # takes 10 to 23 µs instead of 2 µs.
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         # Someone else may have written parts of the schema. So expressions in the schema may only call functions
-        # without side effects, and no SQL may write to the schema table, to the internal tables of an FTS index, or
+        # without side effects. No SQL may write to the schema table, to the internal tables of an FTS index, or
         # directly to pages.
         connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
         connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)

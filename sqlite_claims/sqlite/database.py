@@ -87,7 +87,7 @@ class Database(StoreConnection):
         super()._forget_file()
         self.lanes = Lanes()
         self.probed_us = self.left_behind_us = -(1 << 62)
-        self.left_behind: set[int] = set()  # sessions whose locks only leftover processes of a command hold
+        self.left_behind: set[int] = set()  # sessions whose locks only processes hold that a command left behind
         self.rest_until = 0  # store time before which deferrable clean-up is skipped
 
     def has_transaction(self) -> bool:
@@ -283,8 +283,8 @@ class Database(StoreConnection):
             reserve.keep(self.path, frames * self._page_size())
 
     def make_room(self) -> bool:
-        """Make room on a full disk: release the reserved space, and let the -wal file start over from its beginning, so
-        that the space of the -wal file can be used again. Return whether this may have made room."""
+        """Make room on a full disk. Release the reserved space, and let the -wal file start over from its beginning, so
+        that the file's space can be used again. Return whether this may have made room."""
         released = reserve.release(self.path)
         size = self.read(lambda db: db.value(sql.page_count)) * self._page_size()
         # A checkpoint that needs more than the free space would use up all the free space, and fail.
@@ -298,7 +298,7 @@ class Database(StoreConnection):
 
     def _checkpoint(self, mode: int) -> tuple[int, int]:
         """Run a checkpoint. Return the number of frames in the -wal file, and the number of these frames that are
-        copied into the database; (0, 0) if the numbers are unknown."""
+        copied into the database. Return (0, 0) if the numbers are unknown."""
         try:
             self.acquire()
         except BackendError:

@@ -3,9 +3,9 @@
 No other Python file contains SQL, except ``maintenance/baseline.py``, which uses a database that is not a store.
 
 A block that starts with ``-- name: some_name`` is a statement. A block that starts with ``-- part: some_name`` is a
-piece of text that statements include: ``{some_name}`` in a statement is replaced by that part, or by a number of
-``codes.NUMBERS``. Comments are removed to keep the texts short, because the statement cache hashes the text of a
-statement on every call.
+piece of text that statements include. ``{some_name}`` in a statement is replaced by the part of that name, or by the
+number of that name in ``codes.NUMBERS``. Comments are removed to keep the texts short, because the statement cache
+hashes the text of a statement on every call.
 """
 
 import re

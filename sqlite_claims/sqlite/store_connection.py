@@ -265,8 +265,9 @@ class StoreConnection:
         self._lock.release()
 
     def refuse_reentry(self) -> None:
-        """Begin a call. Raise an error if this thread is already within a call: a signal handler or a destructor that
-        uses the store during a call would commit half of that call's changes. The caller has to reset ``in_call``."""
+        """Begin a call. Raise an error if this thread is already within a call. Otherwise a signal handler or a
+        destructor that uses the store during a call would commit half of that call's changes. The caller has to reset
+        ``in_call``."""
         if self.in_call:
             self._raise_reentry()
         self.in_call = True

@@ -62,8 +62,8 @@ class StoreFiles:
 
     def check_before_connecting(self) -> None:
         """Raise an error if a file was removed or replaced. Call this, from any thread, before this process opens one
-        more connection: a new connection would create the -wal file again, and the commits in a lost -wal file could
-        not be saved any more."""
+        more connection. A new connection would create the -wal file again, and then the commits in a lost -wal file
+        could not be saved any more."""
         loss = self._loss
         if loss is not None and self.opened.database_lost:
             raise loss

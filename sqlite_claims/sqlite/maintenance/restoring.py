@@ -2,9 +2,9 @@
 SQLite uses an old -wal file with the new file, or the store gives a token a second time.
 
 SQLite itself writes the backup into the file, in one transaction. When the transaction has ended, the data and the
-names of the files are on the disk. No other process has the file open meanwhile. A rename would be unsafe: a process
-that is just opening the old file would use a file without a name, together with a -wal file that has the name of the
-new store's -wal file.
+names of the files are on the disk. No other process has the file open meanwhile. A rename would be unsafe. A process
+that is just opening the old file would then use a file without a name, together with a -wal file that has the name of
+the new store's -wal file.
 """
 
 from __future__ import annotations

@@ -9,9 +9,9 @@ acknowledges a result or runs a checkpoint.
 The failed sync may have been a sync of the database. SQLite syncs the database only when a checkpoint has reached the
 end of the -wal file, but counts pages as copied before that sync. So the next checkpoint has to copy all pages again.
 
-The mark is the first 16 bytes of the ``-sessions`` file: a random number for the latest failure, followed by the number
-of the latest failure from which a process has recovered. The mark remains if the process is killed. Reading the mark
-costs one system call.
+The mark is the first 16 bytes of the ``-sessions`` file. The first 8 bytes are a random number for the latest failure.
+The other 8 bytes are the number of the latest failure from which a process has recovered. The mark remains if the
+process is killed. Reading the mark costs one system call.
 """
 
 from __future__ import annotations
