@@ -251,7 +251,7 @@ class NewTask:
         validate.integer("max_lost", self.max_lost, 1, 2**31 - 1)
         if self.delay is not None:
             if self.available_at is not None:
-                raise InvalidArgumentError("delay and available_at exclude each other; give one")
+                raise InvalidArgumentError("delay and available_at cannot be combined; give only one of them")
             put(self, "delay", validate.duration_us("delay", self.delay) / 1e6)
         if self.available_at is not None:
             at = self.available_at
@@ -260,7 +260,9 @@ class NewTask:
             try:
                 put(self, "available_at", at.astimezone(UTC))
             except OverflowError:
-                raise InvalidArgumentError(f"available_at is in no year from 1 to 9999: {validate.shown(at)}") from None
+                raise InvalidArgumentError(
+                    f"available_at is not in the years 1 to 9999: {validate.shown(at)}"
+                ) from None
         if not isinstance(self.retry, RetryPolicy):
             raise InvalidArgumentError(f"retry must be a RetryPolicy, not {validate.shown(self.retry)}")
 

@@ -175,14 +175,15 @@ def store_path(path: object) -> str:
     text = os.fsdecode(path)
     if text in ("", ":memory:"):
         raise InvalidArgumentError(
-            f"path must not be {text!r}: a store is a file that others open too (for tests: InMemoryClaimStore)"
+            f"path must not be {text!r}: a store is a file that other processes can open, too "
+            "(for tests: InMemoryClaimStore)"
         )
     if "\0" in text:
         raise InvalidArgumentError(f"path must not contain NUL: {text!r}")
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise InvalidArgumentError(f"path must be valid UTF-8, as SQLite wants it: {text!r}") from None
+        raise InvalidArgumentError(f"path must be valid UTF-8, because SQLite requires it: {text!r}") from None
     try:
         return os.path.realpath(text)
     except OSError as error:

@@ -207,7 +207,7 @@ class StoreThread:
         """Open a transaction. ``asked`` is the time when the caller began to wait for the transaction. Call this only
         on the thread."""
         if scope.tx is not None:
-            raise InvalidStateError("a transaction can be entered once")
+            raise InvalidStateError("a transaction can be entered only once")
         left = timeout - (time.monotonic() - asked)
         if left < 0:
             raise StoreBusyError(f"{self.path}: calls of other tasks have used the store for more than {timeout:g} s")
@@ -284,7 +284,9 @@ class StoreThread:
         late = [call for call in self._deferred if now > call.until]
         for call in late:
             self._deferred.remove(call)
-            self._refuse(call, StoreBusyError(f"{self.path}: a transaction on this store is open elsewhere"))
+            self._refuse(
+                call, StoreBusyError(f"{self.path}: another transaction on this store has been open for too long")
+            )
         soonest = min((scope.tx._backend.deadline, *(call.until for call in self._deferred)))
         return min(max(soonest - now, 0.001), _WAIT_S_MAX)
 

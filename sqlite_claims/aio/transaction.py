@@ -95,7 +95,9 @@ class AsyncOpenTransaction(AsyncWriter, AsyncTransaction):
     ) -> T:
         tx = self._scope.tx
         if tx is None or asyncio.get_running_loop() is not self._loop:
-            raise InvalidStateError("a transaction is open only within its async with block, and on that event loop")
+            raise InvalidStateError(
+                "a transaction can be used only within its async with block, and only on the same event loop"
+            )
         return await self._thread.ask(
             lambda: run(tx), within=self._scope, undo=None if undo is None else lambda result: undo(tx, result)
         )

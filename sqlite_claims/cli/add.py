@@ -42,7 +42,7 @@ class _InputLine(NamedTuple):
 @click.argument("instance")
 @click.argument("files", nargs=-1, type=click.File("rb"), metavar="[FILE]...")
 @click.option("--json", "as_json", is_flag=True, help="Read a JSON object from each line.")
-@click.option("--kind", help="Kind of the tasks: workers look up their handler by it.")
+@click.option("--kind", help="Kind of the tasks, which selects the handler in a worker.")
 @click.option(
     "--priority",
     cls=Option,
@@ -52,9 +52,16 @@ class _InputLine(NamedTuple):
     show_default=True,
     help="1 (first) to 5 (last).",
 )
-@click.option("--tag", "tags", multiple=True, help="Only workers with this tag, or without any tags, take the tasks.")
+@click.option(
+    "--tag",
+    "tags",
+    multiple=True,
+    help="Tag of the tasks: only workers with this tag, or without tags, take them. May be repeated.",
+)
 @click.option("--depends-on", multiple=True, metavar="TASK", help="Wait until this task is completed.")
-@click.option("--delay", type=DurationType(), help="Wait this long after a task becomes runnable.")
+@click.option(
+    "--delay", type=DurationType(), help="Wait this long after adding, or after the dependencies are completed."
+)
 @click.option(
     "--max-attempts",
     cls=Option,
@@ -139,7 +146,7 @@ def add_command(
         if is_new and tasks_of_new:
             added, first = len(first), []
         elif not is_new and definition_hash and store.get_instance(instance).definition_hash != definition_hash:
-            raise InvalidStateError(f"instance {instance!r} already exists, with another definition hash")
+            raise InvalidStateError(f"instance {instance!r} already exists, with a different definition hash")
         try:
             for batch in chain([first] if first else [], _batches(tasks)):
                 new = store.add_tasks(instance, batch, if_exists="skip" if skip else "error")

@@ -18,11 +18,14 @@ class ExitStatus(IntEnum):
 
 EXIT_STATUS_HELP = (
     ("0", "done"),
-    ("1", "a command of map or an attempt of work --until-idle failed; check found problems; map's instance cancelled"),
+    (
+        "1",
+        "map: a command failed or the instance was cancelled; work --until-idle: an attempt failed; check: a problem",
+    ),
     ("2", "error: wrong usage, unknown file or name, full disk, output that cannot be written"),
     ("127", "map: the command cannot be run"),
     ("129, 143", "top, bench, backup or restore was ended by SIGHUP or SIGTERM"),
     ("130", "interrupted (Ctrl-C)"),
-    ("141", "the reader of the output has gone, for example head"),
+    ("141", "the program that reads the output has ended, for example head"),
 )
 """Statuses and their meanings, as ``sqlite-claims --help`` lists them."""

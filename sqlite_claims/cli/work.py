@@ -39,7 +39,12 @@ class _LogFormatter(logging.Formatter):
     show_default="number of CPU cores",
     help="Worker processes.",
 )
-@click.option("--tag", "tags", multiple=True, help="Take only tasks all of whose tags are given here. May be repeated.")
+@click.option(
+    "--tag",
+    "tags",
+    multiple=True,
+    help="Tag of the workers: a task is taken only if all its tags are given. May be repeated.",
+)
 @click.option("--task-timeout", type=DurationType(), help="Fail a task that runs longer than this.")
 @click.option("--until-idle", is_flag=True, help="Exit when no task is left for these handlers.")
 @click.option("-v", "--verbose", is_flag=True, help="Also log the start and the completion of each task.")

@@ -188,7 +188,7 @@ class MemoryBackend(MemoryOperations):
     @contextmanager
     def _engine(self, *, writes: bool = True) -> Iterator[Engine]:
         if not self.changed.acquire(timeout=_BUSY_TIMEOUT_S):
-            raise StoreBusyError(f"another thread's transaction has kept the store for more than {_BUSY_TIMEOUT_S:g} s")
+            raise StoreBusyError(f"a transaction of another thread has been open for more than {_BUSY_TIMEOUT_S:g} s")
         try:
             if self._closed:
                 raise StoreClosedError("the store is closed")
@@ -361,11 +361,11 @@ class MemoryTransaction(MemoryOperations):
 
     def begin(self) -> None:
         if self._thread:
-            raise InvalidStateError("a transaction can be entered once")
+            raise InvalidStateError("a transaction can be entered only once")
         store = self._store
         self.deadline = time.monotonic() + self._timeout_s
         if not store.changed.acquire(timeout=min(self._timeout_s, threading.TIMEOUT_MAX)):
-            raise StoreBusyError(f"another thread has kept the store for more than {self._timeout_s:g} s")
+            raise StoreBusyError(f"another thread has used the store for more than {self._timeout_s:g} s")
         try:
             store.check_usable(writes=True)
             self._before = store.engine.state.copy()
@@ -397,7 +397,7 @@ class MemoryTransaction(MemoryOperations):
 
     def _check(self) -> None:
         if threading.get_ident() != self._thread:
-            raise InvalidStateError("a transaction belongs to the thread that entered it")
+            raise InvalidStateError("only the thread that entered a transaction can use it")
         if self._is_open and time.monotonic() > self.deadline:
             self._is_late = True
             self._finish(commit=False)

@@ -245,7 +245,7 @@ class Engine:
             return self.state.tasks[instance_id, task_id]
         except KeyError:
             raise NotFoundError(
-                f"There is no task {task_id!r} in an instance {instance_id!r}", instance_id=instance_id, task_id=task_id
+                f"There is no task {task_id!r} in instance {instance_id!r}", instance_id=instance_id, task_id=task_id
             ) from None
 
     def instance(self, instance_id: str) -> Instance:
@@ -258,7 +258,7 @@ class Engine:
         if instance_id in self.state.instances:
             if skip:
                 return False
-            raise AlreadyExistsError(f"There is an instance {instance_id!r} already", instance_id=instance_id)
+            raise AlreadyExistsError(f"There is already an instance {instance_id!r}", instance_id=instance_id)
         state = self.state
         state.instances[instance_id] = Instance(instance_id, self._next_seq(), definition_hash, self.wall)
         state.members[instance_id], state.tally[instance_id] = {}, Counter()
@@ -273,7 +273,7 @@ class Engine:
         known = [spec.task_id for spec in specs if spec.task_id in stored]
         if known and not skip:
             raise AlreadyExistsError(
-                f"There is a task {known[0]!r} in instance {instance_id!r} already",
+                f"Instance {instance_id!r} already has a task {known[0]!r}",
                 instance_id=instance_id,
                 task_id=known[0],
             )

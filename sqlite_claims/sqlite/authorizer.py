@@ -86,25 +86,25 @@ class CallerSqlRules:
             return _NEVER[action]
         if action in _WRITES:
             if _is_ours(first):
-                return f"a write to {first}, which is the store's"
+                return f"a write to {first}, which belongs to the store"
             if first in _SHARED and not self.changes_schema:
                 return f"a write to {first}, which also holds rows of the store"
         elif action in _DEFINITIONS:
             self.changes_schema = True
             for name in (first, second):
                 if _is_ours(name):
-                    return f"a write to {name}, which is the store's (as are all names that begin with claims_)"
+                    return f"a write to {name}, which belongs to the store (as do all names that begin with claims_)"
         elif action == apsw.SQLITE_ALTER_TABLE:
             self.changes_schema = True
             if _is_ours(second):
-                return f"a change to {second}, which is the store's"
+                return f"a change to {second}, which belongs to the store"
         elif action == apsw.SQLITE_ANALYZE:
             if _is_ours(first):
-                return f"ANALYZE of {first}, which is the store's (name your own tables, one each)"
+                return f"ANALYZE of {first}, which belongs to the store (run ANALYZE for each of your own tables)"
         elif action == apsw.SQLITE_PRAGMA:
             name = str(first).lower()
             if name in _ACTING_PRAGMAS if second is None else name not in _READING_PRAGMAS | _APPLICATION_PRAGMAS:
-                return f"PRAGMA {name} with a value or effect, since the connection is the store's"
+                return f"PRAGMA {name} with a value or effect, because the connection belongs to the store"
         return ""
 
 

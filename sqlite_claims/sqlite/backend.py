@@ -310,7 +310,9 @@ class SqliteBackend(SqliteOperations):
                 yield
         except Exception as error:  # noqa: BLE001
             log_after_commit(
-                self._db.path, "took effect; the next look for work, or prune, goes on with its rows", error
+                self._db.path,
+                "took effect; the next search for work, or the next prune, will update the remaining rows",
+                error,
             )
 
     # -- reading
@@ -379,7 +381,7 @@ class SqliteBackend(SqliteOperations):
             except Exception as error:
                 if not pruned:
                     raise
-                why = "some instances were pruned; the others are left to the next prune"
+                why = "some instances were pruned; the next prune will remove the others"
                 log_after_commit(self._db.path, why, error)
                 break
         return pruned, self._prune_steps(before, pruned)
@@ -401,7 +403,7 @@ class SqliteBackend(SqliteOperations):
             while self._read(unused_lanes.pass_step, unused):
                 pass
         except Exception as error:  # noqa: BLE001 - the next prune removes these rows
-            log_after_commit(self._db.path, "pruned; unused lanes and policies are left to the next prune", error)
+            log_after_commit(self._db.path, "pruned; the next prune will remove unused lanes and policies", error)
             return
         yield from self._steps(lambda db: unused_lanes.remove_step(db, unused))
 

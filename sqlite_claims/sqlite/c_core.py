@@ -65,7 +65,7 @@ def _load() -> CCore:
     finally:
         connection.close()
     if not _core.lib.claims_core_loaded():
-        raise ImportError(f"{_core.__file__} was loaded twice, as two objects")
+        raise ImportError(f"{_core.__file__} was loaded twice, as two separate modules")
     return CCore(_core.lib, _core.ffi)
 
 

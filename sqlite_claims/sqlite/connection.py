@@ -182,4 +182,6 @@ def use_wal(connection: apsw.Connection, path: str, busy_timeout: float) -> None
                 raise
             time.sleep(0.002)
     if mode != "wal":
-        raise StoreUnavailableError(f"{path}: this file system allows no WAL (journal mode stays {mode!r})")
+        raise StoreUnavailableError(
+            f"{path}: this file system does not support the WAL mode of SQLite (journal mode stays {mode!r})"
+        )

@@ -320,7 +320,8 @@ class Database(StoreConnection):
         frames, copied = self._checkpoint(apsw.SQLITE_CHECKPOINT_NOOP)
         if frames - copied >= BEHIND_FRAMES:
             findings.append(
-                f"{self.path}-wal: {frames - copied} pages are not copied into the database yet, so it grows: some "
+                f"{self.path}-wal: {frames - copied} pages are not copied into the database yet, "
+                "so the -wal grows: some "
                 "process reads in one long transaction, or checkpoints fail (the writing processes log the reason)"
             )
         return findings

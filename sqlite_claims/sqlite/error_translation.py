@@ -22,7 +22,7 @@ log = logging.getLogger("sqlite_claims.storage")
 
 _KINDS: list[tuple[tuple[type[apsw.Error], ...], type[BackendError], str]] = [
     ((apsw.BusyError, apsw.LockedError), StoreBusyError, "another writer holds the file's write lock"),
-    ((apsw.ProtocolError,), StoreBusyError, "too many others were at the file at the same moment"),
+    ((apsw.ProtocolError,), StoreBusyError, "too many processes accessed the file at the same moment"),
     ((apsw.FullError,), StoreFullError, "the disk is full"),
     ((apsw.NotADBError,), StoreCorruptError, "the file is not an SQLite database"),
     ((apsw.CorruptError,), StoreCorruptError, "the file is damaged"),
@@ -33,12 +33,17 @@ _KINDS: list[tuple[tuple[type[apsw.Error], ...], type[BackendError], str]] = [
     ((apsw.ConnectionClosedError,), StoreClosedError, "the store is closed"),
     ((apsw.NoMemError,), BackendError, "out of memory"),
     # These errors come from the store's own statements, and only a damaged file causes them.
-    ((apsw.SQLError, apsw.ConstraintError, apsw.MismatchError), StoreCorruptError, "holds what no store writes"),
+    (
+        (apsw.SQLError, apsw.ConstraintError, apsw.MismatchError),
+        StoreCorruptError,
+        "contains values that no store writes",
+    ),
 ]
 _REFUSED = (
-    "the commit was refused, and nothing of it is stored: by a commit hook that this program has set by "
-    "apsw.connection_hooks, or, if it has set none, by the C core, which could not tell whether an earlier commit was "
-    "written as it should be; run check(), and please report it (SQLITE_CLAIMS_PLAIN_WAL=1 goes without that part)"
+    "the commit was refused, and none of its changes are stored. If this program sets a commit hook with "
+    "apsw.connection_hooks, the hook has refused the commit. Otherwise the C core has, because it could not verify "
+    "that an earlier commit was written correctly: run check(), and please report the problem "
+    "(SQLITE_CLAIMS_PLAIN_WAL=1 turns this verification off)"
 )
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """The error numbers of a full disk, of a used-up quota, and of this process's limit on the size of a file."""
@@ -56,7 +61,7 @@ def translate(error: BaseException, path: str, system_errno: int = 0, culprit: s
     if culprit:
         return StoreCorruptError(f"{path}: {culprit} ({type(error).__name__}: {error})")
     if not isinstance(error, (apsw.Error, OSError)):
-        return StoreCorruptError(f"{path}: holds what no store writes ({type(error).__name__}: {error})")
+        return StoreCorruptError(f"{path}: contains values that no store writes ({type(error).__name__}: {error})")
     if isinstance(error, OSError):
         kind = StoreFullError if error.errno in DISK_FULL else StoreUnavailableError
         return kind(f"{error.filename or path}: {error.strerror or error}")

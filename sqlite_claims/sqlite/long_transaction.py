@@ -40,7 +40,7 @@ class LongTransaction:
         try:
             db.refuse_writes()
             if db.in_call:
-                raise InvalidStateError(f"{db.path}: called from within another call of the same store")
+                raise InvalidStateError(f"{db.path}: called during another call of the same store")
             db.opened.set_busy_timeout(timeout)
             try:
                 db.execute(sql.begin_write)
@@ -154,7 +154,9 @@ class LongTransaction:
         """End the transaction, and release the lock of the ``Database``."""
         db = self._db
         if db.store_closed:
-            raise StoreClosedError(f"{db.path}: this process was forked within the transaction, which is its parent's")
+            raise StoreClosedError(
+                f"{db.path}: this process was forked during the transaction, which only the parent process can use"
+            )
         try:
             if commit:
                 try:

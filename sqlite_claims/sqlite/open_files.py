@@ -29,8 +29,8 @@ _MODES_AT = 18
 MISSING_WAIT_S = 2.0
 _CAUSES = (
     "Likely causes: another copy of SQLite in this process (the standard library's sqlite3, another driver) closed the "
-    "file; or it, its -wal or its -shm was deleted, moved, restored or copied over by hand, by a clean-up or by a "
-    "backup tool."
+    "file; or a person, a clean-up job or a backup tool deleted, moved, restored or overwrote the file, the -wal or "
+    "the -shm."
 )
 
 
@@ -102,17 +102,17 @@ class OpenedFiles:
         lost = list(lost)
         self.database_lost = "" in lost
         return StoreUnavailableError(
-            f"{self._names(lost)}: removed or replaced while this process had the store open{self._moved()}, so its "
-            f"commits since then may be in no file that other processes can find. {_CAUSES} End all processes that "
-            "have the store open, then open it again"
+            f"{self._names(lost)}: removed or replaced while this process had the store open{self._moved()}. Commits "
+            f"of this process since then may be lost for other processes. {_CAUSES} End all processes that have the "
+            "store open, then open it again"
         )
 
     def _closed(self, lost: list[str]) -> StoreUnavailableError:
         self.lost = True
         return StoreUnavailableError(
-            f"{self._names(lost)}: closed by something else in this process (os.closerange, for example) while it had "
-            "the store open, so what it committed since may be in no file, or in one that was opened in its place; the "
-            "next call opens the store again"
+            f"{self._names(lost)}: closed by something else in this process (os.closerange, for example) while the "
+            "store was open. Commits since then may be lost, or may have been written to a different file that got the "
+            "same descriptor. The next call opens the store again"
         )
 
     def _names(self, suffixes: Iterable[str]) -> str:

@@ -49,8 +49,8 @@ class UnsharedFiles:
         files."""
         if self.changed():
             raise StoreBusyError(
-                f"{self._path}: changed by another process while it was read without a lock, since this process can't "
-                "make its -shm; try again"
+                f"{self._path}: changed by another process while it was read without a lock, because this process "
+                "can't create the -shm file; try again"
             )
 
 

@@ -46,20 +46,21 @@ def version_of(connection: apsw.Connection) -> int | None:
     for name, kind in kinds.items():
         if kind != "table":
             raise StoreCorruptError(
-                f"{path}: {name} is a {kind}, where the store has a table; drop it, or restore a backup"
+                f"{path}: {name} is a {kind}, but must be a table; drop the {kind}, or restore a backup"
             )
     if not kinds:
         return None
     if "claims_meta" not in kinds:
         raise StoreCorruptError(
-            f"{path}: holds a table {min(kinds)}, but no claims_meta, so it is not a store and can't become one"
+            f"{path}: contains a table {min(kinds)}, but no claims_meta, so the file is not a "
+            "store and can't become one"
         )
     rows = connection.execute(sql.schema_version).fetchall()
     version = rows[0][0] if rows else None
     if not isinstance(version, int) or version < 1:
         raise StoreCorruptError(f"{path}: schema_version in claims_meta is {version!r}, which no store writes")
     if version == VERSION and (missing := TABLES - kinds.keys()):
-        raise StoreCorruptError(f"{path}: has no table {min(missing)}, which every store has")
+        raise StoreCorruptError(f"{path}: the table {min(missing)} is missing")
     return version
 
 
@@ -72,7 +73,8 @@ def triggers_on_ours(execute: Callable[..., apsw.Cursor]) -> list[tuple[str, str
 def not_ours(path: str, name: str) -> str:
     """Return the message about a trigger or a view that changes the effect of the store's statements."""
     return (
-        f"{path}: {name!r}, a trigger on the store's tables or a view in the place of one, is not the store's: drop it"
+        f"{path}: {name!r}, a trigger on the store's tables or a view instead of a table, "
+        "does not belong to the store: drop it"
     )
 
 
@@ -83,7 +85,8 @@ def _refuse_other_tables(connection: apsw.Connection, version: int) -> None:
     for kind, name, _, text in rows:
         if kind == "table" and name in TABLES and _normal(text) != expected.get((kind, name)):
             raise StoreCorruptError(
-                f"{connection.filename}: schema_version in claims_meta is {version}, but {name} is of another version"
+                f"{connection.filename}: schema_version in claims_meta is {version}, but table "
+                f"{name} has the form of a different version"
             )
 
 
@@ -100,9 +103,9 @@ def differences(execute: Callable[..., apsw.Cursor]) -> tuple[list[str], bool]:
     for (kind, name), (table, text) in present.items():
         if (kind, name) in expected:
             if text != expected[kind, name]:
-                findings.append(f"{kind} {name} is not as the store makes it: {shown(text)}")
+                findings.append(f"{kind} {name} differs from the one that the store creates: {shown(text)}")
         elif table in TABLES or name in TABLES:
-            findings.append(f"{kind} {name!r} on {table} is not the store's: {shown(text)}")
+            findings.append(f"{kind} {name!r} on {table} does not belong to the store: {shown(text)}")
     for name, table in execute(sql.tables_that_refer, (apsw.carray(_OF_OURS),)).fetchall():
         if name not in TABLES:
             findings.append(f"table {name}: a foreign key refers to {table}, whose rows the store removes")
@@ -133,10 +136,10 @@ def forbidden_change(execute: Callable[..., apsw.Cursor]) -> str:
     SQLite itself changes."""
     found = [name for (name,) in execute(sql.temporary_of_our_names).fetchall()]
     if found:
-        return f"a temporary object in the place of {found[0]}, which is the store's"
+        return f"a temporary object with the name {found[0]}, which belongs to the store"
     found = [name for (name,) in execute(sql.lowered_sequences).fetchall()]
     if found:
-        return f"a write to sqlite_sequence that lets {found[0]} use ids again"
+        return f"a write to sqlite_sequence that makes {found[0]} reuse ids"
     return ""
 
 
@@ -179,7 +182,7 @@ def _check(connection: apsw.Connection, path: str, *, create: bool, read_only: b
         raise SchemaVersionError(f"{path}: schema version {version} needs an upgrade; open it once for writing")
     if not read_only and (triggers := triggers_on_ours(connection.execute)):  # a read-only store fires no trigger
         name, table = triggers[0]
-        raise StoreCorruptError(f"{path}: trigger {name!r} on {table} is not the store's: drop it")
+        raise StoreCorruptError(f"{path}: trigger {name!r} on {table} does not belong to the store: drop it")
     return version < VERSION
 
 

@@ -196,7 +196,7 @@ class StoreConnection:
             try:
                 self._close_connection()
             except Exception as error:  # noqa: BLE001 - everything is committed, and there is nothing to try again
-                log_after_commit(self.path, "closing the file met an error", error)
+                log_after_commit(self.path, "closing the file caused an error", error)
             self.files.drop_sessions()
             if not self.read_only:
                 reserve.keep_least(self.path)
@@ -273,7 +273,7 @@ class StoreConnection:
         self.in_call = True
 
     def _raise_reentry(self) -> NoReturn:
-        raise InvalidStateError(f"{self.path}: called from within another call of the same store")
+        raise InvalidStateError(f"{self.path}: called during another call of the same store")
 
     # -- the files
 
@@ -290,10 +290,10 @@ class StoreConnection:
             try:
                 self._close_connection()
             except OSError as nested:  # code that closed SQLite's descriptors has also closed others
-                log_after_commit(self.path, "closing the file met an error", nested)
+                log_after_commit(self.path, "closing the file caused an error", nested)
                 self.files.drop_sessions()
             self.files.raise_loss()
-            saved = "" if self.read_only else ". All that this process has committed was saved into the database"
+            saved = "" if self.read_only else ". Everything that this process has committed was saved into the database"
             raise StoreUnavailableError(f"{error}{saved}") from None
         if side_files_too and self._opened is not None:
             self.files.check_sessions(self._opened.connection)

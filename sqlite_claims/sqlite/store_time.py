@@ -159,7 +159,8 @@ class StoreTime:
         if isinstance(self.clock, SystemClock) and not self.clock.enter_namespace():
             raise StoreUnavailableError(
                 f"{path}: this process is in a time namespace whose offsets it can't read (/proc/self/timens_offsets "
-                "tells them only while the process's children are in the same one); open the store outside of it"
+                "shows them only if the process's children are in the same namespace); open the store outside of this "
+                "namespace"
             )
 
     def load(self, connection: apsw.Connection) -> bool:
@@ -225,8 +226,8 @@ class StoreTime:
         if in_use:
             if origin is Origin.COPY:
                 raise StoreUnavailableError(
-                    f"{path}: another file was put in the place of one that is still in use; end all processes that "
-                    "have the store open, then open it again"
+                    f"{path}: the file has replaced a file that is still in use; end all processes that have the store "
+                    "open, then open it again"
                 )
             return None  # other processes use this file already, so it is not a new copy
         if origin in (Origin.COPY, Origin.EARLIER):
@@ -242,7 +243,7 @@ class StoreTime:
             epoch = (self.token_floor >> _EPOCH) + change.epochs
             if epoch > _EPOCH_MAX:
                 raise StoreUnavailableError(
-                    f"{path}: its tokens are used up (token_floor {self.token_floor}); add its tasks to a new store"
+                    f"{path}: all tokens are used up (token_floor {self.token_floor}); add the tasks to a new store"
                 )
             self.token_floor = epoch << _EPOCH
         if change.ends_claims:

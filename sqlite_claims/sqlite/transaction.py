@@ -29,7 +29,7 @@ class CallerTransaction:
     def begin(self) -> None:
         """Take the write lock."""
         if self._thread:
-            raise InvalidStateError("a transaction can be entered once")
+            raise InvalidStateError("a transaction can be entered only once")
         self.deadline = time.monotonic() + self._timeout_s
         self._thread = threading.get_ident()
         try:
@@ -46,7 +46,7 @@ class CallerTransaction:
     def end(self, *, commit: bool) -> None:
         """End the transaction. Raise an error if ``commit`` is true and the transaction could not be committed."""
         if threading.get_ident() != self._thread:
-            raise InvalidStateError("a transaction belongs to the thread that entered it")
+            raise InvalidStateError("only the thread that entered a transaction can use it")
         over, self._over = self._over, self._over or "the transaction has ended"
         if self._db.store_closed:
             if commit:
@@ -61,7 +61,7 @@ class CallerTransaction:
             raise self._too_long()
         if over:
             raise (StoreBusyError if over.startswith("held") else InvalidStateError)(over)
-        raise InvalidStateError("SQLite rolled the transaction back within the caller's own SQL")
+        raise InvalidStateError("SQLite rolled back the transaction because of the caller's own SQL")
 
     def _too_long(self) -> StoreBusyError:
         return StoreBusyError(f"held the writer for more than {self._timeout_s:g} s, so it was rolled back")
@@ -78,7 +78,7 @@ class CallerTransaction:
     def _check(self) -> None:
         if threading.get_ident() != self._thread:
             raise InvalidStateError(
-                "a transaction is open only within its with block, and in the thread that entered it"
+                "a transaction can be used only within its with block, and only in the thread that entered the block"
             )
         if self._over:
             raise (StoreBusyError if self._over.startswith("held") else InvalidStateError)(self._over)
@@ -86,8 +86,10 @@ class CallerTransaction:
             raise self._end_early()
         if not self._open.is_open:
             if self._db.store_closed:
-                raise StoreClosedError("this process was forked within the transaction, which is its parent's")
-            self._over = "SQLite rolled the transaction back within the caller's own SQL"
+                raise StoreClosedError(
+                    "this process was forked during the transaction, which only the parent process can use"
+                )
+            self._over = "SQLite rolled back the transaction because of the caller's own SQL"
             raise InvalidStateError(self._over)
 
     def write(

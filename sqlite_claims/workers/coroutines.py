@@ -70,7 +70,7 @@ class Coroutines:
                 return last
             if last is not None and not last.is_abandoned:
                 self._broken = 0 if last.completed else self._broken + 1
-                log.warning("a coroutine broke the event loop of the worker, starting a new one")
+                log.warning("a coroutine broke the event loop of the worker; a new event loop is started")
                 if self._broken >= _BROKEN_MAX:
                     raise WorkerStartError(f"coroutines broke {self._broken} event loops in a row")
             loop = LoopThread(self._home)

@@ -130,7 +130,7 @@ def test_the_number_retried_before_an_error_is_reported(cli: Cli) -> None:
         for work in store.claim_available_tasks("worker", 2):
             store.fail_task(work.claim, "no good", retry=False)
     result = cli("retry", "i", "a", "missing", "b")
-    told = "there is no task 'missing' in an instance 'i'; 1 task will be retried"
+    told = "there is no task 'missing' in instance 'i'; 1 task will be retried"
     assert (result.status, result.out, result.err) == (2, "", f"sqlite-claims: {told}\n")
     assert cli("retry", "i").out == "1 task will be retried\n"
 

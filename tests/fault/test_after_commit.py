@@ -228,7 +228,7 @@ def test_a_prune_that_meets_an_error_tells_how_many_it_has_removed_before(
 
         monkeypatch.setattr(pruning, operation, failing)
         assert store.prune(0) == 1
-        assert "left to the next prune" in caplog.text
+        assert "the next prune will remove" in caplog.text
         assert store.prune(0) == 2
 
 
@@ -314,7 +314,7 @@ def test_a_store_closes_whatever_closing_meets(
     kind: Any = type({"scanner": store._db.opened.scanner, "sync": store._db.files.sync}[part])
     monkeypatch.setattr(kind, "close", raise_once(error, kind.close, lambda _: True))
     store.close()
-    assert "closing the file met an error" in caplog.text
+    assert "closing the file caused an error" in caplog.text
     store.close()
     with SqliteClaimStore(tmp_path / "jobs.db") as again:
         assert again.get_instance("order").state is InstanceState.IN_PROGRESS

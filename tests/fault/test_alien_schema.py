@@ -101,7 +101,7 @@ def test_a_view_in_the_place_of_a_table_is_noticed(store: SqliteClaimStore) -> N
     for act in (store.list_workers, store.list_workers, lambda: store.claim_available_tasks("w")):
         with pytest.raises(StoreCorruptError, match=r"'claims_session', a trigger .*or a view"):
             act()
-    with pytest.raises(StoreCorruptError, match="claims_session is a view, where the store has a table"):
+    with pytest.raises(StoreCorruptError, match="claims_session is a view, but must be a table"):
         SqliteClaimStore(store.path)
 
 
@@ -110,8 +110,8 @@ def test_a_view_in_the_place_of_a_table_is_noticed(store: SqliteClaimStore) -> N
     [
         (["DELETE FROM claims_meta"], "schema_version in claims_meta is None"),
         (["UPDATE claims_meta SET schema_version = -1"], "schema_version in claims_meta is -1"),
-        (["DROP TABLE claims_pruned"], "has no table claims_pruned"),
-        (["DROP TABLE claims_meta"], "holds a table claims_dependency, but no claims_meta"),
+        (["DROP TABLE claims_pruned"], "the table claims_pruned is missing"),
+        (["DROP TABLE claims_meta"], "contains a table claims_dependency, but no claims_meta"),
         (["DROP INDEX claims_task_next"], "no such index: claims_task_next"),
         (["ALTER TABLE claims_task DROP COLUMN delay"], "no such column"),
     ],

@@ -30,7 +30,7 @@ REFUSED = {
     ],
     "ATTACH": ["ATTACH ':memory:' AS other"],
     "DETACH": ["DETACH main"],
-    "the store's": [
+    "(belongs to|rows of) the store": [
         "UPDATE claims_task SET token = 0",
         "UPDATE main.CLAIMS_TASK SET token = 0",
         "INSERT OR REPLACE INTO claims_meta SELECT * FROM claims_meta",

@@ -64,16 +64,16 @@ FOUND = {
         "UPDATE claims_instance SET blocked = 2",
     ],
     "sqlite_sequence row claims_lane: seq is '0', below": ["UPDATE sqlite_sequence SET seq = 0"],
-    "trigger 't' on claims_task is not the store's": [
+    "trigger 't' on claims_task does not belong to the store": [
         "CREATE TRIGGER t AFTER UPDATE ON claims_task BEGIN SELECT 1; END"
     ],
-    "index 'own' on claims_task is not the store's": ["CREATE INDEX own ON claims_task (length(name))"],
+    "index 'own' on claims_task does not belong to the store": ["CREATE INDEX own ON claims_task (length(name))"],
     "index claims_task_due is missing": ["DROP INDEX claims_task_due"],
-    "view claims_tasks_v is not as the store makes it": [
+    "view claims_tasks_v differs from the one that the store creates": [
         "DROP VIEW claims_tasks_v",
         "CREATE VIEW claims_tasks_v AS SELECT 1",
     ],
-    "table claims_task is not as the store makes it": ["ALTER TABLE claims_task ADD COLUMN own INTEGER"],
+    "table claims_task differs from the one that the store creates": ["ALTER TABLE claims_task ADD COLUMN own INTEGER"],
     "table own: a foreign key refers to claims_task": ["CREATE TABLE own (t REFERENCES claims_task (id))"],
     "table claims_session is missing": ["DROP TABLE claims_session", ENDLESS_VIEW],
 }
@@ -223,7 +223,7 @@ def test_tables_of_another_version_than_the_file_names_are_not_migrated(store: S
     path = store.path
     store.close()
     change(path, "UPDATE claims_meta SET schema_version = 1")
-    with pytest.raises(StoreCorruptError, match="schema_version in claims_meta is 1, but claims_lane"):
+    with pytest.raises(StoreCorruptError, match="schema_version in claims_meta is 1, but table claims_lane"):
         SqliteClaimStore(path)
 
 

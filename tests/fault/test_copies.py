@@ -238,7 +238,7 @@ def test_a_file_that_was_put_in_the_place_of_one_in_use_is_refused(
     copied(original, tmp_path)
     store = SqliteClaimStore(original, durability="process", clock=clock)
     (tmp_path / "copy.db").rename(original)
-    with pytest.raises(StoreUnavailableError, match="another file was put in the place"):
+    with pytest.raises(StoreUnavailableError, match="the file has replaced a file that is still in use"):
         SqliteClaimStore(original, clock=clock)
     with contextlib.suppress(StoreUnavailableError):
         store.close()

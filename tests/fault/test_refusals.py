@@ -228,7 +228,7 @@ def test_a_store_that_is_mounted_as_a_single_file_is_refused(tmp_path: Path, mou
     inside.touch()
     subprocess.run(["mount", "--bind", outside, inside], check=True)
     try:
-        refused(inside, StoreUnavailableError, "mount its folder")
+        refused(inside, StoreUnavailableError, "mount the folder")
     finally:
         subprocess.run(["umount", inside], check=True)
     SqliteClaimStore(outside).close()

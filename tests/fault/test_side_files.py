@@ -170,7 +170,7 @@ def test_a_file_of_a_strange_owner_is_told_and_refused_if_nobody_trusted_made_it
     path, sessions = tmp_path / "jobs.db", tmp_path / "jobs.db-sessions"
     SqliteClaimStore(path).close()
     os.chown(sessions, 4321, -1)
-    with pytest.raises(StoreUnavailableError, match=r"jobs\.db-sessions: owned by user 4321, while .* user 0's"):
+    with pytest.raises(StoreUnavailableError, match=r"jobs\.db-sessions: owned by user 4321, but .* user 0"):
         SqliteClaimStore(path)
     os.chown(path, 4321, -1)
     with caplog.at_level(logging.WARNING):
@@ -180,6 +180,6 @@ def test_a_file_of_a_strange_owner_is_told_and_refused_if_nobody_trusted_made_it
         for _ in range(2):
             SqliteClaimStore(path).close()
     told = [record.message for record in caplog.records if "-sessions" in record.message]
-    assert told == [f"{sessions}: owned by user 0, while the store is user 4321's"]
+    assert told == [f"{sessions}: owned by user 0, but the store belongs to user 4321"]
     monkeypatch.setattr(os, "geteuid", lambda: 4321)
     SqliteClaimStore(path).close()

@@ -73,7 +73,7 @@ def _cpu_cores() -> int:
     show_default="made from COMMAND",
     help="Name of the instance with the tasks.",
 )
-@click.option("-0", "--null", is_flag=True, help="Lines end with a NUL byte, as from find -print0.")
+@click.option("-0", "--null", is_flag=True, help="Input lines end with a NUL byte, as in the output of find -print0.")
 @click.option(
     "--keep-output",
     cls=Option,
@@ -88,7 +88,7 @@ def _cpu_cores() -> int:
     type=click.Choice(["full", "process"]),
     default="full",
     show_default=True,
-    help="full: results survive a loss of power. process: only a killed process (faster).",
+    help="full: results survive a loss of power. process: results survive only a killed process (faster).",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Print only failures: no progress and no summary.")
 @click.pass_context

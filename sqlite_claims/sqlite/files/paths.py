@@ -65,7 +65,8 @@ def check_place(path: str, *, create: bool) -> bool:
     mounted = _mounted(_MOUNTS)
     if any(path == point for point, _ in mounted):  # as far as the platform lists its mounts
         raise StoreUnavailableError(
-            f"{path}: mounted as a single file, without its -wal, which others would not see; mount its folder"
+            f"{path}: mounted as a single file, without its -wal, so other processes would "
+            "not see the -wal; mount the folder of the file"
         )
     _check_names(path)
     kind = _file_system(folder, mounted)
@@ -87,7 +88,8 @@ def _check_names(path: str) -> None:
         if not stat.S_ISREG(mode):
             what = "a symbolic link" if stat.S_ISLNK(mode) else "not a regular file"
             raise StoreUnavailableError(
-                f"{path}{suffix}: {what}, so it is not the store's; find out whose it is and remove it"
+                f"{path}{suffix}: {what}, so it does not belong to the store; find out which "
+                "program made it, and remove it"
             )
 
 

@@ -71,7 +71,7 @@ def _opened(store: str, *, make: bool = False) -> Iterator[int]:
         status = os.fstat(descriptor)
         alien = not stat.S_ISREG(status.st_mode) or status.st_nlink != 1
         if alien or os.pread(descriptor, _START, 0).strip(b"\0"):  # reserved space contains only zeros
-            raise FileExistsError(errno.EEXIST, "not a file of the store's", path)
+            raise FileExistsError(errno.EEXIST, "not a file of the store", path)
         yield descriptor
     finally:
         os.close(descriptor)

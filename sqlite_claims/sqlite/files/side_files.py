@@ -67,16 +67,18 @@ def _check(store: str, path: str, status: os.stat_result, size_max: int) -> None
     if not stat.S_ISREG(status.st_mode):
         raise _refusal(path, "not a regular file")
     if status.st_size > size_max:
-        raise _refusal(path, f"{status.st_size} bytes long, more than the {size_max} of a store's")
+        raise _refusal(path, f"{status.st_size} bytes long, more than the maximum of {size_max}")
     owner = os.stat(store).st_uid
     if status.st_uid == owner:
         return
     if status.st_uid not in (os.geteuid(), 0):
-        raise _refusal(path, f"owned by user {status.st_uid}, while the store is user {owner}'s")
+        raise _refusal(path, f"owned by user {status.st_uid}, but the store belongs to user {owner}")
     if path not in _warned:
         _warned.add(path)
-        log.warning("%s: owned by user %d, while the store is user %d's", path, status.st_uid, owner)
+        log.warning("%s: owned by user %d, but the store belongs to user %d", path, status.st_uid, owner)
 
 
 def _refusal(path: str, what: str) -> StoreUnavailableError:
-    return StoreUnavailableError(f"{path}: {what}, so it is not the store's; find out whose it is and remove it")
+    return StoreUnavailableError(
+        f"{path}: {what}, so it does not belong to the store; find out which program made it, and remove it"
+    )

@@ -33,13 +33,15 @@ def backup(db: Database, target: str) -> LongRead[None]:
     if db.store_closed:
         raise StoreClosedError(f"{db.path}: the store is closed")
     if os.path.exists(target):
-        raise AlreadyExistsError(f"{target}: exists already; a backup does not overwrite")
+        raise AlreadyExistsError(f"{target}: the file exists already, and a backup does not overwrite files")
     if not os.path.isdir(os.path.dirname(target)):
         raise StoreUnavailableError(f"{target}: there is no folder {os.path.dirname(target)}")
     if target in {db.path + suffix for suffix in SUFFIXES}:
-        raise InvalidArgumentError(f"path must not be the name of a file of the store's own: {target}")
+        raise InvalidArgumentError(f"path must not be the name of one of the store's own files: {target}")
     if db.has_transaction():
-        raise InvalidStateError("this thread has a transaction open: a backup can only hold what is committed")
+        raise InvalidStateError(
+            "this thread has a transaction open: a backup contains only committed data, so end the transaction first"
+        )
 
     def copy(source: apsw.Connection, go_on: Callable[[], None]) -> None:
         made = make_beside(target, os.stat(db.path))

@@ -27,8 +27,9 @@ def other_driver_findings(path: str) -> list[str]:
     if number <= descriptors_max(path):
         return []
     finding = (
-        f"{path}: this process has {number} descriptors of it, more than its stores need: if the standard library's "
-        "sqlite3 has it open too, closing that connection drops the locks of this one; give the store a file of its own"
+        f"{path}: this process has {number} descriptors of the file, more than its stores need. If the standard "
+        "library's sqlite3 has also opened the file, closing that connection drops the locks of the store; use a "
+        "separate file for the store"
     )
     return [finding]
 
@@ -46,9 +47,12 @@ def side_file_findings(path: str) -> list[str]:
         if own != mode:
             findings.append(f"{path}{suffix}: permissions {own:o} differ from the database's {mode:o}")
     if status.st_nlink > 1:
-        findings.append(f"{path}: has {status.st_nlink} names, each with another -wal: who uses two damages it")
+        findings.append(
+            f"{path}: has {status.st_nlink} names (hard links), each with a different -wal: "
+            "using two names damages the file"
+        )
     if has_journal(path):
-        findings.append(f"{path}-journal: a rollback journal beside a database in WAL mode")
+        findings.append(f"{path}-journal: a rollback journal exists, although the database is in WAL mode")
     return findings
 
 

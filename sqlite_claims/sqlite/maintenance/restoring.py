@@ -48,12 +48,13 @@ def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str], *, rep
         raise StoreUnavailableError(f"{source}: file not found")
     existed = check_place(target, create=True)
     if existed and os.path.samefile(source, target):
-        raise InvalidArgumentError(f"{target}: path is the backup itself, which is a store already: open it")
+        raise InvalidArgumentError(f"{target}: path is the backup itself; a backup is a store already, so open it")
     if has_content(target) and not replace and not os.path.exists(f"{target}-journal"):  # a killed restore leaves it
         raise _stored_already(target)
     if not has_content(target) and has_content(f"{target}-wal"):
         raise AlreadyExistsError(
-            f"{target}-wal: left by a store that is gone, and may hold its last commits; move it away first"
+            f"{target}-wal: left by a store that was removed, and may contain the last "
+            "commits of that store; move it away first"
         )
     with _translated(source), closing(_open_backup(source)) as original:
         _check_store(original, source)

@@ -37,7 +37,7 @@ def add_instance(
     if db.rows(sql.instance_by_name, instance_id):
         if skip_existing:
             return False
-        raise AlreadyExistsError(f"there is an instance {instance_id!r} already", instance_id=instance_id)
+        raise AlreadyExistsError(f"there is already an instance {instance_id!r}", instance_id=instance_id)
     id = db.value(sql.add_instance, instance_id, definition_hash, db.time.wall)
     _add(db, id, tasks, {}, 0, paused=False)
     return True
@@ -56,7 +56,7 @@ def add_tasks(db: Database, instance_id: str, tasks: Sequence[NewTask], *, skip_
     stored = {name for (name,) in db.rows(sql.stored_names, id, apsw.carray(tuple(task.task_id for task in tasks)))}
     if stored and not skip_existing:
         raise AlreadyExistsError(
-            f"instance {instance_id!r} has a task {min(stored)!r} already", instance_id=instance_id, task_id=min(stored)
+            f"instance {instance_id!r} already has a task {min(stored)!r}", instance_id=instance_id, task_id=min(stored)
         )
     new = [task for task in tasks if task.task_id not in stored] if stored else tasks
     own = {task.task_id for task in new}

@@ -149,7 +149,7 @@ def _by_name(db: Database, *, instance_id: str, task_id: str) -> NamedTask:
     tasks = db.rows(sql.task_by_name, instance_id, task_id)
     if not tasks:
         raise NotFoundError(
-            f"there is no task {task_id!r} in an instance {instance_id!r}", instance_id=instance_id, task_id=task_id
+            f"there is no task {task_id!r} in instance {instance_id!r}", instance_id=instance_id, task_id=task_id
         )
     return tasks[0]
 

@@ -57,7 +57,7 @@ def _task_row(db: Database, instance_id: str, task_id: str) -> TaskRow:
     rows = db.rows(sql.task, instance_id, task_id)
     if not rows:
         raise NotFoundError(
-            f"there is no task {task_id!r} in an instance {instance_id!r}", instance_id=instance_id, task_id=task_id
+            f"there is no task {task_id!r} in instance {instance_id!r}", instance_id=instance_id, task_id=task_id
         )
     return rows[0]
 

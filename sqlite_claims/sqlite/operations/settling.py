@@ -110,7 +110,7 @@ def retry_task(db: Database, *, instance_id: str, task_id: str) -> None:
     rows = db.rows(sql.task_to_retry, instance_id, task_id)
     if not rows:
         raise NotFoundError(
-            f"there is no task {task_id!r} in an instance {instance_id!r}", instance_id=instance_id, task_id=task_id
+            f"there is no task {task_id!r} in instance {instance_id!r}", instance_id=instance_id, task_id=task_id
         )
     task = rows[0]
     if task.instance_state == InstanceCode.CANCELLED:

@@ -66,7 +66,7 @@ def any_connected(store: str) -> bool:
             return can_ask() and sessions._held(CONNECTED, 1)
     except OSError as error:
         raise StoreUnavailableError(
-            f"{store}-sessions: cannot be read ({error.strerror}); its locks show whether others have the store open"
+            f"{store}-sessions: cannot be read ({error.strerror}); its locks show whether other processes use the store"
         ) from error
 
 

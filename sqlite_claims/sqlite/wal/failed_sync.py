@@ -105,8 +105,8 @@ def copy_again(store: str) -> None:
                 return
         if time.monotonic() >= deadline:
             raise StoreUnavailableError(
-                f"{store}: a sync failed, and a checkpoint that has been under way for {_CHECKPOINT_WAIT_S:g} s keeps "
-                "its pages from being written again; find out which process hangs in it"
+                f"{store}: a sync failed, and the unsynced pages can't be written again, because a checkpoint has been "
+                f"running for {_CHECKPOINT_WAIT_S:g} s; find out which process hangs in the checkpoint"
             )
         time.sleep(0.001)
 
