@@ -13,7 +13,9 @@ T = TypeVar("T")
 
 
 def claim(argument: str, value: object) -> TaskClaim:
-    """Check that a value is a ``TaskClaim``. If it has no ``_row``, a caller may have made it, so check its fields.
+    """Check that a value is a ``TaskClaim``.
+
+    A claim without a ``_row`` may have been made by the caller, so its fields are checked, too.
 
     If a claim with a ``_row`` does not match the stored row, the engine checks the fields of the claim.
     """

@@ -46,7 +46,7 @@ class WriterBackend(Protocol):
         """The class of the sessions that ``open_session`` returns."""
 
     def wall_us(self) -> int:
-        """Return the time of the wall clock. ``front`` needs it to refuse durations that end after the last date."""
+        """Return the time of the wall clock, which ``front`` needs to refuse durations that end after the last date."""
 
     def check_usable(self, *, writes: bool) -> None:
         """Raise the errors that do not depend on arguments, for example because the store is closed.

@@ -54,7 +54,7 @@ class Clock(Protocol):
         """Return the microseconds since the Unix epoch, by the wall clock of the machine."""
 
     def boot_id(self) -> str:
-        """Return a name of this boot of the machine. It changes with each boot. May raise ``OSError``."""
+        """Return a name of this boot of the machine. The name changes at each boot. May raise ``OSError``."""
 
 
 class SystemClock:

@@ -1,6 +1,6 @@
 """The errors that stores and workers raise. SQLite's own exceptions never reach a caller.
 
-If an operation raises one of these errors, it has changed nothing in the store, unless the message contains
+An operation that raises one of these errors has changed nothing in the store, unless the error's message contains
 ``committed`` or ``removed or replaced``.
 
 ```text

@@ -2,7 +2,7 @@
 
 Every method may raise the following errors, in addition to those that it lists:
 
-* ``InvalidArgumentError``: an argument is wrong; the message names it.
+* ``InvalidArgumentError``: an argument is wrong; the message names the argument.
 * ``StoreClosedError``: the store was closed.
 * ``StoreBusyError``: another process or thread held the writer for longer than ``busy_timeout``.
 * ``StoreFullError``, ``StoreUnavailableError``, ``StoreCorruptError``: the disk or the file has a problem.
@@ -155,7 +155,7 @@ class ClaimWriter(Protocol):
         kinds: Collection[str] | None = None,
         session: WorkerSession | None = None,
     ) -> list[ClaimedTask]:
-        """Find tasks and claim them, in one transaction.
+        """Find and claim tasks, in one transaction.
 
         Args:
             worker_id: Name of the claiming worker.
@@ -314,7 +314,7 @@ class ClaimWriter(Protocol):
         """
 
     def pause_instance(self, instance_id: str) -> None:
-        """Stop handing out an instance's tasks until it is resumed.
+        """Stop handing out the tasks of an instance until the instance is resumed.
 
         Workers that hold claims may continue and settle the claims. Pausing a paused instance does nothing.
 
@@ -435,7 +435,7 @@ class TaskClaimStore(ClaimWriter, Protocol):
         tags: Collection[str] | None = None,
         kinds: Collection[str] | None = None,
     ) -> list[AvailableTask]:
-        """Return the tasks that a worker could claim now, in order. Does NOT claim them.
+        """Return the tasks that a worker could claim now, in order. Does NOT claim the tasks.
 
         The order is exact over the whole store: by priority, then by when the task became available, then by the order
         of adding. With an aging interval, waiting raises the priority. Within the result, tasks whose last attempt
@@ -577,7 +577,7 @@ class TaskClaimStore(ClaimWriter, Protocol):
         """Write a consistent copy to a new file, while workers run.
 
         Args:
-            path: The new file; it must not exist.
+            path: The path of the new file. The file must not exist.
 
         Raises:
             AlreadyExistsError: There is a file at ``path``.

@@ -61,8 +61,8 @@ class TaskClaim:
         worker_id: Name of the worker that claimed the task.
         claimed_at: Unix time of the claim by the wall clock, only for display.
         expires_at: Unix time of the expiry by the wall clock, only for display. ``None``: the claim does not expire.
-        token: Fencing token, larger than the token of every earlier claim of the task. Pass it to systems that the task
-            changes, so that these systems can refuse workers with older claims.
+        token: Fencing token, larger than the token of every earlier claim of the task. Pass the token to systems that
+            the task changes, so that these systems can refuse workers with older claims.
     """
 
     instance_id: str
@@ -94,7 +94,7 @@ class TaskClaim:
         return self._ends_us is not None and self._clock.awake_us() >= self._ends_us
 
     def remaining(self) -> float | None:
-        """Return the seconds until the lease ends: 0 if it has expired, ``None`` for a claim without an end."""
+        """Return the seconds until the lease ends: 0 if the claim has expired, ``None`` if it never expires."""
         if self._ends_us is None:
             return None
         return max(0, self._ends_us - self._clock.awake_us()) / 1e6
@@ -107,7 +107,7 @@ class AvailableTask:
     Attributes:
         instance_id: Name of the instance.
         task_id: Name of the task.
-        input: The input that the task was added with. Without it: the output of the task's only dependency, or ``b""``.
+        input: The given input. If no input was given: the output of the task's only dependency, or ``b""``.
         workflow_definition_hash: The ``definition_hash`` of the instance.
         kind: Name that selects the handler; ``""`` if the task has no kind.
         priority: 1 (first) to 5 (last).
@@ -137,11 +137,11 @@ T = TypeVar("T")
 
 
 def _maker(record: type[T]) -> Callable[..., T]:
-    """Return a fast constructor of a frozen record. It takes a third of the usual time, and checks nothing.
+    """Return a constructor of a frozen record that takes a third of the usual time, and checks nothing.
 
     The usual constructor of a frozen record makes one function call per field. The fast constructor takes all fields by
-    position and fills an object of a class that has the same slots but is not frozen. Then it changes the object's
-    class to the class of the record.
+    position and fills an object of a class that has the same slots but is not frozen. Then the constructor changes the
+    object's class to the class of the record.
     """
 
     def freeze(made: Any) -> None:

@@ -1,6 +1,6 @@
 """Checks of the values that callers pass. Each function returns the value in the form that the package uses internally.
 
-The functions test the most common case first and quickly, because they run before every operation.
+Each function tests the most common case first and quickly, because the checks run before every operation.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ class AsyncClaimWriter(Protocol):
         kinds: Collection[str] | None = None,
         session: AsyncWorkerSession | None = None,
     ) -> list[ClaimedTask]:
-        """Find tasks and claim them, in one transaction.
+        """Find and claim tasks, in one transaction.
 
         Args:
             worker_id: Name of the claiming worker.
@@ -270,7 +270,7 @@ class AsyncClaimWriter(Protocol):
         """
 
     async def pause_instance(self, instance_id: str) -> None:
-        """Stop handing out an instance's tasks until it is resumed.
+        """Stop handing out the tasks of an instance until the instance is resumed.
 
         Workers that hold claims may continue and settle the claims. Pausing a paused instance does nothing.
 
@@ -394,7 +394,7 @@ class AsyncTaskClaimStore(AsyncClaimWriter, Protocol):
     async def find_available_tasks(
         self, worker_id: str, limit: int, *, tags: Collection[str] | None = None, kinds: Collection[str] | None = None
     ) -> list[AvailableTask]:
-        """Return the tasks that a worker could claim now, in order. Does NOT claim them.
+        """Return the tasks that a worker could claim now, in order. Does NOT claim the tasks.
 
         The order is exact over the whole store: by priority, then by when the task became available, then by the order
         of adding. With an aging interval, waiting raises the priority. Within the result, tasks whose last attempt
@@ -540,7 +540,7 @@ class AsyncTaskClaimStore(AsyncClaimWriter, Protocol):
         """Write a consistent copy to a new file, while workers run.
 
         Args:
-            path: The new file; it must not exist.
+            path: The path of the new file. The file must not exist.
 
         Raises:
             AlreadyExistsError: There is a file at ``path``.

@@ -20,7 +20,7 @@ _INSTANCES_PER_PRUNE = 1000
 @database
 @click.argument("instance")
 def pause_command(database: str, instance: str) -> None:
-    """Pause INSTANCE: stop handing out its tasks until it is resumed.
+    """Pause INSTANCE: stop handing out the instance's tasks until the instance is resumed.
 
     Tasks that are running may finish.
     """
@@ -32,7 +32,7 @@ def pause_command(database: str, instance: str) -> None:
 @database
 @click.argument("instance")
 def resume_command(database: str, instance: str) -> None:
-    """Resume the paused INSTANCE: its tasks are handed out again."""
+    """Resume the paused INSTANCE: the instance's tasks are handed out again."""
     with open_store(database) as store:
         store.resume_instance(instance)
 
@@ -82,7 +82,7 @@ def retry_command(database: str, instance: str, tasks: tuple[str, ...]) -> None:
 @click.argument("task")
 @click.option("--worker", help="Release the task only if this worker holds it.")
 def release_command(database: str, instance: str, task: str, worker: str | None) -> None:
-    """Release the claimed TASK of INSTANCE, no matter who holds it.
+    """Release the claimed TASK of INSTANCE, no matter which worker holds the claim.
 
     Another worker may start the task at once. The previous worker is not stopped, but its result is not stored.
     """

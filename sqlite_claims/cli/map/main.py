@@ -112,7 +112,7 @@ def map_command(
         find . -name '*.wav' -print0 | sqlite-claims map jobs.db -0 --retries 2 -- flac {}
 
     {} in COMMAND is replaced by the line, also inside an argument. Without {}, the line becomes the last argument.
-    COMMAND is run without a shell. For pipes, run a shell, and give it the line as an argument:
+    COMMAND is run without a shell. For pipes, run a shell, and pass the line to the shell as an argument:
 
     \b
         sqlite-claims map jobs.db words.txt -- sh -c 'echo "$1" | tr a-z A-Z' sh {}

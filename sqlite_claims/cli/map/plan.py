@@ -27,7 +27,7 @@ class Plan:
 
     @property
     def kind(self) -> str:
-        """The kind of the tasks. It is the instance's name, so that runs of other commands do not claim the tasks."""
+        """The kind of the tasks, which is the instance's name. So runs of other commands do not claim the tasks."""
         return self.instance_id
 
 

@@ -69,7 +69,7 @@ class Sampler:
 
     def __init__(self, store: SqliteClaimStore) -> None:
         self._store = store
-        self._instances: dict[str, InstanceInfo] = {}  # in the order in which they were read last
+        self._instances: dict[str, InstanceInfo] = {}  # the keys are in the order of their last read
         self._pages: Iterator[list[InstanceInfo]] | None = None
         self._read_time_s = _FIRST_READ_S
         self._next_search = 0.0
@@ -118,7 +118,7 @@ class Sampler:
                 return
             self._instances.pop(name, None)
             with suppress(NotFoundError):
-                self._add(self._store.get_instance(name))  # adds it at the end, because it was read last
+                self._add(self._store.get_instance(name))  # added at the end of the dictionary, as the latest read
         if began >= self._next_search:
             self._search_instances(deadline)
             self._next_search = time.monotonic() + (time.monotonic() - began) / _SEARCH_SHARE
