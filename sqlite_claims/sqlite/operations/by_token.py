@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ...interface import Settled
 from ...model import TaskClaim
 from ..database import Database
-from ..rows import HeldTask, row_id
+from ..rows import ID, HeldTask
 from . import claiming, settling
 
 
@@ -29,7 +29,7 @@ def fail(db: Database, claim: TaskClaim, *, error: str, retry: bool, retry_in_us
 
 def release(db: Database, claim: TaskClaim, *, delay_us: int | None) -> None:
     """Release the claim's task."""
-    claiming.release(db, row_id(claiming.require_held(db, claim)), delay_us=delay_us)
+    claiming.release(db, claiming.require_held(db, claim)[ID], delay_us=delay_us)
 
 
 def renew_many(db: Database, claims: Sequence[TaskClaim], *, ttl_us: int | None) -> Settled:
@@ -59,7 +59,7 @@ def release_many(db: Database, claims: Sequence[TaskClaim]) -> Settled:
     """Release the task of each claim that is still held."""
     held, done, lost = _split_held(db, claims)
     for _, task in held:
-        claiming.release(db, row_id(task), delay_us=None)
+        claiming.release(db, task[ID], delay_us=None)
     return Settled(done, lost)
 
 
@@ -73,10 +73,10 @@ def _split_held(
     held: list[tuple[int, HeldTask]] = []
     done, lost, ids = [], [], set()
     for index, (claim, task) in enumerate(zip(claims, claiming.held_tasks(db, claims), strict=True)):
-        if task is None or row_id(task) in ids:
+        if task is None or task[ID] in ids:
             lost.append(claim)
         else:
-            ids.add(row_id(task))
+            ids.add(task[ID])
             held.append((index, task))
             done.append(claim)
     return held, done, lost

@@ -15,13 +15,15 @@ from ...validate import WALL_US_MAX
 from ..codes import InstanceCode, TaskCode
 from ..database import Database
 from ..lanes import Kinds, Tags
-from ..rows import FoundTask, HeldTask, NamedTask, SweepState, failed_worker, row_id
+from ..rows import FAILED_WORKER, ID, FoundTask, HeldTask, NamedTask, SweepState
 from ..statements import sql
 from . import control, sweep
 
 # A worker that waits for work searches again at least this often. So a dead worker goes unnoticed for at most this
 # time.
 SHORT_US = 500_000
+# Each attribute of a class costs a lookup, which counts in large batches.
+_CLAIMED, _CANCELLED = TaskCode.CLAIMED, InstanceCode.CANCELLED
 
 
 def find(db: Database, worker_id: str, limit: int, tags: Tags, kinds: Kinds, state: SweepState) -> Sequence[FoundTask]:
@@ -37,8 +39,8 @@ def find(db: Database, worker_id: str, limit: int, tags: Tags, kinds: Kinds, sta
     if len(ids) == 1:
         return db.rows(sql.task_found, ids[0])
     tasks = db.rows(sql.tasks_found, apsw.carray(ids))
-    if worker_id in map(failed_worker, tasks):
-        tasks.sort(key=lambda task: failed_worker(task) == worker_id)
+    if any(task[FAILED_WORKER] == worker_id for task in tasks):
+        tasks.sort(key=lambda task: task[FAILED_WORKER] == worker_id)
     return tasks
 
 
@@ -119,9 +121,9 @@ def claim_available(
     expires = None if ttl_us is None else wall + ttl_us
     _ring_for_short_lease(db, ttl_us)
     if len(tasks) == 1:
-        db.execute(sql.claim_one, (row_id(tasks[0]), floor, lease, worker_id, session_id, wall, expires))
+        db.execute(sql.claim_one, (tasks[0][ID], floor, lease, worker_id, session_id, wall, expires))
     else:
-        ids = apsw.carray(array("q", list(map(row_id, tasks))))
+        ids = apsw.carray(array("q", [task[ID] for task in tasks]))
         db.execute(sql.claim_many, (ids, floor, lease, worker_id, session_id, wall, expires))
     make = claim_maker(db, worker_id, wall=wall, ttl_us=ttl_us)
     claimed = []
@@ -227,7 +229,7 @@ def held_tasks(db: Database, claims: Iterable[TaskClaim]) -> list[HeldTask | Non
     by_id: dict[int, HeldTask] = {}
     if claims:
         hints = apsw.carray(array("q", [claim._row for claim in claims]))
-        by_id = {row_id(task): task for task in db.rows(sql.claims_by_row, hints)}
+        by_id = {task[ID]: task for task in db.rows(sql.claims_by_row, hints)}
     return [verify(db, claim, by_id.get(claim._row)) for claim in claims]
 
 
@@ -242,8 +244,9 @@ def verify(db: Database, claim: TaskClaim, task: HeldTask | None) -> HeldTask | 
             return None
         task = tasks[0]
         _, _, _, token, state, instance_state, _, _, _, _, _, _, _, _ = task
-    is_held = token == claim.token and state == TaskCode.CLAIMED and instance_state != InstanceCode.CANCELLED
-    return task if is_held else None
+    if token != claim.token or state != _CLAIMED or instance_state == _CANCELLED:
+        return None
+    return task
 
 
 def require_held(db: Database, claim: TaskClaim) -> HeldTask:

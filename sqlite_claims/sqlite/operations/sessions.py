@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from ...errors import StoreCorruptError
 from ...model import TaskClaim
 from ..database import Database
-from ..rows import row_id
+from ..rows import ID
 from ..sessions.locks import SESSIONS_MAX
 from ..sessions.owned_locks import InstanceFeed, SqliteWorkerSession
 from ..statements import sql
@@ -67,11 +67,7 @@ def record_losses(db: Database, claims: Sequence[TaskClaim], why: str) -> list[T
     dead = sweep.dead_sessions(db)
     lost = []
     for claim, task in zip(claims, claiming.held_tasks(db, claims), strict=True):
-        if (
-            task is not None
-            and db.value(sql.session_of, row_id(task)) in dead
-            and sweep.record_loss(db, row_id(task), why)
-        ):
+        if task is not None and db.value(sql.session_of, task[ID]) in dead and sweep.record_loss(db, task[ID], why):
             lost.append(claim)
     return lost
 

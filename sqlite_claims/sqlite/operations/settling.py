@@ -13,7 +13,7 @@ from ...errors import InvalidArgumentError, InvalidStateError, NotFoundError, St
 from ...model import RetryPolicy, TaskClaim
 from ..codes import InstanceCode, TaskCode
 from ..database import Database
-from ..rows import HeldTask, row_id
+from ..rows import ID, HeldTask
 from ..statements import sql
 
 
@@ -39,14 +39,15 @@ def complete_plain(db: Database, claim: TaskClaim, output: bytes) -> bool:
 def complete(db: Database, tasks: Sequence[HeldTask], outputs: Sequence[bytes]) -> None:
     """Complete held tasks, each with its output."""
     wall = db.time.wall
-    db.execute(sql.complete_many, (apsw.carray(array("q", list(map(row_id, tasks)))), wall))
-    stored = [(row_id(task), output) for task, output in zip(tasks, outputs, strict=True) if output]
+    ids = [task[ID] for task in tasks]
+    db.execute(sql.complete_many, (apsw.carray(array("q", ids)), wall))
+    stored = [(id, output) for id, output in zip(ids, outputs, strict=True) if output]
     if stored:
         db.executemany(sql.store_output, stored)
     unblocked: Counter[int] = Counter()
-    completed: Counter[int] = Counter()
+    completed: dict[int, int] = {}
     for id, _, _, _, _, _, instance, failures, _, _, losses, _, _, has_dependents in tasks:
-        completed[instance] += 1
+        completed[instance] = completed.get(instance, 0) + 1
         if failures or losses:  # then the task can have a stored error
             db.execute(sql.drop_error, (id,))
         if has_dependents:
