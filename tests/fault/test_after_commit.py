@@ -220,11 +220,11 @@ def test_a_prune_that_meets_an_error_tells_how_many_it_has_removed_before(
 
         run = getattr(pruning, operation)
 
-        def failing(*args: Any) -> Any:
+        def failing(*args: Any, **options: Any) -> Any:
             calls.append(1)
             if len(calls) == 2:
                 raise apsw.IOError("disk I/O error")
-            return run(*args)
+            return run(*args, **options)
 
         monkeypatch.setattr(pruning, operation, failing)
         assert store.prune(0) == 1
