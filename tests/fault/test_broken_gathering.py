@@ -14,7 +14,7 @@ from ..conftest import WITH_CORE
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not WITH_CORE, reason="there is no C core here")]
 
-TESTS = ["tests/fault/test_gathering_ends.py", "tests/fault/test_gathered_commits.py"]
+TESTS = [f"tests/fault/test_{name}.py" for name in ("gathering_ends", "gathered_commits", "gathered_failures")]
 
 # Planted faults in wal_file.c: the text to replace, and its replacement.
 FAULTS = {

@@ -19,7 +19,7 @@ FORKING = """
 import asyncio, ctypes
 path, how, entry = args
 def fork():
-    return ctypes.CDLL(None).fork() if entry == "unhooked" else os.fork()
+    return ctypes.PyDLL(None).fork() if entry == "unhooked" else os.fork()
 def in_child():
     if how == "exit":
         sys.exit(5)
