@@ -1,6 +1,7 @@
 """A task queue in one SQLite file: workers claim tasks with leases and fencing tokens.
 
-The modules of workers, of the asynchronous store and of the in-memory store are imported at their first use.
+The modules of the workers, of the asynchronous store and of the in-memory store are imported when a program first uses
+one of their names.
 """
 
 from __future__ import annotations

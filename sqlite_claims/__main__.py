@@ -1,4 +1,4 @@
-"""``python -m sqlite_claims`` is the command ``sqlite-claims``."""
+"""The program that ``python -m sqlite_claims`` runs: the command ``sqlite-claims``."""
 
 from .cli import main
 

@@ -17,7 +17,7 @@ def claim(argument: str, value: object) -> TaskClaim:
 
     A claim without a ``_row`` may have been made by the caller, so its fields are checked, too.
 
-    If a claim with a ``_row`` does not match the stored row, the engine checks the fields of the claim.
+    The engine checks the fields of a claim with a ``_row``, but only if the claim does not match the stored row.
     """
     if not isinstance(value, TaskClaim):
         raise InvalidArgumentError(f"{argument} must be a TaskClaim, not {validate.shown(value)}")
@@ -29,12 +29,12 @@ def claim(argument: str, value: object) -> TaskClaim:
 
 
 def claim_names(claim: TaskClaim) -> tuple[str, str]:
-    """Check the names of the instance and of the task in a claim."""
+    """Check the instance name and the task name of a claim, and return the two names."""
     return validate.name("claim.instance_id", claim.instance_id), validate.name("claim.task_id", claim.task_id)
 
 
 def claims(values: object) -> list[TaskClaim]:
-    """Check a collection of claims."""
+    """Check a collection of claims, and return the claims as a list."""
     if not isinstance(values, Iterable):
         raise InvalidArgumentError(f"claims must be a collection of TaskClaim, not {validate.shown(values)}")
     return [claim("each of claims", value) for value in values]
@@ -57,7 +57,7 @@ def pairs(argument: str, part: str, values: object, check: Callable[[str, object
 
 
 def tasks(values: object) -> list[NewTask]:
-    """Check a collection of new tasks. Refuse more tasks than one call may add."""
+    """Check a collection of new tasks, and return a list. Raise an error for more tasks than one call may add."""
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         raise InvalidArgumentError(f"tasks must be a collection of NewTask, not {validate.shown(values)}")
     checked: list[NewTask] = []
@@ -73,7 +73,7 @@ def tasks(values: object) -> list[NewTask]:
 
 
 def skips_existing(if_exists: object) -> bool:
-    """Check ``if_exists``, and return whether existing instances or tasks are skipped."""
+    """Check the argument ``if_exists``, and return whether existing instances or tasks are skipped."""
     if if_exists not in ("error", "skip"):
         raise InvalidArgumentError(f"if_exists must be 'error' or 'skip', not {validate.shown(if_exists)}")
     return if_exists == "skip"

@@ -2,8 +2,8 @@
 
 An engine implements each operation as one transaction. If possible, the transaction is a single statement, or a single
 function on a server. An engine reads the stored state and returns records. An engine does not check arguments, because
-``front`` checks them for all engines. Neighbouring arguments of one type are keyword-only, and the name of each
-duration ends with the unit.
+``front`` checks the arguments for all engines. Neighbouring arguments of the same type are keyword-only. The name of
+each duration ends with the unit of the duration.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Kinds = frozenset[str] | None
 """The kinds that a worker handles. ``None``: all kinds."""
 Steps = Iterable[None]
 """The work that remains after an operation has taken effect. Each item is one short transaction. The transactions raise
-no error: if one fails, the next search for work, or the next prune, does the remaining work."""
+no errors. If a transaction fails, the next search for work, or the next prune, does the remaining work."""
 
 
 class WriterBackend(Protocol):
@@ -46,12 +46,12 @@ class WriterBackend(Protocol):
         """The class of the sessions that ``open_session`` returns."""
 
     def wall_us(self) -> int:
-        """Return the time of the wall clock, which ``front`` needs to refuse durations that end after the last date."""
+        """Return the time of the wall clock, which ``front`` uses to refuse durations that end after the last date."""
 
     def check_usable(self, *, writes: bool) -> None:
-        """Raise the errors that do not depend on arguments, for example because the store is closed.
+        """Raise an error if the store cannot be used, for example because the store is closed.
 
-        ``writes``: also raise the errors of operations that write.
+        ``writes``: also raise an error if the store can be read but not written.
         """
 
     def claim_task(
@@ -105,17 +105,18 @@ class WriterBackend(Protocol):
 
 
 class TransactionBackend(WriterBackend, Protocol):
-    """A transaction of several operations. After the transaction has failed, each operation raises the reason."""
+    """A transaction of several operations. After the transaction has failed, each operation raises the error
+    that made the transaction fail."""
 
     @property
     def deadline(self) -> float:
-        """The time at which the transaction must have ended, by ``time.monotonic``."""
+        """The latest time at which the transaction may end, on the clock ``time.monotonic``."""
 
     def begin(self) -> None:
-        """Wait for the writer, and begin the transaction."""
+        """Wait until the writer is free, and begin the transaction."""
 
     def end(self, *, commit: bool) -> None:
-        """Commit or roll back. If the commit fails, raise an error."""
+        """Commit or roll back the transaction. If the commit fails, raise an error."""
 
     def execute(self, sql: str, params: Sequence[Any] | dict[str, Any]) -> list[tuple[Any, ...]]:
         """Run the caller's own SQL. If the SQL raises an error, undo only the changes of this SQL."""
@@ -132,7 +133,7 @@ class LongRead(Protocol[T_co]):
         """Read the store in the calling thread."""
 
     def stop(self, *, wait: bool) -> None:
-        """End the read. Any thread may call this method; ``run`` then raises an error."""
+        """End the read. Any thread may call this method. After the call, ``run`` raises an error."""
 
 
 class Backend(WriterBackend, Protocol[S_co]):
@@ -145,25 +146,26 @@ class Backend(WriterBackend, Protocol[S_co]):
     def any_available(self, *, tags: Tags, kinds: Kinds) -> bool:
         """Return whether a worker with these tags and kinds could claim a task now."""
 
-    # -- waiting: read the number, check the state, and, if nothing was found, wait until the number has changed
+    # -- waiting. A caller reads the number and then checks the state. If the check finds nothing, the caller waits
+    # -- until the number has changed.
 
     def ready_number(self) -> int:
         """Return a number that changes whenever tasks may have become claimable."""
 
     def wait_ready(self, number: int, *, tags: Tags, kinds: Kinds, timeout_s: float) -> None:
-        """Wait until the number has changed, or until a task may have become due or expired; at most ``timeout_s``.
+        """Wait until the number has changed, a task may have become due, or a claim may have expired.
 
-        May return earlier.
+        Wait at most ``timeout_s`` seconds. The call may return before any of these events.
         """
 
     def commit_number(self) -> int:
         """Return a number that changes with each commit."""
 
     def wait_commit(self, number: int, *, timeout_s: float) -> None:
-        """Wait until the number has changed, but at most ``timeout_s``. May return earlier."""
+        """Wait until the number has changed, but at most ``timeout_s`` seconds. The call may return too early."""
 
-    # -- reading. Lists are returned in pages. Each page is read, in one read, when the caller requests it. The call
-    # -- itself raises errors that concern the whole list: the store is closed, or the instance does not exist.
+    # -- reading. Lists are returned in pages. Each page is read from the file when the caller requests the page. If the
+    # -- store is closed or the instance does not exist, the call that returns the list raises the error.
 
     def explain_task(self, *, instance_id: str, task_id: str) -> str: ...
 
@@ -187,10 +189,11 @@ class Backend(WriterBackend, Protocol[S_co]):
     def open_session(self, worker_id: str) -> S_co: ...
 
     def transaction(self, timeout_s: float) -> TransactionBackend:
-        """Return a transaction that has not begun. It may wait for the writer and hold the writer for ``timeout_s``."""
+        """Return a transaction that has not begun. In total, it may wait for and hold the writer for
+        ``timeout_s`` seconds."""
 
     def prune(self, *, older_than_us: int, limit: int) -> tuple[int, Steps]:
-        """Remove ended instances. Return the number of instances, and the steps that remove their tasks."""
+        """Remove ended instances. Return the number of removed instances, and the steps that remove their tasks."""
 
     def backup(self, path: str) -> LongRead[None]: ...
 

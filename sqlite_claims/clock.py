@@ -1,4 +1,4 @@
-"""The clocks that a store reads, in integer microseconds. Tests replace them by a ``ManualClock``.
+"""The clocks that a store reads, in integer microseconds. Tests use a ``ManualClock`` instead.
 
 A store needs three clocks:
 
@@ -8,8 +8,8 @@ A store needs three clocks:
   leases are prolonged.
 * The *wall* clock is used only for times that are shown to people, for pruning by age and for ``available_at``.
 
-A time namespace shifts the boot clock and the awake clock for its processes. A store removes this shift, so that
-processes of several namespaces can share one file.
+In a Linux time namespace, the boot clock and the awake clock are shifted. A store subtracts this shift, so that
+processes in different namespaces can share one file.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import Protocol
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-# Replaces a boot id that cannot be read. A reboot is then detected only if the boot clock is behind its earlier time.
+# The boot id that is used if the machine's boot id cannot be read. With this boot id, a reboot is detected only if the
+# boot clock shows an earlier time than before the reboot.
 UNKNOWN_BOOT = sys.platform
 _PROCESS = Path("/proc/self")
-# The kernel's name of the initial time namespace, whose clocks are not shifted.
+# The kernel's name for the initial time namespace. In this namespace, the clocks are not shifted.
 _MACHINE = "time:[4026531834]"
 
 
@@ -70,15 +71,15 @@ class SystemClock:
     def enter_namespace(self) -> bool:
         """Read by how much the clocks of this process's time namespace are ahead of the machine's clocks.
 
-        After a fork, the child may be in a different time namespace than the parent. Returns ``False`` if the kernel
-        does not show the offsets of the namespace.
+        After a fork, the child may be in a different time namespace than the parent. Return ``False`` if the kernel
+        does not show the offsets of the namespace, and ``True`` otherwise.
         """
         namespace = _namespace("time")
         if namespace == self._namespace:
             return True
         awake = boot = 0
         if namespace not in ("", _MACHINE):
-            # The kernel shows only the offsets of the namespace in which children of this process will be.
+            # The kernel shows only the offsets of the namespace to which future children of this process will belong.
             if namespace != _namespace("time_for_children"):
                 return False
             try:
@@ -102,7 +103,7 @@ class SystemClock:
             self._boot_id = _BOOT_ID.read_bytes().strip().decode("ascii")
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             return UNKNOWN_BOOT
-        except OSError:  # for example too many open files, which must not count as another boot
+        except OSError:  # for example too many open files, which must not count as a new boot
             if not self._boot_id:
                 raise
         return self._boot_id
@@ -112,7 +113,7 @@ def _namespace(name: str) -> str:
     try:
         return os.readlink(_PROCESS / "ns" / name)
     except OSError:
-        return ""  # a kernel without time namespaces, or no /proc
+        return ""  # the kernel has no time namespaces, or there is no /proc
 
 
 def _offsets(table: bytes) -> tuple[int, int]:

@@ -59,7 +59,7 @@ class InvalidStateError(BackendError):
 
 
 class StoreBusyError(BackendError):
-    """The file's writer was not free within the timeout. Nothing was changed; the call can be repeated."""
+    """The file's writer was not free within the timeout. Nothing was changed, so the call can be repeated."""
 
 
 class StoreFullError(BackendError):
@@ -81,7 +81,8 @@ class StoreCorruptError(BackendError):
 class SchemaVersionError(BackendError):
     """This library cannot use the version of the store's tables.
 
-    The version is newer, or so old that the store must be opened for writing once before it can be read.
+    The version is too new for this library, or so old that a program must open the store for writing once before any
+    program can read the store.
     """
 
 

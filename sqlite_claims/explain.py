@@ -1,4 +1,5 @@
-"""One sentence that explains why a task is not running. All stores use this module, so they return equal sentences."""
+"""One sentence that explains why a task is not running. All stores use this module, so all stores
+return the same sentences."""
 
 from __future__ import annotations
 
@@ -33,8 +34,8 @@ def explain(
         unmet: Names of the task's dependencies that are not completed. For a cancelled task: only dependencies that
             failed or were cancelled.
         due_in_s: Seconds until a scheduled task becomes ready.
-        waited_s: Seconds for which a ready task has been ready.
-        is_last_claim: True if the loss of the current claim fails the task.
+        waited_s: Seconds since a ready task became ready.
+        is_last_claim: True if the task fails when the current claim is lost.
         is_holder_gone: True if the session of the current claim has ended.
         holding_pids: Process ids of processes that still hold the claim, after the process that opened the session has
             ended.
@@ -47,7 +48,7 @@ def explain(
         case TaskState.COMPLETED:
             return f"{subject} was completed{_at(task.finished_at)}."
         case TaskState.FAILED:
-            error = (task.error or "").partition("\n")[0]  # a traceback may follow
+            error = (task.error or "").partition("\n")[0]  # a traceback may follow the first line
             return (
                 f"{subject} failed{_at(task.finished_at)}, after {_count(task.failures, 'failure')} and "
                 f"{_count(task.losses, 'lost claim')}, and runs again only if it is retried: {error}"
@@ -81,7 +82,7 @@ def explain(
 def _cancelled(task: TaskInfo, instance: InstanceInfo, unmet: Sequence[str]) -> str:
     is_instance_cancelled = instance.state is InstanceState.CANCELLED
     cancelled = f"was cancelled{_at(task.finished_at)}"
-    # A task that ended earlier than its cancelled instance was cancelled because of a dependency.
+    # If the task ended before its cancelled instance ended, the task was cancelled because of a dependency.
     if is_instance_cancelled and task.finished_at == instance.finished_at:
         return f"{cancelled} with its instance{f': {instance.reason}' if instance.reason else ''}"
     verb = "was" if len(unmet) == 1 else "were"
@@ -154,7 +155,7 @@ def _names(names: Sequence[str]) -> str:
 
 
 def _some(items: Sequence[str]) -> str:
-    """Return text with the first items, and with the number of the remaining items."""
+    """Return text that lists the first items and the number of the remaining items."""
     shown = ", ".join(items[:_SHOWN_MAX])
     more = len(items) - _SHOWN_MAX
     return f"{shown} and {more} more" if more > 0 else shown
@@ -167,7 +168,7 @@ def _duration(seconds: float) -> str:
 
 
 def _wall_time(wall_us: int, seconds: float, preposition: str = "at") -> str:
-    """Return text with the wall-clock time that comes ``seconds`` after ``wall_us``."""
+    """Return text with the wall-clock time ``seconds`` after the time ``wall_us``."""
     try:
         return f", {preposition} {_EPOCH + timedelta(microseconds=wall_us, seconds=seconds):%Y-%m-%d %H:%M:%S} UTC"
     except OverflowError:

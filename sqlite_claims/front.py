@@ -1,6 +1,6 @@
 """The public methods of all stores: check the arguments, then call the engine's operation of the same name.
 
-Each method is defined only once, here. ``Writer`` has the methods that a store and its transactions share.
+Each method is defined only once, in this module. ``Writer`` has the methods that a store and its transactions share.
 """
 
 from __future__ import annotations
@@ -32,17 +32,20 @@ from .model import (
 )
 
 T = TypeVar("T")
-# A hundred years. Only a duration longer than this can end after the year 9999, the last year of a date.
+# A hundred years, in microseconds. Only a duration of more than a hundred years can end after 9999, the last year of a
+# Python date.
 _LONG_US = 100 * 365 * 86_400 * 1_000_000
-# Longest pause after a step of a long operation. The pause is as long as the step, so that other processes can write.
+# Longest pause after a step of a long operation. Up to this limit, the pause is as long as the step, so that other
+# processes can write.
 _PAUSE_S_MAX = 0.02
-# Shortest and longest interval between two reads of an instance by a waiting call. The interval is short while workers
-# commit often, and long while nothing is committed.
+# Shortest and longest interval between two reads of an instance in a call that waits for the instance. The interval is
+# short while workers commit often, and long while nothing is committed.
 _POLL_S_MIN, _POLL_S_MAX = 0.002, 0.5
 
 
 class Paged(Iterator[T], Generic[T]):
-    """An iterator over records. It reads a page of records when it reaches the page. ``pages`` iterates over pages."""
+    """An iterator over records. Each page of records is read when the iteration reaches the page. The
+    attribute ``pages`` iterates over whole pages."""
 
     def __init__(self, pages: Iterator[list[T]]) -> None:
         self.pages = pages
@@ -318,7 +321,7 @@ class Store(Writer, TaskClaimStore, Generic[S]):
             if remaining_s <= 0:
                 return None
             backend.wait_commit(number, timeout_s=min(remaining_s, _POLL_S_MAX))
-            # Busy workers commit all the time. Without this sleep, every commit would cause a read.
+            # Busy workers commit very often. Without this sleep, every commit would cause a read.
             time.sleep(min(_POLL_S_MIN, remaining_s))
 
     def list_instances(
@@ -407,7 +410,7 @@ def _number(limit: int | None) -> int:
 
 
 def _first(number: int, pages: Iterator[list[T]]) -> Paged[T]:
-    """Return the first ``number`` records. Pages after these records are not read."""
+    """Return an iterator over the first ``number`` records. The pages after these records are not read."""
 
     def cut() -> Iterator[list[T]]:
         remaining = number

@@ -1,6 +1,7 @@
 """Checks of the dependencies among the tasks of one call. The checks use only the arguments, not the store.
 
-The engine checks dependencies on stored tasks, and raises the error of ``unknown_dependency``.
+The engine checks dependencies on stored tasks. For an unknown dependency, the engine raises the error that
+``unknown_dependency`` returns.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from .model import NewTask
 
 
 def check_graph(tasks: Sequence[NewTask], *, is_whole: bool) -> None:
-    """Refuse duplicate ids and cycles.
+    """Raise an error if two tasks have the same id, or if dependencies form a cycle.
 
-    ``is_whole``: the instance has no other tasks, so dependencies on other tasks are refused, too.
+    ``is_whole``: True if the instance has no other tasks. Then a dependency on any other task is refused, too.
     """
     waits: dict[str, int] = {}  # for each task, the number of unmet dependencies
     for task in tasks:
@@ -50,7 +51,7 @@ def unknown_dependency(task_id: str, name: str) -> InvalidArgumentError:
 
 
 def _cycle(tasks: Sequence[NewTask], waits: dict[str, int]) -> list[str]:
-    """Return the names of one cycle among the tasks that could never start. The first name is also the last."""
+    """Return the names of the tasks in one dependency cycle. The first name is repeated at the end."""
     needs = {
         task.task_id: next(name for name in task.depends_on if waits.get(name)) for task in tasks if waits[task.task_id]
     }

@@ -1,6 +1,6 @@
-"""The Protocols of a claim store. The docstrings of all methods are here, and all stores inherit them.
+"""The Protocols of a claim store. All stores inherit the docstrings of the methods in this module.
 
-Every method may raise the following errors, in addition to those that it lists:
+Every method may raise the following errors, in addition to the errors in its own docstring:
 
 * ``InvalidArgumentError``: an argument is wrong; the message names the argument.
 * ``StoreClosedError``: the store was closed.
@@ -8,7 +8,7 @@ Every method may raise the following errors, in addition to those that it lists:
 * ``StoreFullError``, ``StoreUnavailableError``, ``StoreCorruptError``: the disk or the file has a problem.
 * ``InvalidStateError``: a writing method was called on a store opened with ``read_only=True``.
 
-A method that raises has changed nothing.
+If a method raises an error, it has changed nothing.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ IfExists = Literal["error", "skip"]
 
 
 class Settled(NamedTuple):
-    """The result of a batch: ``(done, lost)``."""
+    """The result of a batch method: the claims for which the operation was done, and the claims that were lost."""
 
     done: list[TaskClaim]
     lost: list[TaskClaim]
 
 
 class WorkerSession(Protocol):
-    """The session of one worker, from ``open_session``.
+    """The session of one worker. ``open_session`` returns the session.
 
     If the worker's process dies, the claims made with the session (``session=``) are lost at once, even if their leases
     have not ended. Leaving the ``with`` block closes the session.
@@ -65,7 +65,7 @@ class WorkerSession(Protocol):
     def close(self) -> None:
         """End the session. May be called twice.
 
-        Settle or release the session's claims first, because all remaining claims of the session are lost.
+        Settle or release the session's claims before this call, because all remaining claims of the session are lost.
         """
 
     def __enter__(self) -> Self:
@@ -98,9 +98,9 @@ class ClaimWriter(Protocol):
             instance_id: Name of the instance.
             task_id: Name of the task within the instance.
             worker_id: Name of the claiming worker, at most 256 bytes.
-            ttl: Seconds (or a ``timedelta``) until the claim expires. 0 gives a claim that has already expired.
-                ``None`` gives a claim that never expires. Such a claim ends only when it is settled or released, when
-                its session ends, when the instance is cancelled, or at a reboot.
+            ttl: Seconds (or a ``timedelta``) until the claim expires. With 0, the claim has expired at
+                once. With ``None``, the claim never expires. It ends only when it is settled or released, when its
+                session ends, when the instance is cancelled, or at a reboot.
             session: The worker's session, from ``open_session``. ``None``: the claim depends only on its lease.
 
         Returns:
@@ -114,8 +114,8 @@ class ClaimWriter(Protocol):
     def release_task_claim(self, instance_id: str, task_id: str, worker_id: str) -> None:
         """Release a task that this worker has claimed. ``release_task`` identifies the claim by its token instead.
 
-        The task is ready at once, in its old position, and the attempt does not count. An expired claim that nobody
-        has taken over can be released, too.
+        The task is ready at once, in its old position, and the attempt does not count. An expired claim can be
+        released, too, if nobody has taken over the task.
 
         Args:
             instance_id: Name of the instance.
@@ -131,8 +131,8 @@ class ClaimWriter(Protocol):
         """Add time to the expiry of this worker's claim on a task.
 
         Extensions add up: three calls with 30 seconds within one second move the expiry by 90 seconds. Use
-        ``renew_task_claim`` for a heartbeat. An expired claim that nobody has taken over can be extended, too. A claim
-        without an expiry does not change.
+        ``renew_task_claim`` for a heartbeat. An expired claim can be extended, too, if nobody has taken over the
+        task. A claim without an expiry does not change.
 
         Args:
             instance_id: Name of the instance.
@@ -160,7 +160,7 @@ class ClaimWriter(Protocol):
         Args:
             worker_id: Name of the claiming worker.
             limit: Maximum number of tasks.
-            ttl: Seconds (or a ``timedelta``) until the claims expire. ``None``: no end.
+            ttl: Seconds (or a ``timedelta``) until the claims expire. ``None``: the claims never expire.
             tags: Claim only tasks whose tags are a subset of these. ``None`` or empty: any task.
             kinds: Claim only tasks of these kinds; ``""`` is the kind of tasks without one. ``None``: every kind.
                 Empty: nothing.
@@ -171,11 +171,11 @@ class ClaimWriter(Protocol):
         """
 
     def renew_task_claim(self, claim: TaskClaim, ttl: Duration | None) -> TaskClaim:
-        """Set a claim's expiry to now + ``ttl``. Call it repeatedly, as a heartbeat, while a long task runs.
+        """Set a claim's expiry to now + ``ttl``. A worker calls this method repeatedly while a long task runs.
 
         Args:
             claim: The claim. Its token must be the task's current token.
-            ttl: Seconds (or a ``timedelta``) from now. ``None``: no end.
+            ttl: Seconds (or a ``timedelta``) from now. ``None``: the claim never expires.
 
         Returns:
             The claim with its new expiry and the same token.
@@ -198,10 +198,10 @@ class ClaimWriter(Protocol):
         """
 
     def fail_task(self, claim: TaskClaim, error: str, *, retry: bool = True, retry_in: Duration | None = None) -> None:
-        """End a claim as a failure.
+        """End a claim, and record that the attempt failed.
 
-        The task is ``SCHEDULED`` for a retry. At its ``max_attempts``-th failure, or with ``retry=False``, it is
-        ``FAILED``, and all tasks that depend on it are ``CANCELLED``.
+        The task is ``SCHEDULED`` for a retry. But if this is the task's ``max_attempts``-th failure, or with
+        ``retry=False``, the task is ``FAILED``, and all tasks that depend on it are ``CANCELLED``.
 
         Args:
             claim: The claim. Its token must be the task's current token.
@@ -219,7 +219,7 @@ class ClaimWriter(Protocol):
         Args:
             claim: The claim. Its token must be the task's current token.
             delay: ``None``: the task is ready at once, in its old position. Otherwise the task is ``SCHEDULED`` for
-                this many seconds, and gets its new position afterwards.
+                this many seconds (or this ``timedelta``), and gets a new position when it is ready again.
 
         Raises:
             ClaimLostError: The claim is no longer valid.
@@ -230,7 +230,7 @@ class ClaimWriter(Protocol):
 
         Args:
             claims: The claims.
-            ttl: Seconds (or a ``timedelta``) from now. ``None``: no end.
+            ttl: Seconds (or a ``timedelta``) from now. ``None``: the claims never expire.
 
         Returns:
             Two lists: the renewed claims, and the claims that were lost.
@@ -276,24 +276,24 @@ class ClaimWriter(Protocol):
         definition_hash: str = "",
         if_exists: IfExists = "error",
     ) -> bool:
-        """Add an instance with its first tasks, all or nothing.
+        """Add an instance and its first tasks, in one transaction.
 
         Args:
             instance_id: Name of the instance.
             tasks: At most 100,000 tasks. They may depend on each other, in any order.
             definition_hash: Free text that workers get with each task, for example the version of your workflow.
-            if_exists: If an instance of that name is stored: ``"error"`` raises, ``"skip"`` changes nothing.
+            if_exists: If an instance of that name is stored: ``"error"`` raises an error, ``"skip"`` changes nothing.
 
         Returns:
             ``True`` if the instance was added. ``False`` is possible only with ``if_exists="skip"``.
 
         Raises:
             AlreadyExistsError: An instance of that name is stored.
-            InvalidArgumentError: Dependencies form a cycle or are unknown, or a task id appears twice.
+            InvalidArgumentError: Dependencies form a cycle, a dependency is unknown, or two tasks have the same id.
         """
 
     def add_tasks(self, instance_id: str, tasks: Iterable[NewTask], *, if_exists: IfExists = "error") -> int:
-        """Add tasks to a stored instance, all or nothing.
+        """Add tasks to a stored instance, in one transaction.
 
         The tasks may depend on stored tasks of the instance. If the instance was completed or failed, it is in progress
         again.
@@ -301,10 +301,10 @@ class ClaimWriter(Protocol):
         Args:
             instance_id: Name of the instance.
             tasks: At most 100,000 tasks.
-            if_exists: If a task of that name is stored: ``"error"`` raises, ``"skip"`` leaves out this task.
+            if_exists: If a task of that name is stored: ``"error"`` raises an error, ``"skip"`` leaves out this task.
 
         Returns:
-            How many tasks were added.
+            The number of added tasks.
 
         Raises:
             NotFoundError: There is no such instance.
@@ -316,7 +316,8 @@ class ClaimWriter(Protocol):
     def pause_instance(self, instance_id: str) -> None:
         """Stop handing out the tasks of an instance until the instance is resumed.
 
-        Workers that hold claims may continue and settle the claims. Pausing a paused instance does nothing.
+        Workers that hold claims may continue and settle the claims. If the instance is already paused, the call
+        does nothing.
 
         Args:
             instance_id: Name of the instance.
@@ -329,7 +330,7 @@ class ClaimWriter(Protocol):
     def resume_instance(self, instance_id: str) -> None:
         """Resume a paused instance. Each task keeps its position.
 
-        Resuming an instance that is not paused does nothing.
+        If the instance is not paused, the call does nothing.
 
         Args:
             instance_id: Name of the instance.
@@ -342,8 +343,8 @@ class ClaimWriter(Protocol):
     def cancel_instance(self, instance_id: str, reason: str | None = None) -> None:
         """Cancel an instance permanently.
 
-        All tasks of the instance that have not ended are ``CANCELLED``, and their claims are lost. Cancelling a
-        cancelled instance does nothing.
+        All tasks of the instance that have not ended are ``CANCELLED``, and their claims are lost. If the
+        instance is already cancelled, the call does nothing.
 
         Args:
             instance_id: Name of the instance.
@@ -357,8 +358,8 @@ class ClaimWriter(Protocol):
     def retry_task(self, instance_id: str, task_id: str) -> None:
         """Retry a ``FAILED`` task from the start: the task's attempts, failures and losses are 0 again.
 
-        Tasks that were cancelled because this task had failed wait for it again. Tasks that also depend on another
-        failed or cancelled task stay cancelled.
+        If tasks were cancelled because this task had failed, they wait for this task again. But if such
+        a task also depends on a different task that failed or was cancelled, it stays cancelled.
 
         Args:
             instance_id: Name of the instance.
@@ -372,7 +373,8 @@ class ClaimWriter(Protocol):
     def set_aging_interval(self, interval: Duration | None) -> None:
         """Set the waiting time that counts as one priority level, for all processes that use the file.
 
-        Example: with 60 seconds, a task of priority 3 that has waited a minute ranks with a new task of priority 2.
+        Example: with 60 seconds, a task of priority 3 that has waited for a minute ranks equal to a new task of
+        priority 2.
 
         Args:
             interval: Seconds (or a ``timedelta``), more than 0. ``None``: no aging.
@@ -401,7 +403,7 @@ class ClaimWriter(Protocol):
 
 
 class Transaction(ClaimWriter, Protocol):
-    """An open transaction, from ``store.transaction()``.
+    """An open transaction. ``store.transaction()`` returns the transaction.
 
     Only the thread that opened the transaction may use it. The transaction ends with the ``with`` block.
     """
@@ -437,9 +439,9 @@ class TaskClaimStore(ClaimWriter, Protocol):
     ) -> list[AvailableTask]:
         """Return the tasks that a worker could claim now, in order. Does NOT claim the tasks.
 
-        The order is exact over the whole store: by priority, then by when the task became available, then by the order
-        of adding. With an aging interval, waiting raises the priority. Within the result, tasks whose last attempt
-        failed on this worker come last.
+        The tasks of the whole store are ordered by priority, then by the time when the task became available, then by
+        the time when the task was added. With an aging interval, the rank of a task rises while the task waits. Within
+        the result, a task whose last attempt failed on this worker comes after all other tasks.
 
         Args:
             worker_id: Name of the worker.
@@ -468,7 +470,7 @@ class TaskClaimStore(ClaimWriter, Protocol):
             timeout: Seconds (or a ``timedelta``) to wait at most.
 
         Returns:
-            The ended instance. ``None`` at the timeout.
+            The ended instance. ``None`` if the instance has not ended at the timeout.
 
         Raises:
             NotFoundError: There is no such instance.
@@ -477,12 +479,12 @@ class TaskClaimStore(ClaimWriter, Protocol):
     def list_instances(
         self, *, states: Collection[InstanceState] | None = None, limit: int | None = None
     ) -> Iterator[InstanceInfo]:
-        """Iterate over the instances in the order of adding.
+        """Iterate over the instances in the order in which they were added.
 
         The instances are read in pages, and no read transaction is held between pages.
 
         Args:
-            states: Only instances in these states. ``None``: all.
+            states: Return only instances in these states. ``None``: all.
             limit: Maximum number of instances. ``None``: all.
         """
 
@@ -494,14 +496,14 @@ class TaskClaimStore(ClaimWriter, Protocol):
         kinds: Collection[str] | None = None,
         limit: int | None = None,
     ) -> Iterator[TaskInfo]:
-        """Iterate over the tasks of one instance by name, or over all tasks in the order of adding.
+        """Iterate over the tasks of one instance, ordered by name, or over all tasks, in the order of addition.
 
         The tasks are read in pages, and no read transaction is held between pages.
 
         Args:
             instance_id: Name of the instance. ``None``: tasks of all instances.
-            states: Only tasks in these states. ``None``: all.
-            kinds: Only tasks of these kinds; ``""`` is the kind of tasks without one. ``None``: every kind.
+            states: Return only tasks in these states. ``None``: all.
+            kinds: Return only tasks of these kinds; ``""`` is the kind of tasks without one. ``None``: every kind.
             limit: Maximum number of tasks. ``None``: all.
 
         Raises:
@@ -509,14 +511,17 @@ class TaskClaimStore(ClaimWriter, Protocol):
         """
 
     def list_claims(self, worker_id: str | None = None) -> Iterator[TaskClaim]:
-        """Iterate over all claims, including expired ones that nobody has taken over.
+        """Iterate over all claims, including expired claims whose tasks nobody has taken over.
 
         Args:
-            worker_id: Only claims of this worker. ``None``: all.
+            worker_id: Return only claims of this worker. ``None``: all.
         """
 
     def list_workers(self) -> Iterator[WorkerInfo]:
-        """Iterate over the worker sessions, with the number of claims of each and whether its process is alive."""
+        """Iterate over the worker sessions.
+
+        Each record shows the number of the session's claims, and whether the worker's process is alive.
+        """
 
     def stats(self) -> StoreStats:
         """Return counts and ages of the whole store. The call is fast for a store of any size."""
@@ -524,7 +529,7 @@ class TaskClaimStore(ClaimWriter, Protocol):
     def wait_for_tasks(
         self, timeout: Duration, *, tags: Collection[str] | None = None, kinds: Collection[str] | None = None
     ) -> bool:
-        """Wait until a task can be claimed. Another worker may claim it first.
+        """Wait until a task can be claimed. After the wait, a different worker may claim the task first.
 
         Args:
             timeout: Seconds (or a ``timedelta``) to wait at most.
@@ -532,7 +537,7 @@ class TaskClaimStore(ClaimWriter, Protocol):
             kinds: As in ``find_available_tasks``.
 
         Returns:
-            ``True`` as soon as a task can be claimed, ``False`` at the timeout.
+            ``True`` as soon as a task can be claimed. ``False`` if no task can be claimed until the timeout.
         """
 
     def open_session(self, worker_id: str) -> WorkerSession:
@@ -546,7 +551,7 @@ class TaskClaimStore(ClaimWriter, Protocol):
         """
 
     def transaction(self, timeout: Duration = 5.0) -> AbstractContextManager[Transaction]:
-        """Open a transaction for several writes and your own SQL in the same file, all or nothing.
+        """Open a transaction for several writes and your own SQL in the same file.
 
         If a method of the transaction raises an error, only the changes of this method are undone. An exception that
         leaves the block rolls back the whole transaction.
@@ -566,11 +571,12 @@ class TaskClaimStore(ClaimWriter, Protocol):
         Instances to which a running ``map``, ``add`` or ``durable_map`` still adds tasks are skipped.
 
         Args:
-            older_than: Seconds (or a ``timedelta``) since the end of the instance, by the wall clock.
-            limit: Maximum number of instances.
+            older_than: Remove instances that ended more than this many seconds (or this ``timedelta``) ago, by the wall
+                clock.
+            limit: Maximum number of removed instances.
 
         Returns:
-            How many instances were removed.
+            The number of removed instances.
         """
 
     def backup(self, path: str) -> None:
@@ -586,10 +592,12 @@ class TaskClaimStore(ClaimWriter, Protocol):
     def check(self) -> list[str]:
         """Check the whole file for damage, while other calls continue.
 
-        The call runs SQLite's integrity check, and searches for objects, values and counts that no store writes.
+        The call runs SQLite's integrity check, and searches for schema objects, values and counts that no
+        store would write.
 
         Returns:
-            At most 1,000 sentences, one per finding, with the table, row and value. An empty list: no problem found.
+            At most 1,000 sentences. Each sentence describes one problem, with the table, row and value. The list is
+            empty if no problem was found.
         """
 
     def close(self) -> None:

@@ -1,4 +1,5 @@
-"""The records that a store takes and returns, and their states. All records are frozen, and do not use a database."""
+"""The records that a store takes and returns, and their states. All records are immutable, and do not
+access a database."""
 
 from __future__ import annotations
 
@@ -53,7 +54,7 @@ class InstanceState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TaskClaim:
-    """The right of one worker to one task for a limited time, proven by its token.
+    """The right of one worker to one task for a limited time. The claim's token proves this right.
 
     Attributes:
         instance_id: Name of the instance.
@@ -62,7 +63,7 @@ class TaskClaim:
         claimed_at: Unix time of the claim by the wall clock, only for display.
         expires_at: Unix time of the expiry by the wall clock, only for display. ``None``: the claim does not expire.
         token: Fencing token, larger than the token of every earlier claim of the task. Pass the token to systems that
-            the task changes, so that these systems can refuse workers with older claims.
+            the task changes, so that these systems can refuse requests of workers with older claims.
     """
 
     instance_id: str
@@ -74,7 +75,7 @@ class TaskClaim:
     # Expiry on the awake clock, which stops while the machine sleeps and ignores changes of the wall clock.
     _ends_us: int | None = field(default=None, repr=False, compare=False)
     _clock: Clock = field(default=SYSTEM_CLOCK, repr=False, compare=False)
-    # Row id of the task: a hint that saves a lookup by name. The store always checks names and token.
+    # Row id of the task. The row id saves a lookup by name. The store always checks the claim's names and token.
     _row: int = field(default=0, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -87,9 +88,9 @@ class TaskClaim:
         return self.worker_id == worker_id
 
     def is_expired(self) -> bool:
-        """Return whether the lease has ended, by this machine's clock.
+        """Return whether the claim's lease has ended, according to this machine's clock.
 
-        An expired claim may still be valid. Only the store can decide this.
+        An expired claim may still be valid, and only the store knows whether the claim is valid.
         """
         return self._ends_us is not None and self._clock.awake_us() >= self._ends_us
 
@@ -107,12 +108,13 @@ class AvailableTask:
     Attributes:
         instance_id: Name of the instance.
         task_id: Name of the task.
-        input: The given input. If no input was given: the output of the task's only dependency, or ``b""``.
+        input: The input that the task was added with. If it was added without an input: the output of the task's only
+            dependency, or ``b""``.
         workflow_definition_hash: The ``definition_hash`` of the instance.
         kind: Name that selects the handler; ``""`` if the task has no kind.
         priority: 1 (first) to 5 (last).
         tags: The tags of the task, sorted and without duplicates.
-        attempt: Number that the next attempt has, from 1.
+        attempt: Number of the task's next attempt. The first attempt has the number 1.
     """
 
     instance_id: str
@@ -137,11 +139,12 @@ T = TypeVar("T")
 
 
 def _maker(record: type[T]) -> Callable[..., T]:
-    """Return a constructor of a frozen record that takes a third of the usual time, and checks nothing.
+    """Return a fast constructor of a frozen record. The constructor does not check the fields.
 
-    The usual constructor of a frozen record makes one function call per field. The fast constructor takes all fields by
-    position and fills an object of a class that has the same slots but is not frozen. Then the constructor changes the
-    object's class to the class of the record.
+
+    The usual constructor of a frozen record makes one function call per field, and takes three times as long. The fast
+    constructor takes all fields by position. It fills an object of a class that has the same slots but is not frozen.
+    Then it changes the object's class to the class of the record.
     """
 
     def freeze(made: Any) -> None:
@@ -160,14 +163,14 @@ make_claimed = _maker(ClaimedTask)
 class RetryPolicy:
     """The delays before the retries of a task.
 
-    The delay before retry n is ``initial_delay * multiplier ** (n - 1)`` seconds, at most ``max_delay``. The first
-    default delays are about 1, 2 and 4 seconds.
+    The delay before retry n is ``initial_delay * multiplier ** (n - 1)`` seconds, at most ``max_delay``. With the
+    default values, the first delays are about 1, 2 and 4 seconds.
 
     Attributes:
         initial_delay: Seconds before the first retry.
-        multiplier: Factor between one delay and the next.
+        multiplier: Factor by which each delay is longer than the delay before it.
         max_delay: Upper limit of the delay, in seconds.
-        jitter: From 0 to 1. Each delay is longer or shorter by a random share of up to this size.
+        jitter: From 0 to 1. Each delay is lengthened or shortened by a random fraction, at most this number.
     """
 
     initial_delay: float = 1.0
@@ -183,10 +186,10 @@ class RetryPolicy:
         put(self, "jitter", validate.number("RetryPolicy.jitter", self.jitter, 0.0, 1.0))
 
     def delay_us(self, failures: int, spread: float) -> int:
-        """Return the microseconds before the retry that follows the ``failures``-th failure.
+        """Return the delay in microseconds between a failure and the retry.
 
         Args:
-            failures: Failures so far, from 1.
+            failures: Number of failures so far, including this failure.
             spread: Random number for the jitter, from -1 to 1.
         """
         try:
@@ -201,20 +204,20 @@ DEFAULT_RETRY = RetryPolicy()
 
 @dataclass(frozen=True, slots=True)
 class NewTask:
-    """A task to add. The constructor checks the arguments, and raises ``InvalidArgumentError`` for a wrong one.
+    """A task to add. The constructor raises ``InvalidArgumentError`` if an argument is wrong.
 
     Attributes:
         task_id: Name within the instance, at most 256 bytes.
         input: Bytes for the handler. ``None``: the task gets the output of its only dependency, or ``b""``.
-        kind: Name that selects the handler. ``None``: only handlers for all kinds (``"*"``) get the task.
+        kind: Name that selects the handler. ``None``: only the handler for all other kinds (``"*"``) gets the task.
         depends_on: Names of tasks of the same instance that must be completed first.
         priority: 1 (first) to 5 (last).
         tags: A worker with tags gets the task only if the worker has all of these tags.
-        delay: Seconds (or a ``timedelta``) to wait after the dependencies are completed, or after adding if there are
-            none.
+        delay: Seconds (or a ``timedelta``) from the completion of the last dependency until the task is ready. Without
+            dependencies, the delay starts when the task is added.
         available_at: Aware ``datetime`` by the wall clock, before which the task is not ready. Cannot be combined with
             ``delay``.
-        max_attempts: Number of failures after which the task is ``FAILED``.
+        max_attempts: Number of failed attempts after which the task is ``FAILED``.
         max_lost: Number of lost claims after which the task is ``FAILED``.
         retry: The delay before each retry.
     """
@@ -274,7 +277,8 @@ class TaskInfo:
     Attributes:
         instance_id: Name of the instance.
         task_id: Name of the task.
-        input: The input that the handler gets: the given input, the output of the only dependency, or ``b""``.
+        input: The input that the handler gets: the input that the task was added with, the output of the task's only
+            dependency, or ``b""``.
         workflow_definition_hash: The ``definition_hash`` of the instance.
         kind: Name that selects the handler; ``""`` if the task has no kind.
         priority: 1 (first) to 5 (last).
@@ -290,7 +294,7 @@ class TaskInfo:
         failures: Number of attempts that failed.
         losses: Number of claims that were lost.
         output: The result; ``None`` until the task is completed.
-        error: Text of the last failure; ``None`` if there was no failure or the task is completed.
+        error: Text of the last failure; ``None`` if no attempt failed, or if the task is completed.
         worker_id: Name of the worker with the current or last claim; ``None`` if the task was never claimed, or if the
             last claim was released.
         claim: The current claim; ``None`` if the task is not claimed.
@@ -354,7 +358,7 @@ class WorkerInfo:
 
     Attributes:
         worker_id: Name of the worker.
-        pid: Process id in the process's own PID namespace.
+        pid: Process id of the worker, as seen in the worker's own PID namespace.
         started_at: Time at which the session was opened, in UTC.
         alive: True if the process still holds the session's lock.
         claims: Number of claims that belong to the session.

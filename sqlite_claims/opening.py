@@ -1,4 +1,4 @@
-"""Open a store by its path. Only this module distinguishes paths from URLs."""
+"""Open a store by its path. No other module distinguishes paths from URLs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def open_store(
     use_c_core: bool | None = None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> SqliteClaimStore:
-    """Open the store in a file. The other arguments are those of ``SqliteClaimStore``.
+    """Open the store in a file. All arguments except ``url_or_path`` are arguments of ``SqliteClaimStore``.
 
     Args:
         url_or_path: The path of the file. A URL is refused, because no engine supports URLs yet.

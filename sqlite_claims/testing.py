@@ -12,7 +12,7 @@ from datetime import timedelta
 class ManualClock:
     """A clock that changes only when the test changes it.
 
-    Share one clock between all stores of a test. Do not use it for a store that several processes open.
+    Share one clock between all stores of a test. Do not use a ``ManualClock`` for a store that several processes open.
 
     Example: ``clock.advance(30)`` ends a claim that was made with ``ttl=30``.
     """
@@ -21,7 +21,7 @@ class ManualClock:
         """Create a clock.
 
         Args:
-            wall: First reading of the wall clock, in Unix seconds.
+            wall: Time of the wall clock at the start, in Unix seconds.
         """
         self._boot = 1_000_000_000
         self._awake = 1_000_000_000
@@ -41,7 +41,7 @@ class ManualClock:
         return f"boot-{self._boots}"
 
     def advance(self, seconds: float | timedelta) -> None:
-        """Let time pass while the machine is awake.
+        """Simulate that the machine is awake for this time.
 
         Args:
             seconds: Seconds, or a ``timedelta``.
@@ -52,7 +52,7 @@ class ManualClock:
         self._wall += us
 
     def sleep(self, seconds: float | timedelta) -> None:
-        """Let time pass while the machine sleeps. During this time leases do not run, but delays do.
+        """Simulate that the machine sleeps for this time. The time counts towards delays, but not towards leases.
 
         Args:
             seconds: Seconds, or a ``timedelta``.
@@ -70,7 +70,7 @@ class ManualClock:
         self._wall += _us(seconds)
 
     def reboot(self) -> None:
-        """Simulate a reboot. Close all stores before this call, because a real reboot would close them."""
+        """Simulate a reboot. Close all stores before this call, because a real reboot would end their processes."""
         self._boots += 1
         self._boot = 5_000_000
         self._awake = 5_000_000

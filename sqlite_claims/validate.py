@@ -1,6 +1,6 @@
 """Checks of the values that callers pass. Each function returns the value in the form that the package uses internally.
 
-Each function tests the most common case first and quickly, because the checks run before every operation.
+The checks run before every operation. Therefore each function first tests quickly for the most common case.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def shown(value: object) -> str:
 
 
 def name(argument: str, value: object, *, empty: bool = False) -> str:
-    """Check a name: valid UTF-8, no NUL, 1 to 256 bytes. ``empty``: also allow 0 bytes."""
+    """Check that a name is valid UTF-8, has no NUL, and has 1 to 256 bytes. ``empty``: also allow an empty name."""
     if type(value) is str and 0 < len(value) <= NAME_BYTES_MAX and value.isascii() and "\0" not in value:
         return value
     if not isinstance(value, str):
@@ -85,14 +85,14 @@ def data(argument: str, value: object) -> bytes:
 
 
 def text(argument: str, value: object) -> str:
-    """Check a ``str``. Characters that UTF-8 cannot encode are returned escaped."""
+    """Check a ``str``, and return it. Characters that UTF-8 cannot encode are replaced by escape sequences."""
     if not isinstance(value, str):
         raise InvalidArgumentError(f"{argument} must be a str, not {type(value).__name__}: {shown(value)}")
     return value.encode("utf-8", "backslashreplace").decode()
 
 
 def boolean(argument: str, value: object) -> bool:
-    """Check a ``bool``. Other values that Python treats as true or false are refused."""
+    """Check that a value is exactly ``True`` or ``False``. Numbers such as 1 are refused."""
     if not isinstance(value, bool):
         raise InvalidArgumentError(f"{argument} must be a bool, not {shown(value)}")
     return value
@@ -137,7 +137,7 @@ def duration_us(argument: str, value: object, *, wall_us: int = 0) -> int:
         if us < 0:
             raise InvalidArgumentError(f"{argument} must not be negative: {shown(value)}")
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        if not value >= 0:  # refuses NaN, too
+        if not value >= 0:  # the condition is also true for NaN
             raise InvalidArgumentError(f"{argument} must be a duration of at least 0 s, not {shown(value)}")
         if value > WALL_US_MAX // 1_000_000:
             raise InvalidArgumentError(f"{argument} reaches past the year 9999: {shown(value)}")
@@ -152,7 +152,7 @@ def duration_us(argument: str, value: object, *, wall_us: int = 0) -> int:
 
 
 def states(argument: str, values: object, kind: type[S]) -> frozenset[S] | None:
-    """Check a collection of states or of their values. ``None``: all states."""
+    """Check a collection of states or of strings that name states. ``None``: all states."""
     if values is None:
         return None
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
@@ -167,7 +167,7 @@ def store_path(path: object) -> str:
     """Return the absolute path of a store's file, with links resolved.
 
     Raises:
-        InvalidArgumentError: The value can't be the path of a store.
+        InvalidArgumentError: The value is not a valid path of a store.
         StoreUnavailableError: The path is relative, and the current folder has been removed.
     """
     if not isinstance(path, (str, bytes, os.PathLike)):
