@@ -34,7 +34,8 @@ from .session import InMemorySession
 
 T = TypeVar("T")
 K = TypeVar("K")
-# The longest time that an operation waits for a different thread's transaction. It is the file store's default.
+# The longest time that an operation waits for a different thread's transaction. The file store has the same time as its
+# default.
 _BUSY_TIMEOUT_S = 10.0
 # A waiting thread checks again after this time, because a test that sets a simulated clock wakes no thread.
 _POLL_S = 0.02
@@ -349,7 +350,7 @@ class MemoryBackend(MemoryOperations):
 
 
 class MemoryTransaction(MemoryOperations):
-    """A transaction, which holds the store's lock until its end. A rollback restores the state from its begin."""
+    """A transaction, which holds the store's lock until its end. A rollback restores the state at the begin."""
 
     def __init__(self, store: MemoryBackend, timeout_s: float) -> None:
         self._store = store

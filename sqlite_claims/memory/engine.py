@@ -1,6 +1,6 @@
 """The rules of each operation, applied to a ``State``. Callers do the locking and check the arguments.
 
-Every method checks before it changes the state. So a method that raises an error has changed nothing.
+Every method makes all checks before it changes the state. So a method that raises an error has changed nothing.
 """
 
 from __future__ import annotations
@@ -408,7 +408,7 @@ class Engine:
         return len(gone)
 
     def open_session(self, worker_id: str) -> Session:
-        self.dead_sessions.intersection_update(self.state.sessions)  # other dead sessions have no claims
+        self.dead_sessions.intersection_update(self.state.sessions)  # a session that was removed has no claims
         session = Session(self.state.next_session, worker_id, self.wall)
         self.state.next_session += 1
         self.state.sessions[session.id] = session

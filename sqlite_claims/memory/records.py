@@ -56,7 +56,7 @@ class Task:
 
     @property
     def is_last_claim(self) -> bool:
-        """Return whether the task has one loss left, so that losing its claim fails it."""
+        """Return whether the task has one loss left, so that the loss of its claim fails the task."""
         return self.losses + 1 >= self.spec.max_lost
 
 

@@ -8,7 +8,7 @@ from typing import Protocol, Self
 
 
 class End(Protocol):
-    """A function that ends a session. ``is_noticed``: its claims are lost at once, not at the next search for work."""
+    """A function that ends a session. ``is_noticed``: the claims are lost at once, not at the next search."""
 
     def __call__(self, id: int, *, is_noticed: bool) -> None: ...
 
@@ -29,7 +29,7 @@ class InMemorySession:
         return not self._has_ended and self._is_known(self.id)
 
     def close(self) -> None:
-        """End the session. Its remaining claims are lost: settle or release them first. A second call does nothing."""
+        """End the session. Its claims are lost, so settle or release the claims first. A second call does nothing."""
         self._end(is_noticed=True)
 
     def kill(self) -> None:

@@ -1,4 +1,4 @@
-"""Adding instances and tasks. A call checks all its tasks before it writes the first one, so it adds all or none."""
+"""Adding instances and tasks. A call checks all its tasks before it writes any task, so it adds all of them or none."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ..database import Database
 from ..rows import StoredTask
 from ..statements import sql
 
-# The id of the default retry policy, which every file has.
+# The id of the default retry policy. Every file contains this policy.
 _DEFAULT_POLICY = 1
-# An instance that reaches this number of tasks gets own lanes for the tasks added from then on. A smaller instance uses
+# Once an instance has this number of tasks, all tasks that are added to it later get own lanes. A smaller instance uses
 # the shared lanes. When a smaller instance is paused or cancelled, its tasks leave the shared lanes in short steps.
 # Until then each search for work skips these tasks one by one, which takes a few milliseconds.
 OWN_LANES_FROM = 5_000
@@ -32,7 +32,7 @@ def add_instance(
 ) -> bool:
     """Add an instance and its tasks.
 
-    If the instance exists, raise ``AlreadyExistsError``, or return ``False`` with ``skip_existing``.
+    If the instance exists already, return ``False`` if ``skip_existing`` is true, else raise ``AlreadyExistsError``.
     """
     if db.rows(sql.instance_by_name, instance_id):
         if skip_existing:

@@ -19,10 +19,10 @@ from ..rows import FAILED_WORKER, ID, FoundTask, HeldTask, NamedTask, SweepState
 from ..statements import sql
 from . import control, sweep
 
-# A worker that waits for work searches again at least this often. So a dead worker goes unnoticed for at most this
-# time.
+# The longest time between two searches of a worker that waits for work. Each search detects dead workers, so a waiting
+# worker detects a dead worker within this time.
 SHORT_US = 500_000
-# Each attribute of a class costs a lookup, which counts in large batches.
+# These names avoid an attribute lookup for each task. In large batches, the lookups take a noticeable time.
 _CLAIMED, _CANCELLED = TaskCode.CLAIMED, InstanceCode.CANCELLED
 
 
@@ -45,7 +45,7 @@ def find(db: Database, worker_id: str, limit: int, tags: Tags, kinds: Kinds, sta
 
 
 def _ready_ids(db: Database, tags: Tags, kinds: Kinds, limit: int, state: SweepState) -> array[int]:
-    """Return the ids of the tasks that can be claimed, in order, also with many lanes and with moving instances."""
+    """Return the ids of the tasks that can be claimed, in order. Some instances may be moving."""
     aging, _, moving, _, _ = state
     if moving:
         return control.ready_ids(db, tags, kinds, limit, aging)
@@ -137,7 +137,7 @@ def claim_available(
 def claim_maker(
     db: Database, worker_id: str, wall: int, ttl_us: int | None
 ) -> Callable[[str, str, int, int], TaskClaim]:
-    """Return a function that makes claims of this worker and time, from instance id, task id, token and row."""
+    """Return a function that creates a claim of this worker from the instance id, task id, token and row."""
     claimed_at = wall / 1e6
     clock = db.time.clock
     expires_at = None if ttl_us is None else (wall + ttl_us) / 1e6
@@ -238,7 +238,7 @@ def verify(db: Database, claim: TaskClaim, task: HeldTask | None) -> HeldTask | 
     if task is not None:
         _, instance_id, task_id, token, state, instance_state, _, _, _, _, _, _, _, _ = task
     if task is None or instance_id != claim.instance_id or task_id != claim.task_id:
-        # The claim was made by hand or belongs to a different file, so its fields have not been checked yet.
+        # The claim object was created by hand or belongs to a different file, so its fields have not been checked yet.
         tasks = db.rows(sql.claim_by_name, *claim_names(claim))
         if not tasks:
             return None

@@ -22,11 +22,11 @@ from ..statements import sql
 # The number of tasks that change lane or state in one transaction, which holds the write lock for one or two
 # milliseconds.
 ROWS_PER_MOVE = 300
-# The number of tasks of resumed instances up to which a search for work reads these tasks one by one (about 0.5 µs
-# each), until the rows of all of them are updated. If there are more tasks, the search scans the paused side of each
-# lane instead, and skips the tasks that are still paused.
+# If the resumed instances have at most this many tasks, a search for work reads these tasks one by one (about 0.5 µs
+# each) until all their rows are updated. If there are more tasks, the search scans the paused side of each lane
+# instead, and skips the tasks that are still paused.
 STRAYS_MAX = 5000
-# A text that sorts after every task name. The last step ends there.
+# A text that sorts after every task name. The last step of an update ends at this text.
 _LAST_NAME = chr(0x10FFFF) * 65
 
 

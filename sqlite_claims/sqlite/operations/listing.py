@@ -38,7 +38,8 @@ def tasks_page(
     if instance:
         rows = db.rows(sql.task_rows_of_instance_page, after or "", PAGE, instance)
     elif states is not None and set(states) <= _FOUND_BY.keys():
-        # The ids are read once, for the first page. A task that gets into one of the states later may be missing.
+        # The ids are read once, for the first page. A task that enters one of the states later may be missing from the
+        # list.
         ids = _ids_of(db, states) if after is None else after
         rows, next_page = db.rows(sql.task_rows, apsw.carray(ids[:PAGE])) if ids else [], ids[PAGE:]
     else:
@@ -60,12 +61,12 @@ def _is_empty(db: Database, instance: int, states: Collection[TaskState] | None,
         return False
     rows = db.rows(sql.totals_of_instance, instance) if instance else db.rows(sql.totals)
     counts = counts_of(rows[0], scheduled=0, claimed=0)
-    counts[TaskState.SCHEDULED] = counts[TaskState.CLAIMED] = counts[TaskState.READY]  # the sum of all three
+    counts[TaskState.SCHEDULED] = counts[TaskState.CLAIMED] = counts[TaskState.READY]  # ready + scheduled + claimed
     return not any(counts[state] for state in states)
 
 
 def _ids_of(db: Database, states: Collection[TaskState]) -> array[int]:
-    """Return the ids that the indices have for these states, in the order of adding, and some ids of other states."""
+    """Return the ids of all tasks in these states, and of some other tasks, sorted in the order of adding."""
     bindings = {TaskState.SCHEDULED: (db.time.now, db.time.wall)}
     return array("q", sorted({id for state in states for (id,) in db.rows(_FOUND_BY[state], *bindings.get(state, ()))}))
 

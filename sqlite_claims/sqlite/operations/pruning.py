@@ -1,4 +1,4 @@
-"""Pruning, which deletes instances that ended long ago, in steps. Also sets the aging interval."""
+"""Pruning: the deletion of instances that ended long ago, in short steps. This module also sets the aging interval."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def candidates(db: Database, *, before_wall: int, limit: int) -> list[EndedInsta
 def newest_token(db: Database, id: int) -> int:
     """Return the newest token of an instance's tasks. This reads all tasks of the instance.
 
-    So call this function in a separate transaction for each instance. One long transaction would keep the -wal from
-    being reset.
+    Call this function in a separate transaction for each instance, because one long transaction would prevent a reset
+    of the -wal.
     """
     return db.value(sql.newest_token, id)
 

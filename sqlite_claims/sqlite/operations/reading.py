@@ -140,7 +140,7 @@ def claims_page(db: Database, after: array[int] | None, worker_id: str | None) -
 
 
 def instance_row(db: Database, instance_id: str) -> int:
-    """Return the id that an instance has in the file."""
+    """Return the row id of the instance."""
     rows = db.rows(sql.instance_by_name, instance_id)
     if not rows:
         raise NotFoundError(f"there is no instance {instance_id!r}", instance_id=instance_id)

@@ -1,7 +1,7 @@
 """Worker sessions in the file.
 
-A session exists as long as a process holds its lock: see ``sqlite.sessions.session_file``. The rows in the file only
-list the sessions.
+A session exists as long as a process holds the session's lock, which ``sqlite.sessions.session_file`` explains. The
+rows in the file only list the sessions.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _open_session(
         if id >= SESSIONS_MAX:
             raise StoreCorruptError(f"{db.path}: claims_session row {id}: session ids are used up")
         descriptor = db.sessions.lock(id)
-        if descriptor is None:  # the session of a process that uses an earlier file has this number
+        if descriptor is None:  # a process that still uses an earlier -sessions file has this number
             db.execute(sql.drop_session, (id,))
             continue
         made.append(SqliteWorkerSession(id, worker_id, descriptor, forget))
@@ -73,7 +73,8 @@ def record_losses(db: Database, claims: Sequence[TaskClaim], why: str) -> list[T
 
 
 def feed_instance(db: Database, instance_id: str) -> InstanceFeed:
-    """Mark an instance as fed by this process (still getting tasks). Raise ``NotFoundError`` if it doesn't exist.
+    """Record that this process is still adding tasks to the instance ("feeds" it). Raise ``NotFoundError`` if it
+    doesn't exist.
 
     The mark is set under the write lock, so a prune either sees the mark or has removed the instance already.
     """

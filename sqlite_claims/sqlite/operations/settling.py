@@ -18,7 +18,7 @@ from ..statements import sql
 
 
 def complete_plain(db: Database, claim: TaskClaim, output: bytes) -> bool:
-    """Complete the claim's task in the fewest statements, if only the instance's counter has to be updated.
+    """Complete the claim's task with the fewest statements, if only the task and the instance's counter change.
 
     Otherwise change nothing and return ``False``. This function is a third faster than ``complete``, which handles
     every case.
@@ -27,7 +27,7 @@ def complete_plain(db: Database, claim: TaskClaim, output: bytes) -> bool:
     try:
         db.execute(sql.complete_plain, (row, db.time.wall, claim.token, claim.task_id, claim.instance_id))
     except (TypeError, ValueError, OverflowError):
-        return False  # the caller has changed the claim's fields
+        return False  # a field of the claim was changed by the caller
     if not db.changes():
         return False
     if output:
@@ -48,7 +48,7 @@ def complete(db: Database, tasks: Sequence[HeldTask], outputs: Sequence[bytes]) 
     completed: dict[int, int] = {}
     for id, _, _, _, _, _, instance, failures, _, _, losses, _, _, has_dependents in tasks:
         completed[instance] = completed.get(instance, 0) + 1
-        if failures or losses:  # then the task can have a stored error
+        if failures or losses:  # such a task can have a stored error
             db.execute(sql.drop_error, (id,))
         if has_dependents:
             unblocked[instance] += db.value(sql.count_unblocked, id)

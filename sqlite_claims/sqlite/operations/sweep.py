@@ -72,7 +72,7 @@ def dead_sessions(db: Database) -> list[int]:
 
 
 def is_over(db: Database, session: int) -> bool:
-    """Return whether a session is known to have ended. Read ``/proc`` only if the locks don't show the answer."""
+    """Return whether a session is known to have ended. If the locks don't decide this, check whether the process runs."""
     sessions = db.sessions
     if sessions is None or session in db.left_behind:
         return sessions is not None

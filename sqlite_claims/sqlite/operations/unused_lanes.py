@@ -1,9 +1,9 @@
 """Removing shared lanes and retry policies that no task uses any more.
 
 A task's row contains the numbers of its lane and its policy. No index finds the tasks of a lane or a policy, so only a
-read of all tasks shows which lanes and policies are in use. If there are many lanes and policies, a prune then reads
-all tasks, in short steps. Tasks that are added during these steps have larger ids than the task that was the newest at
-the start, as long as that task exists. These added tasks are read under the write lock before any lane or policy is
+read of all tasks shows which lanes and policies are in use. If there are many lanes and policies, a prune reads all
+tasks, in short steps. Tasks that are added during these steps have larger ids than the task that was the newest at the
+start, as long as that task exists. These added tasks are read under the write lock before any lane or policy is
 removed.
 """
 

@@ -46,8 +46,9 @@ def open_scanner(connection: apsw.Connection, use_c_core: bool | None, statement
         raise StoreUnavailableError(f"the C core {state} ({c_core.why_missing()}); {_HOW_TO_GET_IT}")
     if use_c_core is None and not _logged:
         _logged = True
-        # A missing C core is not logged as a warning, because a program without logging set up would print the warning
-        # to standard error. A core that was built but can't be loaded is a fault, so it is a warning.
+        # A missing C core is not logged as a warning, because Python prints warnings to standard error in a program
+        # that has not set up logging. A core that was built but can't be loaded is a fault, so this is logged as a
+        # warning.
         logging.getLogger("sqlite_claims").log(
             logging.WARNING if c_core.is_built() else logging.INFO,
             "the C core %s (%s): the slower Python scan is used, with the same results; %s",

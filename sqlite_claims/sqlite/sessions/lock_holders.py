@@ -31,7 +31,7 @@ def runs(pid: int) -> bool:
 
 
 def holders(descriptor: int, byte: int) -> list[int]:
-    """Return the ids of the processes with a descriptor that holds the lock on this byte. Reads all of ``/proc``."""
+    """Return the ids of the processes with a descriptor that locks this byte. The function reads all of ``/proc``."""
     file = os.fstat(descriptor)
     pids = []
     with suppress(OSError):

@@ -18,7 +18,7 @@ SUPPORTED = _SETLK is not None
 # struct flock: type, whence, start, length, pid, with the padding that the kernel expects.
 _FLOCK = struct.Struct("hhqqi4x")
 
-# Byte 0: every open store holds a shared lock on it.
+# Byte 0: every open store holds a shared lock on byte 0.
 PRESENCE = 0
 # Bytes 1 to SESSIONS_MAX - 1: each session holds a lock on the byte with its number.
 SESSIONS_MAX = 1 << 62
@@ -56,7 +56,7 @@ def take(descriptor: int, kind: int, byte: int) -> None:
 
 
 def try_exclusive(descriptor: int, byte: int) -> bool:
-    """Lock a byte exclusively; return ``False`` if a different descriptor holds a lock on it."""
+    """Lock a byte exclusively; return ``False`` if a different descriptor holds a lock on the byte."""
     try:
         take(descriptor, fcntl.F_WRLCK, byte)
     except (BlockingIOError, PermissionError):  # EAGAIN or EACCES
@@ -66,7 +66,7 @@ def try_exclusive(descriptor: int, byte: int) -> bool:
 
 @contextmanager
 def locked(descriptor: int, byte: int) -> Iterator[bool]:
-    """Lock a byte exclusively within the block. Yield ``False``, without a lock, if the byte is locked elsewhere."""
+    """Lock a byte exclusively within the block. Yield ``False`` if a different descriptor holds a lock on it."""
     free = try_exclusive(descriptor, byte)
     try:
         yield free
@@ -88,9 +88,10 @@ def first_held(descriptor: int, start: int, length: int) -> int | None:
 
 
 def lock_holder(descriptor: int, start: int, length: int) -> int | None:
-    """Return the pid of a process with a classic POSIX lock on any of these bytes; 0: in a different pid namespace.
+    """Return the pid of a process with a classic POSIX lock on any of these bytes.
 
-    ``None``: there is no such process, or this platform doesn't report locks.
+    0: the process is in a different pid namespace. ``None``: there is no such process, or this platform doesn't report
+    locks.
     """
     if _GETLK is None:
         return None

@@ -21,7 +21,7 @@ class OwnedLock:
         self._forget = forget
 
     def move(self, descriptor: int) -> None:
-        """Take the lock on a descriptor of a different file instead."""
+        """Take the lock again, on ``descriptor``, which belongs to a different file."""
         raise NotImplementedError
 
     def drop(self) -> None:

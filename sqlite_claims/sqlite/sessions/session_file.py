@@ -7,7 +7,7 @@ no lock itself (0.9 µs).
 A child process that inherits the descriptor keeps the session alive. If a child inherits the descriptor by accident,
 the claims still end with their leases. A worker passes the descriptor to a command on purpose, so that the command
 keeps its task even after the worker is killed. The command's descendants inherit the descriptor, too, and can outlive
-the command. So the process that starts the command records the command's process id by one more lock on the same
+the command. So the process that starts the command records the command's process id by a second lock on the same
 descriptor. Once no process with this id is running, the command has ended.
 
 Locks belong to the file. If the file is removed, live processes create a new file and take their locks there, within a
@@ -15,7 +15,8 @@ second of using the store. The new file records which sessions are older than th
 processes of these sessions can take their locks in the new file, none of these sessions counts as dead.
 
 Every open store holds a shared lock on byte 0. If the current boot id differs from the boot id in the database, a lock
-on byte 0 shows that a different container is using the store. Without such a lock, the machine was rebooted.
+on byte 0 shows that a different container is using the store. If no process holds such a lock, the machine was
+rebooted.
 """
 
 from __future__ import annotations
@@ -133,8 +134,8 @@ class SessionFile:
         return self._origin() is None
 
     def begin(self, first: int, now: int) -> None:
-        """Record that sessions from ``first`` on belong to this file, created ``now`` in store time."""
-        with suppress(OSError):  # if the disk is full: all sessions count as older until a later call succeeds
+        """Record that sessions from ``first`` on belong to this file, which was created at ``now`` (store time)."""
+        with suppress(OSError):  # until this succeeds, all sessions count as older than the file
             os.pwrite(self._descriptor, _ORIGIN.pack(first, now), _ORIGIN_AT)
 
     def may_be_elsewhere(self, session: int, now: int) -> bool | None:
@@ -241,7 +242,7 @@ class SessionFile:
         return None
 
     def feed(self, instance: int) -> int:
-        """Mark the instance as fed by a shared lock on a new descriptor, and return the descriptor."""
+        """Take a shared lock that marks the instance as fed, on a new descriptor; return the descriptor."""
         descriptor = self._open()
         take(descriptor, fcntl.F_RDLCK, FEEDS + instance)
         return descriptor

@@ -92,8 +92,9 @@ CREATE TABLE claims_task (
 
 -- All tasks that can be claimed now, or later when their time comes. A claim sets next_at to the expiry of the claim,
 -- so a search finds delayed tasks, retries and expired claims without a background process. A claim also moves the row
--- to the claimed side of its lane, so all claimed tasks are together at the end of the index. A last claim (the task
--- has one loss left) has the next_at 2^62, so no search finds its task: the loss of a last claim fails the task.
+-- to the claimed side of its lane, so all claimed tasks are together at the end of the index. A search must not find a
+-- task with a last claim (the task has one loss left), because the loss of this claim fails the task. So the next_at of
+-- such a task is 2^62.
 CREATE INDEX claims_task_next ON claims_task (lane, priority, next_at) WHERE next_at IS NOT NULL;
 CREATE INDEX claims_task_last ON claims_task (lease_expires)
     WHERE state = 2 AND next_at = 4611686018427387904 AND lease_expires IS NOT NULL AND lane > 0;

@@ -38,7 +38,7 @@ INSERT INTO claims_input (task, data) VALUES (?, ?);
 -- name: add_dependency
 INSERT INTO claims_dependency (task, depends_on) VALUES (?, ?);
 
--- Count the tasks that were added. An instance that had ended becomes in progress again.
+-- Count the tasks that were added. If the instance had ended, set it to in progress again.
 -- name: count_added
 UPDATE claims_instance
 SET total = total + ?2, blocked = blocked + ?3, {reopened}, finished_wall = NULL

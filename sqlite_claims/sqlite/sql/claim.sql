@@ -1,7 +1,7 @@
 -- Claiming, releasing and renewing.
 
--- The lanes with an id above this id. instance_state: the state of the instance that owns the lane, NULL for a shared
--- lane.
+-- The lanes whose id is larger than the bound value. instance_state: the state of the instance that owns the lane, NULL
+-- for a shared lane.
 -- name: lanes
 SELECT id, kind, tags, instance,
     (SELECT i.state FROM claims_instance i WHERE i.id = claims_lane.instance) AS instance_state
@@ -76,7 +76,7 @@ SET state = {task.claimed}, token = max(token, ?2) + 1, attempts = attempts + 1,
 -- name: claim_many
 {claim} WHERE id IN (SELECT value FROM carray(?1));
 
--- Release a task: set it back to its position, or to the position ?2, and subtract the attempt.
+-- Release a task: set it back to its position, or to the position ?2, and subtract one from the task's attempts.
 -- name: release
 UPDATE claims_task
 SET state = {task.waiting}, next_at = coalesce(?2, available_at), available_at = coalesce(?2, available_at),
@@ -89,12 +89,12 @@ UPDATE claims_task
 SET lease_expires = ?2, expires_wall = ?3, next_at = iif(losses + 1 >= max_lost OR ?2 IS NULL, {never}, ?2)
 WHERE id = ?1;
 
--- The tasks in the rows that the claims name. The caller compares names and tokens.
+-- The tasks in the rows that the claims name. The caller compares the names and tokens with those of the claims.
 -- name: claims_by_row
 SELECT {held_columns}
 FROM carray(?1) c CROSS JOIN claims_task t ON t.id = c.value CROSS JOIN claims_instance i ON i.id = t.instance;
 
--- The task in the row that one claim names. The caller compares names and token.
+-- The task in the row that one claim names. The caller compares the names and the token with those of the claim.
 -- name: claim_by_row
 SELECT {held_columns}
 FROM claims_task t CROSS JOIN claims_instance i ON i.id = t.instance

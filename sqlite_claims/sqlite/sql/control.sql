@@ -32,8 +32,8 @@ WHERE i.id = ?1 AND t.lane < 0 AND t.next_at <= ?2;
 -- name: positions
 SELECT t.id, t.priority, t.next_at FROM carray(?1) c CROSS JOIN claims_task t ON t.id = c.value;
 
--- The name of the last task of the step that begins after the name ?2. No row: fewer tasks are left than a full step
--- has.
+-- The name of the last task of the step that begins after the name ?2. The result has no row if fewer tasks are left
+-- than a full step has.
 -- name: end_of_step
 SELECT name FROM claims_task WHERE instance = ?1 AND name > ?2 ORDER BY name LIMIT 1 OFFSET ?3;
 

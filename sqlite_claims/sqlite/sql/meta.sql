@@ -128,7 +128,7 @@ SELECT due_offset FROM claims_meta WHERE id = 1;
 -- name: set_due_offset
 UPDATE claims_meta SET due_offset = ? WHERE id = 1;
 
--- After the machine slept for ?1, prolong every lease that had not expired at ?2, when the machine fell asleep.
+-- After a sleep of the machine of length ?1, prolong every lease that had not expired when the sleep began, at ?2.
 -- name: prolong_leases
 UPDATE claims_task
 SET lease_expires = lease_expires + ?1, expires_wall = expires_wall + ?1,

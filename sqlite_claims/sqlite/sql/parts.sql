@@ -29,8 +29,8 @@ UNION ALL SELECT id FROM claims_task WHERE lane <= -{claimed_side} AND next_at I
 -- part: priorities
 (VALUES (1), (2), (3), (4), (5)) p
 
--- The lowest lane with tasks in the index that is above the expression after this part. SQLite finds this lane with one
--- seek.
+-- The lowest lane that has tasks in the index and is higher than the expression that follows this part. SQLite finds
+-- this lane with one seek.
 -- part: lane_above
 SELECT min(t.lane) FROM claims_task t INDEXED BY claims_task_next WHERE t.next_at IS NOT NULL AND t.lane >
 

@@ -81,7 +81,8 @@ SELECT coalesce(sum((
 ))
 FROM lane CROSS JOIN {priorities};
 
--- The earliest due_wall of the tasks that are due but have no position yet, because no sweep has run since.
+-- The earliest due_wall of the tasks that are due but have no position yet, because no sweep has run since they became
+-- due.
 -- name: longest_due
 SELECT min((
     SELECT t.due_wall FROM claims_task t INDEXED BY claims_task_due CROSS JOIN claims_instance i ON i.id = t.instance

@@ -1,9 +1,9 @@
 -- The scan for claimable tasks. The first two statements read only the index claims_task_next. If SQLite can't use this
--- index, INDEXED BY raises an error. Both statements avoid row-value comparisons, because SQLite would scan the index
--- for them instead of seeking.
+-- index, INDEXED BY raises an error. Both statements avoid row-value comparisons, because with such a comparison SQLite
+-- would scan the index instead of seeking in it.
 
 -- The first rows of a lane with a higher priority number than ?2. Within a priority, all due rows come before the rows
--- that are not due. So if a priority's first row is not due, none of its rows is.
+-- that are not due. So if the first row of a priority is not due, no row of this priority is due.
 -- name: scan_head
 SELECT priority, next_at, id
 FROM claims_task INDEXED BY claims_task_next
@@ -12,7 +12,7 @@ ORDER BY priority, next_at, id
 LIMIT ?3;
 
 -- The rows after the row (next_at, id) = (?3, ?4) in the same lane and priority: first the rows with the same next_at,
--- then the later rows up to now (?5). SQLite merges the results of the two seeks without sorting.
+-- then the rows with a later next_at, up to now (?5). SQLite merges the results of the two seeks without sorting.
 -- name: scan_range
 SELECT priority, next_at, id
 FROM claims_task INDEXED BY claims_task_next

@@ -5,8 +5,8 @@
 state = {task.completed}, next_at = NULL, finished_wall = ?2, {end_claim}
 
 -- Check a claim and complete its task in one statement, if only the instance's counter has to be updated afterwards.
--- The statement only matches a task without losses, failures and dependents that is not the last open task of its
--- instance.
+-- The statement matches a task only if the task has no losses, failures or dependents, and is not the last open task of
+-- its instance.
 -- name: complete_plain
 UPDATE claims_task SET {completed_at_2}
 WHERE id = ?1 AND token = ?3 AND state = {task.claimed} AND name = ?4 AND failures = 0 AND losses = 0

@@ -1,5 +1,5 @@
--- The sweep, and worker sessions. Each search for tasks to sweep reads an index, or a part of one, that is nearly
--- always empty.
+-- The sweep, and worker sessions. Each statement that searches for tasks to sweep reads an index, or a part of an
+-- index, that is nearly always empty.
 
 -- The values that a search for work needs, and whether there is anything to sweep.
 -- name: sweep_state
