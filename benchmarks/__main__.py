@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: measures figures, prints them with their targets, writes them to ``benchmarks/results``."""
+"""``python -m benchmarks``: measures figures, compares them with targets, and saves them in ``benchmarks/results``."""
 
 from __future__ import annotations
 

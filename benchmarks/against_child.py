@@ -19,7 +19,7 @@ except ImportError:  # the module's path in earlier versions
 
 INPUT = b"x" * 64
 BATCH = 50
-# The number of tasks in the store at the start. No operation uses up more tasks.
+# The number of tasks in the store at the start. No operation needs more tasks than this.
 WAITING = 3000
 # The factor by which a program runs slower while ``valgrind`` counts its instructions. The clocks are slowed down by
 # this factor, so that work that a store does once a second has the same share of the count as at normal speed.

@@ -45,7 +45,7 @@ def has_compiler() -> bool:
 
 
 def build(folder: Path) -> Path:
-    """Compile ``ceiling.c`` into ``folder``, unless that was done already. Return the library's path."""
+    """Compile ``ceiling.c`` into ``folder``, unless the library exists already. Return the library's path."""
     target = folder / "ceiling.so"
     if not target.exists():
         compile = [*os.environ.get("CC", "cc").split(), "-O2", "-std=gnu11", "-Wall", "-Wextra", "-Werror"]

@@ -17,7 +17,7 @@ from typing import Any
 
 from .machine import ROOT
 
-# The time between the message with the start time and the start, so that all workers have received the message.
+# The time from the sending of the start time to the start. It is long enough for all workers to receive the message.
 _NOTICE_S = 0.03
 
 
@@ -41,7 +41,7 @@ class Crew:
         return self.results(count)
 
     def begin(self, job: str, count: int, span: float, path: Path, **options: Any) -> None:
-        """Start a job like ``work``, but don't wait for the results. Return at the start time of the job."""
+        """Start a job, wait until the job's start time, and return without waiting for the results."""
         for number in range(count):
             order = {"job": job, "path": str(path), "worker_id": f"worker-{number}", "options": options}
             self._tell(number, order)

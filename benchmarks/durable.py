@@ -26,7 +26,7 @@ _WRITES = ("pwrite64", "pwritev", "pwritev2", "write", "writev")
 
 
 def durable(bench: Bench) -> Iterator[Figure]:
-    """Measure durable completions of single tasks, claimed beforehand or in cycles, and check the syncs with strace."""
+    """Measure durable completions, of tasks claimed beforehand or right before, and check the syncs with strace."""
     sizes = bench.sizes
     processes = sorted({min(number, sizes.processes[-1]) for number in _PROCESSES})
     with closing(Crew(max(processes))) as crew:
@@ -110,7 +110,7 @@ def acknowledged_unsynced(calls: Iterable[Call]) -> tuple[int, int]:
     and succeeded before the completion was acknowledged.
     """
     wrote: dict[int, int] = {}  # for each thread: the end of the thread's last write since its last acknowledgement
-    covered = -1  # the latest start of a successful sync: all earlier writes are on the disk
+    covered = -1  # the latest start of a successful sync: all writes that ended before it are on the disk
     acknowledged = unsynced = 0
     for call in sorted(calls, key=lambda call: call.began if call.path.endswith(ACKNOWLEDGED) else call.ended):
         if call.name in _SYNCS and call.path.endswith("-wal") and call.result == 0:
@@ -125,7 +125,7 @@ def acknowledged_unsynced(calls: Iterable[Call]) -> tuple[int, int]:
 
 
 def _syncs_a_completion(calls: list[Call]) -> float:
-    """Return the number of syncs per completion between the first acknowledgement and the last."""
+    """Return the number of syncs per completion between the first and the last acknowledgement."""
     acknowledgements = [call.began for call in calls if call.path.endswith(ACKNOWLEDGED)]
     first, last = min(acknowledgements), max(acknowledgements)
     syncs = sum(call.name in _SYNCS and call.path.endswith("-wal") and first < call.ended < last for call in calls)

@@ -1,4 +1,4 @@
-"""A process that does only the measured work, so that the process's totals are the cost: see ``writes.py``."""
+"""A process that does only the measured work. So the totals of the process are the cost, which ``writes.py`` reads."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _lines(path: str) -> dict[str, int]:
 
 
 def operate(who: str, path: Path, times: int) -> None:
-    """Run each operation once as a warm-up, and then ``times`` times."""
+    """Run each operation once as a warm-up, and then run each operation ``times`` times."""
     numbers = range(times + 1)
     with open(f"{path}{MARKS}", "wb", buffering=0) as marks:
 

@@ -1,6 +1,6 @@
 """The memory of a process that finds and claims tasks.
 
-It is measured in a separate process; the memory of Python and apsw is subtracted.
+The memory is measured in a separate process. The memory of Python and apsw is subtracted.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def can_tell() -> bool:
 
 
 def added_mib(store: Path, looks: int) -> float:
-    """Return the MiB by which ``looks`` searches and claims in this store exceed a process that only imports apsw."""
+    """Return the MiB that ``looks`` searches and claims in this store add to a process that has imported apsw."""
     return (_peak_kib(_WORKER, str(store), str(looks)) - _peak_kib(_BARE)) / 1024
 
 

@@ -1,4 +1,4 @@
-"""Times two operations in turn, so that other work of the machine slows both operations equally; defines targets."""
+"""Targets, and functions that time two operations in turn, so that other work of the machine slows both equally."""
 
 from __future__ import annotations
 

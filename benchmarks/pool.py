@@ -23,7 +23,7 @@ _SHARED_FROM = 1_000
 
 
 def whoami(_: TaskContext) -> bytes:
-    """Return the id of this process as the output of the task. This is the handler; it does no other work."""
+    """Return the id of this process as the output of the task. This handler does no other work."""
     return b"%d" % os.getpid()
 
 

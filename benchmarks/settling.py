@@ -1,4 +1,4 @@
-"""Searches for work that each also sweep some tasks of higher priority, which the worker can't claim."""
+"""The time of searches for work that also sweep tasks of higher priority. The worker can't claim the swept tasks."""
 
 from __future__ import annotations
 

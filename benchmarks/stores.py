@@ -129,7 +129,7 @@ class Stores:
 
 
 def opened(path: Path, use_c_core: bool | None = None) -> SqliteClaimStore:
-    """Open a store like a worker does, with commits that don't wait for the disk."""
+    """Open a store as a worker does, with commits that don't wait for the disk."""
     return SqliteClaimStore(path, durability="process", use_c_core=use_c_core)
 
 

@@ -1,6 +1,6 @@
 """Tests of the figures that ``python -m benchmarks`` measures.
 
-They run only if timing is disabled, because pytest would not interleave the rounds.
+These tests run only if timing is disabled, because pytest would not interleave the rounds.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ _INSTANCE = "woken for"
 
 
 def wake(bench: Bench) -> Iterator[Figure]:
-    """Measure the wake-ups of one process, and then processes that sleep without a wake-up."""
+    """Measure the wake-ups of one process, and then the cost of processes that sleep without a wake-up."""
     sizes = bench.sizes
     path = bench.stores.new_path()
     with opened(path) as store:

@@ -1,4 +1,4 @@
-"""The time until a sleeping worker runs a task from a different process; the cost of sleeping and of heartbeats."""
+"""The time until a sleeping worker runs a task that another process adds; the cost of sleeping and of heartbeats."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _SETTLE_S = 1.0
 
 @contextmanager
 def _worker(path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program with one worker, which prints the time at which it runs a task."""
+    """Run a program whose only worker prints the time at which the worker runs a task."""
     command = [sys.executable, "-c", _WORKER, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
         yield program
@@ -112,7 +112,7 @@ def _pool(path: Path) -> Iterator[tuple[SqliteClaimStore, list[int]]]:
 
 
 class Processor:
-    """The processor time that some processes use from now on."""
+    """The processor time that some processes use after the creation of this object."""
 
     def __init__(self, pids: list[int]) -> None:
         self._pids = pids
@@ -128,7 +128,7 @@ class Processor:
 
 
 class Writes:
-    """The number of transactions that all processes commit from now on, and the growth of the -wal."""
+    """The transactions that all processes commit, and the growth of the -wal, after the creation of this object."""
 
     def __init__(self, store: SqliteClaimStore) -> None:
         self._bell, self._log = store._db.bell, Path(f"{store.path}-wal")

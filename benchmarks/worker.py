@@ -113,7 +113,7 @@ def visits(path: str, worker_id: str, cycles: int) -> Job:
 
 
 def wake(path: str, worker_id: str, tasks: int) -> Job:
-    """Sleep until there is a task, and claim the task, ``tasks`` times. The result is the time of each claim."""
+    """Sleep until there is a task, and claim the task, ``tasks`` times. The result has the time of each claim."""
     with closing(SqliteClaimStore(path, durability="process")) as store:
         until = yield
         claimed_at: dict[str, float] = {}
@@ -166,8 +166,8 @@ def main() -> None:
     pairs = list(zip(descriptors[::2], descriptors[1::2], strict=True))
     for mine in pairs:
         if os.fork() == 0:
-            # Each worker closes the descriptors of the other workers. Otherwise the reader of a pipe would not notice
-            # the end of its worker.
+            # Each worker closes the descriptors of the other workers. Otherwise the reader of a pipe would not detect
+            # the end of the worker.
             for descriptor in set(descriptors).difference(mine):
                 os.close(descriptor)
             _work(*mine)

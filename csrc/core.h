@@ -8,8 +8,8 @@
 typedef struct sqlite3 sqlite3;
 typedef struct claims_scan claims_scan;
 
-/* Every function that returns a result code returns this code until SQLite has loaded the core as an extension. All
- * other result codes are SQLite's own codes, which are never negative. */
+/* Until SQLite has loaded the core as an extension, every function that returns a result code returns
+ * CLAIMS_NOT_LOADED. All other result codes are SQLite's own codes, which are never negative. */
 #define CLAIMS_NOT_LOADED -1
 #define CLAIMS_HOOKED -2 /* returned by claims_wal_install alone */
 
@@ -39,7 +39,8 @@ uint32_t claims_bell_read(claims_bell *bell, int which);
 void claims_bell_ring(claims_bell *bell, int which);
 void claims_bell_wait(claims_bell *bell, int which, uint32_t seen, int64_t us_max);
 
-/* The state of a connection that waits for the write lock, for at most us_max. Must exist as long as the connection. */
+/* The state of a connection that waits for the write lock, for at most us_max. The struct must exist as long as the
+ * connection. */
 typedef struct {
   claims_bell *bell;
   int64_t us_max;

@@ -7,9 +7,9 @@
  * stays too high, which costs one system call per ring and nothing else. Every sleep has a time limit.
  *
  * SQLite's busy handler, which waits for the write lock, sleeps on the doorbell, too. SQLite's default handler sleeps
- * up to 100 ms, while other processes take the lock before it again and again. (8 processes on 2 cores: the slowest
- * claim took 633 ms, and the slowest worker did 0.00 times as many tasks as the fastest.) A handler that only yields
- * the processor keeps a core busy. */
+ * up to 100 ms, while other processes take the lock first, again and again. (8 processes on 2 cores: the slowest claim
+ * took 633 ms, and the slowest worker did 0.00 times as many tasks as the fastest.) A handler that only yields the
+ * processor keeps a core busy. */
 #define _GNU_SOURCE /* declares syscall() and the clocks under every -std option */
 #include <errno.h>
 #include <limits.h>
@@ -26,8 +26,9 @@ SQLITE_EXTENSION_INIT3
 /* At most one of the processes that wait for the write lock is woken in each turn of TURN_US. When each commit woke a
  * process, 8 processes on 2 cores made 2,800 context switches for 1,000 tasks. Most of the woken processes found that a
  * different process had taken the lock already. With turns of 1 ms, the processes make 700 context switches and do 50 %
- * more tasks. (With turns of 2 ms they do 3 % more tasks still, but the slowest process does 0.67 times as many tasks
- * as the fastest, instead of 0.78 times.) A waiting process that is not woken tries again within NAP_US_MAX. */
+ * more tasks. (With turns of 2 ms, the processes do another 3 % more tasks. But the slowest process then does 0.67
+ * times as many tasks as the fastest process, instead of 0.78 times.) A waiting process that is not woken tries again
+ * within NAP_US_MAX. */
 enum { NAP_US_MAX = 1000, YIELDS = 2, TURN_US = 1000 };
 
 static int64_t now_us(void) {
@@ -207,8 +208,8 @@ static int wait_for_writer(void *argument, int tries) {
   if (tries < YIELDS) {
     sched_yield();
   } else {
-    /* `seen` was read before the attempt to lock that has just failed. If the counter has changed since then, the wait
-     * returns at once. */
+    /* `seen` was read before the latest attempt to take the lock, which failed. If the counter has changed since that
+     * read, the wait returns at once. */
     claims_bell_wait(waiter->bell, CLAIMS_BELL_WRITER, waiter->seen, left < NAP_US_MAX ? left : NAP_US_MAX);
   }
   waiter->seen = claims_bell_read(waiter->bell, CLAIMS_BELL_WRITER);

@@ -10,8 +10,8 @@
 
 SQLITE_EXTENSION_INIT1
 
-/* The newest feature in use is SQLITE_DBSTATUS_CACHE_SPILL, the count of pages that outgrew the cache (wal_file.c).
- * Older versions always return 0 as this count, without an error. */
+/* The newest feature in use is SQLITE_DBSTATUS_CACHE_SPILL, the count of pages that SQLite wrote early because the
+ * cache was full (wal_file.c). Older versions always return 0 as this count, without an error. */
 enum { SQLITE_VERSION_MIN = 3023000 };
 
 __attribute__((visibility("default"))) int claims_core_init(sqlite3 *db, char **error, const sqlite3_api_routines *api);
@@ -19,7 +19,7 @@ __attribute__((visibility("default"))) int claims_core_init(sqlite3 *db, char **
 int claims_core_init(sqlite3 *db, char **error, const sqlite3_api_routines *api) {
   (void)db;
   if (sqlite3_api != 0 && sqlite3_api != api) {
-    /* Without this check, connections of the first SQLite library would be used with the functions of the second. */
+    /* Without this check, the second library's functions would be called on the first library's connections. */
     *error = api->mprintf("the C core already serves another SQLite in this process");
     return SQLITE_ERROR;
   }
@@ -33,8 +33,8 @@ int claims_core_init(sqlite3 *db, char **error, const sqlite3_api_routines *api)
 
 int claims_core_loaded(void) { return sqlite3_api != 0; }
 
-/* Returns the message for a result code of a core function. It is the connection's message if the connection's last
- * error has this code, else a general message. The message is valid until the connection is used again. */
+/* Returns the message for a result code of a core function. If the connection's last error has this code, returns the
+ * message of this error, else a general message. The message is valid until the connection is used again. */
 const char *claims_core_message(sqlite3 *db, int code) {
   if (!claims_core_loaded()) return "the C core is not loaded into SQLite";
   if (db != 0 && sqlite3_extended_errcode(db) == code) return sqlite3_errmsg(db);

@@ -11,11 +11,11 @@
  * each (lane, priority) is a separate stream.
  *
  * A stream reads its rows in blocks, whose size doubles up to BLOCK_MAX, and needs a new seek for each block. The
- * alternative was an open cursor for each stream. But a thousand streams would need a thousand statements. With a
- * limited number of statements, the remaining streams would still need this seek.
+ * alternative is an open cursor for each stream. But then a thousand streams need a thousand statements. With a limited
+ * number of statements, the remaining streams still need a seek for each block.
  *
- * The SQL text comes from Python. A function that steps a statement resets it before it returns, so that no read stays
- * open in the caller's transaction. The caller must use a handle from only one thread at a time.
+ * The SQL text comes from Python. A function that steps a statement resets the statement before the function returns,
+ * so that no read stays open in the caller's transaction. The caller must use a handle from only one thread at a time.
  * sqlite_claims/sqlite/scan/py_scanner.py is the same scan in Python, with the same results. */
 #include <sqlite3ext.h>
 #include <string.h>
@@ -160,7 +160,7 @@ static int next_priority(claims_scan *scan, const question *q, stream *s) {
  *
  * In a damaged index, rows may be out of order, and values may not be integers (SQLite then converts them). So the scan
  * checks that the end of each block comes after the end of the previous block, and that each new priority is larger
- * than the previous one. Without these checks the scan might never end. */
+ * than the previous priority. Without these checks the scan might never end. */
 static int next_block(claims_scan *scan, const question *q, stream *s) {
   const row last = block_of(scan, s)[s->block_len - 1];
   int64_t len = s->taken > q->share ? s->taken : q->share;
@@ -192,8 +192,8 @@ static int advance(claims_scan *scan, const question *q, stream *s) {
 /* ---- the heap ---- */
 
 /* Returns whether the first row of a has a lower rank than the first row of b. Rows with the same rank are ordered by
- * id. If a has the higher priority number, a's next_at must be earlier than b's by at least (difference of the
- * priorities) * aging. */
+ * id. If a has the higher priority number, a has the lower rank only if a's next_at is earlier than b's next_at by at
+ * least (difference of the priorities) * aging. */
 static int comes_before(const question *q, const stream *a, const stream *b) {
   if (a->priority < b->priority) return !comes_before(q, b, a);
   if (a->first.next_at > b->first.next_at) return 0;

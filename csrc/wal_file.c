@@ -6,17 +6,17 @@
  * result of this write to SQLite. So the file has the content that SQLite expects whenever SQLite reads the file or
  * lets other processes read it. COMMIT reports every failed write.
  *
- * The VFS gathers nothing outside of a commit. A transaction that outgrows the cache writes -wal frames before its
- * COMMIT. The VFS writes these frames to the file at once, because no call informs the VFS of a later rollback. After a
- * rollback, other processes may write to the same place in the file.
+ * The VFS gathers nothing outside of a commit. If the changed pages of a transaction don't fit into the cache, SQLite
+ * writes -wal frames before the COMMIT. The VFS writes these frames to the file at once, because no call informs the
+ * VFS of a later rollback. After a rollback, other processes may write to the same place in the file.
  *
  * If the VFS detects a state that only a bug here or a changed SQLite can cause, the current call fails, and nothing is
  * gathered from then on. A write of an unknown form ends the gathering, too, but no call fails then.
  *
- * If each commit is synced, the VFS appends zeros to the file before they are needed. The VFS appends as many zeros as
- * the file has bytes, but at most one megabyte at a time. A sync after appended bytes has to write the file's new
- * length, too. A sync after overwritten bytes doesn't (79 to 91 µs instead of 143 to 192 µs on ext4). SQLite reads the
- * -wal up to the first frame with a wrong checksum, and a frame of zeros has a wrong checksum.
+ * If each commit is synced, the VFS appends zeros to the file before SQLite needs the space. The VFS appends as many
+ * zeros as the file has bytes, but at most one megabyte at a time. A sync after appended bytes has to write the file's
+ * new length, too. A sync after overwritten bytes doesn't have to do this (79 to 91 µs instead of 143 to 192 µs on
+ * ext4). SQLite reads the -wal up to the first frame with a wrong checksum, and a frame of zeros has a wrong checksum.
  *
  * The system's VFS handles all other files, and all locks. */
 #include <sqlite3ext.h>
@@ -35,7 +35,7 @@ enum {
   GROWTH_MAX = 1 << 20
 };
 
-/* The state of a connection, which the connection's hooks use, too. It exists as long as the connection. PRAGMA
+/* The state of a connection, which the connection's hooks use, too. This state exists as long as the connection. PRAGMA
  * journal_mode can close the connection's -wal earlier and open a new -wal. */
 typedef struct {
   sqlite3 *db;
@@ -61,7 +61,7 @@ static sqlite3_vfs *system_vfs;
 
 static sqlite3_file *system_file(sqlite3_file *file) { return (sqlite3_file *)((wal_file *)file + 1); }
 
-/* Returns the number of pages that outgrew the cache; -1 if SQLite doesn't count them. */
+/* Returns how many pages SQLite wrote early because the cache was full; -1 if SQLite doesn't count these pages. */
 static int spilled(sqlite3 *db) {
   int pages = 0, unused = 0;
   int code = sqlite3_db_status(db, SQLITE_DBSTATUS_CACHE_SPILL, &pages, &unused, 0);
@@ -74,7 +74,7 @@ static void end_gathering(gathering *commit) {
 }
 
 /* Drops held bytes that SQLite regards as written. The bytes can't be written any more, because other processes may
- * have written to their place since. */
+ * have written to the same place in the file in the meantime. */
 static int fail(gathering *commit, const char *when) {
   sqlite3_log(SQLITE_IOERR_WRITE, "sqlite_claims: a commit has not ended as it should, seen %s: %d bytes left", when,
               commit->held_len);
@@ -83,8 +83,8 @@ static int fail(gathering *commit, const char *when) {
 }
 
 /* Returns whether the current write belongs to a commit. The commit hook alone doesn't show this, because an empty
- * COMMIT calls the hook and then writes nothing. In that case, the next write can come from a later statement that
- * outgrows the cache. SQLite counts each page that outgrows the cache before it writes the page. So a changed count
+ * COMMIT calls the hook and then writes nothing. In that case, the next write can come from a later statement whose
+ * changed pages don't fit into the cache. SQLite counts each such page before it writes the page. So a changed count
  * shows that the write doesn't belong to the commit. */
 static int may_hold(gathering *commit) {
   if (commit == 0 || !commit->committing || !sqlite3_get_autocommit(commit->db)) return 0;
@@ -266,8 +266,8 @@ static void roll_back(void *argument) {
   commit->committing = commit->held_len = commit->frame_commits = 0;
 }
 
-/* The SQL function claims_gathers(), which returns 1 if the connection's commits are gathered, else 0. By registering
- * this function, the connection also becomes the owner of the gathering struct. */
+/* The SQL function claims_gathers(), which returns 1 if the connection's commits are gathered, else 0. The registration
+ * of this function also makes the connection the owner of the gathering struct. */
 static void report_gathering(sqlite3_context *context, int len, sqlite3_value **values) {
   (void)len, (void)values;
   const gathering *commit = sqlite3_user_data(context);
@@ -277,8 +277,8 @@ static void report_gathering(sqlite3_context *context, int len, sqlite3_value **
 /* Gathers the commits of a connection from now on. `grows`: append zeros to the -wal ahead of the writes. If gathering
  * has no advantage or is unsafe, does nothing and returns SQLITE_OK.
  *
- * The connection must have no commit hook and no rollback hook, because SQLite stores only one of each and doesn't
- * report which function a new hook replaces. If there was such a hook, removes it and returns CLAIMS_HOOKED. */
+ * The connection must have no commit hook and no rollback hook, because SQLite stores only one hook of each kind and
+ * doesn't report which function a new hook replaces. If there was such a hook, removes it and returns CLAIMS_HOOKED. */
 int claims_wal_install(sqlite3 *db, int page_size, int grows) {
   if (!claims_core_loaded()) return CLAIMS_NOT_LOADED;
   sqlite3_file *file = 0;

@@ -1,4 +1,4 @@
-"""Compare this store with other queues in SQLite files. All of them are measured in one run, each in a separate
+"""Compare this store with other queues in SQLite files. All queues are measured in one run, each in a separate
 environment."""
 
 from .rounds import CASES, figures

@@ -30,8 +30,8 @@ def figures(rows: list[Row], folder: Path) -> Iterator[Figure]:
 
 
 def seconds_until_back(row: Row, folder: Path) -> float | None:
-    """Kill a worker that holds a task. Return the seconds until another worker gets the task. Return ``None`` if no
-    worker gets it after the end of the lease, even with the peer's function for recovering tasks."""
+    """Kill a worker that holds a task. Return the seconds until a second worker gets the task. Return ``None``
+    if no worker gets the task after the end of the lease, even with the peer's function for recovering tasks."""
     holder = Process(row, folder, lease=_lease(row))
     holder.ask("fill", count=1)
     holder.ask("claim")
@@ -45,10 +45,10 @@ def seconds_until_back(row: Row, folder: Path) -> float | None:
 
 
 def late_completion(row: Row, folder: Path) -> str:
-    """Let a worker outlive its lease, let another worker claim the task, then let the first one complete it. Return
-    ``"refused"`` if the first worker gets an error, ``"ignored"`` if its completion has no effect but reports no error,
-    ``"accepted"`` if the task counts as done while the second worker still runs it, and ``"not possible"`` if no other
-    worker could claim the task."""
+    """Let a worker hold a task past the end of the lease, let a second worker claim the task, then let the first worker
+    complete the task. Return ``"refused"`` if the first worker gets an error, ``"ignored"`` if its completion has no
+    effect but reports no error, ``"accepted"`` if the task counts as done while the second worker still runs it, and
+    ``"not possible"`` if no second worker could claim the task."""
     holder = Process(row, folder, lease=_lease(row))
     holder.ask("fill", count=1)
     holder.ask("claim")

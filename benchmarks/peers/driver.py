@@ -101,8 +101,8 @@ class Process:
 
 @contextmanager
 def opened(rows: list[Row], folders: dict[Row, Path], each: int = 1) -> Iterator[dict[Row, list[Process]]]:
-    """Open the given number of processes on each row's queue. It is an error if a queue cannot be opened, because its
-    environment was ready a moment ago."""
+    """Open the given number of processes on each row's queue. Raise an error if a queue cannot be opened, because
+    its environment was ready a moment ago."""
     processes: dict[Row, list[Process]] = {}
     try:
         for row in rows:
@@ -121,7 +121,7 @@ def opened(rows: list[Row], folders: dict[Row, Path], each: int = 1) -> Iterator
 
 
 def filled(row: Row, count: int) -> Path:
-    """Return a folder with a queue of that many waiting tasks, as a template for copies. The folder is stored next to
+    """Return a folder with a queue of ``count`` waiting tasks, as a template for copies. The folder is stored next to
     the peer's environment. This project's own queue is filled each time, since its code changes."""
     kept = row.peer.folder / f"filled-{count}-{row.setting.name}"
     if row.is_ours or not kept.exists():

@@ -23,7 +23,7 @@ _ADAPTERS = _HERE / "adapters"
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One way of running a peer."""
+    """One configuration of a peer, which the benchmark runs."""
 
     name: str
     says: str
@@ -94,14 +94,15 @@ class Peer:
             return "no node or no npm on PATH"
         package = {"private": True, "dependencies": self.needs}
         (self.folder / "package.json").write_text(json.dumps(package), "utf-8")
-        # A package without a prebuilt binary is compiled with the headers of this node. They need not be downloaded.
+        # A package without a prebuilt binary is compiled with the headers of this Node.js installation, so npm need not
+        # download the headers.
         prefix = Path(node).resolve().parents[1]
         headers = [f"--nodedir={prefix}"] if (prefix / "include" / "node" / "node.h").exists() else []
         return _run(["npm", "install", "--no-audit", "--no-fund", *headers], cwd=self.folder)
 
 
 def peers() -> Iterator[Peer]:
-    """Return all entries of ``peers.toml``. This project is the first one."""
+    """Return all entries of ``peers.toml``. This project is the first entry."""
     for name, entry in tomllib.loads((_HERE / "peers.toml").read_text("utf-8")).items():
         settings = tuple(Setting(name, **setting) for name, setting in entry.pop("settings").items())
         yield Peer(name=name, settings=settings, **entry | {"python": tuple(entry.get("python", ()))})

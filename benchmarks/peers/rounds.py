@@ -164,7 +164,7 @@ def _copies(rows: list[Row], count: int, folder: Path) -> dict[Row, Path]:
 
 
 def _most(sizes: Sizes, scenario: Scenario) -> int:
-    # A round without a backlog takes at most half of the tasks, so that there is no lack of tasks at its end.
+    # A round without a backlog takes at most half of the tasks, so that some tasks are left at the end of the round.
     return sizes.few // 2 if not scenario.backlog and scenario.do in ("cycle", "batch") else sizes.many // 10
 
 

@@ -12,10 +12,11 @@ An adapter defines the class ``Peer(folder, options)`` with the method ``facts()
 
 * ``add(payload)``, ``claim()``, ``complete(held)``, ``waiting()`` and ``close()``;
 * if the peer has such functions, ``add_many(payloads)``, ``claim_many(size)``, ``complete_many(helds)`` and
-  ``recover(seconds)``. ``recover`` calls the peer's documented function for tasks that are held longer than that.
+  ``recover(seconds)``. ``recover`` calls the peer's documented function for tasks that are held longer than
+  ``seconds``.
 
-They are coroutines because some peers' methods are. ``claim`` returns ``None`` if no task is waiting. ``complete``
-returns ``False`` or raises an error if the peer refuses the completion.
+All these functions are coroutines, because the methods of some peers are coroutines. ``claim`` returns ``None`` if no
+task is waiting. ``complete`` returns ``False`` or raises an error if the peer refuses the completion.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ class Session:
         return _took(done, began)
 
     async def batch(self, most: int, seconds: float, size: int) -> dict[str, Any]:
-        """Claim ``size`` tasks at a time, and complete them in one call if the peer can."""
+        """Claim ``size`` tasks at a time, and complete the tasks in one call if the peer has a call for this."""
         peer, done, began = self._peer, 0, perf_counter()
         end = began + seconds
         while done < most and perf_counter() < end:
@@ -132,7 +133,7 @@ class Session:
             return {"refused": True, "by": _said(error)}
 
     async def recover(self, seconds: float) -> dict[str, Any]:
-        """Make tasks available again that have been held for longer than that."""
+        """Make tasks available again that have been held for longer than ``seconds``."""
         await self._peer.recover(seconds)
         return {}
 

@@ -1,4 +1,4 @@
-"""Adapter for this store, driven like the peers."""
+"""Adapter for this store. The benchmark calls this adapter in the same way as those of the peers."""
 
 from __future__ import annotations
 

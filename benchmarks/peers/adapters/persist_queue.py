@@ -11,7 +11,7 @@ _CLEAR_EVERY = 1000
 
 class Peer:
     """Uses ``put``, ``get`` and ``ack``. With ``clear``, acked rows are deleted after every thousand tasks, because
-    ``get`` has to step over acked rows."""
+    ``get`` has to skip acked rows."""
 
     def __init__(self, folder: str, options: dict[str, Any]) -> None:
         self._queue = SQLiteAckQueue(folder)

@@ -1,5 +1,5 @@
-"""Adapter for queue-sqlite. It makes the calls of the scheduler's threads, without these threads. queue-sqlite's SQLite
-is inside a native module whose pragmas cannot be read."""
+"""Adapter for queue-sqlite. The adapter makes the same calls as the scheduler's threads, but starts no such threads.
+queue-sqlite's SQLite is inside a native module whose pragmas cannot be read."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Adapter for SimpleBroker, which follows its recipe for work that must not be lost: move the task to a second queue,
-then delete it there."""
+"""Adapter for SimpleBroker. The adapter follows SimpleBroker's recipe for work that must not be lost: a claim moves
+the task to a second queue, and a completion deletes the task from the second queue."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ class Peer:
     """Uses ``write``, ``move_one`` and ``delete``."""
 
     def __init__(self, folder: str, options: dict[str, Any]) -> None:
-        # A queue that is opened as a library does not read the environment by itself.
+        # A queue that is opened as a library does not read the environment variables, so the configuration is passed
+        # here.
         config = resolve_config(override=options)
         path = os.path.join(folder, "broker.db")
         self._queue = Queue("tasks", db_path=path, persistent=True, config=config)

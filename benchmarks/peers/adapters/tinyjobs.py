@@ -1,4 +1,4 @@
-"""Adapter for tinyjobs. It makes the calls of tinyjobs' worker, in the worker's order and with the worker's lease."""
+"""Adapter for tinyjobs. It makes the same calls as tinyjobs' worker, in the same order and with the same lease."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _WORKER = f"bench-{os.getpid()}"
 
 
 class Peer:
-    """Claims and completions use ``app.backend``, adding uses the task."""
+    """Claims and completes tasks by ``app.backend``, and adds tasks by the task's ``aenqueue``."""
 
     def __init__(self, folder: str, options: dict[str, Any]) -> None:
         self._app = tinyjobs.TinyJobs(f"sqlite:///{folder}/jobs.db")

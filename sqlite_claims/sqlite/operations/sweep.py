@@ -72,7 +72,10 @@ def dead_sessions(db: Database) -> list[int]:
 
 
 def is_over(db: Database, session: int) -> bool:
-    """Return whether a session is known to have ended. If the locks don't decide this, check whether the process runs."""
+    """Return whether a session is known to have ended.
+
+    If the locks don't decide this, check whether the session's process is running.
+    """
     sessions = db.sessions
     if sessions is None or session in db.left_behind:
         return sessions is not None
