@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 CSRC = ROOT / "csrc"
 COMPILER = (os.environ.get("CC") or "cc").split()
 Changes = Mapping[str, tuple[str, str]]
-"""For each name of a C file: a text that occurs once in the file, and its replacement."""
+"""Changes by the name of the C file: a text that occurs once in the file, and the replacement of that text."""
 
 # Python runs this module at its start if the module's folder is on PYTHONPATH.
 _SITECUSTOMIZE = """
@@ -31,7 +31,7 @@ sys.meta_path.insert(0, Finder)
 
 
 def build(folder: Path, options: Sequence[str], changes: Changes | None = None) -> dict[str, str]:
-    """Build a core in an empty folder. Return the environment in which Python processes load that core."""
+    """Build a core in an empty folder. Return the environment variables with which Python processes load that core."""
     program = f"import build_core; build_core.ffibuilder.emit_c_code({str(folder / '_core.c')!r})"
     subprocess.run([sys.executable, "-c", program], cwd=CSRC, check=True, capture_output=True)
     sources = {path.name: path.read_text() for path in CSRC.glob("*.[ch]") if path.name != "check_scan.c"}

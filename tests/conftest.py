@@ -24,15 +24,15 @@ IMPLEMENTATIONS = ["memory", *(["sqlite-c"] if WITH_CORE else []), "sqlite-pytho
 if chosen := os.environ.get("SQLITE_CLAIMS_TEST_STORES"):
     IMPLEMENTATIONS = chosen.split()
 
-# Hypothesis uses the same examples in every run. `make soak` selects the profile with new examples, drawn from a seed
-# that it prints. To repeat these examples: pytest --hypothesis-profile=soak --hypothesis-seed=SEED TEST.
+# Hypothesis uses the same examples in every run. `make soak` selects the profile `soak`, which draws new examples from
+# a seed and prints that seed. To repeat these examples: pytest --hypothesis-profile=soak --hypothesis-seed=SEED TEST.
 _common = settings(deadline=None, suppress_health_check=list(HealthCheck), print_blob=True, database=None)
 settings.register_profile("ci", _common, derandomize=True)
 settings.register_profile("soak", _common, max_examples=20_000)
 settings.load_profile("ci")
 
 
-@pytest.hookimpl(tryfirst=True)  # runs before pytest applies -m
+@pytest.hookimpl(tryfirst=True)  # run this hook before pytest applies -m
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Include tests of random data in `make soak`."""
     if settings.get_current_profile_name() == "soak":
@@ -51,11 +51,11 @@ class Bench:
         self.store: Any = self.open()
 
     def open(self) -> Any:
-        """Open one more store object on the same tasks. The memory store has only one object."""
+        """Open one more store object on the same tasks. For the memory store, return the existing object."""
         if self.implementation == "memory":
             return getattr(self, "store", None) or InMemoryClaimStore(clock=self.clock)
         module = import_module("sqlite_claims.sqlite.store")
-        # Probe for dead sessions in each find and claim, not just twice a second.
+        # Probe for dead sessions in every call that finds or claims tasks, and not only twice a second.
         eager = type("EagerStore", (module.SqliteClaimStore,), {"_probe_every_us": 0})
         # In these tests, no commit needs to wait for the disk.
         options = {"use_c_core": self.implementation == "sqlite-c", "durability": "process", "clock": self.clock}
@@ -73,7 +73,7 @@ class Bench:
         self.store.close()
 
     def kill(self, session: Any) -> None:
-        """End a session as the death of its process does. For the memory store, the death is simulated."""
+        """End a session in the same way as if its process had died. For the memory store, the death is simulated."""
         if self.implementation == "memory":
             session.kill()
         else:

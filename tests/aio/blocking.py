@@ -1,5 +1,5 @@
-"""A synchronous wrapper of the asynchronous store, so that the conformance tests can use it like the other stores. Each
-thread runs its calls on a separate event loop."""
+"""A synchronous wrapper of the asynchronous store, so that the conformance tests can use the asynchronous store like
+the other stores. Each thread runs its calls on a separate event loop."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 
 class Blocking:
-    """A store, transaction or session. Calling one of its methods runs the coroutine to its end."""
+    """A store, transaction or session. A call of a method runs the method's coroutine until the coroutine ends."""
 
     def __init__(self, inner: Any, loops: Loops | None = None) -> None:
         self._inner = inner
@@ -69,7 +69,7 @@ class Blocking:
 
 
 class Loops:
-    """An event loop for each thread, and a context that lasts from call to call."""
+    """One event loop for each thread. All calls of a thread share one ``contextvars`` context."""
 
     def __init__(self) -> None:
         self._of_thread = threading.local()

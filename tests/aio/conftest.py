@@ -17,7 +17,7 @@ P = ParamSpec("P")
 
 
 def on_a_loop(test: Callable[P, Awaitable[None]]) -> Callable[P, None]:
-    """Make a test function of a coroutine function, which runs on a new event loop."""
+    """Turn a coroutine function into a test function that runs the coroutine on a new event loop."""
 
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -31,7 +31,8 @@ async def _awaited(test: Awaitable[None]) -> None:
 
 
 class Hold(Collection[str]):
-    """An argument of a call that blocks the store's thread within that call, from ``started`` until ``go``."""
+    """An argument of a call. It blocks the store's thread within the call: it sets ``started``, then waits for
+    ``go``."""
 
     def __init__(self, *values: str) -> None:
         self.started = threading.Event()
@@ -62,7 +63,7 @@ def of_stores() -> list[threading.Thread]:
 
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Check that no thread of a store outlives its test, and that asyncio has logged nothing."""
+    """Check that no store's thread is still running after the test, and that asyncio has logged nothing."""
     yield
     gc.collect()  # ends the thread of a store that was not closed
     for thread in of_stores():

@@ -1,4 +1,4 @@
-"""Cancelling a call leaves no claim behind: a claim that its caller did not receive is released."""
+"""A cancelled call leaves no claim behind: if the caller did not receive the claim, the store releases the claim."""
 
 from __future__ import annotations
 
@@ -91,7 +91,8 @@ async def test_a_claim_that_arrived_but_was_not_taken_is_given_back(path: str, o
         await asyncio.sleep(0)
         behind.wait(30)  # blocks the loop until the claim is made and its result has been sent to the loop
         assert next(SqliteClaimStore(path).list_claims()).worker_id == "w"
-        # The cancellation runs after the result has arrived, but before the task continues with it.
+        # The cancellation runs after the result has arrived on the loop, but before the asyncio task continues with the
+        # result.
         asyncio.get_running_loop().call_soon(claiming.cancel)
         with pytest.raises(asyncio.CancelledError):
             await claiming
@@ -179,7 +180,7 @@ def test_a_claim_whose_loop_is_gone_is_given_back(path: str, options: dict[str, 
     hold.go.set()
     task = asyncio.run(store.get_task("i", "t"))
     assert (task.state, task.attempts) == (TaskState.READY, 0)
-    claiming._log_destroy_pending = False  # type: ignore[attr-defined]  # else asyncio logs the pending task
+    claiming._log_destroy_pending = False  # type: ignore[attr-defined]  # otherwise, asyncio logs the pending task
     del claiming
     asyncio.run(store.close())
 
@@ -229,7 +230,8 @@ async def cancel_at_random(path: str, options: dict[str, Any], rounds: int) -> N
     more = threading.active_count() - threads
     print(f"\n{rounds:,} claims, {cut_off:,} of them cut off: no claim and {more} threads left")
     assert more == 0
-    # Otherwise, the test proves nothing: some cancellations must have come too late, but most must not.
+    # Otherwise, the test proves nothing: a few cancellations must have come after the call was done, but most must have
+    # come before.
     assert rounds // 10 < cut_off < rounds
 
 

@@ -76,7 +76,7 @@ async def test_nothing_is_opened_before_the_first_call(path: str, options: dict[
         await store.stats()
     async with AsyncSqliteClaimStore(path, **options) as other:
         assert (store.path, repr(store)) == (other.path, f"AsyncSqliteClaimStore({other.path!r})")
-    # Like the first call, the next call tries to open the file.
+    # The next call tries again to open the file, as the first call did.
     assert (await store.stats()).live_claims == 0
     await store.close()
 
@@ -203,11 +203,11 @@ async def test_nothing_of_a_call_is_kept_once_it_is_done(path: str, options: dic
                 await store.complete_task(claim, output)
             return weakref.ref(output)
 
-        gc.disable()  # objects outside of reference cycles are deleted without the collector
+        gc.disable()  # objects outside of reference cycles are deleted without the garbage collector
         try:
             for _ in ("done", "lost"):
                 kept = await complete()
-                await store.check()  # the thread has dropped the objects of the call before
+                await store.check()  # now the thread has dropped the objects of the previous call
                 assert kept() is None
         finally:
             gc.enable()

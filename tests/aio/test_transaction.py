@@ -1,5 +1,5 @@
-"""Tests of ``async with store.transaction()`` that differ from the synchronous store. The common tests are in
-tests/conformance."""
+"""Tests of those properties of ``async with store.transaction()`` that the synchronous store does not have. The tests
+for both stores are in tests/conformance."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def noted(store: AsyncSqliteClaimStore, step: str, monkeypatch: pytest.MonkeyPat
 
 
 class Elsewhere:
-    """A task that was started before the transaction, and so is outside the block. The task makes one call when the
-    test triggers it."""
+    """An asyncio task that was started before the transaction, so it is outside the block. The asyncio task makes one
+    call when the test triggers that call."""
 
     def __init__(self) -> None:
         self._call: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -85,8 +85,8 @@ async def test_within_the_block_the_stores_reads_see_it_and_its_writes_are_refus
         async with store.transaction() as tx:
             await tx.add_instance("mine")
             assert await names(store) == ["mine"]
-            # Tasks that the block starts belong to the transaction, too. Otherwise, they would wait for the block, and
-            # the block for them.
+            # Asyncio tasks that the block starts belong to the transaction, too. Otherwise, such a task would wait for
+            # the end of the block, and the block would wait for the end of the task.
             seen, refused = await asyncio.gather(names(store), store.add_instance("i"), return_exceptions=True)
             assert seen == ["mine"]
             assert isinstance(refused, InvalidStateError)
@@ -217,10 +217,10 @@ async def test_cancelling_before_the_commit_has_begun_rolls_back(path: str, opti
     async with AsyncSqliteClaimStore(path, **options) as store:
         await store.add_instance("i", [NewTask("t")])
         hold, task = await held_at_its_end(store)
-        for _ in range(3):  # the task may be cancelled several times
+        for _ in range(3):  # the asyncio task may be cancelled several times
             task.cancel()
             await asyncio.sleep(0)
-            assert not task.done()  # the task goes on until the transaction has ended
+            assert not task.done()  # the asyncio task runs until the transaction has ended
         hold.go.set()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -386,7 +386,7 @@ def test_a_block_that_its_loop_left_behind_is_rolled_back(path: str, options: di
     while not added.is_set():
         loop.run_until_complete(asyncio.sleep(0))
     loop.close()
-    task._log_destroy_pending = False  # type: ignore[attr-defined]  # else asyncio logs the pending task
+    task._log_destroy_pending = False  # type: ignore[attr-defined]  # otherwise, asyncio logs the pending task
     del task
     gc.collect()
     assert asyncio.run(store.add_instance("i")) is True

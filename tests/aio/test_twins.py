@@ -1,4 +1,4 @@
-"""The asynchronous store has all methods of the synchronous one, and the generated files are up to date."""
+"""The asynchronous store has all methods of the synchronous store, and the generated files are up to date."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from sqlite_claims.front import OpenTransaction
 from sqlite_claims.interface import Transaction
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "make_aio.py"
-# Methods with a different name in the asynchronous store, since a property cannot be awaited.
+# Properties of the synchronous store, and the methods that replace them in the asynchronous store, because a property
+# cannot be awaited.
 OTHER_NAMES = {"aging_interval": "get_aging_interval"}
 MANAGERS = {"__enter__": "__aenter__", "__exit__": "__aexit__"}
 

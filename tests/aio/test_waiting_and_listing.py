@@ -36,7 +36,7 @@ class Counting(AsyncSqliteClaimStore):
 
 
 async def looked(store: Counting, times: int) -> None:
-    """Wait until a waiter has polled that often or has stopped polling."""
+    """Wait until the store has counted this many calls."""
     while store.calls < times:  # noqa: ASYNC110 - there is no event to wait for
         await asyncio.sleep(0.001)
 
@@ -113,7 +113,7 @@ async def test_a_list_comes_in_pages_and_others_get_their_turn_between_them(path
         assert seen == [f"t{n:04}" for n in range(1200)] + ["t9999"]
         store.calls = 0
         assert len([task async for task in store.list_tasks("i", limit=700)]) == 700
-        assert store.calls == 4  # one call opens the listing, two read pages, and one finds no third page
+        assert store.calls == 4  # one call to open the listing, two for the pages, one that finds no third page
 
 
 @on_a_loop

@@ -1,4 +1,4 @@
-"""``sqlite-claims bench`` prints measurements, and removes its files for each kind of end."""
+"""``sqlite-claims bench`` prints measurements. It removes its files, no matter how it ends."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_the_processes_of_a_crowd_end_when_their_parent_is_killed(cli: Cli) -> N
 
 @contextmanager
 def _at_work(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """Start the command and wait until its processes work. Without a signal, the processes would work for ever."""
+    """Start the command and wait until its processes are working. Without a signal, the processes would never end."""
     command = [sys.executable, "-m", "sqlite_claims", "bench", "--folder", str(folder), *QUICK]
     code = f"""
 import sys, time

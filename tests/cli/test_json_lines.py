@@ -16,7 +16,7 @@ from .conftest import Cli
 GIVEN = (
     "kind", "priority", "tags", "depends_on", "delay", "available_at", "max_attempts", "max_lost", "retry"
 )  # fmt: skip
-# In the order of names, in which an instance is listed, each task comes before its dependencies.
+# An instance is listed in the order of task names. In this order, each task comes before its dependencies.
 GRAPH = [
     NewTask("z", b"\xff\x00", kind="k", priority=1, tags=["a", "b"], max_attempts=7, max_lost=2),
     NewTask("y", b"own", depends_on=["z"], delay=5.5, retry=RetryPolicy(2.0, 3.0, 4.0, 0.5)),

@@ -1,4 +1,4 @@
-"""Splitting input into lines, and counting equal lines with little memory."""
+"""The functions that split input into lines, and that count equal lines with little memory."""
 
 from __future__ import annotations
 

@@ -26,7 +26,8 @@ def test_processes_that_a_command_leaves_behind_may_still_print_for_a_moment(
     monkeypatch.setattr(job, "_READ_AFTER_END_S", 60)
     gate = cli.folder / "gate"
     os.mkfifo(gate)
-    # The shell ends while its child waits at the gate. The end of the shell closes descriptor 3, which opens the gate.
+    # The shell ends while its child process waits at the gate. When the shell ends, its descriptor 3 is closed, and
+    # this opens the gate.
     program = f"(read _ < {gate}; echo late) & exec 3> {gate}; echo early"
     assert cli("map", cli.file("in", "a\n"), "--", "sh", "-c", program).out == "early\nlate\n"
 
@@ -142,8 +143,9 @@ def test_no_descriptor_is_left_open(cli: Cli) -> None:
 
 
 def test_the_selector_lets_go_of_an_output_before_it_is_closed(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A child process shares our descriptors between fork and exec. An output that is closed in that time stays in the
-    # kernel's epoll set. Its events are then reported under a descriptor number that a new output may already have.
+    # Between fork and exec, a child process shares the descriptors of this process. If this process closes an output in
+    # that time, the output stays in the kernel's epoll set. The kernel then reports the output's events under the old
+    # descriptor number, which a new output may already have.
     made: list[selectors.DefaultSelector] = []
     watched: list[bool] = []
     close = Relay.close

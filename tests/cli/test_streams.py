@@ -1,4 +1,4 @@
-"""Every command with standard streams that are closed or full, or whose reader has ended."""
+"""Every command with standard streams that are closed, full, or connected to a reader that has ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``sqlite-claims top``: its screen, and that it restores the terminal and does not change the store."""
+"""``sqlite-claims top`` shows its screen, restores the terminal, and does not change the store."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Screen:
         os.write(self._ours, keys)
 
     def end(self) -> int:
-        """Wait for the end and return the exit status. The complete output is in ``shown``."""
+        """Wait until the command has ended, and return its exit status. ``shown`` then holds the complete output."""
         status = self.process.wait(_PATIENCE)
         os.set_blocking(self._ours, False)
         while True:

@@ -124,7 +124,8 @@ def _call(store: Any, method: str, given: dict[str, Any]) -> Any:
 
 
 def _use(result: Any) -> Any:
-    """Call a method and use its result. An iterator, for example, checks nothing before its first step."""
+    """Call a method and use the result, because a method that returns an iterator checks its arguments only at the
+    first step."""
     if hasattr(result, "__next__"):
         return list(result)
     if hasattr(result, "__enter__") and not hasattr(result, "worker_id"):
@@ -188,7 +189,7 @@ def test_a_transaction_refuses_bad_arguments_too_and_goes_on(
     assert seen() == before
 
 
-# Bad arguments that consist of several values. Each case is a method and its arguments.
+# Cases in which several values together are bad. Each case is a method and its arguments.
 GRAPHS = [
     [NewTask("a"), NewTask("a")],
     [NewTask("a", depends_on=["b"]), NewTask("b", depends_on=["a"])],

@@ -1,4 +1,4 @@
-"""``claim_task``, case by case."""
+"""Each case of ``claim_task``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors about an instance or a task have its name as an attribute, in every store."""
+"""In every store, an error about an instance or a task has the name of that instance or task as an attribute."""
 
 from __future__ import annotations
 

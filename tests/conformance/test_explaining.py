@@ -1,4 +1,4 @@
-"""Explanations of tasks: why a task does not run, which worker holds it, how it ended."""
+"""Explanations of tasks: why a task does not run, which worker holds the task, how the task ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Differences between the memory store and the other stores, and the use of the memory store in users' tests."""
+"""The differences between the memory store and the other stores. The memory store in the tests of an application."""
 
 from __future__ import annotations
 

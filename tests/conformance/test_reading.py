@@ -1,4 +1,4 @@
-"""Reading a store: lists, single records, counts."""
+"""The methods that read a store: lists, single records, counts."""
 
 from __future__ import annotations
 
@@ -256,7 +256,7 @@ def test_an_expired_claims_task_could_be_claimed_so_it_counts_as_waiting(store: 
 def test_an_instance_all_of_whose_tasks_wait_for_the_calendar_is_counted(
     store: Any, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "_COUNT_OWN_MAX", 0)  # as for an instance of many thousand tasks
+    monkeypatch.setattr(reading, "_COUNT_OWN_MAX", 0)  # simulates an instance of many thousand tasks
     later = datetime.fromtimestamp(clock.wall_us() / 1e6, UTC) + timedelta(hours=1)
     store.add_instance("later", [NewTask("a", available_at=later), NewTask("b", available_at=later)])
     assert store.get_instance("later").counts[TaskState.SCHEDULED] == 2

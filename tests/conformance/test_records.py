@@ -1,5 +1,5 @@
 """Records: a record's values are checked on creation and cannot be changed later, and the remaining time of a claim is
-computed by the lease clock."""
+computed from the lease clock."""
 
 from __future__ import annotations
 

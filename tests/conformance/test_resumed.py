@@ -1,6 +1,6 @@
-"""Ready tasks of a resumed instance are found at once and in order, in whichever lanes their rows are. Three moments
-are tested: within the transaction that resumes the instance, while its rows are being moved, and after a process that
-moved the rows was killed."""
+"""Ready tasks of a resumed instance are found at once and in the correct order, whether their rows are in shared lanes
+or in own lanes. The tests search at three moments: within the transaction that resumes the instance, while the
+instance's rows are being moved, and after the process that moved the rows was killed."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ def test_a_store_that_only_reads_finds_what_was_resumed(bench: Bench, offered: C
         assert [task.task_id for task in reader.find_available_tasks("w", 1000)] == order
 
 
-# Lanes of the rows of the resumed instance "large". "both" means shared lanes for the first rows and own lanes for the
-# rest.
+# Lanes of the rows of the resumed instance "large". "both": the first rows are in shared lanes, and the remaining rows
+# are in own lanes.
 LANES = {"shared": 10**9, "both": 12, "own": 1}
 
 

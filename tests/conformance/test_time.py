@@ -1,4 +1,5 @@
-"""Clock steps, sleep and reboots do not break leases, order or delays."""
+"""Leases, the order of tasks, and delays stay correct after a clock step, after a sleep of the machine, and after a
+reboot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``transaction()``: several writes are committed together or not at all."""
+"""``transaction()``: all its writes are committed, or none of them."""
 
 from __future__ import annotations
 

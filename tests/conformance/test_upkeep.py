@@ -1,4 +1,4 @@
-"""Pruning and checking."""
+"""``prune`` and ``check``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Waiting for tasks and for the end of an instance."""
+"""The methods that wait for tasks or for the end of an instance."""
 
 # ruff: noqa: ARG001 - the cases of a table take the same arguments, needed or not
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sqlite_claims.testing import ManualClock
 
 @contextmanager
 def _meanwhile(act: Callable[[], Any]) -> Iterator[None]:
-    """Run ``act`` in another thread while the block waits for the effect of ``act``."""
+    """Run ``act`` in another thread. Meanwhile, the code in the ``with`` block waits for the effect of ``act``."""
     thread = threading.Thread(target=act)
     thread.start()
     try:

@@ -1,4 +1,4 @@
-"""A worker's session: the claims of a session end with the session, for any lease."""
+"""A worker's session: all claims of a session end with the session, even if their leases have not ended."""
 
 from __future__ import annotations
 

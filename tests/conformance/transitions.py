@@ -1,4 +1,5 @@
-"""State transitions: those that docs/state-machine.md draws, and those that a store is observed to make."""
+"""The state transitions in the diagrams of docs/state-machine.md, and the state transitions that the tests observe in a
+store."""
 
 from __future__ import annotations
 
@@ -14,8 +15,7 @@ Transitions = set[tuple[str, str]]
 
 
 def drawn() -> tuple[Transitions, Transitions]:
-    """Return the arrows of the two diagrams, for tasks and for instances. Arrows to the end marker start at states from
-    which no other arrow may start."""
+    """Return the arrows of the two diagrams, for tasks and for instances, without the arrows to the end marker."""
     tasks, instances = re.findall(r"^```mermaid\n(.*?)^```", _PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
     return _arrows(tasks), _arrows(instances)
 
@@ -25,8 +25,8 @@ def _arrows(diagram: str) -> Transitions:
 
 
 class Watch:
-    """Read a store repeatedly, and record the state transitions of its tasks and instances. At most one operation may
-    happen between two readings."""
+    """Read a store repeatedly, and record the state transitions of its tasks and instances. The caller may make at most
+    one operation between two readings."""
 
     def __init__(self) -> None:
         self.tasks: Transitions = set()
@@ -34,7 +34,7 @@ class Watch:
         self._seen: dict[Any, tuple[str, int | None]] = {}
 
     def begin(self) -> None:
-        """Record the transitions of a different store from now on."""
+        """From now on, record the transitions of the given store instead."""
         self._seen = {}
 
     def look(self, store: Any) -> None:

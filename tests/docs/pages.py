@@ -1,4 +1,4 @@
-"""Read the pages of the documentation and their code blocks."""
+"""Functions that read the pages of the documentation and the code blocks in these pages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ _FILE = re.compile(r"# (?P<name>\w+\.py)\n")
 
 @dataclass(frozen=True)
 class Block:
-    """One code block of a page. A Python block includes the blocks that it continues."""
+    """One code block of a page. The text of a Python block includes the text of the blocks that this block
+    continues."""
 
     page: Path
     line: int
@@ -47,5 +48,5 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 def all_blocks(language: str) -> list[Block]:
-    """Return every block of a language in every page."""
+    """Return the code blocks in this language from all pages."""
     return [block for page in PAGES for block in blocks(page) if block.language == language]

@@ -21,7 +21,7 @@ SET_UP = re.compile(r"^(make|pip install|apt-get) .*$", re.MULTILINE)
 
 
 def run(block: Block, folder: Path) -> None:
-    """Run a block as a reader would: as a Python file, or in a shell."""
+    """Run a code block as a reader would run it: Python as a file, shell commands in a shell."""
     code = SET_UP.sub("", block.code)
     if block.language == "python":
         program = folder / (block.module or f"block{block.line}.py")
@@ -52,7 +52,8 @@ def test_the_blocks_of_a_page_run_twice_in_one_folder(page: Path, tmp_path: Path
 
 
 def test_no_two_pages_show_a_module_of_the_same_name() -> None:
-    """A reader who works through several pages in one folder would overwrite the first module with the second."""
+    """Otherwise, a reader who works through several pages in one folder would overwrite one page's module with another
+    page's module."""
     pages: dict[str, set[Path]] = {}
     for block in PYTHON:
         if block.module:

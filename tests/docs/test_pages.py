@@ -21,7 +21,7 @@ FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
 def anchors(page: Path) -> set[str]:
-    """Return the anchors of a page's headings, as links use them."""
+    """Return the anchors of a page's headings, in the form in which links contain them."""
     headings = re.findall(r"^#+ (.*)$", FENCED.sub("", page.read_text("utf-8")), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -117,7 +117,7 @@ def test_every_public_method_has_a_docstring(name: str) -> None:
 
 
 def string_constants() -> list[str]:
-    """Return every string literal of the package, without the parts that f-strings fill in."""
+    """Return every string literal of the package. From f-strings, return only the constant text."""
     trees = [ast.parse(path.read_text("utf-8")) for path in (ROOT / "sqlite_claims").rglob("*.py")]
     nodes = [node for tree in trees for node in ast.walk(tree)]
     return [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]

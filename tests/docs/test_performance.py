@@ -19,7 +19,7 @@ def load(name: str) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses search sys.modules for the module of an annotation
+    sys.modules[spec.name] = module  # dataclasses searches sys.modules for the module that contains an annotation
     spec.loader.exec_module(module)
     return module
 

@@ -58,8 +58,8 @@ def _preloaded(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """Return a folder for the files of power cut tests. The folder is in memory where possible, since these tests do
-    not need a real disk."""
+    """Return a folder for the files of the power cut tests. The folder is on a file system in memory, if the machine
+    has one, because these tests do not need a real disk."""
     memory = Path("/dev/shm")  # noqa: S108 - used for a new folder
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else tmp_path) as made:
         yield Path(made)

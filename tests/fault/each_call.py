@@ -1,14 +1,13 @@
 """Let each system call of each public operation fail once, and report every wrong result.
 
 Run this file by its path with the injector loaded: ``python each_call.py INJECTOR FOLDER DURABILITY CORE EACH_MAX
-OPERATION...``. Of the system calls of one kind that an operation makes, at most ``EACH_MAX`` fail, evenly spread. The
-program prints one line of JSON: the number of faults by system call, and the findings.
+OPERATION...``. If an operation makes more than ``EACH_MAX`` system calls of one kind, only ``EACH_MAX`` of them fail,
+evenly spread. The program prints one line of JSON: the number of faults for each system call, and the findings.
 
 Every run starts from a store with the same contents. The first run of an operation counts its system calls. The
 operation then runs once for each system call and each errno. After a fault, the operation must either raise an error of
-this library and change nothing, or succeed with a lasting result. The operation must succeed when it is called again on
-the same store object. A second process must see the same contents.
-"""
+this library and change nothing, or succeed with a result that a power cut cannot remove. When the operation is called
+again on the same store object, it must succeed. A second process must read the same contents from the store."""
 
 from __future__ import annotations
 
@@ -65,7 +64,7 @@ class Situation:
 
 
 def prepare(path: Path, clock: ManualClock) -> None:
-    """Make the store with which each run begins."""
+    """Make the store from which each run starts."""
     once = RetryPolicy(10, 1, 10, 0)
     with SqliteClaimStore(path, clock=clock) as store:
         tasks = [NewTask(f"t{n}", b"input", kind=f"k{n % 2}", max_attempts=2, retry=once) for n in range(12)]
@@ -134,7 +133,8 @@ OPERATIONS = WRITING | READING
 
 
 def visible(store: SqliteClaimStore) -> list[Any]:
-    """Return everything that a caller can see in the store, except claims that were made and ended meanwhile."""
+    """Return everything that a caller can see in the store, except claims that were both made and ended during the
+    run."""
     with store.transaction() as tx:
         own = tx.execute("SELECT id, length(data) FROM own")
     return [list(store.list_instances()), list(store.list_tasks()), store.aging_interval, own]
@@ -180,7 +180,7 @@ class Trial:
                         self.fail(before, after, f"{call} {nth}", number, nth, code, all_later)
 
     def fail(self, before: Any, after: Any, where: str, number: int, nth: int, code: int, all_later: bool) -> None:
-        """Run the operation once while that system call fails, and note each finding."""
+        """Run the operation once while the given system call fails, and record each finding."""
         situation = self.new_situation()
         how = errno.errorcode[code] if code else "half done"
         story = f"{self.name}, {where}{' and all later' if all_later else ''}: {how}"
@@ -235,7 +235,7 @@ class Trial:
 
 
 def _spread(count: int, each_max: int) -> list[int]:
-    """Return evenly spread numbers below ``count``."""
+    """Return evenly spread integers from 0 to ``count`` - 1."""
     step = max(1.0, count / each_max)
     return sorted({int(number * step) for number in range(min(count, each_max))})
 
@@ -260,7 +260,7 @@ def sqlites_code() -> tuple[int, int]:
 
 
 def main(injector: str, folder: str, durability: str, core: str, each_max: str, *names: str) -> None:
-    """Try the named operations and print the faults and findings."""
+    """Run the named operations with faults, and print the number of faults and the findings."""
     library = ctypes.CDLL(injector)
     for function in ("inject_count", "inject_failed"):
         getattr(library, function).restype = ctypes.c_long

@@ -1,9 +1,8 @@
-"""Damage the files of a store at random, then use the store in every way.
+"""Damage the files of a store at random, then call nearly every method of the store.
 
-``python -m tests.fault.fuzz_files SEED [COUNT]`` tries ``COUNT`` seeds (default: one) from ``SEED`` on. The program
-fails at the first exception that is not a ``BackendError``, and at the first seed that takes longer than
-``SEED_S_MAX``. It prints each seed before it tries that seed.
-"""
+``python -m tests.fault.fuzz_files SEED [COUNT]`` tries ``COUNT`` consecutive seeds, the first of which is ``SEED``. The
+default of ``COUNT`` is 1. The program fails at the first exception that is not a ``BackendError``, and at the first
+seed that takes longer than ``SEED_S_MAX``. It prints each seed before it tries that seed."""
 
 from __future__ import annotations
 
@@ -48,7 +47,7 @@ def damage(file: Path, choose: Random) -> None:
     with file.open("r+b" if file.exists() else "w+b") as opened:
         match choose.choice(("bytes", "bytes", "blocks", "cut", "append", "empty")):
             case "bytes" if data:
-                # Often damage a place near the beginning of the file, because the headers are there.
+                # Damage the beginning of the file more often than other places, because the headers are there.
                 end = choose.choice((32, 100, 4096, len(data)))
                 for _ in range(choose.choice((1, 3, 50))):
                     opened.seek(choose.randrange(min(end, len(data))))
@@ -69,7 +68,8 @@ def damage(file: Path, choose: Random) -> None:
 
 
 def try_seed(base: Path, folder: Path, seed: int) -> Counter[str]:
-    """Damage copies of the files and use them. Return how the calls ended."""
+    """Damage copies of the files and open the copies as a store. Return the number of calls for each result or
+    error."""
     choose = Random(seed)
     path = folder / "jobs.db"
     for suffix in SUFFIXES:
@@ -110,7 +110,7 @@ def try_seed(base: Path, folder: Path, seed: int) -> Counter[str]:
 
 
 def main(first_seed: int, count: int = 1) -> None:
-    """Try the seeds and print how the calls ended."""
+    """Run ``try_seed`` for each seed and print the number of calls for each result or error."""
     logger = logging.getLogger("sqlite_claims")
     logger.addHandler(logging.NullHandler())
     logger.propagate = False

@@ -1,5 +1,5 @@
-"""Replace one value in a store by a wrong value, as a faulty or hostile program might, and use the store in every
-way."""
+"""Replace one value in a store by a wrong value, as a faulty or hostile program might do, and call nearly every method
+of the store."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _gather(claims: list[Any], listing: Callable[[], Any]) -> None:
 
 
 def uses(store: Any) -> Iterator[Callable[[], Any]]:
-    """Return every kind of use, in an order in which later uses may need the results of earlier uses."""
+    """Return one call for each use of the store. Later calls may need the results of earlier calls."""
     claims: list[Any] = []
     yield store.stats
     for listing in (store.list_instances, store.list_tasks, store.list_claims, store.list_workers):
@@ -146,7 +146,8 @@ def uses(store: Any) -> Iterator[Callable[[], Any]]:
 
 
 def use(path: Path) -> tuple[list[str], list[str], list[str]]:
-    """Use the store. Return the findings of check() before and after, and the errors raised in between."""
+    """Open the store and make every call of ``uses``. Return the findings of check() before the calls, the errors that
+    the calls raised, and the findings of check() after the calls."""
     first: list[str] = []
     last: list[str] = []
     errors: list[str] = []
@@ -174,7 +175,7 @@ def use(path: Path) -> tuple[list[str], list[str], list[str]]:
 
 
 def tried(base: Path, table: str, column: str, sort: str, seed: int) -> str:
-    """Make one mutation and use the mutated file in every way. Return a description of the failure, or ``""``."""
+    """Replace one value and make every call on the changed file. Return a description of the failure, or ``""``."""
     path = base.with_name("mutated.db")
     for old in base.parent.glob("mutated.db*"):
         old.unlink()

@@ -1,9 +1,9 @@
 """Rebuild the disk as a power cut leaves it, from the file operations of a process that ``recorder.c`` has recorded.
 
-Synced data is on the disk. Each sector of 512 bytes that is not synced may have reached the disk or not, in any order.
-A change of a name (a file was created, removed or renamed) may be missing until the folder of the file is synced. Data
-of a failed sync stays in doubt, even if a later sync succeeds. The only other assumption is one that SQLite makes, too:
-writing a sector does not change the sectors next to it.
+Synced data is on the disk. Each sector of 512 bytes that is not synced may or may not have reached the disk,
+independently of the order of the writes. A change of a name (a file was created, removed or renamed) may be missing on
+the disk until the folder of the file is synced. Data whose sync failed may be missing, even if a later sync succeeds.
+The simulation makes one more assumption, as SQLite does: a write to one sector does not change the sectors next to it.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ class _File:
     """All operations on one file, even if the file was renamed."""
 
     done: list[tuple[int, Record]] = field(default_factory=list)
-    synced: int = 0  # records before this index are on the disk
-    # ranges of records that may be missing on the disk nevertheless
+    synced: int = 0  # all records before this index are on the disk
+    # exceptions: ranges of earlier records that may be missing on the disk
     doubtful: list[tuple[int, int]] = field(default_factory=list)
 
     def is_durable(self, place: int) -> bool:
@@ -145,6 +145,7 @@ def cut_power(records: list[Record], moment: int, random: Random) -> tuple[dict[
             names[record.name] = made
         elif (file := names.pop(record.name, None)) is not None and record.kind == "r":
             names[record.data.decode()] = file
-    # Contents of the parts by which a file grew without a write: zeros, or random bytes as remains of deleted files.
+    # If a file grew without a write, the new part contains zeros or random bytes. The random bytes simulate the
+    # contents of deleted files.
     fill: Callable[[int], bytes] = random.randbytes if random.random() < 0.5 else bytes
     return {name: file.content(lasts, fill) for name, file in names.items()}, told.decode().splitlines()

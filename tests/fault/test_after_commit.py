@@ -1,6 +1,6 @@
 """Errors in the steps that follow a COMMIT. The operation has taken effect, so no error may suggest that the operation
 has failed. Such an error is only logged. The exception of a signal handler, such as ``KeyboardInterrupt``, is raised
-after the remaining steps."""
+after all steps are done."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def inject(monkeypatch: pytest.MonkeyPatch, store: SqliteClaimStore, place: str,
     elif place == "checkpointer":
         checkpointer: Any = db.opened.checkpointer
         monkeypatch.setattr(checkpointer, "committed", raise_once(error, checkpointer.committed, lambda _: True))
-    else:  # a signal handler raises its exception as soon as COMMIT has returned
+    else:  # simulates a signal handler that raises its exception as soon as COMMIT has returned
 
         def execute(statement: str, *bindings: Any, run: Callable[..., Any] = db.execute) -> Any:
             result = run(statement, *bindings)
@@ -168,7 +168,7 @@ def test_a_control_whose_steps_meet_an_error_has_taken_effect_and_is_followed_up
         monkeypatch.setattr(control, "move_step", raise_once(error, control.move_step, lambda _: True))
         if isinstance(error, Exception):
             getattr(store, f"{action}_instance")("order")
-            # When the disk is full, the store uses its reserved space, so that the step succeeds at once.
+            # When the disk is full, the store uses its reserved space, so the step succeeds at the first attempt.
             assert ("took effect" in caplog.text) != isinstance(error, apsw.FullError)
         else:
             with pytest.raises(KeyboardInterrupt):
@@ -195,7 +195,7 @@ def test_a_prune_whose_steps_meet_an_error_has_taken_effect_and_is_followed_up_l
         monkeypatch.setattr(pruning, step, raise_once(error, getattr(pruning, step), lambda _: True))
         if isinstance(error, Exception):
             assert store.prune(0) == 1
-            # When the disk is full, the store uses its reserved space, so that the step succeeds at once.
+            # When the disk is full, the store uses its reserved space, so the step succeeds at the first attempt.
             assert ("took effect" in caplog.text) != isinstance(error, apsw.FullError)
         else:
             with pytest.raises(KeyboardInterrupt):

@@ -41,7 +41,8 @@ def test_a_backup_overwrites_nothing_and_makes_no_folders(store: SqliteClaimStor
 
 @pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal", "-sessions", "-bell", "-reserve"])
 def test_a_backup_takes_no_name_of_the_stores_own_files(store: SqliteClaimStore, suffix: str) -> None:
-    """SQLite would remove a backup named like the -journal, and the store would empty one named like the -reserve."""
+    """SQLite would remove a backup that has the name of the -journal file. The store would truncate a backup that has
+    the name of the -reserve file."""
     path = Path(store.path + suffix)
     if suffix in ("-reserve", "-bell"):
         path.unlink(missing_ok=True)

@@ -66,7 +66,7 @@ def copies(folder: Path) -> list[str]:
 
 
 class InAThread:
-    """A call that another thread makes."""
+    """A call that runs in a separate thread."""
 
     def __init__(self, run: Callable[[], Any]) -> None:
         self._error: BaseException | None = None
@@ -99,7 +99,7 @@ def test_other_threads_use_the_store_during_a_backup_which_keeps_to_its_moment(
         tx.add_instance("later", [NewTask(f"t{number}", b"input" * 500) for number in range(20)])
     pause.go_on.set()
     backup.end()
-    assert pause.steps <= pages_before + 1  # the backup did not start over
+    assert pause.steps <= pages_before + 1  # the backup did not start again from the first page
     with SqliteClaimStore(tmp_path / "copy.db") as copy:
         assert copy.check() == []
         assert [info.instance_id for info in copy.list_instances()] == ["order"]
@@ -134,7 +134,7 @@ def test_closing_the_store_ends_a_backup(store: SqliteClaimStore, tmp_path: Path
     backup = InAThread(lambda: store.backup(tmp_path / "copy.db"))
     assert pause.begun.wait(60)
     store.close()
-    assert copies(tmp_path) == []  # the backup has ended before close() returns
+    assert copies(tmp_path) == []  # close() has returned, so the backup has ended
     with pytest.raises(StoreClosedError):
         backup.end()
     with pytest.raises(StoreClosedError):

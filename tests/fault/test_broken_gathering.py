@@ -1,5 +1,5 @@
-"""Run the tests of gathered commits on C cores with planted faults. Each fault must make at least one of these tests
-fail. SQLite's own test suite does not detect most of these faults."""
+"""Run the tests of gathered commits on C cores that contain planted faults. Each planted fault must make at least one
+of the tests fail. SQLite's own test suite does not detect most of these faults."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(not WITH_CORE, reason="there 
 
 TESTS = [f"tests/fault/test_{name}.py" for name in ("gathering_ends", "gathered_commits", "gathered_failures")]
 
-# Planted faults in wal_file.c: the text to replace, and its replacement.
+# Planted faults in wal_file.c: the text to replace, and the new text.
 FAULTS = {
     "an empty commit lets the next statement be held": (
         "commit->committing = spilled(commit->db) == commit->spilled;",

@@ -1,5 +1,5 @@
-"""Copies of a store that were made without the library and are used as stores: the copy's new tokens are larger than
-the original's."""
+"""Copies of a store that were made without the library and are used as stores. New tokens of the copy are larger than
+all tokens of the original store."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def token(store: SqliteClaimStore) -> int:
 
 
 def go_on(path: Path, open_store: Open, clock: ManualClock) -> int:
-    """Use the original for several more boots. Return the largest token that it issued."""
+    """Use the original store during several more boots. Return the largest token that it issued."""
     for _ in range(3):
         clock.advance(5)
         store = open_store(path)
@@ -208,7 +208,8 @@ def test_a_file_that_is_no_copy_keeps_its_claims_and_its_tokens(
 def test_the_same_file_seen_on_another_device_gives_larger_tokens_and_keeps_its_claims(
     original: Path, open_store: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Simulate a snapshot of the disk, or a mount that got a different device number."""
+    """Simulate a restored snapshot of the disk, or a file system that was mounted again with a different device
+    number."""
     identity_of = copies.identity_of
 
     def elsewhere(path: str) -> Identity:
@@ -218,7 +219,7 @@ def test_the_same_file_seen_on_another_device_gives_larger_tokens_and_keeps_its_
     store = open_store(original)
     last = token(store)
     monkeypatch.setattr(store_time, "identity_of", elsewhere)
-    # While the first store object is open, the second one is treated as a second view of the same file.
+    # While the first store object is open, the store treats the second path as a second name of the same file.
     other = open_store(original)
     assert token(other) == last + 1
     assert token(store) == last + 2
@@ -303,7 +304,7 @@ def test_without_boot_ids_tokens_rise_whenever_the_store_is_opened_first(
     assert held(store) == (TaskState.CLAIMED, 0)
     store.close()
     monkeypatch.undo()
-    assert held(open_store(original)) == (TaskState.CLAIMED, 0)  # the boot is still the one recorded in the file
+    assert held(open_store(original)) == (TaskState.CLAIMED, 0)  # the file already contains the id of this boot
 
 
 def test_epochs_do_not_run_out_by_copies_alone_and_their_end_is_told(

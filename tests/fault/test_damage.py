@@ -39,7 +39,7 @@ def sound(tmp_path: Path) -> Path:
 
 
 CORES = ["core", "python"] if core_available() else ["python"]
-# Damages one copy of a store for each seed, uses the copy in every way, and prints how the calls ended.
+# For each seed, this program damages a copy of a store, makes every call on the copy, and prints how the calls ended.
 USE_DAMAGED = """
 import json, random, shutil
 folder, seeds, core = args[0], json.loads(args[1]), args[2] == "core"
@@ -186,7 +186,7 @@ hear()
     writer.kill()
     wal = sound.with_name("sound.db-wal")
     data = bytearray(wal.read_bytes())
-    data[len(data.rstrip(b"\0")) // 2] ^= 0xFF  # zeros follow the last frame, because the file is extended in advance
+    data[len(data.rstrip(b"\0")) // 2] ^= 0xFF  # zeros follow the last frame, because the -wal is extended in advance
     wal.write_bytes(data)
     with SqliteClaimStore(sound) as store:
         assert store.check() == []

@@ -1,6 +1,6 @@
 """Each system call of each public operation fails once, and SQLite runs out of memory at each of its allocations. The
-error is one of this library's, no operation is half done, no acknowledged result is missing, and the same store object
-works on."""
+call raises an error of this library, no operation is half done, no acknowledged result is missing, and the same store
+object can still be used."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def test_an_operation_survives_the_failure_of_nearly_each_of_its_calls(
     print(f"{sum(made.values()):,} faults: {dict(made)}")
 
 
-# Installs the core's hooks on a connection while one of SQLite's allocations fails: the first, then the second, and so
-# on.
+# This program installs the core's hooks on a connection while one of SQLite's allocations fails: in the first round the
+# first allocation, in the second round the second, and so on.
 INSTALL = """
 import ctypes, errno, sys
 import apsw

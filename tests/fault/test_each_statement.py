@@ -1,5 +1,5 @@
-"""Each SQL statement of each public operation fails once with each of SQLite's result codes. The error is one of this
-library's, no operation is half done, and the same store object works on."""
+"""Each SQL statement of each public operation fails once with each of SQLite's result codes. The call raises an error
+of this library, no operation is half done, and the same store object can still be used."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ class Trial(each_call.Trial):
         self.found = []
 
     def fail_all(self, all_codes: bool) -> int:
-        """Let each statement fail, either with each code or with the next code in turn. Return the number of
-        failures."""
+        """Make each statement fail, either with all codes one after the other or with only the next code of the cycle.
+        Return the number of failures."""
         situation = self.new_situation()
         before = each_call.visible(situation.store)
         self.faults.reset()

@@ -77,9 +77,9 @@ def test_as_long_as_writing_again_fails_nothing_is_acknowledged(disk: Disk, tmp_
     path = tmp_path / "jobs.db"
     with SqliteClaimStore(path) as store:
         for number in range(failures):
-            # In the first round, only the sync of the result fails. In later rounds, three syncs fail: first the sync
-            # of the new result, then a sync that only collects earlier errors of the descriptor. The third one is the
-            # sync of the frames that were written again.
+            # In the first round, only the sync of the result fails. In later rounds, three syncs fail. The first is the
+            # sync of the new result. The second only collects earlier errors of the descriptor. The third is the sync
+            # of the frames that the store has written again.
             disk.failures = 1 if number == 0 else 3
             with pytest.raises(StoreUnavailableError, match="could not be synced"):
                 store.add_instance(f"told{number}")
@@ -117,7 +117,8 @@ except StoreUnavailableError:
 
 
 def test_a_wal_that_a_killed_process_left_is_written_again_first(start: Start, disk: Disk, tmp_path: Path) -> None:
-    """The process may have been killed within the failed sync. In that case, no process was told about the failure."""
+    """The killed process may have died within a failed sync. In that case, the kernel has reported the failure to no
+    process."""
     path = tmp_path / "jobs.db"
     program = 'store = SqliteClaimStore(args[0]); store.add_instance("before"); os.kill(os.getpid(), signal.SIGKILL)'
     child = start(program, path)
@@ -130,7 +131,7 @@ def test_a_wal_that_a_killed_process_left_is_written_again_first(start: Start, d
 
 
 def test_a_failure_that_was_made_good_meanwhile_is_no_news_for_other_descriptors(disk: Disk, tmp_path: Path) -> None:
-    """The kernel reports a failure once to each descriptor."""
+    """The kernel reports a failed sync once to each open descriptor."""
     path = tmp_path / "jobs.db"
     with SqliteClaimStore(path) as one, SqliteClaimStore(path) as other:
         other.add_instance("before")
@@ -162,7 +163,8 @@ class Between:
 
 
 def test_a_sync_that_fails_while_an_earlier_one_is_made_good_is_made_good_too(disk: Disk, tmp_path: Path) -> None:
-    """The frames of the second failure were written after the store had counted the frames that it writes again."""
+    """A second sync fails during the recovery. Its frames were written after the store had counted the frames to write
+    again."""
     path = tmp_path / "jobs.db"
     with SqliteClaimStore(path) as one, SqliteClaimStore(path, durability="process") as other:
         one.add_instance("before")
@@ -183,8 +185,8 @@ def test_a_sync_that_fails_while_an_earlier_one_is_made_good_is_made_good_too(di
 def test_a_failure_that_is_heard_while_making_good_outlives_that_an_earlier_one_is(
     disk: Disk, tmp_path: Path, when: str
 ) -> None:
-    """The store that recovers from the earlier failure may have counted its frames before the later failure's frames
-    were written."""
+    """The store that recovers from the earlier failure may have counted the frames to write again before the frames of
+    the later failure were written."""
     path = tmp_path / "jobs.db"
     with SqliteClaimStore(path) as one, SqliteClaimStore(path) as other:
         one.add_instance("before")
@@ -221,7 +223,7 @@ def test_no_checkpoint_copies_what_the_disk_may_not_have(
         assert store._db.opened.checkpointer is not None
         assert store._db.opened.checkpointer.close()
         assert path.stat().st_size == size
-    assert path.stat().st_size == size  # closing did not remove the -wal
+    assert path.stat().st_size == size  # close() did not remove the -wal
     disk.failures = 0
     with SqliteClaimStore(path, durability="process") as store:
         assert store.stats().counts[TaskState.READY] == 1000
@@ -230,8 +232,8 @@ def test_no_checkpoint_copies_what_the_disk_may_not_have(
 
 
 def test_pages_copied_before_the_sync_of_a_database_failed_are_copied_again(start: Start, tmp_path: Path) -> None:
-    """SQLite counts pages as copied, although they are synced only by the checkpoint that reaches the end of the
-    -wal."""
+    """SQLite counts pages as copied before they are synced. Only a checkpoint that reaches the end of the -wal syncs
+    these pages."""
     path = tmp_path / "jobs.db"
     with SqliteClaimStore(path) as store:
         store.add_instance("before", [NewTask(f"t{n}") for n in range(100)])
@@ -246,8 +248,8 @@ def test_pages_copied_before_the_sync_of_a_database_failed_are_copied_again(star
             frames, copied = store._db._checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE)
             assert 0 < copied < frames
         reader.close()
-        # Simulate a disk that loses the pages copied so far. A separate process overwrites the file, because closing
-        # the file in this process would drop SQLite's locks.
+        # Simulate a disk that loses the pages that the checkpoint has copied. A separate process overwrites the file,
+        # because closing the file in this process would drop SQLite's locks.
         lose = "with open(args[0], 'r+b') as file: file.write(open(args[1], 'rb').read())"
         start(lose, path, before).end()
         store._db.files.sync.note(apsw.exception_for(apsw.SQLITE_IOERR_FSYNC))

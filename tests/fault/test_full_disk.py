@@ -1,5 +1,5 @@
-"""A full disk, or a limit on the size of files: operations fail without a change, and succeed again once there is
-space."""
+"""A full disk, or a limit on the size of files: operations fail and change nothing. Once there is space again,
+operations succeed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..process.children import Start
 
 
 def fill(folder: Path) -> Path:
-    """Fill all free space."""
+    """Fill all free space of the file system."""
     path = folder / "filler"
     with open(path, "wb", buffering=0) as file:
         for size in (1 << 16, 1 << 12, 1):
@@ -86,8 +86,8 @@ def test_a_full_disk_lets_a_store_be_read_and_neither_made_nor_backed_up(mount: 
             SqliteClaimStore(folder / "new.db")
         with pytest.raises(StoreFullError):
             store.backup(folder / "copy.db")
-        # SQLite has created new.db before it ran out of space. The file may remain, since a later attempt can turn it
-        # into a store.
+        # SQLite has created new.db before it ran out of space. The file new.db may remain, because a later call can
+        # turn the file into a store.
         assert [name for name in names if name.startswith("copy")] == []
         assert sorted(path.name for path in folder.iterdir() if path.name != "new.db") == names
         filler.unlink()

@@ -44,7 +44,7 @@ def undo(store: SqliteClaimStore) -> None:
 
 
 def recovered(path: Path, folder: Path) -> dict[int, Any]:
-    """Return the contents of copies of the two files. When SQLite opens the copies, SQLite recovers the -wal by its
+    """Read the rows from copies of the database file and its -wal, so that SQLite recovers the -wal by its
     checksums."""
     folder.mkdir()
     for suffix in ("", "-wal"):
@@ -80,8 +80,8 @@ def test_transactions_of_any_size_that_end_either_way_leave_what_was_committed(
         with gathering.transaction() as tx:
             tx.execute("CREATE TABLE own (id INTEGER PRIMARY KEY, data BLOB)")
         for turn in range(40):
-            # Choose a store at random, so that each store meets places in the -wal with rolled-back frames of the other
-            # store.
+            # Choose a store at random. Each store then also writes to places in the -wal that contain rolled-back
+            # frames of the other store.
             store = choose.choice((gathering, gathering, plain))
             wanted = dict(there)
             try:
@@ -109,7 +109,13 @@ def test_commits_around_the_size_of_the_buffer_and_beyond_are_stored_whole(tmp_p
     with SqliteClaimStore(path, durability="process") as store:
         store._db.execute("CREATE TABLE own (id INTEGER PRIMARY KEY, data BLOB)")
         stored = {}
-        for pages in [*range(26, 35), 60, 64, 100, 300]:  # the buffer holds 31 pages of 2 KiB with their headers
+        for pages in [
+            *range(26, 35),
+            60,
+            64,
+            100,
+            300,
+        ]:  # the buffer holds 31 pages of 2 KiB, each with a frame header
             stored[pages] = os.urandom(pages * 2048)
             store._db.execute("INSERT INTO own VALUES (?, ?)", (pages, stored[pages]))
             assert recovered(path, tmp_path / f"copy{pages}") == stored
@@ -141,7 +147,7 @@ def test_a_statement_that_is_a_transaction_by_itself_may_outgrow_the_cache_after
         execute("CREATE TABLE own (id INTEGER PRIMARY KEY, data BLOB)")
         execute("INSERT INTO own VALUES (300, 'there')")
         execute("BEGIN IMMEDIATE; COMMIT")
-        with pytest.raises(apsw.ConstraintError):  # the last row violates the constraint
+        with pytest.raises(apsw.ConstraintError):  # the last row violates the primary key constraint
             execute(many, (0, numbers))
         assert recovered(path, tmp_path / "undone") == {300: "there"}
         execute("BEGIN IMMEDIATE; COMMIT")

@@ -1,4 +1,4 @@
-"""If a write of a gathered commit fails, the files keep no part of that commit, and the connection can still be
+"""If a write of a gathered commit fails, no part of that commit remains in the files, and the connection can still be
 used."""
 
 from __future__ import annotations

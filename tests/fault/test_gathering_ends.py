@@ -1,6 +1,6 @@
-"""Connections whose commits the C core does not gather, or no longer gathers. The reasons are the caller's settings,
-the application's own hooks, or a state in which the core cannot be sure that gathering is safe. Also tests commits that
-fail half-way."""
+"""Connections on which the C core never gathers commits, or stops gathering commits. The reasons are the caller's
+settings, the application's own hooks, or a state in which the core cannot be sure that gathering is safe. This module
+also tests commits that fail half-way."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Methods(ctypes.Structure):
 
 
 def write_piece(connection: apsw.Connection, data: bytes) -> None:
-    """Write after the last frame of the -wal, as SQLite does within a COMMIT that fails later."""
+    """Append data to the -wal, as SQLite does within a COMMIT that fails later."""
     connection.execute("BEGIN IMMEDIATE; COMMIT")  # calls the commit hook without writing anything
     file = ctypes.c_void_p()
     assert connection.file_control("main", apsw.SQLITE_FCNTL_JOURNAL_POINTER, ctypes.addressof(file))
@@ -95,7 +95,7 @@ def test_a_piece_of_a_commit_that_was_given_up_is_dropped_with_it(connection: ap
     add(connection, 1)
     write_piece(connection, HEADER)
     with pytest.raises(apsw.ConstraintError):
-        add(connection, 1)  # is rolled back
+        add(connection, 1)  # SQLite rolls the row back
     assert in_files(connection) == [1]
     add(connection, 2)
     assert gathers(connection)
@@ -147,7 +147,8 @@ def test_pieces_of_a_form_that_is_not_known_end_the_gathering_and_nothing_else(
 
 
 def test_a_log_of_pages_of_another_size_ends_the_gathering(connection: apsw.Connection) -> None:
-    connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)  # the next commit begins the -wal with its header
+    # The next commit starts the -wal again, so SQLite writes the header of the -wal first.
+    connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
     assert gather(connection, 2 * PAGE_SIZE) == 0
     add(connection, 1)
     assert not gathers(connection)
@@ -195,7 +196,7 @@ def test_a_connection_may_leave_the_wal_mode_and_come_back(tmp_path: Path) -> No
     assert (done.returncode, done.stdout) == (0, "18 ok\n"), done.stderr
 
 
-# Tests of hooks that the application has set on every connection of its process. These hooks stay in force.
+# Tests of hooks that the application has set on every connection of its process. The store leaves these hooks active.
 
 Hook = Callable[[apsw.Connection], Any]
 
@@ -237,7 +238,7 @@ def test_commit_rollback_and_wal_hooks_of_the_application_are_called(hooked: Cal
         assert "rollback" in called
         [work] = store.claim_available_tasks("w")
         store.complete_task(work.claim)
-        assert store._db.opened.frames[0] > 0  # without a count of frames, no checkpoints would be made
+        assert store._db.opened.frames[0] > 0  # if frames were not counted, the store would make no checkpoints
 
 
 def test_a_commit_that_a_hook_of_the_application_refuses_is_told_as_that(hooked: Callable[..., Any]) -> None:

@@ -125,7 +125,8 @@ store.add_instance("j")
 
 
 def stored(start: Start, path: Path) -> list[str]:
-    """Return the instances that another process finds, after asserting that its check has no findings."""
+    """Return the ids of the instances that a new process lists. Assert that ``check`` has no findings in that
+    process."""
     child = start(
         """
 with SqliteClaimStore(args[0]) as store:
@@ -141,7 +142,7 @@ with SqliteClaimStore(args[0]) as store:
 
 
 def commit_until_noticed(store: SqliteClaimStore) -> list[str]:
-    """Return the instances that were added before the store noticed the lost file. The number of instances must be less
+    """Add instances until the store notices the lost file. Return the ids of the added instances. There must be fewer
     than ``CHECK_EVERY_COMMITS``."""
     added: list[str] = []
 

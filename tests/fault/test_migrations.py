@@ -1,4 +1,4 @@
-"""Upgrading an older file. These tests define a second version of the schema for the purpose."""
+"""Upgrading an older file. For this purpose, these tests define a second version of the schema."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""One value in the file is replaced: either the store might have written the new value, or ``check`` reports it. No use
-of the store hangs or raises an exception that is not this library's."""
+"""One value in the file is replaced. Either the store itself could have written the new value, or ``check`` reports the
+value. No call on the store hangs, and each exception is one of this library's errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files as earlier versions of the schema have written them."""
+"""Store files that were written with earlier versions of the schema."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STATES = {
     ("graph", "a"): "completed",
     ("graph", "b"): "ready",
     ("graph", "c"): "blocked",
-    ("ready", "t0"): "ready",  # the task was claimed on a different machine
+    ("ready", "t0"): "ready",  # the task was claimed on a different machine, so its claim has ended
     ("ready", "t1"): "ready",
     ("ready", "t2"): "ready",
     ("ready", "t3"): "ready",

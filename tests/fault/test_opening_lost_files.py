@@ -15,8 +15,8 @@ from .test_lost_files import removed, stored
 
 
 def test_nobody_opens_a_store_whose_shm_is_gone_while_others_have_it(start: Start, tmp_path: Path) -> None:
-    """SQLite would create a second -shm. Processes with the old -shm would then overwrite the commits of the process
-    with the new one."""
+    """SQLite would create a second -shm. Processes that use the old -shm would then overwrite the commits of the
+    process that uses the new -shm."""
     path = tmp_path / "jobs.db"
     other = start(
         """
@@ -46,7 +46,7 @@ hear()
 
 
 def test_a_backup_beside_removed_files_makes_none_of_them_anew(start: Start, tmp_path: Path) -> None:
-    """Otherwise, data that is only in the removed -wal could not be saved any more."""
+    """If the backup created a new -wal, data that is only in the removed -wal could not be saved any more."""
     path = tmp_path / "jobs.db"
     with SqliteClaimStore(path, durability="process") as store:
         store.add_instance("before")
@@ -72,7 +72,7 @@ def test_a_checkpoint_beside_removed_files_makes_none_of_them_anew(
         checkpointer = store._db.opened.checkpointer
         assert checkpointer is not None
         assert checkpointer._thread is not None
-        checkpointer._thread.join(60)  # the thread ends with the error
+        checkpointer._thread.join(60)  # the thread ends when the checkpoint raises an error
         assert isinstance(checkpointer.last_error, StoreUnavailableError)
         assert not (tmp_path / "jobs.db-wal").exists()
     assert stored(start, path) == ["before"]
@@ -117,8 +117,8 @@ os.wait()
 def test_nobody_opens_a_store_whose_sessions_are_gone_as_well(
     start: Start, tmp_path: Path, suffixes: tuple[str, ...]
 ) -> None:
-    """The files are removed as by ``rm jobs.db-*``. SQLite's own lock shows that another process has the database
-    open."""
+    """The test removes the same files as ``rm jobs.db-*``. SQLite's own lock shows that another process has the
+    database open."""
     path = tmp_path / "jobs.db"
     other = start(
         """

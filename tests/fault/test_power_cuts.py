@@ -1,4 +1,4 @@
-"""Power cuts at any moment: afterwards, all acknowledged results are there, and no token is issued twice."""
+"""After a power cut at any moment, the store contains all acknowledged results, and it issues no token twice."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from sqlite_claims.testing import ManualClock
 
 from .power import Record, cut_power, record
 
-# Three boots. In each boot, threads and a second process add, complete, fail, cancel and prune tasks, make a checkpoint
-# every few commits, and record which results were acknowledged.
+# This program simulates three boots. In each boot, threads and a second process add, complete, fail, cancel and prune
+# tasks, make a checkpoint every few commits, and the program records the acknowledged results.
 WORK = """
 import hashlib, os, random, sys
 from concurrent.futures import ThreadPoolExecutor
@@ -127,8 +127,8 @@ class Promises:
 
 
 def broken_promises(folder: Path, told: list[str]) -> list[str]:
-    """Open the remaining store as in the next boot, and return findings: tasks that are missing, wrong or claimed with
-    a used token."""
+    """Open the store that the power cut left, as in the next boot. Return findings: tasks that are missing, have wrong
+    values, or are claimed with a token that was issued before."""
     promised = Promises(told)
     with SqliteClaimStore(folder / "jobs.db", durability="process", clock=ManualClock()) as store:
         broken = store.check()
@@ -208,12 +208,12 @@ def test_without_the_sync_that_full_durability_adds_a_power_cut_does_lose_someth
     records = record(recorder, folder, WORK, "process", 4, 1)
     broken = [cut_at(records, moment, seed, folder / str(seed)) for seed, moment in enumerate(moments(records, 20, 1))]
     assert any("missing" in finding for findings in broken for finding in findings)
-    # In spite of the missing results, the remaining file is sound, and no token is issued twice.
+    # Although results are missing, the file is consistent, and no token is issued twice.
     assert not [finding for findings in broken for finding in findings if "SQLite" in finding or "token" in finding]
 
 
-# A similar program, in one boot, on a disk whose syncs sometimes fail. A call that raises an error has not acknowledged
-# its result.
+# A similar program for one boot, on a disk whose syncs sometimes fail. If a call raises an error, its result does not
+# count as acknowledged.
 FAILING = """
 import hashlib, os, random, sys
 from contextlib import suppress

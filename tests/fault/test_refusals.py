@@ -1,5 +1,5 @@
-"""Paths and files that are not stores: opening them raises the right error, changes no file and leaves no new file
-behind."""
+"""Paths and files that are not stores. A call that opens such a path raises the expected error, changes no file and
+creates no file."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def newer_store(path: Path) -> None:
 
 
 def refused(path: Path, error: type[Exception], match: str | None = None, **options: Any) -> None:
-    """Assert that opening raises this error and changes nothing in the folder."""
+    """Assert that the call that opens the store raises this error and changes nothing in the folder."""
     before = looks(path.parent) if path.parent.is_dir() else {}
     with pytest.raises(error, match=match):
         SqliteClaimStore(path, **options)
@@ -279,7 +279,7 @@ def test_a_backup_is_no_more_open_to_others_than_the_store(tmp_path: Path) -> No
     assert stat.S_IMODE((tmp_path / "copy.db").stat().st_mode) == 0o600
 
 
-# Becomes another user. The program loads all modules before, since that user may not be able to read Python's
+# This program changes its user id. It imports all modules before, because the new user may not be able to read Python's
 # installation.
 AS_NOBODY = """
 import tempfile

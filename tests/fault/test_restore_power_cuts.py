@@ -1,4 +1,4 @@
-"""Power cuts while a backup is restored: afterwards, the store is either the old one or the new one, never a
+"""After a power cut during a restore, the path contains either the old store or the restored backup, never a
 mixture."""
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from sqlite_claims.testing import ManualClock
 
 from .power import ACKNOWLEDGED, cut_power, record
 
-# Makes a store whose last commits are in the -wal, because its process died. Restores one backup over this store, and a
-# second backup at a path without a file.
+# This program makes a store whose last commits are in the -wal, because the process that wrote them died. It restores a
+# backup over this store, and then restores the backup to a path at which no file exists.
 WORK = """
 import os, sys
 from sqlite_claims import *
@@ -45,7 +45,7 @@ OLD, NEW = [f"old-{number}" for number in range(10)], ["new"]
 
 
 def instances(path: Path) -> list[str] | None:
-    """Return the instances, or ``None`` if there is no store."""
+    """Return the ids of the instances in the store at this path, or ``None`` if there is no store."""
     try:
         store = SqliteClaimStore(path, create=False, durability="process", clock=ManualClock())
     except StoreUnavailableError:
@@ -67,7 +67,8 @@ def test_after_a_power_cut_at_any_moment_the_store_is_the_old_or_the_new_one(rec
     )
     moments = Random(1).sample(range(begun, made), min(150, made - begun))
     seen = set()
-    # Cut the power more often just after a result was acknowledged, because most guarantees apply there.
+    # Cut the power more often just after the program has acknowledged a result, because most guarantees apply at these
+    # moments.
     for moment, cuts in [*((moment, 2) for moment in moments), (replaced, 30), (made, 30)]:
         for seed in range(cuts):
             files, told = cut_power(records, moment, Random(moment * 100 + seed))

@@ -1,5 +1,5 @@
-"""Restoring a backup to the path of a store: entirely or not at all, never while another process uses the store, and
-with larger tokens than before."""
+"""A backup is restored to the path of a store entirely or not at all. A restore is refused while another process uses
+the store. After the restore, new tokens are larger than all earlier tokens."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from sqlite_claims import (
 
 from ..process.children import Start
 
-# A restore that stops once, half-way through the file, until it gets a line of input.
+# A program whose restore stops half-way through the file and continues when the program reads a line of input.
 HALTING = """
 import apsw
 from sqlite_claims.sqlite.maintenance import restoring
@@ -52,7 +52,7 @@ restoring.connect = connect
 """
 RESTORE = f"{HALTING}\nrestore(args[0], args[1], replace=args[2:] == ['replace'])\nsay('restored')\n"
 
-# A restore that stops before it has written anything.
+# A program whose restore stops before it has written anything.
 BEFORE = """
 from sqlite_claims.sqlite.maintenance import restoring
 restoring._check = lambda *_: (say("half"), hear())
@@ -88,7 +88,7 @@ def names(path: Path) -> list[str]:
 
 
 def token(path: Path) -> int:
-    """Claim the task that was claimed before, and return the new token."""
+    """Claim the same task again, and return the new token."""
     with SqliteClaimStore(path, create=False, durability="process") as store:
         claim = store.claim_task("i", "held", "worker", None)
         assert claim is not None

@@ -1,5 +1,5 @@
-"""Another program's files under the names of a store's side files: the store never writes to them, never waits for
-locks on them, and reports them."""
+"""Files of other programs that have the names of a store's side files. The store never writes to such a file, never
+waits for a lock on such a file, and reports the file."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_a_sessions_file_that_cannot_be_read_is_told_as_ours(
 def test_a_removed_sessions_file_that_cannot_be_made_anew_is_told_and_made_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The call itself has taken effect, so it does not raise an error."""
+    """The call has taken effect, so the call must not raise an error."""
     path, clock, failing = tmp_path / "jobs.db", ManualClock(), True
     real = side_files.open_beside
 
@@ -131,7 +131,7 @@ def test_a_removed_sessions_file_that_cannot_be_made_anew_is_told_and_made_later
 def test_a_sessions_file_made_where_there_was_no_room_to_fill_it_is_filled_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Until the file is filled, no instance is pruned, and no worker is reported as dead."""
+    """While the file lacks its contents, the store prunes no instance and reports no worker as dead."""
     clock = ManualClock()
     with SqliteClaimStore(tmp_path / "jobs.db", clock=clock) as store:
         store.add_instance("i")

@@ -26,7 +26,8 @@ store.add_instance("in the -wal", [NewTask("t")])
 say("written")
 hear()
 """
-# Becomes a user who may only read. The modules are imported before, while the process can still read them.
+# This program changes to a user who may only read the store. It imports the modules before, while it can still read
+# their files.
 AS_NOBODY = """
 from sqlite_claims.sqlite import read_only
 SqliteClaimStore(args[0] + ".elsewhere").close()
@@ -127,7 +128,7 @@ def test_a_restore_that_was_killed_is_not_read_half_way(start: Start, medium: Pa
 def reachable() -> Iterator[Path]:
     """Make a folder that every user can list."""
     with tempfile.TemporaryDirectory() as folder:
-        os.chmod(folder, 0o755)  # noqa: S103 - other users must reach the folder
+        os.chmod(folder, 0o755)  # noqa: S103 - other users must be able to enter the folder
         yield Path(folder)
 
 

@@ -46,7 +46,7 @@ def complete_some(store: SqliteClaimStore, number: int) -> None:
 def test_once_adding_has_filled_the_disk_cancel_and_prune_make_room(
     mount: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, first: str, durability: Any, use_c_core: bool | None
 ) -> None:
-    # otherwise, a background thread could make a checkpoint at any time
+    # without this, a background thread could make a checkpoint at any time
     monkeypatch.setattr(checkpoints, "PASSIVE_FRAMES", 1_000_000)
     folder = mount("24m")
     with SqliteClaimStore(folder / "jobs.db", durability=durability, use_c_core=use_c_core) as store:
@@ -69,7 +69,8 @@ def test_once_adding_has_filled_the_disk_cancel_and_prune_make_room(
 
 
 def test_a_file_of_somebody_elses_under_the_name_is_never_cut(tmp_path: Path) -> None:
-    """For example, a backup got this name before the store had made its -reserve file."""
+    """Another file may have the name of the -reserve file: for example, a backup that was written before the store
+    created its -reserve."""
     path, theirs = tmp_path / "jobs.db", tmp_path / "jobs.db-reserve"
     with SqliteClaimStore(path) as store:
         store.add_instance("i", [NewTask("t", os.urandom(2 * reserve.BYTES_MIN))])
@@ -94,7 +95,7 @@ def test_a_closed_store_on_a_full_disk_can_be_opened_and_emptied(mount: Callable
         assert store.prune(0) == 2
         assert store.check() == []
     assert filler.exists()
-    # Enough space was freed for adding new tasks and for restoring the -reserve file to its full size.
+    # The test freed enough space for new tasks and for the full size of the -reserve file.
     with SqliteClaimStore(folder / "jobs.db") as store:
         store.add_instance("new", [NewTask("t", os.urandom(500_000))])
         assert (folder / "jobs.db-reserve").stat().st_size >= reserve.BYTES_MIN
@@ -206,7 +207,7 @@ def test_a_cancellation_finds_room_also_where_the_database_has_too_far_to_grow(
     with SqliteClaimStore(folder / "jobs.db") as store:
         number = 0
         with contextlib.suppress(StoreFullError):
-            while True:  # without a checkpoint, all the data stays in the -wal
+            while True:  # because no checkpoint is made, all data stays in the -wal
                 store.add_instance(f"n{number}", [NewTask("t", os.urandom(50_000))])
                 number += 1
         with contextlib.suppress(StoreFullError):

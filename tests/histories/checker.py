@@ -1,15 +1,15 @@
-"""Check logs of several processes afterwards. Only one process holds the claim of a task at a time.
+"""Search the logs of several processes for contradictions, after the processes have ended. Only one process holds the
+claim of a task at a time.
 
-Each call took effect at some moment between its begin and its end. A call without an outcome, because its process was
-killed, may have taken effect or not. Tokens order the grants of a task, so each of these rules can be checked
-separately:
+Each call took effect at some moment between the begin and the end of the call. A call without an outcome, because its
+process was killed, may have taken effect or not. Tokens order the grants of a task, so each of these rules can be
+checked separately:
 
-* A token is granted once. If one grant began after another grant had ended, it has the larger token.
-* No call with a token succeeds after a larger token was granted, or after the claim was settled.
-* A completed task is never granted again. The store contains every acknowledged result at the end.
-* A claim is taken over only if it may have expired, was released, or its process had been killed.
-* A call reports a lost claim only if some event may have ended the claim.
-"""
+* A token is granted once. If one grant of a task began after an earlier grant had ended, the later grant has the larger
+token. * No call with a token succeeds after a larger token was granted, or after the claim was settled. * A completed
+task is never granted again. The store contains every acknowledged result at the end. * A claim is taken over only if
+the claim may have expired, the claim was released, or the holder's process was killed. * A call reports a lost claim
+only if some event may have ended the claim."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Call:
 
 @dataclass(slots=True)
 class Grant:
-    """A claim as its holder has logged it."""
+    """A claim, with the values that the holder has logged."""
 
     token: int
     call: Call
@@ -88,7 +88,7 @@ def read(path: Path) -> Log:
 
 
 class History:
-    """All calls of all processes, and the store as it was at the end."""
+    """All calls of all processes, and the state of the store at the end."""
 
     def __init__(self, calls: Iterable[Call], gone: Mapping[int, float], completed: dict[str, str]) -> None:
         """

@@ -1,4 +1,5 @@
-"""Run workers on one file and disturb them: by kills, stops beyond the lease, full disks, forks."""
+"""Run workers on one file and disturb the workers by kills, by stops that are longer than the lease, by full disks and
+by forks."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from sqlite_claims import NewTask, RetryPolicy, SqliteClaimStore, TaskState
 from . import checker, worker
 
 LEASE_S = 0.4
-_STOP_S = (0.1, 1.0)  # one stop shorter than the lease, one longer
+_STOP_S = (0.1, 1.0)  # one stop is shorter than the lease, and one is longer
 _FULL_S = 0.5
 # A process with a log of this length has made about a dozen calls.
 _AT_WORK_BYTES = 2000
@@ -27,7 +28,7 @@ _MANY = 1_000_000
 
 @dataclass(slots=True)
 class Told:
-    """The figures of a run."""
+    """The numbers that a run reports."""
 
     faults: list[str] = field(default_factory=list)
     processes: int = 0
@@ -53,7 +54,7 @@ class Run:
         Args:
             store: Path of the file. To test full disks, the file is on a separate small file system.
             logs: Folder for the logs of the processes.
-            seed: Seed of all random choices. The timing of the processes does not depend on it.
+            seed: Seed of all random choices. The seed does not determine the timing of the processes.
         """
         self.path, self.logs = store, logs
         self.draw = random.Random(seed)
@@ -63,12 +64,12 @@ class Run:
         self.paused: list[tuple[float, subprocess.Popen[bytes]]] = []
         self.filler = store.with_name("filler")
         self.empties_at = 0.0
-        # Every process, also a forked one, inherits the write end of this pipe. The read end reports when the last
-        # process has ended.
+        # Every process, also a forked process, inherits the write end of this pipe. When the last process has ended,
+        # the read end reports the end of the file.
         self.last_ends, self.held = os.pipe()
 
     def __call__(self, processes: int, tasks: int, *, kills: int, fills: bool, seconds: float = math.inf) -> Told:
-        """Run until the given number of processes were killed at work or the time is over, then check the logs."""
+        """Run until the given number of working processes has been killed or the time is over. Then check the logs."""
         policy = RetryPolicy(0, 1, 0, 0)
         with SqliteClaimStore(self.path, durability="process") as store:
             for first in range(0, tasks, 10_000):

@@ -1,4 +1,4 @@
-"""The checker finds each kind of contradiction, and accepts possible histories."""
+"""The checker reports each kind of contradiction, and reports nothing for histories that are possible."""
 
 from __future__ import annotations
 

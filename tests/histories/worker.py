@@ -17,8 +17,8 @@ from typing import Any
 
 from sqlite_claims import BackendError, ClaimLostError, SqliteClaimStore, TaskClaim
 
-# With more claims than this, the worker leaves the oldest claims to expire, so that other processes take these claims
-# over while the worker lives.
+# If the worker holds more claims than this, it stops using the oldest claims. These claims then expire, and other
+# processes take them over while the worker is alive.
 HELD_MAX = 6
 FORK_ONE_IN = 300
 CALLS_OF_A_FORK = 30
@@ -94,7 +94,7 @@ class Worker:
         if way == "renew":
             self.call(way, lambda: self.store.renew_task_claim(claim, self.lease), lease=self.lease, **about)
             return
-        # in the other cases, the worker later settles the task again, which must fail with a lost claim
+        # otherwise, the worker later settles the task again, and that call must report a lost claim
         if self.draw.random() < 0.8:
             self.held.remove(claim)
         output = f"{self.name}:{claim.token}"
@@ -123,7 +123,7 @@ class Worker:
         os.waitpid(child, 0)
 
     def leave(self) -> None:
-        """Log that this process, and with it its session, ends."""
+        """Log that this process ends. The session of the process ends at the same time."""
         self._write({"gone": True})
 
     def step(self) -> None:

@@ -1,8 +1,8 @@
 """A Hypothesis state machine that makes the same calls on all stores and compares the stores.
 
 All stores share one clock, which moves only when the machine advances it. The memory store is the oracle: all stores
-must give the same answer and the same kind of error for each call. After each step, everything that can be read must be
-the same in all stores. Each change of state is checked against the diagrams of docs/state-machine.md.
+must give the same answer or the same class of error for each call. After each step, everything that can be read must be
+the same in all stores. The machine also checks that each change of state is in the diagrams of docs/state-machine.md.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ indices = st.integers(0, 11)
 limits = st.sampled_from([1, 2, 3, 1000])
 worker_tags = st.sampled_from([None, None, None, [], ["a"], ["a", "b"], ["b", "c"]])
 worker_kinds = st.sampled_from([None, None, None, None, ["x"], ["x", "y"], [""], ["", "y"], ["nothing"]])
-# No jitter, because each store draws it separately.
+# Without jitter, because each store draws its jitter separately.
 policies = st.sampled_from(
     [RetryPolicy(10, 2, 60, 0), RetryPolicy(0, 1, 0, 0), RetryPolicy(30, 1, 30, 0)],
 )
@@ -70,8 +70,9 @@ def new_tasks(draw: st.DrawFn) -> list[dict[str, Any]]:
     names = sorted(draw(st.lists(task_ids, min_size=2, max_size=6, unique=True)))
     tasks = []
     for name in names:
-        # Dependencies are on earlier names only, because no store promises which of several faults of one call it
-        # reports. Sometimes, a dependency is on an earlier task of the store, or on a missing one.
+        # A task depends only on earlier names. Otherwise, one call could have several faults, and no store promises
+        # which of them it reports. Sometimes, a dependency is on an earlier task of the store, or on a task that does
+        # not exist.
         earlier = [other for other in names if other < name] + ([f"t{int(name[1:]) - 1}"] if name > "t5" else [])
         depends_on = draw(st.lists(st.sampled_from(earlier), max_size=2, unique=True)) if earlier else []
         tasks.append(
@@ -108,7 +109,8 @@ class SideBySide(RuleBasedStateMachine):
         self.watch.begin()
         self.sessions: list[Each] = []
         self.over_sessions: list[Each] = []
-        self.claims: list[Each] = []  # the newest last; some were lost without an action of the holder
+        # Claims in the order in which they were made. Some may have been lost without an action of the holder.
+        self.claims: list[Each] = []
         self.stale: list[Each] = []  # claims that were settled
         for name, made in (("i", self.made(tasks)), ("j", self.made(more))):
             self.ask(lambda store, name=name, made=made: store.add_instance(name, made), any_error=True)
@@ -121,8 +123,8 @@ class SideBySide(RuleBasedStateMachine):
     # -- calls on all stores
 
     def ask(self, question: Callable[..., Any], *each: Each, any_error: bool = False) -> Each | None:
-        """Make the call on all stores, and pass to each store its item of ``each``. Return ``None`` if all stores
-        raised the same error."""
+        """Make the call on all stores, and pass each store the item of ``each`` that belongs to the store. Return
+        ``None`` if all stores raised the same error."""
         answers = []
         for place, bench in enumerate(self.benches):
             try:
@@ -153,11 +155,12 @@ class SideBySide(RuleBasedStateMachine):
         self.steps += 1
 
     def now_and_then(self, every: int) -> bool:
-        """Return true only at every n-th step, so that actions with large effects leave time for the others."""
+        """Return whether this is an n-th step. Actions with large effects run only at such steps, so that the remaining
+        steps are left for other actions."""
         return self.steps % every == 0
 
     def task_names(self, nth: int, states: list[str] | None = None) -> tuple[str, str]:
-        """Draw the name of a stored task, sometimes the name of a missing one."""
+        """Draw the name of a stored task or, sometimes, of a task that does not exist."""
         names = [(task.instance_id, task.task_id) for task in self.benches[0].store.list_tasks(states=states)]
         names.append(("i", "nothing"))
         return names[nth % len(names)]
@@ -194,7 +197,7 @@ class SideBySide(RuleBasedStateMachine):
         self.ask(lambda store: store.wait_for_tasks(0, tags=tags, kinds=kinds))
 
     def nobodys_or_one_of(self, nth: int) -> Each:
-        """Draw a worker's session (sometimes one that has ended), or none."""
+        """Draw a worker's session, which may have ended, or no session."""
         sessions = [(None,) * len(self.benches), *self.sessions, *self.over_sessions[-1:]]
         return sessions[nth % len(sessions)]
 
@@ -319,8 +322,8 @@ class SideBySide(RuleBasedStateMachine):
     def prune(self, older_than: int, limit: int) -> None:
         pruned = self.ask(lambda store: store.prune(older_than, limit=limit))
         if pruned is not None and pruned[0]:
-            # A process learns only at its start at which token the remaining tasks continue, while the oracle uses the
-            # number at once. In both stores, the tokens of one task grow.
+            # A prune changes the token at which the remaining tasks continue. The oracle uses this token at once, but a
+            # process reads it only at its start. In both stores, later tokens of a task are larger.
             self.restart("process ends")
 
     @precondition(lambda self: self.now_and_then(3))

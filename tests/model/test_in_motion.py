@@ -1,6 +1,6 @@
-"""Random histories like those of test_model.py, but the process that pauses, resumes or cancels dies as soon as the
-call has taken effect. Then the rows are moved one by one. The visible state and the order of tasks do not depend on the
-number of rows that have been moved."""
+"""Random histories like those of test_model.py, but the process that pauses, resumes or cancels an instance dies as
+soon as the call has taken effect. Then the rows are moved one by one. The visible state and the order of tasks do not
+depend on the number of rows that have been moved."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from .machine import explore
 def _killed_after_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SqliteBackend, "_moves", lambda _: ())
     monkeypatch.setattr(control, "ROWS_PER_MOVE", 1)
-    monkeypatch.setattr(sweep, "REST_US", 0)  # without a rest period, the next search settles expired last claims
+    # There is no rest period between sweeps, so the next search settles expired last claims.
+    monkeypatch.setattr(sweep, "REST_US", 0)
 
 
 @pytest.mark.slow

@@ -1,1 +1,1 @@
-"""The built and installed package, with the C core and where the core cannot be built."""
+"""The built and installed package, with the C core and without it where the core cannot be built."""

@@ -1,4 +1,4 @@
-"""The distribution, built as pip builds it and used in fresh environments."""
+"""The distribution is built as pip builds it, and is used in new environments."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 BUILT_FROM = ["pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "csrc", "sqlite_claims", "tests"]
 
-# Prints which scan is used, after a task has been claimed with it.
+# This program claims a task, then prints which of the two scans the package uses.
 USE = """
 import logging, sys
 from sqlite_claims import NewTask, SqliteClaimStore, StoreUnavailableError
@@ -57,7 +57,7 @@ def run(*command: str | Path, **changes: str) -> subprocess.CompletedProcess[str
 
 
 def build_wheel(source: Path, folder: Path, **changes: str) -> tuple[Path, str]:
-    """Build the single wheel. Return its path and the output of the build."""
+    """Build a wheel. Assert that there is only one, and return its path and the output of the build."""
     done = run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, source, **changes)
     assert done.returncode == 0, done.stdout
     [wheel] = folder.glob("*.whl")
@@ -162,8 +162,8 @@ def test_without_a_compiler_the_python_scan_serves_and_the_log_says_so(
 ) -> None:
     wheel, printed = build_wheel(source, tmp_path / "dist", PATH=nothing_on_path)
     assert "the C core could not be built" in printed
-    # The file name of the wheel shows that it has no compiled part, so that no tool that caches wheels uses it as one
-    # with the core.
+    # The file name of the wheel shows that the wheel has no compiled part. So no tool that caches wheels mistakes it
+    # for a wheel with the core.
     assert wheel.name.endswith("-py3-none-any.whl")
     install(python, wheel)
     printed = use(python, tmp_path)

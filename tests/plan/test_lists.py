@@ -1,4 +1,5 @@
-"""The cost of a list of a few tasks, in SQLite's steps, does not depend on the number of tasks that it leaves out."""
+"""The cost of a list of a few tasks, in SQLite's steps, does not depend on the number of tasks that the list leaves
+out."""
 
 from __future__ import annotations
 
@@ -11,8 +12,8 @@ from sqlite_claims import NewTask, SqliteClaimStore
 
 
 def steps(path: Path, backlog: int, wanted: dict[str, Any]) -> int:
-    """Count the instructions of SQLite's virtual machine, in tens, for a whole list with that many other ready
-    tasks."""
+    """Count the instructions of SQLite's virtual machine, in tens, for reading a complete list. The store also contains
+    the given number of other ready tasks."""
     count = 0
 
     def step() -> bool:
@@ -49,5 +50,5 @@ def steps(path: Path, backlog: int, wanted: dict[str, Any]) -> int:
     ],
 )
 def test_a_list_of_few_tasks_reads_none_of_many_others(tmp_path: Path, wanted: dict[str, Any]) -> None:
-    # The difference is not zero, because the larger instance has an own lane, which takes a few steps.
+    # The difference is not zero, because the larger instance has an own lane, and this lane costs a few steps.
     assert abs(steps(tmp_path, 20_000, wanted) - steps(tmp_path, 1000, wanted)) <= 20

@@ -1,4 +1,4 @@
-"""The query plan of each named statement: it uses the indexes, for any contents of the file."""
+"""The query plan of each named statement uses the indexes, for any contents of the file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SMALL = re.compile(
     r"SCAN (p|held|dependent|lane|used)\b"
 )
 
-# Statements with further scans, each with the reason.
+# Statements that may contain more scans, each with the reason.
 ALLOWED: dict[str, dict[str, str]] = {
     **{name: {"SCAN sqlite_schema": "once an opening; a few dozen rows"} for name in ("named_like_ours", "triggers")},
     "temporary_of_our_names": {"SCAN sqlite_temp_schema": "once a change of the schema by the caller's own SQL"},
@@ -134,7 +134,7 @@ def test_the_declared_row_has_the_columns_of_the_statement(connection: Any, name
     if hasattr(row, "_fields"):
         assert columns == list(row._fields)
     elif re.match("PRAGMA", STATEMENTS[name]) and row is None:
-        pass  # a statement that changes a setting returns the new value, which no caller reads
+        pass  # this statement changes a setting and returns the new value, which no caller reads
     else:
         assert len(columns) == (0 if row is None else len(get_args(row)))
 

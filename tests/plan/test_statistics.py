@@ -1,4 +1,5 @@
-"""Statistics: an application that has its tables and the store in one file may run ANALYZE on the whole file."""
+"""An application that has its tables and the store in one file may run ANALYZE on the whole file. When a store opens
+this file, it removes the statistics of its own tables, because they can make query plans slow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Python processes that a test starts, exchanges lines with over pipes, and ends.
+"""Python processes for tests. A test starts such a process, exchanges lines with it over pipes, and ends it.
 
 A program is given as source text. It writes messages to standard output, one per line, and reads lines from standard
 input. Neither side sleeps for synchronization: each waits for a line or for the end of the process, and gives up after
@@ -67,8 +67,8 @@ class Child:
         return line
 
     def line_within(self, seconds: float) -> str | None:
-        """Return the next line of the process, or ``None`` if the process ends or the time passes before there is
-        one."""
+        """Return the next line of the process, or ``None`` if the process ends or the time is over before it writes a
+        line."""
         assert self._process.stdout is not None
         until = time.monotonic() + seconds
         while b"\n" not in self._buffer:
@@ -101,7 +101,7 @@ class Child:
         self.wait()
 
     def cut_off(self) -> None:
-        """Kill the process with SIGKILL, but keep its output, which can still be read."""
+        """Kill the process with SIGKILL. Its output can still be read."""
         self._process.kill()
         self._process.wait(PATIENCE)
 
@@ -120,7 +120,7 @@ class Child:
 
 
 class Start:
-    """Start children, and end those that are still running after the test."""
+    """Return a function that starts child processes. After the test, end the children that are still running."""
 
     def __init__(self) -> None:
         self._children: list[Child] = []

@@ -1,4 +1,5 @@
-"""Real ``map`` processes, and a command that logs when it starts and ends and that a test can hold in between."""
+"""Real ``map`` processes, and a command for them to run. The command logs its start and its end, and a test can make
+the command wait between the two."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ from sqlite_claims.sqlite.store import SqliteClaimStore
 PATIENCE = 60.0
 COMMAND = [sys.executable, "-m", "sqlite_claims"]
 
-# Words of different processes don't mix in the log: each word is short and is appended by one write.
+# Words that different processes write to the log don't mix: each word is short and is appended by one write.
 _ACT = """#!/bin/sh
 echo "start $1 $$" >> {folder}/log
 if [ -p {folder}/hold-$1 ]; then read _ < {folder}/hold-$1; fi
@@ -32,7 +33,7 @@ echo "did $1"
 
 
 def wait_for(event: Callable[[], Any], what: str = "") -> Any:
-    """Wait until ``event`` returns a true value, and return that value."""
+    """Call ``event`` repeatedly until it returns a true value, and return that value."""
     until = time.monotonic() + PATIENCE
     while not (found := event()):
         assert time.monotonic() < until, f"never happened: {what}"
@@ -69,7 +70,7 @@ class Runs:
         return process
 
     def run(self, *options: str, lines: Iterable[str] = (), command: Iterable[str] = (), **popen: Any) -> Finished:
-        """Run ``map`` to its end."""
+        """Run ``map`` and wait until it has ended."""
         return self.finish(self.start(*options, lines=lines, command=command, **popen))
 
     def finish(self, process: subprocess.Popen[bytes]) -> Finished:
@@ -85,7 +86,7 @@ class Runs:
             os.mkfifo(self.folder / f"hold-{line}")
 
     def let_go(self, *lines: str) -> None:
-        """Let the held commands for these lines continue. The commands must have started."""
+        """Let the held commands for these lines continue. The commands must already have started."""
         for line in lines:
             gate = self.folder / f"hold-{line}"
             gate.rename(self.folder / f"held-{line}")
@@ -134,7 +135,7 @@ class Runs:
         return twice
 
     def tasks(self) -> dict[bytes, TaskInfo]:
-        """Return the stored tasks, by line."""
+        """Return the stored tasks as a dictionary from line to task."""
         with SqliteClaimStore(self.db, create=False, read_only=True) as store:
             return {task.input: task for task in store.list_tasks()}
 
@@ -152,7 +153,7 @@ class Runs:
 
 
 class Finished:
-    """The result of a process that has ended."""
+    """The exit status and the output of a process that has ended."""
 
     def __init__(self, status: int, out: bytes, err: bytes) -> None:
         self.status = status
@@ -165,7 +166,7 @@ class Finished:
 
 @contextlib.contextmanager
 def runs_in(folder: Path) -> Iterator[Runs]:
-    """Return a ``Runs`` for that folder, and clean up at the end."""
+    """Give the ``with`` block a ``Runs`` for this folder, and clean up at the end of the block."""
     runs = Runs(folder)
     try:
         yield runs

@@ -74,8 +74,9 @@ Figures = dict[str, tuple[int, float, float]]
 
 
 def fill(path: Path, tasks: int, *, ahead: bool) -> None:
-    """Add a large instance and two small ones. One small instance comes before the large one in the order (all tasks of
-    this small instance are claimed, unless ``ahead``). The second small instance comes after the large one."""
+    """Add a large instance and two small ones. In the order of tasks, one small instance comes before the large
+    instance, and the second small instance comes after it. Unless ``ahead``, all tasks of the first small instance are
+    claimed."""
     with SqliteClaimStore(path, durability="process") as store:
         store.add_instance("before", [NewTask(f"t{number}") for number in range(100)])
         if not ahead:
@@ -89,8 +90,8 @@ def fill(path: Path, tasks: int, *, ahead: bool) -> None:
 
 def measure(start: Start, path: Path, quiet_s: float) -> dict[str, tuple[float, Figures]]:
     """Pause, resume and cancel the large instance while four workers claim and one process reads. For each of these
-    controls, return how long the call took (s) and the figures of the other processes. First, the processes work
-    undisturbed for ``quiet_s`` seconds, for comparison."""
+    three calls, return the duration of the call (s) and the figures of the other processes. For comparison, the
+    processes first work for ``quiet_s`` seconds without a control call."""
     children = [start(_TELL + _WORKER, path, f"w{number}") for number in range(WORKERS)]
     children.append(start(_TELL + _LOOKER, path))
     for child in children:
@@ -103,7 +104,7 @@ def measure(start: Start, path: Path, quiet_s: float) -> dict[str, tuple[float, 
         spans[what] = began, time.monotonic()
 
     with SqliteClaimStore(path) as store:
-        # this sleep does not synchronize processes: it sets the length of the measurement
+        # this sleep does not synchronize processes, it only sets the length of the measurement
         note("undisturbed", lambda: time.sleep(quiet_s))
         note("pause", lambda: store.pause_instance("large"))
         assert store.get_instance("large").state is InstanceState.PAUSED

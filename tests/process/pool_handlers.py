@@ -1,7 +1,7 @@
 """Handlers for worker processes in tests, and a program that runs a pool or a worker with them.
 
-A handler reports its start by a line in the FIFO ``said``. Some handlers wait for a byte from the FIFO ``gate``.
-"""
+A handler reports its start by writing a line to the FIFO ``said``. Some handlers wait until they can read a byte from
+the FIFO ``gate``."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def hold(task: TaskContext) -> bytes:
 
 @registry.task("heed")
 def heed(task: TaskContext) -> None:
-    """Return as soon as the task is cancelled."""
+    """Wait until the task is cancelled."""
     say(f"{task.task_id} {os.getpid()}")
     task.cancelled.wait()
 
 
 def await_stop() -> None:
-    """Return once this thread's worker is being stopped. Handlers have no public way to find this out."""
+    """Wait until the stop of this thread's worker has begun. Handlers have no public way to find this out."""
     slot: Any = threading.current_thread()
     while not slot._target.__self__._services.stop_state.requested:
         time.sleep(0.01)
@@ -70,14 +70,14 @@ def await_stop() -> None:
 
 @registry.task("outlast")
 def outlast(task: TaskContext) -> None:
-    """Return once the handler's worker is being stopped."""
+    """Wait until the stop of the handler's worker has begun."""
     say(f"{task.task_id} {os.getpid()}")
     await_stop()
 
 
 @registry.task("outlast at gate")
 def outlast_at_gate(task: TaskContext) -> None:
-    """Report that the handler's worker is being stopped, then wait at the gate."""
+    """Wait until the stop of the handler's worker has begun, report that, and then wait at the gate."""
     outlast(task)
     say(f"{task.task_id} {os.getpid()}")
     pass_gate()
@@ -85,7 +85,7 @@ def outlast_at_gate(task: TaskContext) -> None:
 
 @registry.task("seize")
 def seize(task: TaskContext) -> None:
-    """Never release the interpreter, so that no other thread of the process can run."""
+    """Never release the interpreter lock, so that no other thread of the process can run."""
     say(f"{task.task_id} {os.getpid()}")
     ctypes.PyDLL(None).sleep(3600)
 
@@ -100,7 +100,7 @@ def command(task: TaskContext) -> None:
 
 @registry.task("witnessed")
 def witnessed(task: TaskContext) -> bytes:
-    """Append the start to a log, then run for the number of seconds given as input."""
+    """Append a line about the start to a log, then run for the number of seconds that the input contains."""
     with (folder() / "starts").open("ab", buffering=0) as starts:
         starts.write(f"{task.instance_id} {task.task_id} {task.claim.token}\n".encode())
     task.cancelled.wait(float(task.input))
@@ -147,7 +147,8 @@ def interrupt(_: TaskContext) -> None:
 
 @registry.task("fork")
 def fork(task: TaskContext) -> bytes:
-    """Fork a child that ends in the way given by the input, before or after its parent returns."""
+    """Fork a child. The input says how the child ends, and whether it ends before or after the parent process
+    returns."""
     how, _, order = task.input.decode().partition(" ")
     child = os.fork()
     if child:
@@ -245,7 +246,7 @@ GARBAGE = [
 
 @registry.task("garble")
 def garble(_: TaskContext) -> bytes:
-    """Write unreadable data to every socket of the process."""
+    """Write bytes that are no valid message to every socket of the process."""
     sockets = [
         int(name)
         for name in os.listdir("/proc/self/fd")
@@ -260,7 +261,7 @@ def garble(_: TaskContext) -> bytes:
 
 @registry.task("close descriptors")
 def close_descriptors(task: TaskContext) -> bytes:
-    """Close all descriptors, or those whose target contains the input."""
+    """Close all descriptors, or only those whose target contains the input as text."""
     for name in os.listdir("/proc/self/fd"):
         descriptor = int(name)
         with contextlib.suppress(OSError):
@@ -286,7 +287,7 @@ _arrived: list[asyncio.Event] = []
 
 
 async def meet(_: TaskContext) -> None:
-    """Return when three handlers are here at the same time."""
+    """Wait until three handlers run this function at the same time."""
     _arrived.append(asyncio.Event())
     if len(_arrived) == 3:
         for event in _arrived:
@@ -298,7 +299,7 @@ coroutines = {"meet": meet}
 
 
 def count_bytes(text: str | bytes) -> int:
-    """Count calls in a file. For durable_map."""
+    """Record each call in a file. This function is for durable_map."""
     with (folder() / "calls").open("a") as calls:
         calls.write("x\n")
     if isinstance(text, str) and text in os.environ.get("POOL_TEST_BAD", "").split():
@@ -307,14 +308,14 @@ def count_bytes(text: str | bytes) -> int:
 
 
 def held_item(item: int) -> int:
-    """Wait at the gate. For durable_map."""
+    """Wait at the gate. This function is for durable_map."""
     say(f"{item} {os.getpid()}")
     pass_gate()
     return item
 
 
 def as_json(value: object) -> object:
-    """Return the ``repr`` of the argument that the worker got. For durable_map."""
+    """Return the ``repr`` of the argument that the worker got. This function is for durable_map."""
     return {"type": type(value).__name__, "value": value} if not isinstance(value, bytes) else value
 
 
@@ -323,7 +324,7 @@ def a_set(_: object) -> object:
 
 
 def own_handler(task: TaskContext) -> bytes:
-    """Return a result. This handler is defined in the program's main module, if this file is it."""
+    """Return a result. If this file is run as a program, this handler is defined in the main module."""
     return f"{task.task_id} in {__name__}".encode()
 
 

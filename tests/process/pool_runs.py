@@ -1,4 +1,4 @@
-"""Pools in this process and in separate programs, and the messages of their handlers to the tests."""
+"""Pools in this process and in separate programs, and the messages that their handlers send to the tests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sqlite_claims.sqlite.store import SqliteClaimStore
 
 PATIENCE = 60.0
 HERE = Path(__file__).parent
-# With this path, programs import the package under test, installed or not.
+# With this path, programs import the package under test, even if the package is not installed.
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(sqlite_claims.__file__).parents[1])}
 
 
@@ -32,7 +32,7 @@ class Pools:
         self._folder = folder
         for name in ("said", "gate"):
             os.mkfifo(folder / name)
-        # Each FIFO is opened for reading and writing, so that readers never see its end.
+        # Each FIFO is opened for reading and writing, so that no read returns the end of the file.
         self._said, self._gate = (os.open(folder / name, os.O_RDWR | os.O_NONBLOCK) for name in ("said", "gate"))
         self._heard = b""
         self._programs: list[subprocess.Popen[bytes]] = []
@@ -46,7 +46,7 @@ class Pools:
         return self.store.get_task("i", name)
 
     def hear(self) -> tuple[str, int]:
-        """Return the next message of a handler: its task and its process id."""
+        """Return the next message of a handler: the name of the task and the id of the handler's process."""
         until = time.monotonic() + PATIENCE
         while b"\n" not in self._heard:
             assert select.select([self._said], [], [], until - time.monotonic())[0], "no handler said anything"
@@ -56,7 +56,7 @@ class Pools:
         return name, int(pid)
 
     def open_gate(self, handlers: int = 100) -> None:
-        """Let this number of handlers pass the gate, including handlers that reach the gate later."""
+        """Let this number of handlers pass the gate, including handlers that reach the gate after this call."""
         os.write(self._gate, b"." * handlers)
 
     def start(self, what: str, **options: Any) -> subprocess.Popen[bytes]:
@@ -67,7 +67,8 @@ class Pools:
     def start_within(
         self, within: Sequence[str], path: str, what: str, options: dict[str, Any]
     ) -> subprocess.Popen[bytes]:
-        """Start the program through a command. ``path`` is the store's path as the program sees it."""
+        """Start the program through a command that may change the file system. ``path`` is the store's path within the
+        program."""
         program = subprocess.Popen(
             [*within, sys.executable, str(HERE / "pool_handlers.py"), what, path, json.dumps(options)],
             stdin=subprocess.PIPE,
@@ -104,7 +105,7 @@ class Pools:
 
 
 def eventually(happened: Callable[[], Any]) -> Any:
-    """Poll until ``happened`` returns a true value, for events of which the test gets no notice."""
+    """Poll until ``happened`` returns a true value, for events that are not reported to the test."""
     until = time.monotonic() + PATIENCE
     while not (found := happened()):
         assert time.monotonic() < until
@@ -123,7 +124,7 @@ def is_gone(pid: int) -> bool:
     """Return whether the process does not exist or is a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):  # ended before the file was opened or read
+    except (FileNotFoundError, ProcessLookupError):  # the process ended before its file in /proc was opened or read
         return True
 
 

@@ -1,4 +1,4 @@
-"""A thread copies the -wal into the database file, for writes of this process and of others."""
+"""A background thread copies the -wal into the database file, also if the frames were written by other processes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from sqlite_claims import SqliteClaimStore
 
 from .children import Start
 
-# Adds instances until the -wal has started over: all its frames were copied, and its first frame was overwritten.
+# This program adds instances until SQLite writes to the -wal from its beginning again. Then all frames have been
+# copied, and the first frame has been overwritten.
 UNTIL_STARTED_OVER = """
 from sqlite_claims.sqlite.wal import checkpoints
 from sqlite_claims.sqlite import forks

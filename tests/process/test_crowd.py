@@ -1,5 +1,5 @@
-"""Eight processes on one file: each task is done once, with both ways of claiming, and also if some processes are
-killed."""
+"""Eight processes on one file: each task is done once, with each of the two ways to claim, and also if some processes
+are killed."""
 
 from __future__ import annotations
 
@@ -36,8 +36,9 @@ while claimed := store.claim_available_tasks(args[1], 3):
         say("did", claim.task_id)
 say("end")
 """
-# Claims and completes tasks for a number of rounds or until none is left, then waits to be killed. The claims are bound
-# to the process's session, so the tasks become free when the process dies, for any lease.
+# This program claims and completes tasks for a number of rounds or until no task is left. Then it waits until the test
+# kills it. The claims are bound to the process's session, so the tasks become free when the process dies, even if the
+# leases have not ended.
 MORTAL = """
 store = SqliteClaimStore(args[0], durability="process")
 session = store.open_session(args[1])
@@ -90,8 +91,8 @@ def test_killed_workers_lose_nothing_that_was_acknowledged_and_nothing_is_left_u
         store.add_instance("i", [NewTask(f"t{number}", max_lost=1000) for number in range(TASKS)])
     acknowledged: list[tuple[str, str]] = []
     for generation in range(12):
-        # The process completes two tasks a round. The test doesn't wait for the last three, so that the kill hits the
-        # process while it claims and completes tasks.
+        # The process completes two tasks per round. The test doesn't wait for the last three tasks, so that the process
+        # is killed while it claims and completes tasks.
         rounds = chance.randrange(2, 12)
         child = start(MORTAL, path, f"w{generation}", rounds)
         child.says("ready")

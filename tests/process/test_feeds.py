@@ -1,5 +1,5 @@
-"""``prune`` keeps an instance to which a process still adds tasks: all its tasks so far may have ended, but more may
-come."""
+"""``prune`` keeps an instance to which a process is still adding tasks, even if all tasks that the instance has so far
+have ended."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from .pool_runs import Pools, eventually, pools
 
 __all__ = ["pools", "runs"]
 
-# `sqlite-claims add`, with batches of one line.
+# This program runs `sqlite-claims add` with batches of one line.
 _ADD = "import sqlite_claims.cli.add as add; add._BATCH_TASKS = 1; from sqlite_claims.cli import main; main()"
 
 
 def end_all(store: SqliteClaimStore, instance_id: str) -> None:
-    """Complete all tasks that can be claimed, until the instance has ended."""
+    """Claim and complete tasks until the instance has ended."""
     while store.get_instance(instance_id).state is InstanceState.IN_PROGRESS:
         for claimed in store.claim_available_tasks("worker", 10):
             store.complete_task(claimed.claim)

@@ -1,4 +1,5 @@
-"""Handlers that fork: the child settles no task, runs no code of the worker, and exits at once."""
+"""Handlers that fork. The child process settles no task, runs no code of the worker, and exits as soon as it leaves the
+handler."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from .pool_runs import Pools, pools
 
 __all__ = ["pools"]
 
-# The child leaves the handler in the given way. The parent waits for the child and prints the child's exit status.
+# The child process leaves the handler in the given way. The parent waits for the child and prints the child's exit
+# status.
 FORKING = """
 import asyncio, ctypes
 path, how, entry = args
@@ -81,10 +83,10 @@ def test_the_forked_child_of_a_handler_leaves_at_once_and_its_parents_result_cou
         if entry == "transaction" and how == "return":
             status = 1  # the ``with`` block raises an error in the child
         if entry == "subtask" and how == "raise":
-            status = 0  # asyncio reports the error only when the task is awaited
+            status = 0  # asyncio raises the error only when the asyncio task is awaited
         program.says("child", status)
         if entry == "coroutine":
-            program.says("later")  # printed only once, by the parent: the child has exited at its await
+            program.says("later")  # only the parent prints this, because the child has exited at its await
         program.says("end")
         program.end()
         task = store.get_task("i", "a")
@@ -110,7 +112,8 @@ def test_a_signal_to_the_forked_child_of_a_handler_ends_the_child_and_not_the_wo
     assert [pools.task(name).output for name in "01"] == [b"-15", b"-15"]
 
 
-# Forks while a worker runs in the background. The child leaves the block, the loop or the program in the ordinary way.
+# This program forks while a worker runs in the background. The child process leaves the block, the loop or the program
+# in the ordinary way.
 BACKGROUND = """
 path, how = args
 store = SqliteClaimStore(path)

@@ -1,5 +1,5 @@
-"""Forks: what parent and child committed is in the file afterwards, and a process that cannot continue safely gets an
-error."""
+"""After a fork, all commits of the parent and of the child are in the file. A process that cannot continue safely gets
+an error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlite_claims import SqliteClaimStore
 
 from .children import Child, Start
 
-# Starts threads that write, read and hold transactions, while the main thread forks repeatedly.
+# This program starts threads that write, read and hold transactions. Meanwhile, the main thread forks repeatedly.
 BUSY_PARENT = """
 from sqlite_claims.sqlite.wal import checkpoints
 checkpoints.PASSIVE_FRAMES = 50

@@ -18,7 +18,8 @@ from .children import Start
 TASKS = max(10 * control.ROWS_PER_MOVE, 3 * pruning.TASKS_PER_STEP)
 AT_ONCE = 100_000
 
-# Reports and waits to be killed, either within the statement that changes the n-th row, or between two steps.
+# This code reports that the process can be killed, and waits. It does so within the statement that changes the n-th
+# row, or between two steps.
 HALF_WAY = """
 path, what, where, n = args
 store = SqliteClaimStore(path)
@@ -86,7 +87,8 @@ def test_a_pause_holds_and_is_followed_through(start: Start, tmp_path: Path, whe
     with SqliteClaimStore(path) as store:
         everything = names(store, TASKS + 1)
     killed(start, path, "pause", where, n)
-    taken_back = (where, n) == ("row", 2)  # the kill hit the transaction that pauses, so it was rolled back
+    # In this case, the process was killed within the transaction that pauses the instance, so SQLite rolled it back.
+    taken_back = (where, n) == ("row", 2)
     with SqliteClaimStore(path) as store:
         if taken_back:
             assert names(store, TASKS + 1) == everything
@@ -150,7 +152,8 @@ def test_a_pruned_instance_is_gone_and_the_next_to_prune_removes_what_is_left(
     with SqliteClaimStore(path) as store:
         with pytest.raises(NotFoundError):
             store.get_instance("large")
-        store.add_instance("large", [NewTask("t0000000")])  # the name is free again, since the instance was pruned
+        # The instance was pruned, so a new instance can have the same name.
+        store.add_instance("large", [NewTask("t0000000")])
         assert store.check() == []
         assert store.prune(10**6) == 0
         assert store.check() == []

@@ -1,5 +1,5 @@
-"""A signal handler raises an exception within a call, as Ctrl-C does: the call took effect entirely or not at all, and
-the store works on."""
+"""A signal handler raises an exception within a call, as Ctrl-C does: the call takes effect entirely or not at all, and
+the store can still be used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers killed at any moment and started again: no task is lost, and no completed task is done again."""
+"""Workers are killed at any moment and started again. No task is lost, and no completed task is done again."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from sqlite_claims import SqliteClaimStore, TaskState
 
 from .children import Child, Start
 
-# Adds tasks, claims them in both ways, and completes, fails and releases them, one by one and in batches. Prints each
-# acknowledged result.
+# This program adds tasks, claims them in both ways, and completes, fails and releases them one by one and in batches.
+# It prints each acknowledged result.
 WORKER = """
 import random
 path, me, seed = args
@@ -64,7 +64,7 @@ while not all(store.stats().counts[state] == 0 for state in (TaskState.READY, Ta
 
 
 def kill_over_and_over(start: Start, path: Path, kills: int, choose: random.Random) -> list[list[str]]:
-    """Kill and replace workers repeatedly. Return the lines of all of them."""
+    """Kill and replace workers repeatedly. Return the lines that all workers have printed."""
     said: list[list[str]] = []
 
     def begin(number: int) -> Child:
@@ -107,7 +107,7 @@ def verify(start: Start, path: Path, said: list[list[str]]) -> None:
     assert len(completed) == len(set(completed)), "a completed task was done again"
     for key, given in tokens.items():
         assert len(given) == len(set(given)), f"{key}: a token was given twice"
-        # The stored output is from the last claim of the task.
+        # The stored output comes from the claim that was made last.
         assert (tasks[key].output or b"").decode().endswith(f":{max(given)}") or key not in completed
 
 

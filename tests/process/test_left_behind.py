@@ -1,4 +1,5 @@
-"""A command to which a session was lent, and processes that this command leaves behind, which hold the same lock."""
+"""A worker can lend its session to a command. The command and the processes that the command leaves behind then hold
+the lock of the session."""
 
 from __future__ import annotations
 
@@ -19,8 +20,9 @@ from .map_runs import Runs, runs, wait_for
 
 __all__ = ["runs"]
 
-# Claims a task and starts a command that holds the session. The command starts a background process that outlives it,
-# and prints that process's id. The program ends when it reads a line.
+# This program claims a task and starts a command that holds the session. The command starts a background process,
+# prints the id of that process, and ends, while the background process keeps running. The program ends when it reads a
+# line.
 OPENER = """
 import subprocess
 path, lend = args

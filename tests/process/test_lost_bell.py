@@ -1,5 +1,5 @@
-"""The -bell file is removed or truncated while processes map it: the processes work on, and then wake each other
-again."""
+"""The -bell file is removed or truncated while processes map it: the processes can still use the store, and soon wake
+each other again."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_processes_wake_each_other_again_by_a_new_one(path: Path, removed: bool)
             os.unlink(f"{path}-bell")
         else:
             os.truncate(f"{path}-bell", 0)
-            other._db.bell.ring(READY)  # by ringing, the second store notices that the file was truncated
+            other._db.bell.ring(READY)  # when the second store rings, it notices that the file was truncated
         for store in (one, other):
             assert isinstance(store._db.bell, FutexBell)
             assert not store._db.bell.in_place()

@@ -1,5 +1,5 @@
-"""The -sessions file is removed while workers live: the workers keep their tasks, and dead workers are soon noticed
-again."""
+"""The -sessions file is removed while workers live: the workers keep their tasks, and the deaths of workers are soon
+noticed again."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_worker_that_makes_no_call_for_long_keeps_its_task_as_long_as_its_proc
 def test_a_worker_that_makes_calls_is_known_again_by_its_lock(
     start: Start, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweep, "runs", lambda _: False)  # as if the process were in a different container
+    monkeypatch.setattr(sweep, "runs", lambda _: False)  # simulates a process in a different container
     monkeypatch.setattr(session_file, "GRACE_US", 0)
     child = holder(start, path)
     remove(path)

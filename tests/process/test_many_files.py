@@ -65,7 +65,7 @@ main()
 
 
 def test_the_map_command_writes_to_an_output_that_is_not_ready_yet_with_so_many_files(tmp_path: Path) -> None:
-    """The reader shares the pipe with ``map`` and has made the pipe non-blocking."""
+    """The process that reads the output of ``map`` has made their common pipe non-blocking."""
     import os
 
     readable, writable = os.pipe()

@@ -1,4 +1,4 @@
-"""Ways to stop ``map``: by a signal, by Ctrl-C on a terminal, by closing the terminal."""
+"""The ways to stop ``map``: a signal, Ctrl-C on a terminal, a terminal that is closed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .map_runs import COMMAND, Runs, runs, wait_for
 
 __all__ = ["runs"]
 
-# Runs a command with the given descriptor as its controlling terminal.
+# This program makes the given descriptor its controlling terminal, and then runs a command.
 _ON_TERMINAL = "import os, sys; os.login_tty(int(sys.argv[1])); os.execv(sys.argv[2], sys.argv[2:])"
 
 
@@ -47,7 +47,7 @@ class Terminal:
             while data := os.read(self.keyboard, 65536):
                 self.screen += data
         except OSError:
-            pass  # the process has closed its end of the terminal
+            pass  # the process has closed its side of the terminal
 
     def press(self, key: bytes) -> None:
         os.write(self.keyboard, key)
@@ -102,14 +102,14 @@ def test_killing_reaches_what_the_commands_have_started_themselves(runs: Runs) -
     child = int(started.read_text())
     _interrupt_twice(process, signal.SIGTERM)
     assert runs.finish(process).status == 130
-    # The test is not the child's parent, so it must poll until the adopting process has reaped the child.
+    # The test is not the child's parent, so the test must poll until the process that adopted the child has reaped it.
     wait_for(lambda: not _is_running(child))
 
 
 def _interrupt_twice(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     process.send_signal(number)
     assert process.stderr is not None
-    assert b"interrupt again" in process.stderr.readline()  # two signals that are pending at the same time count as one
+    assert b"interrupt again" in process.stderr.readline()  # the kernel delivers two equal pending signals as one
     process.send_signal(number)
 
 
@@ -181,6 +181,6 @@ def test_a_progress_bar_on_a_terminal_leaves_the_output_whole(runs: Runs) -> Non
     wait_for(lambda: b"19 of 20 done, 0 failed, 1 running" in terminal.screen, "the bar")
     runs.let_go("line19")
     assert terminal.wait() == 0
-    # The text of a line after the last escape sequence that clears the line.
+    # Matches the text of a line after the last escape sequence that clears the line.
     shown = [line.rpartition(b"\x1b[K")[2].strip() for line in terminal.screen.split(b"\r\n")]
     assert sorted(line for line in shown if line.startswith(b"did")) == sorted(f"did {x}".encode() for x in lines)

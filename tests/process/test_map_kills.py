@@ -1,4 +1,4 @@
-"""A ``map`` that was killed, its remains, and how the next ``map`` continues."""
+"""A killed ``map``: the processes and files that it leaves behind, and the next ``map`` on the same instance."""
 
 from __future__ import annotations
 

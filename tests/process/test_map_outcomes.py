@@ -220,7 +220,7 @@ def test_a_paused_instance_waits_until_it_is_resumed(runs: Runs) -> None:
         store.pause_instance("mine")
         runs.let_go("a")
         wait_for(lambda: store.get_instance("mine").counts[TaskState.COMPLETED] == 1)
-        # once the run has done this task, it has searched for work after the pause
+        # when ``map`` has done this task, it has searched for work since the pause
         store.add_instance("other", [NewTask("x", b"x", kind="mine")])
         wait_for(lambda: store.get_task("other", "x").state is TaskState.COMPLETED)
         assert runs.count("start") == {"a": 1, "x": 1}

@@ -25,14 +25,15 @@ from .map_runs import Runs, runs, wait_for
 
 __all__ = ["cli", "runs"]
 
-# Prints the argument repeatedly, in pieces that end at any byte.
+# This program prints the argument repeatedly. It writes pieces that may end within a character or a line.
 _IN_PIECES = """
 import os, sys
 data = (sys.argv[1] * 30 + "\\n").encode() * 400
 for start in range(0, len(data), 701):
     os.write(1, data[start:start + 701])
 """
-# Prints one line of three million bytes, then waits for its file to appear.
+# This program prints three million bytes without a line end. Then it waits until two such programs have printed theirs,
+# and ends the line.
 _LONG_LINE = """
 import os, sys
 data = sys.argv[1].encode() * 100_000
@@ -167,7 +168,7 @@ def test_a_full_disk_behind_an_output_is_an_error_and_no_line_is_done(runs: Runs
 
 
 def test_killing_an_output_that_waits_for_its_reader_leaves_its_line_undone(runs: Runs) -> None:
-    """The command has ended, but a process that it left behind keeps the output pipe open."""
+    """The command has ended, but a process that the command left behind keeps the output pipe open."""
     read, write = os.pipe()
     os.set_blocking(write, False)
     with contextlib.suppress(BlockingIOError):

@@ -21,7 +21,7 @@ from .map_runs import COMMAND, PATIENCE, wait_for
 
 JOBS = 3
 LINES = [f"line{number}" for number in range(150)]
-# Each command prints three lines. The middle line is several pages long, so that a kill may hit a write.
+# Each command prints three lines. The middle line is several pages long, so that ``map`` may be killed within a write.
 PROGRAM = """
 import sys
 name = sys.argv[1]
@@ -91,8 +91,8 @@ def _wait_for_output(process: subprocess.Popen[bytes], out: Path, size: int) -> 
 
 
 def _look_at(out: Path, names: list[str], twice_max: int) -> None:
-    """Assert that each line is there completely, in its order, at least once. Anything else must be the beginning of a
-    line that a kill cut off."""
+    """Assert that the output contains the complete lines of each command in order, at least once. All other text must
+    be the beginning of such lines, cut off by a kill."""
     whole = {line: name for name in names for line in printed(name)}
     seen: Counter[str] = Counter()
     cut = 0

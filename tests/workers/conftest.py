@@ -1,4 +1,5 @@
-"""Stores with running clocks, so workers wait in real time. Each test runs on a memory store and on a file."""
+"""Stores that use the machine's clocks, so workers wait in real time. Each test runs on a memory store and on a store
+in a file."""
 
 from __future__ import annotations
 
@@ -23,13 +24,13 @@ class Gate:
         self.open = threading.Event()
 
     def pass_through(self) -> None:
-        """Report the arrival and wait. Called by the handler."""
+        """Report the arrival, then wait until the gate is open. The handler calls this method."""
         self.reached.set()
         assert self.open.wait(30)
 
 
 class Spy:
-    """A store that passes calls of some methods through a function of the test first."""
+    """A store that first calls a function of the test when one of the chosen methods is called."""
 
     def __init__(self, store: Any, **replaced: Callable[..., Any]) -> None:
         self._store = store
@@ -62,7 +63,7 @@ def spy() -> type[Spy]:
 
 @pytest.fixture
 def eventually() -> Callable[[Callable[[], bool]], None]:
-    """Poll until ``happened`` returns a true value, for events of which the test gets no notice."""
+    """Poll until ``happened`` returns a true value, for events that are not reported to the test."""
 
     def wait(happened: Callable[[], bool]) -> None:
         until = time.monotonic() + 30
