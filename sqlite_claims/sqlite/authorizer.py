@@ -32,7 +32,7 @@ _DEFINITIONS = {
     apsw.SQLITE_DROP_VIEW,
     apsw.SQLITE_DROP_VTABLE,
 }
-# PRAGMAs that only read, even with a value. All other PRAGMAs with a value change a setting.
+# PRAGMAs that only read data, even if the PRAGMA has a value. All other PRAGMAs with a value change a setting.
 _READING_PRAGMAS = {
     "foreign_key_check",
     "foreign_key_list",
@@ -48,7 +48,7 @@ _READING_PRAGMAS = {
 # PRAGMAs for numbers in the file's header that SQLite reserves for the application. The store doesn't use these
 # numbers.
 _APPLICATION_PRAGMAS = {"application_id", "user_version"}
-# PRAGMAs that have an effect without a value. All other PRAGMAs without a value only read.
+# PRAGMAs that have an effect without a value. All other PRAGMAs without a value only read data.
 _ACTING_PRAGMAS = {"case_sensitive_like", "incremental_vacuum", "optimize", "shrink_memory", "wal_checkpoint"}
 # SQLite's own tables that contain rows of the application and rows of the store. SQLite itself deletes and renames rows
 # in these tables as part of DROP and ALTER.
@@ -71,7 +71,7 @@ class CallerSqlRules:
         self.refused = ""
         """A description of the refused action; empty if no action was refused."""
         self.changes_schema = False
-        """True if the SQL changes the schema. The resulting schema then has to be checked, too."""
+        """True if the SQL changes the schema. The caller must then also check the resulting schema."""
 
     def check(self, action: int, first: str | None, second: str | None) -> int:
         """Return the authorizer's result code for SQLite. Record a refused action in ``refused``."""
@@ -110,8 +110,8 @@ class CallerSqlRules:
 
 def _is_unknown(action: int, context: str | None) -> bool:
     """Return whether an action in a statement of the store comes from a trigger on the store's tables, or from a view
-    in the place of a table. The store itself has no triggers and no views. (The common table expressions in the store's
-    statements only read.)"""
+    with the name of one of the store's tables. The store itself has no triggers and no views. (The common table
+    expressions in the store's statements only read.)"""
     if context is None:
         return False
     reads = (apsw.SQLITE_SELECT, apsw.SQLITE_READ, apsw.SQLITE_RECURSIVE, apsw.SQLITE_FUNCTION)
@@ -123,7 +123,7 @@ class Authorizer:
 
     def __init__(self) -> None:
         self.caller_sql: CallerSqlRules | None = None
-        """The rules to apply while the caller's own SQL runs; otherwise ``None``."""
+        """The rules for the caller's own SQL; ``None`` while no SQL of the caller runs."""
         self._unknown_context = ""
 
     def __call__(
@@ -137,7 +137,7 @@ class Authorizer:
         return apsw.SQLITE_OK
 
     def take_unknown_context(self) -> str:
-        """Return the name of the trigger or view that made the authorizer refuse a statement of the store. Then forget
-        the name."""
+        """Return the name of the trigger or view that made the authorizer refuse a statement of the store. Then delete
+        the recorded name."""
         context, self._unknown_context = self._unknown_context, ""
         return context

@@ -48,8 +48,8 @@ T = TypeVar("T")
 
 
 class RunInTransaction(Protocol):
-    """A function that runs an operation in a transaction. ``durable``: the effect of the operation must survive a power
-    cut once the function has returned."""
+    """A function that runs an operation in a transaction. If ``durable`` is true, the effect of the operation must
+    survive a power cut that happens after the function has returned."""
 
     def __call__(
         self, operation: Callable[Concatenate[Database, P], T], durable: bool, /, *args: P.args, **kwargs: P.kwargs
@@ -63,14 +63,14 @@ class Read(Protocol):
 
 
 class SqliteOperations:
-    """The operations that a store and a transaction have in common. A store and a transaction pass different functions
-    that run an operation."""
+    """The operations that a store and a transaction have in common. A store and a transaction each pass a different
+    function that runs an operation."""
 
     session_type = SqliteWorkerSession
 
     def __init__(self, db: Database, write: RunInTransaction, read: Read) -> None:
         self._db = db
-        # Attributes and not methods: a method would add one more Python stack frame to every call.
+        # These are attributes, not methods, because a method would add one more Python stack frame to every call.
         self._write = write
         self._read = read
 
@@ -215,8 +215,7 @@ class SqliteBackend(SqliteOperations):
         )
 
     def _swept(self, search: Callable[[bool], T | None]) -> T:
-        """Run a search for work. If a sweep is needed first, run steps of the sweep until none is left, and search
-        again."""
+        """Run a search for work. If a sweep is needed first, run all steps of the sweep, and then search again."""
         found = search(not self._db.read_only and not self._db.has_transaction())
         if found is None:
             while self._write(sweep.sweep, False):
@@ -228,7 +227,7 @@ class SqliteBackend(SqliteOperations):
     def claim_available_tasks(
         self, *, worker_id: str, limit: int, ttl_us: int | None, tags: Tags, kinds: Kinds, session_id: int | None
     ) -> list[ClaimedTask]:
-        # After a search that found nothing, take the write lock only if there is a task to claim or something to sweep.
+        # After a search that found nothing, take the write lock only if there is a task to claim or work for a sweep.
         if not self._found_work:
             self._db.refuse_writes()
             if self._read(claiming.any_available, tags=tags, kinds=kinds, may_sweep=True) is False:
@@ -272,7 +271,7 @@ class SqliteBackend(SqliteOperations):
         return self._write(sessions.record_losses, False, claims, why)
 
     def feed_instance(self, instance_id: str) -> InstanceFeed:
-        """Keep ``prune`` from removing an instance until the feed is closed or this process ends."""
+        """Prevent ``prune`` from removing an instance until the feed is closed or this process ends."""
         return sessions.feed_instance(self._db, instance_id)
 
     # -- controls
@@ -337,8 +336,8 @@ class SqliteBackend(SqliteOperations):
         return iter([self._read(reading.workers)])
 
     def _pages(self, read: Callable[[Any], tuple[list[T], Any]]) -> Iterator[list[T]]:
-        """Return the pages of a list. ``read``: a function that takes the start of a page (``None`` for the first
-        page), and returns the page and the start of the next page."""
+        """Return an iterator of the pages of a list. ``read``: a function that takes the start of a page (``None`` for
+        the first page), and returns the page and the start of the next page."""
         self._read(_nothing)  # raises an error if the store is closed
 
         def pages() -> Iterator[list[T]]:
@@ -368,12 +367,12 @@ class SqliteBackend(SqliteOperations):
         for instance in self._read(pruning.candidates, before_wall=before, limit=limit):
             try:
                 token = self._read(pruning.newest_token, instance.id)
-                # Not durable: an instance that reappears after a power cut can be pruned again.
+                # This transaction need not survive a power cut, because the instance can then be pruned again.
                 pruned += self._with_reserve(
                     lambda: self._write(
                         pruning.prune_instance,
                         False,
-                        instance.id,  # noqa: B023 - called at once
+                        instance.id,  # noqa: B023 - called before the loop continues
                         finished_wall=instance.finished_wall,  # noqa: B023
                         token=token,  # noqa: B023
                     )
@@ -394,7 +393,7 @@ class SqliteBackend(SqliteOperations):
             self._db.checkpoint()
 
     def _remove_unused(self, before: int) -> Iterator[None]:
-        """Remove lanes and policies that no task uses any more. Do nothing while there are more instances to prune."""
+        """Remove lanes and policies that no task uses any more. Do nothing if there are more instances to prune."""
         try:
             if self._read(pruning.candidates, before_wall=before, limit=1):
                 return
@@ -411,7 +410,7 @@ class SqliteBackend(SqliteOperations):
         return backup(self._db, path)
 
     def check(self) -> LongRead[list[str]]:
-        with contextlib.suppress(StoreBusyError):  # the check need not wait for another thread's transaction
+        with contextlib.suppress(StoreBusyError):  # if another thread has a transaction open, skip this check
             self._db.check_files()
         return checking.check(self._db, self._db.checkpoint_findings())
 
@@ -437,4 +436,5 @@ class SqliteTransaction(SqliteOperations):
 
 
 def _nothing(_: Database) -> None:
-    """Read nothing, so that ``read`` only raises an error if the store or the transaction can't be used."""
+    """Do nothing. If ``read`` runs this function, ``read`` only checks that the store or the transaction can be
+    used."""

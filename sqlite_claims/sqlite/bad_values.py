@@ -1,5 +1,5 @@
 """The search for values that no store writes, and for wrong counts. Each table is read page by page, and each page is
-compared with other tables."""
+compared with the related rows of other tables."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Execute = Callable[..., apsw.Cursor]
 # The number of rows in a page. Reading a page takes a few milliseconds.
 _PAGE = 1_000
 _COUNTERS_PAGE = 50
-# An instance with this number of dependencies or more is not searched for cycles. A hundred calls can add so many
+# An instance with this number of dependencies or more is not searched for cycles. A hundred calls can add that many
 # dependencies.
 _EDGES_MAX = 10_000_000
 _SUSPECT = (
@@ -62,7 +62,7 @@ def culprit(execute: Execute, error: BaseException) -> str:
 
     if not isinstance(error, _SUSPECT) or isinstance(error, BackendError):
         return ""
-    # SQLite raises the same error for a full disk and for used-up ids.
+    # SQLite raises the same error if the disk is full and if a table has no unused row id left.
     found = _sequences(execute) if isinstance(error, apsw.FullError) else _values(execute, go_on)
     try:
         return next((finding for finding in found if " came no further: " not in finding), "")
@@ -71,7 +71,8 @@ def culprit(execute: Execute, error: BaseException) -> str:
 
 
 def guarded(subject: str, find: Callable[[], Iterator[str]]) -> Iterator[str]:
-    """Yield the findings of ``find``. If an error in the file ends the search, yield a finding about that error."""
+    """Yield the findings of ``find``. If damage in the file ends the search with an error, yield a finding about that
+    error."""
     try:
         yield from find()
     except (apsw.InterruptError, apsw.BusyError, apsw.NoMemError):
@@ -119,8 +120,8 @@ def _pages(execute: Execute, page: str, size: int) -> Iterator[tuple[int, int]]:
 
 
 def _in_rows(table: str, cursor: apsw.Cursor) -> Iterator[str]:
-    """Yield the findings in the rows of a check_ statement. A row consists of a key, the findings of the SQL, and texts
-    that Python code has to check."""
+    """Yield the findings in the rows of a statement whose name starts with ``check_``. A row consists of a key, the
+    findings of the SQL, and texts that Python code has to check."""
     rows: list[tuple[Any, ...]] = []
     columns: list[list[str]] = []
     for row in cursor:
@@ -175,7 +176,8 @@ def _cycles(execute: Execute, go_on: Callable[[], None]) -> Iterator[str]:
 
 
 def _never_free(edges: list[tuple[Any, ...]]) -> set[int]:
-    """Return the tasks that can never become ready, because they wait for a cycle of tasks or belong to one."""
+    """Return the tasks that can never become ready, because the tasks belong to a cycle of dependencies, or wait for
+    such a cycle."""
     waits = Counter(task for task, _ in edges)
     dependents = defaultdict(list)
     for task, needed in edges:

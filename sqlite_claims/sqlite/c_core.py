@@ -1,8 +1,9 @@
-"""The interface to the C core: loads the core once per process, and wraps each function of the core. No other module
-calls C functions.
+"""The interface to the C core. This module loads the core once per process, and wraps each function of the core. No
+other module calls C functions.
 
-The core is a Python module and an SQLite extension in one file, because apsw's SQLite passes its API functions only to
-extensions that it loads. The C functions return result codes. This module checks the codes and raises the exceptions.
+The core is a Python module and an SQLite extension in one file, because the SQLite library in apsw passes its API
+functions only to extensions that this library loads. The C functions return result codes. This module checks the codes
+and raises the exceptions.
 """
 
 from __future__ import annotations
@@ -46,8 +47,9 @@ def why_missing() -> str:
 
 
 def vfs() -> str | None:
-    """Return the name of the core's VFS, which gathers the writes of a commit. Return ``None`` to use SQLite's default
-    VFS, because the core or its VFS is not available, or because ``SQLITE_CLAIMS_PLAIN_WAL=1`` is set."""
+    """Return the name of the core's VFS, which gathers the writes of a commit. Return ``None`` if SQLite's default VFS
+    must be used. This is so if the core or the core's VFS is not available, or if ``SQLITE_CLAIMS_PLAIN_WAL=1`` is
+    set."""
     core = load()
     if core is None or os.environ.get("SQLITE_CLAIMS_PLAIN_WAL") == "1":
         return None
@@ -101,8 +103,8 @@ class CCore:
     def gather_writes(self, connection: apsw.Connection, page_size: int, *, grows: bool) -> bool:
         """Gather the writes of each commit into one write to the -wal file. The connection must use the core's VFS.
 
-        ``grows``: also extend the -wal file in advance, which makes a sync cheaper. Return ``False``, and change
-        nothing, if the connection already has a commit or rollback hook.
+        If ``grows`` is true, also extend the -wal file in advance, which makes a sync cheaper. Return ``False``, and
+        change nothing, if the connection already has a commit or rollback hook.
         """
         code = self.lib.claims_wal_install(self.pointer(connection), page_size, grows)
         if code == self.lib.CLAIMS_HOOKED:
@@ -143,7 +145,8 @@ class CBell:
         self.struct = core.ffi.gc(bell[0], core.lib.claims_bell_close)
 
     def is_lost(self) -> bool:
-        """Return whether the file was truncated while it was mapped. The bell then wakes no process."""
+        """Return whether the file was truncated while it was mapped. A doorbell in a truncated file wakes no
+        process."""
         return bool(self._lib.claims_bell_is_lost(self.struct))
 
     def read(self, which: int) -> int:
@@ -169,7 +172,7 @@ class BusyWaiter:
         self.struct = core.ffi.new("claims_waiter *", [bell.struct, round(seconds * 1e6), 0, 0])
 
     def set_timeout(self, seconds: float) -> None:
-        """Set how long the connection waits for the write lock at most."""
+        """Set the longest time for which the connection waits for the write lock."""
         self.struct.us_max = round(seconds * 1e6)
 
     def set_bell(self, bell: CBell) -> None:
@@ -198,8 +201,8 @@ class CScan:
         code = lib.claims_scan_open(pointer, head.encode(), range.encode(), instance_state.encode(), scan)
         core.check(connection, code)
 
-        # Runs if close() was never called. The default value is a reference to the connection, because the connection
-        # must not be closed before the statements.
+        # This function runs if close() was never called. The default value of the parameter keeps a reference to the
+        # connection, because the connection must not be closed before the statements are finalized.
         def destructor(scan: Any, _: apsw.Connection = connection) -> None:
             lib.claims_scan_close(scan)
 
@@ -213,7 +216,7 @@ class CScan:
         if self._connection.sqlite3_pointer() != self._pointer or self._scan is None:
             raise apsw.ConnectionClosedError("the scanner is closed")
         core = self._core
-        if lanes is not self._lanes:  # many scans use the same array
+        if lanes is not self._lanes:  # most scans use the array of the previous scan
             self._lanes = lanes
             self._lanes_pointer = core.ffi.from_buffer("int64_t[]", lanes)
         try:

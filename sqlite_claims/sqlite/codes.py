@@ -54,8 +54,8 @@ INSTANCE_STATES: dict[int, InstanceState] = {
 
 CLAIMED_SIDE = 1 << 32
 """The number that is added to a task's lane while the task is claimed. So claimed tasks form a separate key range in
-the index, in which a search finds expired claims. The lane of a paused instance's task is negative, so that no search
-for work reads the task."""
+the index, in which a search finds expired claims. The lane number of a paused instance's task is negative, so that no
+search for work reads the task."""
 
 NEVER = 1 << 62
 """The value of ``claims_task.next_at`` for a claim that no search for work may take over. Such a claim has no expiry,

@@ -21,15 +21,15 @@ from .hooks import HookedConnection
 from .open_files import MISSING_WAIT_S, is_locked, refuse_missing
 from .statements import sql
 
-# The page size of a file that a store creates. Compared with 4096, measurements showed 14 % more claim cycles a second,
-# and a -wal file of half the size.
+# The page size of a file that a store creates. In measurements, a file with this page size had 14 % more claim cycles
+# per second than a file with 4096 bytes per page, and a -wal file of half the size.
 PAGE_SIZE = 2048
 WAL_BYTES_MAX = 64 << 20
-# Larger than the number of the store's statements, so that no statement is prepared twice.
+# The number of statements in a connection's cache. The store has fewer statements, so no statement is prepared twice.
 _STATEMENT_CACHE = 256
 
 _open: dict[str, weakref.WeakSet[object]] = {}
-_most: dict[str, int] = {}  # by path: the largest number of simultaneous connections since the last time without any
+_most: dict[str, int] = {}  # the peak number of open connections to each path; reset when none is open
 _counting = threading.Lock()
 
 
@@ -55,8 +55,8 @@ def connect(
     connection = _counted(path, path, flags=flags, vfs=vfs, statementcachesize=_STATEMENT_CACHE)
     try:
         refuse_missing(path, min(busy_timeout, MISSING_WAIT_S), is_locked)
-        # Undo settings that apsw.connection_hooks of the application may have made: the store needs rows as plain
-        # tuples.
+        # Undo settings that apsw.connection_hooks of the application may have made, because the store needs rows as
+        # plain tuples.
         connection.cursor_factory = apsw.Cursor
         connection.row_trace = None
         connection.pragma("locking_mode", "normal")
@@ -64,20 +64,20 @@ def connect(
         # Without this setting, SQLite plans a cached statement again when the statement's bindings change. A call then
         # takes 10 to 23 µs instead of 2 µs.
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
-        # Someone else may have written parts of the schema. So expressions in the schema may only call functions
+        # A different program may have written parts of the schema. So expressions in the schema may only call functions
         # without side effects. No SQL may write to the schema table, to the internal tables of an FTS index, or
         # directly to pages.
         connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
         connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
-        # With NORMAL, SQLite never syncs during COMMIT, while the write lock is held. A commit that must be durable is
-        # synced after the write lock was released.
+        # With NORMAL, SQLite never syncs during COMMIT, while the write lock is held. The store syncs a durable commit
+        # after the write lock was released.
         connection.execute(sql.synchronous_normal)
         # A thread runs the checkpoints, see checkpoints.py. (A WAL hook of the application has already replaced
         # SQLite's automatic checkpoints.)
         if connection.wal_hook is None:
             connection.wal_autocheckpoint(0)
-        # A long read makes the -wal file grow. With this limit, SQLite truncates the -wal file the next time that the
-        # file starts over from its beginning.
+        # A long read makes the -wal file grow. With this limit, SQLite truncates the -wal file when SQLite next starts
+        # to write that file from the beginning.
         connection.pragma("journal_size_limit", WAL_BYTES_MAX)
     except BaseException:
         connection.close(True)
@@ -86,8 +86,8 @@ def connect(
 
 
 def connect_to_file_alone(path: str) -> HookedConnection:
-    """Open the database file alone for reading, without locks, and ignore the content of the -wal file. (SQLite still
-    manages the descriptor, so closing the connection drops no lock of other connections.)"""
+    """Open only the database file, for reading and without locks, and ignore the content of the -wal file. (SQLite
+    still manages the descriptor, so closing the connection drops no lock of other connections.)"""
     quoted = path
     for char in "%?#":
         quoted = quoted.replace(char, f"%{ord(char):02x}")
@@ -98,7 +98,8 @@ def connect_to_file_alone(path: str) -> HookedConnection:
 def connect_without_locks(path: str) -> HookedConnection:
     """Open a database and its -wal file for reading, without locks and without a -shm file. SQLite keeps the index of
     the -wal file in memory, because the connection is in exclusive locking mode. Closing the connection drops the locks
-    that this process has on the database. So use this only for a database whose -shm file no process can create."""
+    that this process has on the database. So use this function only if no process can create the -shm file of the
+    database."""
     connection = _counted(path, path, flags=apsw.SQLITE_OPEN_READONLY, vfs="unix-none")
     connection.execute(sql.locking_mode_exclusive)
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
@@ -110,8 +111,8 @@ class _Opening:
 
 
 def _counted(path: str, name: str, **options: Any) -> HookedConnection:
-    """Open a connection. Count the connection before it has a descriptor, because another thread may be comparing the
-    count with the number of descriptors."""
+    """Open a connection. Count the connection before SQLite opens a descriptor for it, because another thread may be
+    comparing the count with the number of descriptors."""
     opening = _Opening()
     with _counting:
         others = _open.setdefault(path, weakref.WeakSet())
@@ -128,7 +129,7 @@ def _counted(path: str, name: str, **options: Any) -> HookedConnection:
 
 def _renew_lock() -> None:
     global _counting
-    _counting = threading.Lock()  # a different thread of the parent may have held the lock
+    _counting = threading.Lock()  # at the fork, a different thread of the parent may have held the old lock
 
 
 if hasattr(os, "register_at_fork"):
@@ -138,14 +139,14 @@ if hasattr(os, "register_at_fork"):
 def descriptors_max(path: str) -> int:
     """Return how many descriptors of the file SQLite may have open for the store's connections in this process. SQLite
     keeps the descriptor of a closed connection until the last connection to the file is closed, because closing a
-    descriptor would drop SQLite's locks. SQLite uses a kept descriptor again before it opens a new one."""
+    descriptor would drop SQLite's locks. SQLite reuses such a descriptor instead of opening a new one."""
     return _most.get(path, 0)
 
 
 def patience(seconds: float) -> Callable[[int], bool]:
-    """Return a busy handler that yields the CPU twice and then sleeps for short times, for ``seconds`` in all. SQLite's
-    own busy handler sleeps for up to 100 ms at a time, so other processes could take the lock first again and again. (A
-    connection with a doorbell in C uses the busy handler in C instead.)"""
+    """Return a busy handler that yields the CPU twice and then sleeps for short times, for at most ``seconds`` in
+    total. SQLite's own busy handler sleeps for up to 100 ms at a time, so other processes could take the lock first
+    again and again. (A connection with a doorbell in C uses the busy handler in C instead.)"""
     deadline = 0.0
 
     def wait(tries: int) -> bool:
@@ -165,7 +166,8 @@ def patience(seconds: float) -> Callable[[int], bool]:
 
 
 def use_wal(connection: apsw.Connection, path: str, busy_timeout: float) -> None:
-    """Put the file into WAL mode if it is in a different mode. If the file is new, set the store's page size first."""
+    """Switch the file to WAL mode if the file is in a different mode. If the file is new, set the store's page size
+    first."""
     if connection.pragma("journal_mode") == "wal":
         return
     if connection.pragma("page_count") == 0:

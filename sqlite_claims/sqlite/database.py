@@ -1,4 +1,5 @@
-"""One open store: runs each operation in a short transaction, and does the work that follows a commit."""
+"""One open store. The store runs each operation in a short transaction, and then does the work that follows a
+commit."""
 
 from __future__ import annotations
 
@@ -53,7 +54,8 @@ class Transaction(Protocol):
 
 
 class Database(StoreConnection):
-    """An open store, as the operations use it. ``write`` and ``read`` run an operation in a transaction."""
+    """An open store, with the methods that the operations use. ``write`` and ``read`` run an operation in a
+    transaction."""
 
     __slots__ = (
         "_ring_ready",
@@ -87,15 +89,15 @@ class Database(StoreConnection):
         super()._forget_file()
         self.lanes = Lanes()
         self.probed_us = self.left_behind_us = -(1 << 62)
-        self.left_behind: set[int] = set()  # sessions whose locks only processes hold that a command left behind
-        self.rest_until = 0  # store time before which deferrable clean-up is skipped
+        self.left_behind: set[int] = set()  # sessions whose locks only descendants of an ended command hold
+        self.rest_until = 0  # the store time before which clean-up that can be deferred is skipped
 
     def has_transaction(self) -> bool:
         """Return whether the calling thread has ``store.transaction()`` open."""
         return (transaction := self.transaction) is not None and transaction.thread == get_ident()
 
     def refuse_writes(self) -> None:
-        """Raise an error if the store's own writing methods can't be used."""
+        """Raise an error if the store is read-only, or if the calling thread has a transaction open."""
         if self.read_only:
             raise InvalidStateError(f"{self.path}: opened with read_only=True")
         if self.has_transaction():
@@ -108,8 +110,8 @@ class Database(StoreConnection):
     ) -> T:
         """Run an operation in one short ``BEGIN IMMEDIATE`` transaction, and commit the transaction.
 
-        ``durable``: a power cut must not lose the commit. So the commit is synced before this method returns, but after
-        the write lock was released.
+        If ``durable`` is true, a power cut must not lose the commit. The commit is then synced before this method
+        returns, but after the write lock was released.
         """
         self.acquire()
         try:
@@ -184,7 +186,7 @@ class Database(StoreConnection):
             self._follow_up_again(error)
 
     def _follow_up_again(self, error: BaseException) -> None:
-        """Repeat the work that follows a commit, after an error. If a step fails, the next step still runs. Afterwards,
+        """After an error, repeat the work that follows a commit. If a step fails, the next step still runs. Afterwards,
         raise ``error`` if it is the exception of a signal handler, such as ``KeyboardInterrupt``."""
         steps: list[Callable[[], None]] = [self.lanes.saved, self.time.saved, partial(self.bell.ring, COMMITS)]
         if self._ring_ready:
@@ -198,7 +200,7 @@ class Database(StoreConnection):
         log_after_commit(self.path, "committed, but an error followed", error)
 
     def make_durable(self) -> None:
-        """Sync all commits so far. Raise ``BackendError`` if the sync fails for any reason."""
+        """Sync all earlier commits. Raise ``BackendError`` if the sync fails for any reason."""
         try:
             self.bell.ring(WRITER)
             if not self.files.sync.sync():
@@ -240,7 +242,7 @@ class Database(StoreConnection):
         if opened.unshared is not None:
             opened.unshared.check()
         if isinstance(error, (apsw.BusyError, apsw.ProtocolError)) and self._opened is not None:
-            self._check_files()  # SQLite keeps raising these errors once its descriptors were closed
+            self._check_files()  # SQLite repeats these errors if other code has closed its descriptors
         if isinstance(error, TRANSLATED) and not isinstance(error, BackendError):
             raise self.translated(error, system_errno) from error
 
@@ -275,19 +277,19 @@ class Database(StoreConnection):
     # -- checkpoints
 
     def checkpoint(self) -> None:
-        """Copy the -wal file into the database, as far as readers allow. If an incremental vacuum has shortened the
-        database, the database file then gets smaller. If the checkpoint can't run now, because another process runs one
-        or the disk is full, a later checkpoint does the work."""
+        """Copy the -wal file into the database, as far as readers allow. If an incremental vacuum has removed pages
+        from the database, the checkpoint also shortens the database file. If the checkpoint can't run now, because
+        another process runs one or the disk is full, a later checkpoint does the work."""
         if not self.files.sync.is_marked():
             frames, _ = self._checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE)
             reserve.keep(self.path, frames * self._page_size())
 
     def make_room(self) -> bool:
-        """Make room on a full disk. Release the reserved space, and let the -wal file start over from its beginning, so
-        that the file's space can be used again. Return whether this may have made room."""
+        """Free space on a full disk. Release the reserved space, and let the -wal file start over from its beginning,
+        so that the file's space can be used again. Return whether this method may have freed disk space."""
         released = reserve.release(self.path)
         size = self.read(lambda db: db.value(sql.page_count)) * self._page_size()
-        # A checkpoint that needs more than the free space would use up all the free space, and fail.
+        # A checkpoint that needs more space than is free would use up all the free space, and then fail.
         if self.files.sync.is_marked() or not reserve.has_room(self.path, size):
             return released
         frames, copied = self._checkpoint(apsw.SQLITE_CHECKPOINT_RESTART)
@@ -348,7 +350,7 @@ class Database(StoreConnection):
             raise StoreCorruptError(f"{self.path}: claims_meta row 1: {error}") from error
 
     def is_fed(self, instance: int) -> bool:
-        """Return whether any process feeds the instance, or may feed it."""
+        """Return whether any process feeds the instance. If the answer is uncertain, return ``True``."""
         sessions = self.sessions
         assert sessions is not None
         if sessions.is_fed(instance):

@@ -76,16 +76,16 @@ class FutexBell(CBell):
 
 
 class PollingBell:
-    """A doorbell without futexes. It polls ``version``, which returns SQLite's data version: every commit of a
+    """A doorbell without futexes. The object polls ``version``, which returns SQLite's data version: every commit of a
     different connection changes this number."""
 
     def __init__(self, version: Callable[[], int]) -> None:
         self._version = version
         self._rings = 0
 
-    def read(self, which: int) -> int:  # noqa: ARG002 - a ring counts for every reason
-        # Commits on this store's own connection, by other threads, don't change the data version. So rings are counted,
-        # too.
+    def read(self, which: int) -> int:  # noqa: ARG002 - the reasons are not distinguished
+        # Commits on this store's own connection, by other threads, don't change the data version. So the object also
+        # counts its own rings.
         return (self._version() << 32) + self._rings
 
     def ring(self, which: int) -> None:  # noqa: ARG002

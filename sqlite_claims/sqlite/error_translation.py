@@ -65,7 +65,7 @@ def translate(error: BaseException, path: str, system_errno: int = 0, culprit: s
     if isinstance(error, OSError):
         kind = StoreFullError if error.errno in DISK_FULL else StoreUnavailableError
         return kind(f"{error.filename or path}: {error.strerror or error}")
-    # If SQLite can't extend the -shm file, SQLite reports only SQLITE_IOERR_SHMSIZE, without the reason.
+    # If SQLite can't extend the -shm file, SQLite reports only SQLITE_IOERR_SHMSIZE, and not the reason.
     full = system_errno in DISK_FULL or getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE
     if isinstance(error, (apsw.IOError, apsw.CantOpenError)) and full:
         return StoreFullError(f"{path}: the disk is full ({error})")

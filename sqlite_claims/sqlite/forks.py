@@ -1,10 +1,10 @@
 """Support for ``os.fork`` with open stores. After the fork, both processes may continue to use the stores.
 
-SQLite records its locks in tables of the process, and a fork copies these tables. If a connection is open during the
-fork, the child's copy of the tables lists locks that the kernel has not given to the child. Then even a new connection
-of the child commits without any lock. So every connection is closed before the fork. The parent and the child each open
-a new connection when needed. If the connections can't be closed in time, or if the fork bypasses Python's hooks, the
-child must not use the files at all.
+SQLite records its locks in tables in the memory of the process, and a fork copies these tables. If a connection is open
+during the fork, the child's copy of the tables lists locks that the kernel has not given to the child. Then even a new
+connection of the child commits without any lock. So this module closes every connection before the fork. The parent and
+the child each open a new connection when they need one. If the connections can't be closed in time, or if the fork
+bypasses Python's hooks, the child must not use the files at all.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Forkable(Protocol):
     path: str
 
     def before_fork(self, wait: float) -> bool:
-        """Close the connection, and keep other threads from opening it again. Return ``False`` if that takes longer
-        than ``wait`` seconds."""
+        """Close the connection, and prevent other threads from opening the connection again. Return ``False`` if
+        closing takes longer than ``wait`` seconds."""
 
     def after_fork_in_parent(self) -> None:
         """Let the threads of the parent use the connection again."""
@@ -43,7 +43,7 @@ _ready: list[Forkable] = []
 _not_ready: list[Forkable] = []
 _poisoned: set[str] = set()
 pid = os.getpid()
-"""The id of this process, as of the last fork that this module has handled."""
+"""The id of this process, recorded at import and at each fork that this module handles."""
 
 
 def register(store: Forkable) -> None:
@@ -89,7 +89,8 @@ def _after_in_parent() -> None:
 def _after_in_child() -> None:
     global pid
     pid = os.getpid()
-    # One store that stayed open makes all stores on the same file unusable, because SQLite's lock tables are per file.
+    # If the connection of one store stayed open, all stores on the same file are unusable, because SQLite has one lock
+    # table for each file.
     _poisoned.update(store.path for store in _not_ready)
     for store in _ready:
         store.after_fork_in_child(usable=store.path not in _poisoned)
@@ -109,8 +110,8 @@ if hasattr(os, "register_at_fork"):
 
 
 def leak(connection: object) -> None:
-    """Keep the parent's connection from ever being finalized in the child, because closing the connection would act on
-    the parent's files."""
+    """Prevent the child from ever finalizing the parent's connection, because closing the connection would act on the
+    parent's files."""
     import ctypes  # imported here, since only an unusual fork needs ctypes
 
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))

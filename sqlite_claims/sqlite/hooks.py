@@ -1,4 +1,4 @@
-"""A connection that keeps the hooks that the application sets on each connection of its process."""
+"""A connection class that keeps the hooks that the application has registered with ``apsw.connection_hooks``."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class HookedConnection(apsw.Connection):
     setcommithook, setrollbackhook, setwalhook = set_commit_hook, set_rollback_hook, set_wal_hook
 
     def add_authorizer(self, ours: Callable[..., int]) -> None:
-        """Set the store's authorizer. If the application has set an authorizer, an action needs the permission of both
-        authorizers."""
+        """Set the store's authorizer. If the application has set an authorizer, too, an action is allowed only if both
+        authorizers allow the action."""
         theirs = self.authorizer
         if theirs is None:
             self.set_authorizer(ours)

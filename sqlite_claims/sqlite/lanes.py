@@ -28,8 +28,8 @@ OWN_MAX = 32
 # twice, because its claimed side is counted, too.) This read costs about 1 µs for each lane with tasks, and saves 1 µs
 # for each lane without tasks.
 MANY = 32
-# If a search finds tasks in more than an eighth of the lanes, this number of later searches don't read which lanes have
-# tasks.
+# The number of searches that don't read which lanes have tasks, after a search has found tasks in more than an eighth
+# of the lanes.
 CROWDED_SEARCHES = 16
 
 
@@ -76,7 +76,7 @@ class Lanes:
         self._unsaved = False
 
     def saved(self) -> None:
-        """Keep the changes of the cache, because the transaction was committed."""
+        """Mark the changes of the cache as saved, because the transaction was committed."""
         self._unsaved = False
 
     def forget(self) -> None:
@@ -167,11 +167,11 @@ class Lanes:
         return cached
 
     def intern(self, db: Executor, kind: str, tags: Tags, instance: int) -> int:
-        """Return the id of the lane of a kind and tags. Add the lane if it doesn't exist. The caller must hold the
-        write lock.
+        """Return the id of the lane for a kind and a set of tags. Add the lane if the lane doesn't exist. The caller
+        must hold the write lock.
 
         The lane is an own lane of ``instance``. If ``instance`` is 0, or if there are already ``OWN_MAX`` own lanes,
-        the lane is the shared lane of the kind and tags.
+        the lane is the shared lane for the kind and the tags.
         """
         self.refresh(db, db.value(sql.lanes_version))
         shared = self._ids.get((0, kind, tags)) or self._add(db, 0, kind, tags)
@@ -180,7 +180,7 @@ class Lanes:
         id = self._ids.get((instance, kind, tags))
         if id is None and self._own < OWN_MAX:
             id = self._add(db, instance, kind, tags)
-            self._version = -1  # the next refresh reads whether the lane is open
+            self._version = -1  # the next refresh then reads whether the new lane is open
         return id or shared
 
     def _add(self, db: Executor, instance: int, kind: str, tags: Tags) -> int:

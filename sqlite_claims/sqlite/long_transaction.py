@@ -34,7 +34,7 @@ class LongTransaction:
         """The id of the thread that has begun the transaction."""
 
     def begin(self, timeout: float) -> None:
-        """Take the write lock. Wait for the lock at most ``timeout`` seconds."""
+        """Take the write lock. Wait for the lock for at most ``timeout`` seconds."""
         db = self._db
         db.acquire(timeout)
         try:
@@ -50,7 +50,7 @@ class LongTransaction:
             db.transaction = self
         except BaseException as error:
             try:
-                if db.transaction is None and not db.in_call:  # otherwise another call is in progress
+                if db.transaction is None and not db.in_call:  # otherwise a different call is in progress
                     db.undo()
             finally:
                 db.release()
@@ -94,7 +94,7 @@ class LongTransaction:
             db.in_call = False
 
     def _undo_call(self, connection: apsw.Connection) -> None:
-        """Undo the changes of one call. If that fails, roll back the whole transaction."""
+        """Undo the changes of one call. If this is impossible, roll back the whole transaction."""
         if not connection.in_transaction:
             return
         try:
@@ -111,7 +111,7 @@ class LongTransaction:
         connection = db.connection
         rules = CallerSqlRules()
         db.refuse_reentry()
-        try:  # directly after the previous call, so that no exception of a signal handler comes in between
+        try:  # directly after refuse_reentry(), so that no signal handler raises an exception in between
             db.execute(sql.savepoint)
             try:
                 rows = self._run_caller_sql(rules, statement, params, time_is_up)
@@ -133,8 +133,8 @@ class LongTransaction:
         connection.set_progress_handler(lambda: authorizer.caller_sql is not None and time_is_up(), _STEPS_PER_CHECK)
         authorizer.caller_sql = rules
         try:
-            # Don't use the statement cache: it contains the store's own COMMIT, which the authorizer has permitted
-            # already.
+            # Don't use the statement cache: the cache contains the store's own COMMIT, which the authorizer has already
+            # permitted.
             rows = connection.execute(statement, params, can_cache=False).fetchall()
         finally:
             authorizer.caller_sql = None

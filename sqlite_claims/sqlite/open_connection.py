@@ -76,18 +76,18 @@ class OpenConnection:
         self.bell, self.waiter, self.frames, self.page_size, self.checkpointer = joined
 
     def set_busy_timeout(self, seconds: float) -> None:
-        """Set how long a statement waits for the write lock at most."""
+        """Set the longest time for which a statement waits for the write lock."""
         if self.waiter is None:
             self.connection.set_busy_handler(patience(seconds))
         else:
             self.waiter.set_timeout(seconds)
 
     def renew_bell(self, path: str) -> Doorbell:
-        """Open the ``-bell`` file again if the file was removed, replaced or truncated. Otherwise the store could
-        neither wake other processes nor be woken by them. Return the doorbell to use."""
+        """Open the ``-bell`` file again if the file was removed, replaced or truncated. With the old file, the store
+        could neither wake other processes nor be woken by other processes. Return the doorbell to use."""
         bell = self.bell
         if self.waiter is not None and isinstance(bell, FutexBell) and not bell.in_place():
-            with contextlib.suppress(OSError):  # for example because the disk is full; the next check tries again
+            with contextlib.suppress(OSError):  # for example, the disk is full; the next check opens the file
                 self.bell = bell = FutexBell(bell.core, path)
                 self.waiter.set_bell(bell)
         return self.bell
@@ -95,7 +95,7 @@ class OpenConnection:
     def checkpoint(self, mode: int) -> tuple[int, int]:
         """Run a checkpoint. Return the number of frames in the -wal file, and the number of these frames that are
         copied into the database."""
-        self.execute(sql.schema_version).fetchall()  # before its first read, a connection doesn't know its -wal file
+        self.execute(sql.schema_version).fetchall()  # SQLite opens the -wal file only at a connection's first read
         return self.connection.wal_checkpoint(mode=mode)
 
     def end_checkpoints(self, wait: float | None) -> bool:
@@ -136,8 +136,8 @@ class Opening:
         authorizer: Authorizer,
         ring_writer: Callable[[], None],
     ) -> None:
-        """``bell``: the doorbell to use without the C core. ``ring_writer``: a function that reports to other processes
-        that a checkpoint has released the write lock. The function must not hold a reference to the store."""
+        """``bell``: the doorbell to use if the C core is not used. ``ring_writer``: a function that reports to other
+        processes that a checkpoint has released the write lock. The function must not hold a reference to the store."""
         self._settings = settings
         self._path = settings.path
         self._create = create and not settings.read_only
@@ -153,7 +153,7 @@ class Opening:
         self._had_wal = False
 
     def run(self) -> OpenConnection:
-        """Open the connection. If that fails, close all parts again, and raise ``BackendError``."""
+        """Open the connection. If the open fails, close all parts again, and raise ``BackendError``."""
         path = self._path
         forks.check(path)
         self._time.enter_namespace(path)
@@ -200,7 +200,7 @@ class Opening:
         use_wal(connection, path, busy_timeout)
         if is_old:
             schema.migrate(connection, self._time.clock)
-        if schema.forget_statistics(connection):  # this connection has read the statistics
+        if schema.forget_statistics(connection):  # this connection may have read the statistics
             self._connection = None
             connection.close(True)
             connection = self._connection = connect(
@@ -229,7 +229,7 @@ class Opening:
             try:
                 self._bell = FutexBell(core, self._path)
             except OSError:
-                return None  # no futexes on this platform, or a full disk: the store polls
+                return None  # the platform has no futexes, or the disk is full, so the store polls
         return core.install_waiter(connection, self._bell, self._settings.busy_timeout)
 
     def _install_wal_hooks(

@@ -1,11 +1,11 @@
 """Checks that the database, its -wal file and its -shm file are still the files that were opened.
 
 SQLite doesn't notice when one of these files is removed or replaced. SQLite then continues to write to the old file,
-which no other process can find. The kernel shows the path of each open descriptor in /proc/self/fd, with "(deleted)"
-once the file has lost that name. ``check`` reads these paths, and does not call ``stat``. Since Linux 6.13, a ``stat``
-of a file makes the kernel write the file's inode with the next write. The next sync then takes 129 µs instead of 90 µs.
-The checks use only SQLite's own descriptors, because closing a different descriptor of the database or its -shm file
-would drop SQLite's locks.
+which no other process can find. The kernel shows the path of each open descriptor in /proc/self/fd, with "(deleted)" if
+the file no longer has that name. ``check`` reads these paths, and does not call ``stat``. Since Linux 6.13, after a
+``stat`` of a file, the kernel also writes the file's inode at the next write to the file. The next sync then takes 129
+µs instead of 90 µs. The checks use only SQLite's own descriptors, because closing a different descriptor of the
+database or its -shm file would drop SQLite's locks.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SUFFIXES = ("", "-wal", "-shm")
 _SHARED_FIRST, _SHARED_SIZE = 0x40000002, 510
 # The offset of the two bytes in the header that show whether a database is in WAL mode.
 _MODES_AT = 18
-# How long a process that opens a store waits for other processes that are just closing the store.
+# The time for which a process that opens a store waits while other processes are closing the store.
 MISSING_WAIT_S = 2.0
 _CAUSES = (
     "Likely causes: another copy of SQLite in this process (the standard library's sqlite3, another driver) closed the "
@@ -41,7 +41,7 @@ class OpenedFiles:
         self._path = path
         self._opened: dict[str, tuple[int, int]] = {}
         self._links: dict[str, tuple[str, str]] = {}
-        self._quick: tuple[tuple[str, str], ...] = ()  # each link to read, with the path that the link must show
+        self._quick: tuple[tuple[str, str], ...] = ()  # each link in /proc, with the path that the link must show
         self.lost = self.database_lost = False
 
     def watch(self, *, all: bool = True) -> None:
@@ -119,7 +119,8 @@ class OpenedFiles:
         return " and ".join(f"{self._path}{suffix}" for suffix in suffixes)
 
     def _moved(self) -> str:
-        """Return a remark with the database's present path if the database was moved; otherwise an empty string."""
+        """If the database was moved, return a remark with the database's present path. Otherwise return an empty
+        string."""
         link, place = self._links.get("", ("", ""))
         try:
             now = readlink(link)
@@ -159,7 +160,7 @@ def _links(opened: dict[str, tuple[int, int]]) -> dict[str, tuple[str, str]] | N
             if suffix is not None and suffix not in links:
                 links[suffix] = (link, readlink(link))
         except FileNotFoundError:
-            continue  # a descriptor that was closed meanwhile, for example that of the listing
+            continue  # a descriptor that is closed now, for example the one for listing the folder
         except OSError:  # a process that has given up privileges may not read the entries
             return None
     return links
@@ -176,7 +177,7 @@ def _identity_at(path: str) -> tuple[int, int] | None:
 def refuse_missing(path: str, wait: float, in_use: Callable[[str], bool] = any_connected) -> None:
     """Raise an error if the -wal or -shm file is missing while other processes have the store open. SQLite would create
     new files, and processes with the old files and with the new files would overwrite each other's commits. Wait up to
-    ``wait`` seconds for processes that are just closing or opening the store."""
+    ``wait`` seconds for processes that are closing or opening the store at this moment."""
     deadline = time.monotonic() + wait
     while missing := [suffix for suffix in ("-wal", "-shm") if not os.path.exists(path + suffix)]:
         if not in_use(path):
@@ -200,12 +201,12 @@ def descriptor_of(path: str) -> int:
 
 
 def is_locked(path: str) -> bool:
-    """Return whether a lock of SQLite shows that some connection has the file open in WAL mode. The result is correct
-    even if the -wal file and the -sessions file were removed. Call this before this process's own connection reads
-    anything."""
+    """Return whether a lock of SQLite shows that a connection in any process has the file open in WAL mode. The result
+    is correct even if the -wal file and the -sessions file were removed. Call this before this process's own connection
+    reads anything."""
     descriptor = descriptor_of(path)
     try:
         in_wal_mode = os.pread(descriptor, 2, _MODES_AT) == b"\2\2"
         return in_wal_mode and is_shared(descriptor, _SHARED_FIRST, _SHARED_SIZE)
-    except OSError:  # no /proc, or another thread has closed the descriptor
+    except OSError:  # there is no /proc, or a different thread has closed the descriptor
         return False

@@ -1,9 +1,9 @@
-"""Reads of a store without its -shm file. They serve processes that can't create this file: on a read-only mount, in a
-folder without write permission, or on a full disk.
+"""Reads of a store without its -shm file, for processes that can't create this file: on a read-only mount, in a folder
+without write permission, or on a full disk.
 
-Without the -shm file, no other process notices the reader. No process has the store open when the reader opens it. But
-a process may open the store at any time, for example through a different mount. So the result of a read is used only if
-the files did not change during the read.
+Without the -shm file, no other process notices the reader. When the reader opens the store, no process has the store
+open. But a process may open the store at any later time, for example through a different mount. So the result of a read
+is used only if the files did not change during the read.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class UnsharedFiles:
 
 def connect_to_read(path: str, busy_timeout: float) -> tuple[HookedConnection, UnsharedFiles | None]:
     """Open a connection that only reads. If the connection had to be opened without the -shm file, also return an
-    ``UnsharedFiles``. With that object, the caller has to check the files before and after each use."""
+    ``UnsharedFiles``. With that object, the caller has to check the files before and after each use of the
+    connection."""
     try:
         connection = connect(path, create=False, read_only=True, busy_timeout=busy_timeout)
         try:

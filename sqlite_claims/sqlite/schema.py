@@ -91,9 +91,9 @@ def _refuse_other_tables(connection: apsw.Connection, version: int) -> None:
 
 
 def differences(execute: Callable[..., apsw.Cursor]) -> tuple[list[str], bool]:
-    """Return one sentence for each schema object that differs from the schema that this version creates. Only objects
-    with a name of the store, or on a table of the store, are compared. Also return whether all tables of the store are
-    real tables, because reading a view in the place of a table may never end."""
+    """Return one sentence for each schema object that differs from the schema that this version of the library creates.
+    Only objects with a name of the store, or on a table of the store, are compared. Also return whether all tables of
+    the store are real tables, because a read of a view that has a table's name may never end."""
     expected = _expected(VERSION)
     present: dict[tuple[str, str], tuple[str, str]] = {}
     rows: list[tuple[Any, ...]] = execute(sql.objects).fetchall()
@@ -180,20 +180,20 @@ def _check(connection: apsw.Connection, path: str, *, create: bool, read_only: b
         _refuse_other_tables(connection, version)
     if version < VERSION and read_only:
         raise SchemaVersionError(f"{path}: schema version {version} needs an upgrade; open it once for writing")
-    if not read_only and (triggers := triggers_on_ours(connection.execute)):  # a read-only store fires no trigger
+    if not read_only and (triggers := triggers_on_ours(connection.execute)):  # a read-only store runs no trigger
         name, table = triggers[0]
         raise StoreCorruptError(f"{path}: trigger {name!r} on {table} does not belong to the store: drop it")
     return version < VERSION
 
 
 def forget_statistics(connection: apsw.Connection) -> bool:
-    """Delete statistics about the store's tables that an ANALYZE of the application has stored. With statistics from a
-    time when the store was small, SQLite would scan whole tables for ever. Return whether this connection may have read
-    the statistics."""
+    """Delete statistics about the store's tables that an ANALYZE of the application has stored. If the statistics were
+    made while the store was small, SQLite would scan whole tables even after the store has become large. Return whether
+    this connection may have read the statistics."""
     tables = [name for (name,) in connection.execute(sql.statistics_tables).fetchall()]
     if not tables or not connection.execute(sql.statistics).fetchall()[0][0]:
         return False
-    with contextlib.suppress(apsw.BusyError):  # the next process that opens the file tries again
+    with contextlib.suppress(apsw.BusyError):  # the next process that opens the file tries to delete them
         connection.execute(sql.drop_statistics)
         if "sqlite_stat4" in tables:
             connection.execute(sql.drop_samples)

@@ -53,7 +53,7 @@ class Statement(str, Generic[Row]):
 
 
 class Statements:
-    """The statements, one attribute for each. A statement that is declared as ``str`` returns no rows."""
+    """The statements. Each statement is one attribute. A statement that is declared as ``str`` returns no rows."""
 
     # add.sql
     instance_by_name: Statement[InstanceHead]
@@ -283,7 +283,7 @@ class Statements:
 
 
 def row_type(name: str) -> Any:
-    """Return the type of a statement's rows; ``None`` if the statement returns no rows."""
+    """Return the class of a statement's rows; ``None`` if the statement returns no rows."""
     declared = Statements.__annotations__[name]
     return None if declared is str else get_args(declared)[0]
 
@@ -307,11 +307,11 @@ sql = Statements()
 ROW_MAKERS: dict[str, Callable[[tuple[Any, ...]], Any]] = {
     text: partial(tuple.__new__, row) for name, text in sql.all().items() if hasattr(row := row_type(name), "_fields")
 }
-"""The functions that convert a plain tuple to a row's class, with statements as keys. The rows of all other statements
-stay plain tuples."""
+"""A dictionary with statements as keys. Each value is the function that converts a plain tuple to the row class of the
+statement. The rows of all other statements are plain tuples."""
 
 
 def migrations() -> list[tuple[int, str]]:
-    """Return the schema versions, each with the script that migrates to it, in order."""
+    """Return the schema versions in ascending order, each with the script that migrates a file to that version."""
     scripts = [entry for entry in _FOLDER.iterdir() if entry.name[0].isdigit()]
     return sorted((int(entry.name.split("_")[0]), entry.read_text("utf-8")) for entry in scripts)

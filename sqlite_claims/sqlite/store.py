@@ -24,15 +24,12 @@ class SqliteClaimStore(Store[SqliteWorkerSession]):
     a network file system. Never open the file with the standard library's ``sqlite3`` in a process that has the store
     open.
 
-    Args:
-        path: The path of the file. A missing file is created.
-        create: ``False``: raise ``StoreUnavailableError`` if the file is missing or has no tables of a store.
-        read_only: Allow only methods that read.
-        durability: ``"full"``: task data survives power loss. ``"process"``: task data survives a killed
-            process, but power loss may undo the last commits.
-        busy_timeout: Seconds that a write waits for the file's write lock before it raises ``StoreBusyError``.
-        use_c_core: ``None``: use the C core if it is installed. ``True``: require it. ``False``: use the Python scan.
-        clock: For tests: a ``sqlite_claims.testing.ManualClock``.
+    Args: path: The path of the file. A missing file is created. create: ``False``: raise ``StoreUnavailableError`` if
+    the file is missing or has no tables of a store. read_only: Allow only methods that read. durability: ``"full"``:
+    task data survives power loss. ``"process"``: task data survives a killed process, but power loss may undo the last
+    commits. busy_timeout: Seconds that a write waits for the file's write lock before it raises ``StoreBusyError``.
+    use_c_core: ``None``: use the C core if it is installed. ``True``: require the C core. ``False``: use the Python
+    scan. clock: For tests: a ``sqlite_claims.testing.ManualClock``.
     """
 
     _backend: SqliteBackend
@@ -76,9 +73,10 @@ class SqliteClaimStore(Store[SqliteWorkerSession]):
     def _add_fed_instance(
         self, instance_id: str, tasks: Sequence[NewTask] = (), *, definition_hash: str = ""
     ) -> tuple[bool, InstanceFeed]:
-        """Add an instance with its first tasks if there is no instance of that name. Keep ``prune`` from removing the
-        instance until the feed is closed or this process ends. Return whether the instance was added, and the feed."""
+        """Add an instance with its first tasks if there is no instance of that name. Prevent ``prune`` from removing
+        the instance until the feed is closed or this process ends. Return two values: whether the instance was added,
+        and the feed."""
         while True:
             added = self.add_instance(instance_id, tasks, definition_hash=definition_hash, if_exists="skip")
-            with contextlib.suppress(NotFoundError):  # the instance existed, and was pruned in between
+            with contextlib.suppress(NotFoundError):  # the existing instance was pruned before this call fed it
                 return added, self._backend.feed_instance(instance_id)

@@ -1,5 +1,5 @@
-"""A store's connection to its file. The connection is opened when a call needs it. Threads share the connection under a
-lock, a fork closes the connection, and checks detect a loss of its files."""
+"""A store's connection to its file. The first call that needs the connection opens the connection. Threads share the
+connection under a lock. A fork closes the connection. Checks detect a loss of the connection's files."""
 
 from __future__ import annotations
 
@@ -48,10 +48,12 @@ class Stoppable(Protocol):
 class StoreConnection:
     """The connection of one store, and the lock that a thread takes for each call.
 
-    ``acquire`` takes the lock. It also opens the connection if the connection was closed, for example by a fork.
+    ``acquire`` takes the lock. ``acquire`` also opens the connection if the connection is closed, for example after a
+    fork.
     """
 
-    # Slots make a transaction cheaper, because the class has too many attributes for Python's key-sharing dictionaries.
+    # ``__slots__`` makes each transaction faster, because the class has too many attributes for Python's key-sharing
+    # dictionaries.
     __slots__ = (
         "__weakref__",
         "_check_due",
@@ -85,7 +87,7 @@ class StoreConnection:
     changes: Callable[[], int]
 
     def __init__(self, settings: Settings, *, create: bool, clock: Clock, bell: Doorbell) -> None:
-        """``bell``: the doorbell to use without the C core."""
+        """``bell``: the doorbell to use if the C core is not used."""
         self._settings = settings
         self._create = create
         self.path = settings.path
@@ -98,16 +100,16 @@ class StoreConnection:
         self.local_feeds = self.files.local_feeds
         self.long_reads: set[Stoppable] = set()  # the long reads in progress
         self.transaction: object | None = None  # an open transaction, whose thread holds the lock
-        self.in_call = False  # true while a call is in progress; the thread of the call holds the lock
+        self.in_call = False  # true while a call is in progress; the calling thread holds the lock
         self.store_closed = False  # true after `close`, and in a forked child that can't use the store
         self.authorizer = Authorizer()
         self.bell = bell
-        self._commits_unchecked = 0  # commits since the files were last checked
+        self._commits_unchecked = 0  # the number of commits since the files were last checked
         self._opened: OpenConnection | None = None
         self._forget_file()
         self._make_lock()
         with self._lock:
-            forks.register(self)  # register before a connection exists, so that no fork copies an open connection
+            forks.register(self)  # register before the first open, so that no fork copies an open connection
             self._open()
 
     def _make_lock(self) -> None:
@@ -118,8 +120,8 @@ class StoreConnection:
 
     def _forget_file(self) -> None:
         """Reset all data about the connection and the file, because the next open may find a different file."""
-        # Not a method of this object: a reference to the method would be a reference cycle, which would keep an unused
-        # store in memory.
+        # This function is not a method of the store. A reference to a method would be a reference cycle, which would
+        # keep an unused store in memory.
         self.execute = self.executemany = self.changes = partial(_raise_closed, self.path)
         self._check_due = 0  # store time of the next check of the files
 
@@ -192,7 +194,7 @@ class StoreConnection:
             for read in list(self.long_reads):
                 read.stop(wait=True)
             was_reported = self.files.has_loss()
-            self.files.drop_local()  # another thread may have opened sessions meanwhile
+            self.files.drop_local()  # a different thread may have opened sessions while this thread waited
             try:
                 self._close_connection()
             except Exception as error:  # noqa: BLE001 - everything is committed, and there is nothing to try again
@@ -204,8 +206,8 @@ class StoreConnection:
                 self.files.raise_loss()
 
     def _close_connection(self, wait: float | None = None) -> bool:
-        """Close the store's connection and the connection for checkpoints. Return ``False``, and leave both connections
-        open, if the checkpoint thread doesn't end within ``wait`` seconds."""
+        """Close the store's connection and the connection for checkpoints. If the checkpoint thread doesn't end within
+        ``wait`` seconds, leave both connections open, and return ``False``."""
         opened = self._opened
         if opened is not None:
             if not opened.end_checkpoints(wait):
@@ -224,14 +226,14 @@ class StoreConnection:
         return True
 
     def _recover_or_keep_wal(self, opened: OpenConnection) -> None:
-        """Recover from a failed sync before a connection is closed. If the recovery fails, keep SQLite from copying the
-        -wal file into the database, because a power cut may still remove frames from the -wal file."""
+        """Recover from a failed sync before a connection is closed. If the recovery fails, prevent SQLite from copying
+        the -wal file into the database, because a power cut may still remove frames from the -wal file."""
         if self.read_only or not self.files.sync.is_marked():
             return
         try:
             opened.set_busy_timeout(RESTART_WAIT_S)
             recover(self.files.sync, opened.connection)
-        except (apsw.Error, BackendError, OSError):  # the mark remains set, so the next process tries to recover
+        except (apsw.Error, BackendError, OSError):  # the mark remains set, so the next process recovers
             opened.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
 
     # -- the lock
@@ -279,9 +281,9 @@ class StoreConnection:
 
     def _check_files(self) -> None:
         """Raise an error if a file of the connection was removed or replaced. The next call opens the files that exist
-        then."""
+        at the time of that call."""
         self._commits_unchecked = 0
-        side_files_too = self.time.now >= self._check_due  # rarer: the loss of a side file loses no commit
+        side_files_too = self.time.now >= self._check_due  # less often, because the loss of a side file loses no commit
         if side_files_too:
             self._check_due = self.time.now + CHECK_EVERY_US
         try:
@@ -289,7 +291,7 @@ class StoreConnection:
         except StoreUnavailableError as error:
             try:
                 self._close_connection()
-            except OSError as nested:  # code that closed SQLite's descriptors has also closed others
+            except OSError as nested:  # other code has also closed descriptors of the library
                 log_after_commit(self.path, "closing the file caused an error", nested)
                 self.files.drop_sessions()
             self.files.raise_loss()
@@ -309,7 +311,7 @@ class StoreConnection:
             self._lock.release()
 
     def check_files_soon(self) -> None:
-        """Make the current call check the files when the call ends."""
+        """Request a check of the files at the end of the current call."""
         self._check_due = 0
 
     def check_before_connecting(self) -> None:
@@ -326,7 +328,7 @@ class StoreConnection:
     def before_fork(self, wait: float) -> bool:
         if not self._lock.acquire(timeout=wait):
             return False
-        if self.transaction is not None or self.in_call:  # a transaction or a call of the forking thread itself
+        if self.transaction is not None or self.in_call:  # the forking thread itself has a transaction or a call open
             self._lock.release()
             return False
         closed = False
@@ -351,7 +353,7 @@ class StoreConnection:
             opened, self._opened = self._opened, None
             if opened is not None:
                 opened.checkpointer = None
-                forks.leak(opened)  # with its statements, since finalizing a statement waits for the parent's threads
+                forks.leak(opened)  # including its statements: finalizing a statement waits for the parent's threads
 
 
 def _raise_closed(path: str, *_: object) -> NoReturn:
@@ -359,7 +361,7 @@ def _raise_closed(path: str, *_: object) -> NoReturn:
 
 
 def _ring_writer(store: weakref.ref[StoreConnection]) -> None:
-    """Report to other processes that a checkpoint has released the write lock. The reference is weak, so that the
-    checkpoint thread doesn't keep an unused store in memory."""
+    """Report to other processes that a checkpoint has released the write lock. The reference to the store is weak, so
+    that the checkpoint thread doesn't keep an unused store in memory."""
     if (db := store()) is not None:
         db.bell.ring(WRITER)

@@ -1,5 +1,4 @@
-"""The files of one open store: checks that the files are still the ones that were opened, and handles the loss of a
-file."""
+"""The files of one open store: checks that the paths still lead to the opened files, and handles the loss of a file."""
 
 from __future__ import annotations
 
@@ -35,7 +34,7 @@ class StoreFiles:
     def _start(self) -> None:
         self.opened = OpenedFiles(self._path)
         self.sync = WalSync(self._path, self.opened)
-        self._sessions_unbegun = False  # true while a new -sessions file doesn't record which sessions are older
+        self._sessions_unbegun = False  # true while a new -sessions file lacks the record of older sessions
         self._sessions_error = ""  # the last logged error of an attempt to create -sessions again
 
     def watch(self) -> None:
@@ -61,9 +60,9 @@ class StoreFiles:
         return self._loss is not None
 
     def check_before_connecting(self) -> None:
-        """Raise an error if a file was removed or replaced. Call this, from any thread, before this process opens one
-        more connection. A new connection would create the -wal file again, and then the commits in a lost -wal file
-        could not be saved any more."""
+        """Raise an error if a file was removed or replaced. Call this method, from any thread, before this process
+        opens one more connection. A new connection would create the -wal file again. The commits in the lost -wal file
+        could then no longer be saved."""
         loss = self._loss
         if loss is not None and self.opened.database_lost:
             raise loss
@@ -73,7 +72,7 @@ class StoreFiles:
 
     def save(self, connection: apsw.Connection) -> None:
         """Prepare a connection for closing, if its files were removed or replaced. Copy the commits that no other
-        process can reach into the database. Also keep SQLite from removing new files that have the names of the lost
+        process can reach into the database. Also prevent SQLite from removing new files that have the names of the lost
         files."""
         try:
             self.opened.check()
@@ -98,8 +97,8 @@ class StoreFiles:
 
     def begin_sessions(self, connection: apsw.Connection) -> None:
         """Record in a new ``-sessions`` file which worker sessions are older than the file. Take the write lock, so
-        that no process opens a session meanwhile. If the write lock or disk space is not available, a later check tries
-        again."""
+        that no process opens a session during the recording. If the write lock or disk space is not available, a later
+        check makes the record."""
         assert self.sessions is not None
         self._sessions_unbegun = False
         if not self.sessions.is_new():
@@ -127,7 +126,8 @@ class StoreFiles:
         try:
             sessions.reopen([*self.local_sessions, *self.local_feeds])
         except (OSError, BackendError) as error:
-            # The caller's operation has taken effect, so the error is only logged. The next check tries again.
+            # The caller's operation has taken effect, so the error is only logged. The next check tries to create the
+            # file again.
             if repr(error) != self._sessions_error:
                 self._sessions_error = repr(error)
                 log_after_commit(self._path, "-sessions was removed or replaced, and cannot be created again", error)

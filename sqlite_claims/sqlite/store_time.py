@@ -18,18 +18,19 @@ from .statements import sql
 # The interval in which ``seen`` in claims_meta is updated. After a reboot, store time continues from ``seen`` plus this
 # interval.
 SEEN_EVERY_US = 1_000_000
-# The boot clock and the awake clock are read one after the other, so a smaller difference doesn't count as a sleep.
+# The least growth of the difference between the boot clock and the awake clock that counts as a sleep. The two clocks
+# are read one after the other, so the difference may grow a little without a sleep.
 SLEEP_US_MIN = 100_000
 # A token consists of an epoch, and of 32 lower bits that count claims. Each boot and each copy raises the epoch.
 _EPOCH = 32
 _EPOCH_MAX = (1 << 31) - 1
-# A copy raises the epoch by this number. The original, if it stays in use, would need this many boots to reach the
-# epoch of the copy. (The number is smaller for a file that was treated as a copy so often that epochs become scarce.)
+# A copy raises the epoch by this number. If the original stays in use, the original needs this number of boots to reach
+# the epoch of the copy. (If a file was treated as a copy so often that few epochs are left, the number is smaller.)
 _EPOCHS_PER_COPY = 1 << 16
 
 
 class _Change(NamedTuple):
-    """A change of the timeline that has to be committed before a store can be used."""
+    """A change of the timeline. The store can be used only after the change is committed."""
 
     epochs: int
     ends_claims: bool
@@ -44,8 +45,8 @@ def _stored(execute: Callable[..., apsw.Cursor]) -> tuple[Any, ...]:
 
 
 class StoreTime:
-    """The store time of one open store. Each operation reads ``now`` and ``wall`` once; an operation that writes reads
-    both times while it holds the write lock."""
+    """The store time of one open store. Each operation reads ``now`` and ``wall`` once. An operation that writes reads
+    both times while the operation holds the write lock."""
 
     __slots__ = (
         "_anchor",
@@ -74,19 +75,19 @@ class StoreTime:
         self._measured_boot_us = 0  # the time of the boot clock at which `_asleep_us` was measured
         self._identity = Identity(0, 0, 0)
         self._sessions: SessionFile | None = None
-        self._saved: tuple[int, int] | None = None  # previous seen and sleep, if a transaction has changed them
+        self._saved: tuple[int, int] | None = None  # old values of seen and sleep, if a transaction has changed them
 
     def read(self, execute: Callable[..., apsw.Cursor]) -> None:
         """Read the clocks for an operation that only reads."""
         if self._take():
-            # Another process may have prolonged the leases meanwhile.
+            # A different process may have prolonged the leases since this process read the timeline.
             self._granted_us = _stored(execute)[3]
         self.wall = self.clock.wall_us()
 
     def _take(self) -> bool:
         """Read the boot clock. Return whether, as far as this process knows, the machine has slept since leases were
-        last prolonged for a sleep. (A sleep shorter than ``SLEEP_US_MIN`` doesn't count, so the slept time is measured
-        at most once in that interval.)"""
+        last prolonged for a sleep. (A sleep shorter than ``SLEEP_US_MIN`` doesn't count, so the time asleep is measured
+        at most once every ``SLEEP_US_MIN``.)"""
         boot = self.clock.boot_us()
         self.now = boot + self._anchor
         if boot - self._measured_boot_us >= SLEEP_US_MIN:
@@ -95,11 +96,12 @@ class StoreTime:
         return self._asleep_us - self._granted_us >= SLEEP_US_MIN
 
     def slept(self) -> bool:
-        """Return whether leases have to be prolonged for a sleep of the machine before any lease may expire."""
+        """Return whether the machine has slept and leases must be prolonged before any lease may expire."""
         return self._asleep_us - self._granted_us >= SLEEP_US_MIN
 
     def awake(self, moment: int) -> int:
-        """Convert a moment of store time, no earlier than the last sleep, to the awake clock."""
+        """Convert a store time to a time of the awake clock. The store time must not be earlier than the machine's last
+        sleep."""
         return moment - self._anchor - self._asleep_us
 
     def write(self, execute: Callable[..., apsw.Cursor]) -> None:
@@ -122,19 +124,19 @@ class StoreTime:
             self._saved = self._seen, self._granted_us
 
     def saved(self) -> None:
-        """Record, after a commit, that the changes that ``write`` made are in the file."""
+        """After a commit, record that the changes of ``write`` are in the file."""
         if self._saved is not None:
             self._saved = None
             self._note()
 
     def _note(self) -> None:
-        """Record ``seen`` in the -sessions file. By this time, a later open recognizes that the database is an earlier
-        state of the file."""
+        """Record ``seen`` in the -sessions file. A later open compares the recorded time with the database, to
+        recognize a database that is an earlier state of the file."""
         if self._sessions is not None:
             self._sessions.note(f"{self._seen} {self._identity}")
 
     def _has_gone_back(self, seen: int) -> bool:
-        """Return whether the -sessions file records a later time than the database. An earlier state was then written
+        """Return whether the -sessions file records a later time than the database. If so, an earlier state was written
         over the database."""
         noted, identity = split(self._sessions.noted() if self._sessions else "")
         if identity is None or compare(identity, self._identity) is Origin.COPY:
@@ -144,14 +146,14 @@ class StoreTime:
         return False
 
     def forget(self) -> None:
-        """Undo, after a rollback, the changes that ``write`` made to this object."""
+        """After a rollback, undo the changes that ``write`` made to this object."""
         if self._saved is not None:
             self._seen, self._granted_us = self._saved
             self._saved = None
 
     def lease_ends(self, lease_expires: int) -> int:
-        """Return when a stored lease ends, on the awake clock. Include any sleep for which the leases have not been
-        prolonged yet."""
+        """Return the time of the awake clock at which a stored lease ends. If leases have not been prolonged for a
+        sleep yet, add the length of the sleep."""
         return self.awake(lease_expires) + (self._asleep_us - self._granted_us if self.slept() else 0)
 
     def enter_namespace(self, path: str) -> None:
@@ -169,7 +171,7 @@ class StoreTime:
         recorded, anchor, seen, sleep, floor, is_copy = _stored(connection.execute)
         boot_id, boot = self.clock.boot_id(), self.clock.boot_us()
         same = not is_copy and boot_id in (split(recorded)[0], UNKNOWN_BOOT) and boot + anchor >= seen - SEEN_EVERY_US
-        # A read-only store doesn't record a new boot, but it needs a store time that fits the stored times.
+        # A read-only store doesn't record a new boot, but needs a store time that fits the stored times.
         self._anchor = anchor if same else seen + SEEN_EVERY_US - boot
         self._seen, self._granted_us, self.token_floor = seen, sleep, floor
         self._measured_boot_us = boot
@@ -181,7 +183,7 @@ class StoreTime:
         tokens are then larger than all earlier tokens.
 
         The record is synced before this method returns. Otherwise a power cut could undo the record together with later
-        claims, and the next boot would give the tokens of these claims a second time.
+        claims, and the store would give the tokens of these claims a second time after the next boot.
         """
         self._identity, self._sessions = identity_of(path), sessions
         if self._change_to_write(connection, path) is None:
@@ -229,13 +231,13 @@ class StoreTime:
                     f"{path}: the file has replaced a file that is still in use; end all processes that have the store "
                     "open, then open it again"
                 )
-            return None  # other processes use this file already, so it is not a new copy
+            return None  # other processes already use this file, so the file is not a new copy
         if origin in (Origin.COPY, Origin.EARLIER):
             return _Change(many, ends_claims=True)
         if origin is Origin.PERHAPS_COPY:
             return _Change(many, ends_claims=False)
-        # If the platform has no boot ids, this may be a new boot, and the last claims before it may have been lost with
-        # the power.
+        # If the platform has no boot ids, this may be a new boot, and a power cut may have undone the last claims of
+        # the previous boot.
         return _Change(0 if boot_is_sure else 1, ends_claims=False)
 
     def _write_down(self, connection: apsw.Connection, path: str, change: _Change) -> None:
@@ -252,7 +254,7 @@ class StoreTime:
             connection.execute(sql.end_all_claims)
             connection.execute(sql.end_all_sessions)
             assert self._sessions is not None
-            self._sessions.begin(0, 0)  # the numbers of deleted sessions may be used again
+            self._sessions.begin(0, 0)  # from now on, the numbers of deleted sessions may be used again
         boot_id = self.clock.boot_id()
         if boot_id == UNKNOWN_BOOT and not change.ends_claims:
             boot_id = split(_stored(connection.execute)[0])[0]

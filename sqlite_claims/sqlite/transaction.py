@@ -95,7 +95,7 @@ class CallerTransaction:
     def write(
         self, operation: Callable[Concatenate[Database, P], T], _durable: bool, /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run an operation within the transaction. The sync follows the commit of the whole transaction."""
+        """Run an operation within the transaction. The store syncs after the commit of the whole transaction."""
         self._check()
         return self._open.run(operation, *args, **kwargs)
 

@@ -1,1 +1,1 @@
-"""The files of a store on the disk: checks of their place, recognition of copies, side files, and reserved space."""
+"""The files of a store on the disk: checks of the path, recognition of copies, side files, and reserved disk space."""

@@ -1,9 +1,10 @@
-"""Recognition of copies: whether a file is still the file that its stored identity describes, or a copy of that file.
+"""Recognition of copied files. A store contains the identity of its file. This module compares the stored identity with
+the present identity of the file.
 
-A copy made without the library (by ``cp``, ``VACUUM INTO``, a replicator, a snapshot) would give the same tokens as the
-original. So a store records the device, the inode and the time of birth of its file. A copy has different values, while
-a rename keeps the values. The path is not recorded, because a file may be moved, and may be visible under several
-names.
+A copy that was made without the library (by ``cp``, ``VACUUM INTO``, a replicator, or a snapshot) would give the same
+tokens as the original. So a store records the device, the inode and the time of birth of its file. A copy has different
+values, while a rename keeps the values. The path is not recorded, because a file may be moved, and may be visible under
+several names.
 """
 
 from __future__ import annotations
@@ -21,20 +22,20 @@ class Origin(Enum):
     UNKNOWN = auto()
     """The file contains no identity, since an older version of the library has created the file."""
     PERHAPS_COPY = auto()
-    """A different device or inode, but the same time of birth: a snapshot of the disk, or the same file on a different
-    mount."""
+    """The device or the inode differs, but the time of birth is the same. The file is in a snapshot of the disk, or is
+    the same file on a different mount."""
     COPY = auto()
     EARLIER = auto()
-    """The same file, overwritten with an earlier state of its content."""
+    """The same file, but overwritten with an earlier state of the file's content."""
 
 
 class Identity(NamedTuple):
-    """The attributes that distinguish a file from all others."""
+    """The attributes that distinguish a file from all other files."""
 
     device: int
     inode: int
     born_ns: int
-    """The time of birth in nanoseconds; 0 if the file system or the platform doesn't provide the time."""
+    """The time of birth in nanoseconds; 0 if the file system or the platform doesn't provide the time of birth."""
 
     def __str__(self) -> str:
         return ":".join(f"{number:x}" for number in self)
@@ -48,8 +49,8 @@ def identity_of(path: str) -> Identity:
 
 
 def split(recorded: str) -> tuple[str, Identity | None]:
-    """Split a recorded value into its text and the identity of a file at its end. The identity is ``None`` if the value
-    doesn't end with a readable identity."""
+    """Split a recorded value into two parts: a text, and the identity of a file at the end of the value. The identity
+    is ``None`` if the value doesn't end with a readable identity."""
     text, _, last = recorded.rpartition(" ")
     try:
         device, inode, born_ns = (int(number, 16) for number in last.split(":"))

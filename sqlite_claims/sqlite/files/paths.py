@@ -11,7 +11,8 @@ from ...errors import StoreUnavailableError
 _MOUNTS = "/proc/self/mountinfo"
 # The suffixes of the names of a store's files. All these names belong to the store, even if the files don't exist.
 SUFFIXES = ("", "-wal", "-shm", "-journal", "-sessions", "-bell", "-reserve")
-# Network file systems. Locks and shared memory don't work across machines: SQLite would seem to work, but lose data.
+# Network file systems. Locks and shared memory don't work across machines: SQLite would seem to work, but would lose
+# data.
 _NETWORK = frozenset(
     [
         "9p",
@@ -63,7 +64,7 @@ def check_place(path: str, *, create: bool) -> bool:
     if status is not None and not stat.S_ISREG(status.st_mode):
         raise StoreUnavailableError(f"{path}: not a regular file")
     mounted = _mounted(_MOUNTS)
-    if any(path == point for point, _ in mounted):  # as far as the platform lists its mounts
+    if any(path == point for point, _ in mounted):  # on some platforms, the list of mounts is empty
         raise StoreUnavailableError(
             f"{path}: mounted as a single file, without its -wal, so other processes would "
             "not see the -wal; mount the folder of the file"
@@ -78,8 +79,8 @@ def check_place(path: str, *, create: bool) -> bool:
 
 
 def _check_names(path: str) -> None:
-    """Raise an error if the name of one of the store's side files belongs to something that is no regular file. SQLite
-    would write through a symbolic link, and would wait for ever for the other end of a FIFO."""
+    """Raise an error if the name of one of the store's side files belongs to an object that is not a regular file.
+    SQLite would write through a symbolic link, and would wait for ever for the other end of a FIFO."""
     for suffix in ("-wal", "-shm", "-journal", "-sessions", "-bell"):
         try:
             mode = os.lstat(path + suffix).st_mode
@@ -102,7 +103,7 @@ def has_content(path: str) -> bool:
 
 
 def is_full(path: str) -> bool:
-    """Return whether the file system of the file has no free space left, or can't hold one more file."""
+    """Return whether the file system of the file has no free space left, or has no room for one more file."""
     try:
         status = os.statvfs(os.path.dirname(path))
     except OSError:

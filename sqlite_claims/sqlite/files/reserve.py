@@ -1,6 +1,6 @@
 """Reserved disk space: a file next to the database that is emptied when the disk is full.
 
-SQLite can't remove anything without a write to the -wal file. SQLite can start the -wal file over only after the file's
+Even to remove rows, SQLite has to write to the -wal file. SQLite can start the -wal file over only after the file's
 frames are copied into the database, and the database may have to grow for that. So, without reserved space, not even
 cancelling and pruning would be possible on a full disk.
 """
@@ -14,17 +14,18 @@ import stat
 from collections.abc import Iterator
 
 SUFFIX = "-reserve"
-# The least size of the file: enough to open and prune a store that was closed properly.
+# The minimum size of the reserve file. This is enough space to open and prune a store that was closed properly.
 BYTES_MIN = 1 << 18
-# Above BYTES_MIN, the file grows by at most the free space divided by this number.
+# If the reserve file needs more than BYTES_MIN, the file grows at most by the free disk space divided by this number.
 _PART = 4
 # The number of bytes that are read from the start of a file to recognize an unrelated file.
 _START = 512
 
 
 def keep(store: str, wanted: int = 0) -> None:
-    """Extend the file to ``wanted`` bytes, as far as there is disk space. This never makes the file smaller."""
-    with contextlib.suppress(OSError, AttributeError):  # a full disk, or a platform that can't reserve space
+    """Extend the reserve file to ``wanted`` bytes, or to a smaller size if disk space is scarce. Never make the file
+    smaller."""
+    with contextlib.suppress(OSError, AttributeError):  # the disk is full, or the platform can't reserve space
         status = os.statvfs(os.path.dirname(store))
         with _opened(store, make=True) as descriptor:
             now = os.fstat(descriptor).st_size
@@ -34,7 +35,7 @@ def keep(store: str, wanted: int = 0) -> None:
 
 
 def keep_least(store: str) -> None:
-    """Shrink the file to the size that a closed store needs."""
+    """Shrink the reserve file to the size that a closed store needs."""
     with contextlib.suppress(OSError), _opened(store) as descriptor:
         if os.fstat(descriptor).st_size > BYTES_MIN:
             os.ftruncate(descriptor, BYTES_MIN)
@@ -42,7 +43,7 @@ def keep_least(store: str) -> None:
 
 
 def release(store: str) -> bool:
-    """Release the reserved space. Return whether there was any."""
+    """Release the reserved disk space. Return whether any space was reserved."""
     with contextlib.suppress(OSError), _opened(store) as descriptor:
         if os.fstat(descriptor).st_size:
             os.ftruncate(descriptor, 0)
@@ -52,8 +53,8 @@ def release(store: str) -> bool:
 
 @contextlib.contextmanager
 def _opened(store: str, *, make: bool = False) -> Iterator[int]:
-    """Open the file. If ``make`` is true, create a missing file. Raise ``OSError`` on failure, and also if something
-    else has the file's name, because an unrelated file must not be truncated."""
+    """Open the reserve file. If ``make`` is true, create a missing file. Raise ``OSError`` on failure. Also raise
+    ``OSError`` if an unrelated file has the name, because an unrelated file must not be truncated."""
     path = store + SUFFIX
     flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     like = os.stat(store)
@@ -63,7 +64,7 @@ def _opened(store: str, *, make: bool = False) -> Iterator[int]:
         if not make:
             raise
         descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, like.st_mode & 0o777)
-        with contextlib.suppress(OSError):  # some file systems have no permissions and owners
+        with contextlib.suppress(OSError):  # some file systems don't support permissions and owners
             os.fchmod(descriptor, like.st_mode & 0o777)
             if os.geteuid() == 0:
                 os.fchown(descriptor, like.st_uid, like.st_gid)

@@ -22,14 +22,14 @@ from ..files.paths import SUFFIXES
 from ..statements import sql
 from .long_read import LongRead
 
-# The number of pages that a backup copies before it checks whether it has to stop. Copying them takes a few
-# milliseconds.
+# The number of pages that a backup copies before it checks whether it has to stop. Copying this number of pages takes a
+# few milliseconds.
 PAGES_PER_STEP = 1000
 
 
 def backup(db: Database, target: str) -> LongRead[None]:
-    """Copy a snapshot to a new file. The copy is marked: a store that opens the copy gives tokens that are larger than
-    the tokens of the original."""
+    """Copy a snapshot to a new file. The copy contains a mark. Because of the mark, a store that opens the copy gives
+    tokens that are larger than the tokens of the original."""
     if db.store_closed:
         raise StoreClosedError(f"{db.path}: the store is closed")
     if os.path.exists(target):
@@ -66,9 +66,9 @@ def copy_to(new: str, source: apsw.Connection, token_floor: int = 0, between: Ca
     """Fill a new file, which no other process uses yet, with a marked copy of ``source``. The tokens of the copy will
     also be larger than ``token_floor``. Without ``between``, the copy is made in one step. With ``between``, the copy
     is made in many steps, and ``between`` is called after each step. ``source`` must then have a transaction open,
-    since every commit between two steps would start the copy over."""
+    since otherwise a commit between two steps would make the copy start over."""
     copy = apsw.Connection(new)
-    # Triggers that someone has added to the store's tables are copied, but not run.
+    # If the application has added triggers to the store's tables, the triggers are copied, but do not run.
     copy.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
     try:
         with copy.backup("main", source, "main") as job:
@@ -89,21 +89,21 @@ _numbers = itertools.count()
 
 
 def make_beside(target: str, like: os.stat_result) -> str:
-    """Create a temporary file next to ``target``, for data that is later moved or copied to ``target``. Return the new
-    file's path. See ``make_new``."""
-    made = f"{target}.{os.getpid()}-{next(_numbers)}.partial"  # two threads may create files at once
+    """Create a temporary file next to ``target``, for data that is later moved or copied to ``target``. Return the path
+    of the temporary file. ``make_new`` creates the file."""
+    made = f"{target}.{os.getpid()}-{next(_numbers)}.partial"  # two threads may create files at the same time
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(made)  # left by a killed process that had the same process id
+        os.unlink(made)  # a killed process with the same process id may have left this file
     make_new(made, like)
     return made
 
 
 def make_new(path: str, like: os.stat_result) -> None:
     """Create a new file with the permissions of the file that ``like`` describes; the owner may always read and write.
-    If root creates the file, also give it the owner of that file."""
+    If root creates the new file, give the new file the owner of the described file."""
     mode = like.st_mode & 0o777 | 0o600
     descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode)
-    with contextlib.suppress(OSError):  # some file systems have no permissions and owners
+    with contextlib.suppress(OSError):  # some file systems don't support permissions and owners
         os.fchmod(descriptor, mode)
         if os.geteuid() == 0:
             os.fchown(descriptor, like.st_uid, like.st_gid)

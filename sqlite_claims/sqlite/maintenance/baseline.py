@@ -1,10 +1,10 @@
-"""The baseline: the least that adding, claiming and ending a task in an SQLite file can cost. The program knows which
-task comes next, checks nothing, and has no order, no tokens and no leases. ``sqlite-claims bench`` compares a store
-with this baseline.
+"""The baseline: a program that adds, claims and ends tasks in an SQLite file at the least possible cost. The program
+knows in advance which task comes next, checks nothing, and has no order, no tokens and no leases. ``sqlite-claims
+bench`` compares a store with this baseline.
 
 The SQL is in this file because it doesn't belong to a store. WAL mode, ``synchronous=NORMAL`` and the page size are the
-same as in a store. All other settings are SQLite's defaults, for example a checkpoint within a commit every 1,000
-pages.
+same as in a store. All other settings are SQLite's defaults, for example, SQLite runs a checkpoint within a commit
+every 1,000 pages.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class BareLoop:
         self._added += count
 
     def insert(self, rows: Iterable[tuple[str, bytes]]) -> None:
-        """Store only names and inputs, in one transaction."""
+        """Add tasks in one transaction, with only their names and inputs."""
         with self._connection:
             self._connection.executemany(_INSERT, rows)
 

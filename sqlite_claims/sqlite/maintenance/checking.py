@@ -1,9 +1,9 @@
-"""The search for damage: SQLite's integrity check, and a check for each schema object, value and count that no store
-writes.
+"""The search for damage. It consists of SQLite's integrity check, and a search for schema objects, values and counts
+that no store writes.
 
-Each table is read page by page, each page in a short read transaction, so that a long check delays no checkpoint.
-Comparisons with other tables stay within one page. Bad content of the file leads to a finding, and the check continues.
-An exception is raised only if the whole check has to end.
+Each table is read page by page. Each page is read in a short read transaction, so that a long check delays no
+checkpoint. The comparison of a page with other tables runs in the same transaction. Bad content of the file leads to a
+finding, and the check continues. An exception is raised only if the whole check has to end.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ FINDINGS_MAX = 1_000
 
 
 def check(db: Database, more: Sequence[str]) -> LongRead[list[str]]:
-    """Return a long read that finds damage, one sentence for each finding, at most ``FINDINGS_MAX``. ``more``: findings
-    that are already known."""
+    """Return a long read that searches for damage. The result of the read has one sentence for each finding, at most
+    ``FINDINGS_MAX`` sentences. ``more``: findings that are already known."""
     if has_journal(db.path):
         return _Unread(db, [*side_file_findings(db.path), *more])
 

@@ -12,8 +12,8 @@ from ..error_translation import translate
 
 def other_driver_findings(path: str) -> list[str]:
     """Return a finding if the standard library's driver seems to have the file open in this process. When that driver
-    closes the file, the locks of the store's connections are dropped. This works only if the kernel lists a process's
-    descriptors."""
+    closes the file, the locks of the store's connections are dropped. The test works only if the kernel lists a
+    process's descriptors."""
     if "_sqlite3" not in sys.modules:
         return []
     own = os.stat(path)
@@ -58,7 +58,7 @@ def side_file_findings(path: str) -> list[str]:
 
 def has_journal(path: str) -> bool:
     """Return whether there is a rollback journal that SQLite would use. SQLite ignores a journal that begins with a
-    zero byte: its transaction has ended, or a power cut left it incomplete."""
+    zero byte, because the journal's transaction has ended, or because a power cut left the journal incomplete."""
     try:
         with open(f"{path}-journal", "rb") as journal:
             return journal.read(1) not in (b"", b"\0")

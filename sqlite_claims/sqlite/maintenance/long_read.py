@@ -1,5 +1,5 @@
-"""Long reads: a long read reads the whole file with its own connection, so that other threads can use the store
-meanwhile."""
+"""Long reads. A long read reads the whole file with a separate connection, so that other threads can use the store
+during the read."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ class LongRead(Generic[T]):
     """
 
     def __init__(self, db: Database, read: Read[T]) -> None:
-        """``read``: a function with two arguments. The first is the connection, in a transaction on one snapshot. The
-        second is a function, which ``read`` has to call between steps of a few milliseconds, and before it uses data
-        that it has read. ``read`` must be able to start over, and must leave nothing behind when it raises an
-        exception."""
+        """``read``: a function with two arguments. The first argument is the connection, in a transaction on one
+        snapshot. The second argument is a function. ``read`` has to call this function every few milliseconds, and
+        before ``read`` uses data from the file. ``read`` may be called more than once, and must undo its effects before
+        it raises an exception."""
         self.path = db.path
         self._db = db
         self._read = read
         self._lock = threading.Lock()  # held while the connection is open
         self._thread = 0  # the thread that holds `_lock`; 0 for none
-        self._forking = threading.Lock()  # held while a fork needs the connection closed
+        self._forking = threading.Lock()  # held while the connection must stay closed because of a fork
         self._connection: apsw.Connection | None = None
         self._unshared: UnsharedFiles | None = None
         self._interrupted = False
@@ -103,8 +103,8 @@ class LongRead(Generic[T]):
                 connection.interrupt()
 
     def stop(self, *, wait: bool) -> None:
-        """End the read, which then raises ``StoreClosedError``. ``wait``: return only after the read has ended, unless
-        the reading thread itself calls this."""
+        """End the read, which then raises ``StoreClosedError``. If ``wait`` is true, return only after the read has
+        ended, unless the reading thread itself calls this method."""
         self._stopped = True
         self._interrupt()
         if wait and self._thread != threading.get_ident():

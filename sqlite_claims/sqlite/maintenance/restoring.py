@@ -1,10 +1,10 @@
-"""Restoring a backup to the path of a store. Three things must not happen: a process continues to use the old file,
-SQLite uses an old -wal file with the new file, or the store gives a token a second time.
+"""Restoring a backup to the path of a store. Three errors must not happen: a process continues to use the old file,
+SQLite uses an old -wal file with the new file, or the store gives the same token twice.
 
 SQLite itself writes the backup into the file, in one transaction. When the transaction has ended, the data and the
-names of the files are on the disk. No other process has the file open meanwhile. A rename would be unsafe. A process
-that is just opening the old file would then use a file without a name, together with a -wal file that has the name of
-the new store's -wal file.
+names of the files are on the disk. No other process has the file open during the transaction. A rename would be unsafe.
+A process that opens the old file at the time of the rename would then use a database file without a name. The process
+would use this database file together with the new store's -wal file, because SQLite finds a -wal file by name.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from .backup import copy_to, make_beside, make_new
 def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str], *, replace: bool = False) -> None:
     """Put a copy of a backup at ``path``, completely or not at all. The backup doesn't change.
 
-    Raise ``AlreadyExistsError`` if anything is stored at ``path`` and ``replace`` is false. With ``replace``, the copy
-    replaces the store at ``path``, and later tokens are larger than all tokens that the replaced store gave. Raise
+    Raise ``AlreadyExistsError`` if anything is stored at ``path`` and ``replace`` is false. If ``replace`` is true, the
+    copy replaces the store at ``path``, and later tokens are larger than all tokens that the replaced store gave. Raise
     ``StoreBusyError`` if any process has the store at ``path`` open, for reading or writing. The first open of the
     restored store ends the claims in the backup, without a loss. The tokens of the restored store are larger than the
     tokens of the backup's original. A restore temporarily needs twice the disk space of the backup.
@@ -49,7 +49,7 @@ def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str], *, rep
     existed = check_place(target, create=True)
     if existed and os.path.samefile(source, target):
         raise InvalidArgumentError(f"{target}: path is the backup itself; a backup is a store already, so open it")
-    if has_content(target) and not replace and not os.path.exists(f"{target}-journal"):  # a killed restore leaves it
+    if has_content(target) and not replace and not os.path.exists(f"{target}-journal"):  # left by a killed restore
         raise _stored_already(target)
     if not has_content(target) and has_content(f"{target}-wal"):
         raise AlreadyExistsError(
@@ -100,8 +100,8 @@ def _check(original: apsw.Connection, source: str) -> None:
 
 
 def _judge(file: apsw.Connection, target: str, replace: bool) -> int:
-    """Raise an error if the file is in use, or if the file contains data. With ``replace``, the file may contain a
-    store, but no other data. Return the file's token floor."""
+    """Raise an error if the file is in use, or if the file contains data. If ``replace`` is true, the file may contain
+    a store, but no other data. Return the file's token floor."""
     with closing(SessionFile(target, read_only=True)) as sessions:
         if sessions.anyone_present():
             raise StoreBusyError(f"{target}: in use by a store, or by a command that a worker started; end them first")
@@ -133,28 +133,28 @@ def _alone(target: str, like: os.stat_result, replace: bool) -> Iterator[tuple[a
         connection.execute(sql.synchronous_full)
         connection.execute(sql.locking_mode_exclusive)
         try:
-            # SQLite refuses this while another process is connected. Afterwards the content of the -wal file is in the
-            # database, and the -wal file is deleted.
+            # SQLite refuses this change while a different process is connected. After the change, the content of the
+            # -wal file is in the database, and the -wal file is deleted.
             connection.pragma("journal_mode", "delete")
             connection.execute(sql.begin_exclusive)
-            connection.execute(sql.commit)  # in exclusive locking mode, this keeps the lock
+            connection.execute(sql.commit)  # in exclusive locking mode, the lock remains held after the commit
         except apsw.BusyError as error:
             raise StoreBusyError(f"{target}: in use; end whatever has it open first") from error
         floor = _judge(connection, target, replace)
-        for suffix in ("-wal", "-shm"):  # leftovers of an earlier file at this path, without needed data
+        for suffix in ("-wal", "-shm"):  # leftovers of an earlier file at this path; their data is not needed
             with suppress(FileNotFoundError):
                 os.unlink(target + suffix)
         yield connection, floor
         done = True
     finally:
         if made and not done:
-            _remove(target)  # if that fails, the file stays empty, and the next restore fills it
+            _remove(target)  # if the removal fails, an empty file remains, and the next restore fills the file
         hold.close()
 
 
 def _remove(path: str) -> None:
-    """Remove a file at the end of a restore. A failure is only logged, since it doesn't change the result of the
-    restore."""
+    """Remove a file at the end of a restore. A failure is only logged, since the failure doesn't change the result of
+    the restore."""
     try:
         os.unlink(path)
     except OSError as error:

@@ -1,2 +1,2 @@
-"""The -wal file: syncs, the recovery from a failed sync, and checkpoints, which copy the file back into the
+"""The -wal file: syncs, the recovery from a failed sync, and checkpoints, which copy the -wal file into the
 database."""

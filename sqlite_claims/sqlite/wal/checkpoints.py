@@ -1,12 +1,14 @@
-"""Checkpoints: a thread with its own connection copies the -wal file back into the database, so that no claim has to
-wait for a checkpoint.
+"""Checkpoints: a thread with its own connection copies the -wal file into the database, so that no claim has to wait
+for a checkpoint.
 
-A checkpoint waits for a sync of the disk. A PASSIVE checkpoint delays no other connection. But while another process
-writes steadily, a PASSIVE checkpoint never reaches the end of the -wal file, which would grow for ever. So, above a
-size limit, a RESTART checkpoint follows. The RESTART checkpoint holds the write lock while it copies the few frames
-that the PASSIVE checkpoint has left. The next commit then starts at the beginning of the -wal file again.
+A checkpoint has to wait until the disk has synced. A PASSIVE checkpoint delays no other connection. But while another
+process writes steadily, a PASSIVE checkpoint never reaches the end of the -wal file, which would grow for ever. So,
+above a size limit, a RESTART checkpoint follows. The RESTART checkpoint holds the write lock while SQLite copies the
+few frames that the PASSIVE checkpoint did not copy. The next commit then starts at the beginning of the -wal file
+again.
 
-There is no timer: without commits, no checkpoint runs. A lock allows only one process at a time to run checkpoints.
+There is no timer: without commits, no checkpoint runs. A file lock ensures that only one process at a time runs
+checkpoints.
 """
 
 from __future__ import annotations
@@ -29,13 +31,14 @@ if TYPE_CHECKING:
 # The number of new frames after which the next checkpoint is due. A frame contains one page, which has 2 KiB in a file
 # that a store created.
 PASSIVE_FRAMES = 4000
-# As soon as the -wal file has this number of frames, the file has to start over from its beginning.
+# If the -wal file has this number of frames or more, a RESTART checkpoint has to let the file start over from its
+# beginning.
 RESTART_FRAMES = 16_000
-# If this number of frames or more are not copied back yet, checkpoints have failed, or have been delayed, for a long
-# time.
+# If this number of frames or more are not yet copied into the database, checkpoints have failed, or have been delayed,
+# for a long time.
 BEHIND_FRAMES = 32_000
-# How long a RESTART checkpoint may hold the write lock while it waits for readers. (A reader that ends doesn't wake the
-# waiting process.)
+# The longest time for which a RESTART checkpoint may hold the write lock while the checkpoint waits for readers. (A
+# reader that ends doesn't wake the waiting process.)
 RESTART_WAIT_S = 0.01
 
 
@@ -52,8 +55,8 @@ class Checkpointer:
         wal: WalSync,
     ) -> None:
         """``path``: the store's path, for messages. ``open_connection``: opens the thread's connection; called in the
-        thread. ``ring_writer``: called when a RESTART checkpoint has released the write lock. ``wal``: has the mark of
-        failed syncs."""
+        thread. ``ring_writer``: called when a RESTART checkpoint has released the write lock. ``wal``: the object that
+        reads and sets the mark of failed syncs."""
         self._path = path
         self._open_connection = open_connection
         self._sessions = sessions
@@ -78,7 +81,7 @@ class Checkpointer:
             self._thread = threading.Thread(target=self._run, name="sqlite-claims-checkpoints", daemon=True)
             try:
                 self._thread.start()
-            except Exception as error:  # noqa: BLE001 - for example a limit of threads; the commit has taken effect
+            except Exception as error:  # noqa: BLE001 - for example, no thread can be started; the commit has taken effect
                 self._failed("no thread could be started for a checkpoint; it is tried again later", error)
 
     def _failed(self, message: str, error: Exception) -> None:
@@ -96,7 +99,7 @@ class Checkpointer:
                 self._wake.clear()
                 if connection is None:
                     connection = self._open_connection()
-                # If another process runs a checkpoint, this process need not run one.
+                # If a different process runs a checkpoint, this process need not run a checkpoint.
                 with self._sessions.checkpointing() as free:
                     if free:
                         self._checkpoint(connection)
@@ -116,7 +119,7 @@ class Checkpointer:
             frames, done = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             # The database may have to grow by this size before the next checkpoint.
             reserve.keep(self._path, min(frames, RESTART_FRAMES) * connection.pragma("page_size"))
-            # If many frames are left, a reader keeps the checkpoint from copying these frames. A RESTART checkpoint
+            # If many frames are left, a reader prevents the checkpoint from copying these frames. A RESTART checkpoint
             # would wait for that reader in vain.
             if frames >= RESTART_FRAMES and frames - done < PASSIVE_FRAMES:
                 try:
@@ -124,7 +127,7 @@ class Checkpointer:
                 finally:
                     self._ring_writer()
         except apsw.BusyError:
-            pass  # a reader takes a long time; the next checkpoint tries again
+            pass  # a reader takes a long time; the next checkpoint copies the frames
         self.last_error = None
 
     def abandon(self) -> None:
@@ -133,8 +136,8 @@ class Checkpointer:
         self._wake.set()
 
     def close(self, wait: float | None = None) -> bool:
-        """End the thread, and close its connection. Return ``False`` if that takes longer than ``wait`` seconds; the
-        thread then continues to run."""
+        """End the thread, and close its connection. Return ``False`` if the thread doesn't end within ``wait`` seconds;
+        the thread then continues to run."""
         thread = self._thread
         self._stop = True
         self._wake.set()

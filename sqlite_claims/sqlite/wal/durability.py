@@ -1,9 +1,9 @@
 """Durable commits: the -wal file is synced after the write lock was released, so that many workers share one sync.
 
-Commits run with ``synchronous=NORMAL``, with which SQLite never syncs a commit. The store then syncs a durable commit
-through its own descriptor of the -wal file. SQLite holds no locks on the -wal file, so closing this descriptor drops no
-lock. (Closing such a descriptor of the database or of the -shm file would drop SQLite's locks.) A sync covers all
-earlier commits of all processes.
+Commits run with ``synchronous=NORMAL``. With this setting, SQLite never syncs a commit. The store then syncs a durable
+commit through its own descriptor of the -wal file. SQLite holds no locks on the -wal file, so closing this descriptor
+drops no lock. (Closing such a descriptor of the database or of the -shm file would drop SQLite's locks.) A sync covers
+all earlier commits of all processes.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ class WalSync:
         self.mark = UnsyncedMark(path)
         self._lock = threading.Lock()
         self._asked = itertools.count(1)
-        self._begun = 0  # the newest request when the last finished sync began; earlier requests are served, too
+        self._begun = 0  # the number of the newest request that a finished sync covers
         self._newest = 0
 
     def sync(self) -> bool:
-        """Return once all commits so far are on the disk. Return ``False`` if a sync has failed in some process: the
-        frames of the -wal file then have to be written again first."""
+        """Wait until all earlier commits are on the disk, and return ``True``. Return ``False`` if a sync has failed in
+        any process. The caller then has to write the frames of the -wal file again first."""
         self._newest = mine = next(self._asked)
         with self._lock:
             if self._begun >= mine:
                 return True
-            # A request may be counted too late, but never too early. Counting a request too late costs one unnecessary
-            # sync.
+            # Read the newest request before the sync begins. A request that is made after this read needs one more
+            # sync, which may be unnecessary. But no request is treated as served too early.
             begun = self._newest
             if not self._sync_now():
                 return False
@@ -59,16 +59,18 @@ class WalSync:
         return True
 
     def failure(self) -> bytes:
-        """Return the number of the failure to recover from. Call this before the frames to write again are counted."""
+        """Return the number of the failure to recover from. Call this method before the recovery counts the frames of
+        the -wal file."""
         with self._lock:
             try:
                 if self._descriptor < 0:
                     self._reopen()
-                # The kernel reports a failure once to each descriptor, even if other processes have seen the failure.
+                # The kernel reports a failure once to each descriptor, even if the kernel has already reported the
+                # failure to other processes.
                 _sync(self._descriptor)
             except OSError:
-                # This may be the only report of this failure. A process that recovers from an earlier failure may not
-                # write the frames of this failure again.
+                # This may be the only report of this failure. If a process is recovering from an earlier failure, that
+                # process possibly doesn't write the frames of this failure again.
                 self.mark.set()
             return self.mark.failure()
 
@@ -84,16 +86,16 @@ class WalSync:
                 self.mark.clear(failure)
             except OSError as error:
                 self._drop()
-                self.mark.set()  # marks a new failure, which remains when an earlier failure is cleared
+                self.mark.set()  # the recovery from an earlier failure does not clear this mark
                 raise self._failed(error) from error
 
     def copy_again(self) -> None:
-        """Make the next checkpoint copy all pages, since the failed sync may have been a sync of the database."""
+        """Make the next checkpoint copy all pages again, since the failed sync may have been a sync of the database."""
         copy_again(self._store)
 
     def is_marked(self) -> bool:
-        """Return whether a sync has failed and no process has recovered from the failure yet. Also return true if the
-        mark can't be read."""
+        """Return whether there is a failed sync from which no process has recovered yet. Return ``True`` if the mark
+        can't be read."""
         with self._lock:
             try:
                 return self.mark.is_set()
@@ -114,12 +116,13 @@ class WalSync:
     def _sync_now(self) -> bool:
         expected = self._files.wal
         try:
-            # While this process has no connection, other processes may delete the -wal file and create a new one.
+            # While this process has no connection, other processes may delete the -wal file and create a new -wal file.
             found = expected or _identity(os.stat(self._path))
             if found != self._inode:
                 self._reopen()
             _sync(self._descriptor)
-            # Check the mark after the sync, because a failure that was marked before the end of the sync counts.
+            # Check the mark only after the sync, because this sync is invalid if any process marked a failure before
+            # the end of the sync.
             if self.mark.is_set():
                 return False
             if expected is not None:
@@ -166,7 +169,7 @@ class WalSync:
         descriptor, self._descriptor = self._descriptor, -1
         self._inode = (0, 0)
         if descriptor >= 0:
-            with contextlib.suppress(OSError):  # other code in this process has closed it
+            with contextlib.suppress(OSError):  # other code in this process has closed the descriptor
                 os.close(descriptor)
 
     def __del__(self) -> None:
@@ -181,7 +184,7 @@ def recover(wal: WalSync, connection: apsw.Connection) -> None:
     before = -1
     while True:
         failure = wal.failure()
-        connection.execute(sql.schema_version).fetchall()  # a connection knows its -wal file after a first read
+        connection.execute(sql.schema_version).fetchall()  # SQLite opens the -wal file at the first read
         wal.copy_again()
         frames, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
         connection.execute(sql.begin_write)
@@ -190,7 +193,7 @@ def recover(wal: WalSync, connection: apsw.Connection) -> None:
         except StoreUnavailableError:
             if frames == before:
                 raise
-            before = frames  # another process may have started the -wal file over in between
+            before = frames  # a different process may have started the -wal file over since the count
         finally:
             connection.execute(sql.rollback)
 

@@ -1,13 +1,14 @@
 """Failed syncs: a mark that all processes of a store read, and the recovery.
 
 If the kernel can't write pages of a file, the kernel reports the failure once to each descriptor. Then the kernel
-treats the pages as written, and no later sync writes them. In a power cut, a later commit would be lost together with
-these pages, even if the commit was synced. A checkpoint would produce a database that is newer than its -wal file. So
-the process whose sync fails sets a mark for the store. Until the frames have been written again and synced, no process
-acknowledges a result or runs a checkpoint.
+treats the pages as written, and no later sync writes them. A power cut would then undo later commits together with
+these pages, even commits that were synced. A checkpoint could write pages to the database that the -wal file on the
+disk does not contain. So the process whose sync fails sets a mark for the store. Until the frames have been written
+again and synced, no process acknowledges a result or runs a checkpoint.
 
-The failed sync may have been a sync of the database. SQLite syncs the database only when a checkpoint has reached the
-end of the -wal file, but counts pages as copied before that sync. So the next checkpoint has to copy all pages again.
+The failed sync may have been a sync of the database. SQLite syncs the database only at the end of a checkpoint that has
+copied the whole -wal file. But SQLite counts pages as copied before that sync. So the next checkpoint has to copy all
+pages again.
 
 The mark is the first 16 bytes of the ``-sessions`` file. The first 8 bytes are a random number for the latest failure.
 The other 8 bytes are the number of the latest failure from which a process has recovered. The mark remains if the
@@ -30,7 +31,7 @@ _NUMBER_LEN = 8
 # The layout of a -wal file, from SQLite's file format.
 _HEADER = struct.Struct(">8I")  # magic, version, page size, sequence, salts, checksum
 _FRAME_HEADER = struct.Struct(">6I")  # page, pages of the database, salts, checksum
-_MAGIC = 0x377F0682  # plus one if the checksums are computed from big-endian numbers
+_MAGIC = 0x377F0682  # the value is one larger if the checksums are computed from big-endian numbers
 _CHUNK = 1 << 20
 # The layout of a -shm file, from SQLite's file format: the number of frames that are copied into the database, and the
 # byte that a checkpoint locks.
@@ -58,7 +59,7 @@ class UnsyncedMark:
         return os.pread(self._descriptor, 2 * _NUMBER_LEN, 0)
 
     def is_set(self) -> bool:
-        """Return whether a sync has failed and no process has recovered from the failure yet."""
+        """Return whether there is a failed sync from which no process has recovered yet."""
         seen = self._seen = self._read()
         return seen[:_NUMBER_LEN] != seen[_NUMBER_LEN:] or self._unwritten
 
@@ -78,7 +79,7 @@ class UnsyncedMark:
         return self._read()[:_NUMBER_LEN]
 
     def clear(self, failure: bytes) -> None:
-        """Record the recovery from a failure. The mark remains set if there was a later failure."""
+        """Record the recovery from a failure. If there was a later failure, the mark remains set."""
         os.pwrite(self._descriptor, failure, _NUMBER_LEN)
         self._unwritten = False
 
@@ -86,14 +87,15 @@ class UnsyncedMark:
         """Close the file. The next use opens the file that has the name at that time."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
-            with suppress(OSError):  # other code in this process has closed it
+            with suppress(OSError):  # other code in this process has closed the descriptor
                 os.close(descriptor)
 
 
 def copy_again(store: str) -> None:
-    """Make the next checkpoint copy the -wal file into the database from the first frame on. A connection of this
-    process must have read from the store before. On a platform without /proc, or without locks of open file
-    descriptions, this does nothing: a checkpoint then continues after the frames that SQLite has copied."""
+    """Make the next checkpoint copy the -wal file into the database from the first frame on. Call this function only
+    after a connection of this process has read from the store. On a platform without /proc, or without locks of open
+    file descriptions, the function does nothing. A checkpoint then continues after the frames that SQLite has already
+    copied."""
     descriptor = descriptor_of(f"{store}-shm")
     if descriptor < 0 or not SUPPORTED:
         return
@@ -112,9 +114,8 @@ def copy_again(store: str) -> None:
 
 
 def write_again(descriptor: int, path: str, frames: int) -> None:
-    """Write the first ``frames`` frames of a -wal file again, so that the next sync writes these frames to the disk.
-    The caller holds the write lock. Raise ``StoreUnavailableError`` if the frames can't be read as they were
-    written."""
+    """Write the first ``frames`` frames to the -wal file again, so that the next sync writes these frames to the disk.
+    The caller holds the write lock. Raise ``StoreUnavailableError`` if a frame can't be read or is not intact."""
     if not frames:
         return
     intact, end = _intact(descriptor, frames)
@@ -130,7 +131,7 @@ def write_again(descriptor: int, path: str, frames: int) -> None:
 
 def _intact(descriptor: int, frames: int) -> tuple[int, int]:
     """Return how many of the first ``frames`` frames are intact, and the offset where the last intact frame ends. The
-    checksum of a frame shows whether this frame and all earlier frames are as they were written."""
+    checksum of a frame shows whether this frame and all earlier frames are intact."""
     header = os.pread(descriptor, _HEADER.size, 0)
     if len(header) < _HEADER.size:
         return 0, 0
@@ -153,7 +154,7 @@ def _intact(descriptor: int, frames: int) -> tuple[int, int]:
 
 
 def _checksum(data: bytes, start: tuple[int, int], swap: bool) -> tuple[int, int]:
-    """Return SQLite's checksum of data in a -wal file, continued from ``start``."""
+    """Return SQLite's checksum of data in a -wal file. ``start`` is the checksum of the preceding data."""
     words = array("I", data)
     if swap:
         words.byteswap()
