@@ -1,4 +1,4 @@
-"""Worker processes that a benchmark case starts once. In each round, the case sends them a job over pipes.
+"""Worker processes that a benchmark case starts once. In each round, the case sends the workers a job over pipes.
 
 All workers of a round start and stop at the same time. The case sends the workers both times in advance, as values of
 the monotonic clock, which all processes share.

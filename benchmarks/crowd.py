@@ -35,7 +35,7 @@ _BATCH = 10
 
 
 def crowd(bench: Bench) -> Iterator[Figure]:
-    """Measure many processes that wait for the write lock by the doorbell, or by SQLite's busy handler."""
+    """Measure many processes that wait for the write lock, with the doorbell and with SQLite's busy handler."""
     sizes = bench.sizes
     most = max(sizes.processes)
     with closing(Crew(most)) as crew:

@@ -26,7 +26,7 @@ _WRITES = ("pwrite64", "pwritev", "pwritev2", "write", "writev")
 
 
 def durable(bench: Bench) -> Iterator[Figure]:
-    """Measure durable completions, of tasks claimed beforehand or right before, and check the syncs with strace."""
+    """Measure durable completions of tasks claimed before the round or in cycles, and check the syncs with strace."""
     sizes = bench.sizes
     processes = sorted({min(number, sizes.processes[-1]) for number in _PROCESSES})
     with closing(Crew(max(processes))) as crew:

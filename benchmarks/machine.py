@@ -24,7 +24,7 @@ _COMMITS = 500
 
 
 def facts(folder: Path) -> dict[str, Any]:
-    """Return the commit, the software versions and the machine, for the results. ``folder``: that of the stores."""
+    """Return the commit, the software versions and the machine, for the results. ``folder`` has the stores."""
     return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _git("rev-parse", "HEAD"),

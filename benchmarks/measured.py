@@ -1,4 +1,4 @@
-"""A process that does only the measured work. So the totals of the process are the cost, which ``writes.py`` reads."""
+"""A process that does only the measured work. So the totals of the process are the cost of this work."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def adding(bench: Bench) -> Iterator[Figure]:
 
 
 def memory_taken(bench: Bench) -> Iterator[Figure]:
-    """Measure whether a larger store increases the memory of the processes that use it."""
+    """Measure whether a larger store increases the memory of the processes that use the store."""
     if not memory.can_tell():
         return
     sizes = bench.sizes

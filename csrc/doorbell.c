@@ -8,8 +8,8 @@
  *
  * SQLite's busy handler, which waits for the write lock, sleeps on the doorbell, too. SQLite's default handler sleeps
  * up to 100 ms, while other processes take the lock first, again and again. (8 processes on 2 cores: the slowest claim
- * took 633 ms, and the slowest worker did 0.00 times as many tasks as the fastest.) A handler that only yields the
- * processor keeps a core busy. */
+ * took 633 ms, and the slowest worker did 0.00 times as many tasks as the fastest worker.) A handler that only yields
+ * the processor keeps a core busy. */
 #define _GNU_SOURCE /* declares syscall() and the clocks under every -std option */
 #include <errno.h>
 #include <limits.h>

@@ -284,8 +284,8 @@ int claims_wal_install(sqlite3 *db, int page_size, int grows) {
   sqlite3_file *file = 0;
   int code = sqlite3_file_control(db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &file);
   if (code != SQLITE_OK || file == 0 || file->pMethods != &WAL_METHODS) return code;
-  /* On a disk without this property, SQLite pads a commit before the sync, and splits the write at the beginning of the
-   * padding. */
+  /* On a disk without the property POWERSAFE_OVERWRITE, SQLite pads a commit before the sync, and splits the write at
+   * the beginning of the padding. */
   if (!(wal_traits(file) & SQLITE_IOCAP_POWERSAFE_OVERWRITE)) return SQLITE_OK;
   wal_file *wal = (wal_file *)file;
   if (wal->commit != 0 || spilled(db) < 0) return SQLITE_OK;

@@ -1,5 +1,5 @@
-"""``python -m benchmarks.peers``: make the environment of each peer that has none yet, and print which peers cannot be
-installed. Also fill the queues that are copied for the rounds. Downloads packages from PyPI and npm."""
+"""``python -m benchmarks.peers``: make an environment for each peer that has no environment yet, and print which peers
+cannot be installed. Also fill the queues that are copied for the rounds. Downloads packages from PyPI and npm."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """The scenarios: the speed of each peer, measured in rounds in which all peers take turns. Each speed is compared with
-the speed of this store in the same round and at the same ``synchronous``."""
+the speed of this store in the same round and with the same value of ``synchronous``."""
 
 from __future__ import annotations
 
@@ -125,8 +125,8 @@ def crowded(took: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _in_turn(rows: list[Row], count: int, round: Callable[[Row], float]) -> dict[Row, list[float]]:
-    """Run the rounds like ``pairs.interleaved``: the first round does not count, and each round has a different order
-    of the rows."""
+    """Run the rounds in the same way as ``pairs.interleaved``. The first round does not count, and each round has a
+    different order of the rows."""
     rates: dict[Row, list[float]] = {row: [] for row in rows}
     os.sync()
     for turn in range(count + 1):

@@ -48,7 +48,7 @@ class MemoryOperations:
 
     @abstractmethod
     def _engine(self, *, writes: bool = True) -> AbstractContextManager[Engine]:
-        """Yield the engine for one operation, after it has read the clocks."""
+        """Yield the engine for one operation, after the engine has read the clocks."""
 
     def wall_us(self) -> int:
         with self._engine(writes=False) as engine:

@@ -31,7 +31,7 @@ def _moment_or_none(wall_us: int | None) -> datetime | None:
 
 
 def waits_us(engine: Engine, task: Task) -> int:
-    """Return the time until an unclaimed task is available. Negative: the time since the task became available."""
+    """Return the time until an unclaimed task is available; negative if the task became available earlier."""
     if task.place is None:
         return (task.due_wall or 0) - engine.wall
     return task.place - engine.now

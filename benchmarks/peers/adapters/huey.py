@@ -1,4 +1,4 @@
-"""Adapter for huey. huey's dequeue deletes the task, so completing does nothing."""
+"""Adapter for huey. huey's dequeue deletes the task, so ``complete`` does nothing."""
 
 from __future__ import annotations
 

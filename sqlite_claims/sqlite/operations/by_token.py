@@ -66,7 +66,7 @@ def release_many(db: Database, claims: Sequence[TaskClaim]) -> Settled:
 def _split_held(
     db: Database, claims: Sequence[TaskClaim]
 ) -> tuple[list[tuple[int, HeldTask]], list[TaskClaim], list[TaskClaim]]:
-    """Return the held tasks with the indices of their claims, the held claims, and the lost claims.
+    """Return three lists: the held tasks, each with the index of its claim; the held claims; the lost claims.
 
     If a claim is listed twice, the second entry counts as lost.
     """

@@ -1,4 +1,4 @@
-"""Finding, claiming, releasing and renewing. Each function runs in the caller's transaction, with checked arguments."""
+"""Finding, claiming and releasing tasks, renewing claims. Each function runs in the caller's transaction."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _ring_for_short_lease(db: Database, ttl_us: int | None) -> None:
 def claim_available(
     db: Database, *, worker_id: str, limit: int, ttl_us: int | None, tags: Tags, kinds: Kinds, session_id: int | None
 ) -> list[ClaimedTask] | None:
-    """Find tasks and claim them. ``None``: the sweep ran, but the caller must run it again before the search."""
+    """Find tasks and claim them. ``None``: the sweep ran, but the caller must run the sweep again before the search."""
     state = sweep.sweep_state(db)
     tasks = None if sweep.is_needed(db, state) else find(db, worker_id, limit, tags, kinds, state)
     if tasks is None or (not tasks and sweep.has_deferrable_work(state)):
@@ -184,7 +184,7 @@ def claim_task(
 
 
 def require_held_by_worker(db: Database, *, instance_id: str, task_id: str, worker_id: str) -> NamedTask:
-    """Return a task that this worker holds; raise an error if no worker or a different worker holds it."""
+    """Return a task that this worker holds; raise an error if no worker or a different worker holds the task."""
     tasks = db.rows(sql.task_by_name, instance_id, task_id)
     if not tasks or tasks[0].state != TaskCode.CLAIMED or tasks[0].instance_state == InstanceCode.CANCELLED:
         raise NotFoundError(
@@ -223,7 +223,8 @@ def extend_by_worker(db: Database, *, instance_id: str, task_id: str, worker_id:
 def held_tasks(db: Database, claims: Iterable[TaskClaim]) -> list[HeldTask | None]:
     """Return the task of each claim, or ``None`` for a claim that is not held any more.
 
-    A claim's row number only saves a search by name. The claim is held if its names and token match a claimed task.
+    The row number in a claim only saves a search by name. The claim is held if its names and token match a claimed
+    task.
     """
     claims = list(claims)
     by_id: dict[int, HeldTask] = {}

@@ -1,4 +1,4 @@
-"""Reads for people and programs, which turn rows into public records."""
+"""Functions that read rows for people and programs, and turn the rows into public records."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from . import control, settling
 # for a few milliseconds.
 TASKS_PER_SWEEP = 1000
 # Tasks that are due at the same time must get the same position, even if they are swept at different times. The wall
-# clock drifts against store time, so a change of the offset by up to this much is ignored.
+# clock drifts against store time, so a change of the offset between the two clocks by up to this much is ignored.
 _DRIFT_US_MAX = 10_000
 # Expired last claims and tasks of moving instances never hide a claimable task, so the sweep can handle them later. If
 # there are many such tasks, a process sweeps them in steps of 2 to 3 ms, with at most ``EXPIRED_PER_SWEEP`` claims in a
@@ -92,7 +92,7 @@ def is_over(db: Database, session: int) -> bool:
 
 
 def sweep(db: Database) -> bool:
-    """Sweep a bounded number of tasks; return whether more tasks are left that would become claimable by a sweep.
+    """Sweep a bounded number of tasks; return whether more tasks are left that a sweep would make claimable.
 
     The sweep doesn't prolong leases after the machine slept, because that is done when the write lock is taken.
     """

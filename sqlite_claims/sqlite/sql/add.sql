@@ -1,4 +1,4 @@
--- Adding instances and tasks.
+-- Statements that add instances and tasks.
 
 -- name: instance_by_name
 SELECT id, state, total FROM claims_instance WHERE name = ?;

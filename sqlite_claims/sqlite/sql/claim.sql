@@ -1,4 +1,4 @@
--- Claiming, releasing and renewing.
+-- Statements that find, claim and release tasks, and renew claims.
 
 -- The lanes whose id is larger than the bound value. instance_state: the state of the instance that owns the lane, NULL
 -- for a shared lane.

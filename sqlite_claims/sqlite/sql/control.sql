@@ -1,5 +1,5 @@
--- Pausing, resuming and cancelling. The instance's state changes at once; the rows of its tasks are updated later in
--- short steps.
+-- Statements that pause, resume and cancel instances. The instance's state changes at once. The rows of the instance's
+-- tasks are updated later, in short steps.
 
 -- name: instance_to_control
 SELECT id, state, moving FROM claims_instance WHERE name = ?;

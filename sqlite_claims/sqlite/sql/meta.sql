@@ -1,4 +1,4 @@
--- The connection, transactions, and the one row of claims_meta.
+-- Statements for the connection, for transactions, and for the only row of claims_meta.
 
 -- name: synchronous_normal
 PRAGMA synchronous = NORMAL;

@@ -20,7 +20,7 @@ state = {task.waiting}, next_at = ?2, available_at = ?2
 -- part: reopened
 state = iif(state = {instance.paused}, {instance.paused}, {instance.in_progress})
 
--- The ids of the tasks on the claimed sides of all lanes, the paused sides included.
+-- The ids of the tasks on the claimed sides of all lanes, including claimed tasks on the paused sides.
 -- part: held
 SELECT id FROM claims_task WHERE lane >= {claimed_side} AND next_at IS NOT NULL
 UNION ALL SELECT id FROM claims_task WHERE lane <= -{claimed_side} AND next_at IS NOT NULL

@@ -1,4 +1,4 @@
--- Pruning, backup and check.
+-- Statements for pruning, backups and checks.
 
 -- name: ended_before
 SELECT id, finished_wall FROM claims_instance INDEXED BY claims_instance_finished

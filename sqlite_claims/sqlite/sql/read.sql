@@ -1,4 +1,4 @@
--- Reads for people and programs.
+-- Statements that read the store for people and programs.
 
 -- name: task
 SELECT {task_columns}

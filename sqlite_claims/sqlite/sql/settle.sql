@@ -1,4 +1,4 @@
--- Completing, failing, losing and retrying tasks, and updating their dependents and their instance.
+-- Statements that complete, fail and retry tasks, record losses, and update the dependents and the instance of a task.
 
 -- Assignments that complete the task.
 -- part: completed_at_2
