@@ -1,5 +1,5 @@
 """The authorizer decides which actions SQL may perform on a store's connection. SQLite calls the authorizer for each
-action when it prepares a statement, and again after a change of the schema. So the authorizer costs nothing while a
+action when SQLite prepares a statement, and again after a change of the schema. So the authorizer costs nothing while a
 statement runs."""
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class CallerSqlRules:
 def _is_unknown(action: int, context: str | None) -> bool:
     """Return whether an action in a statement of the store comes from a trigger on the store's tables, or from a view
     with the name of one of the store's tables. The store itself has no triggers and no views. (The common table
-    expressions in the store's statements only read.)"""
+    expressions in the store's statements only read data.)"""
     if context is None:
         return False
     reads = (apsw.SQLITE_SELECT, apsw.SQLITE_READ, apsw.SQLITE_RECURSIVE, apsw.SQLITE_FUNCTION)

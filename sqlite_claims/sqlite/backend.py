@@ -57,7 +57,7 @@ class RunInTransaction(Protocol):
 
 
 class Read(Protocol):
-    """A function that runs a read-only operation on one snapshot."""
+    """A function that runs a read-only operation on one snapshot of the file."""
 
     def __call__(self, operation: Callable[Concatenate[Database, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
 

@@ -1,5 +1,5 @@
-"""The search for values that no store writes, and for wrong counts. Each table is read page by page, and each page is
-compared with the related rows of other tables."""
+"""The search for values that a store never writes, and for wrong counts. Each table is read page by page, and each page
+is compared with the related rows of other tables."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SUSPECT = (
     ArithmeticError,
     LookupError,
 )
-# How long the search for the cause of an error may take, in seconds.
+# The time limit for the search for the cause of an error, in seconds.
 _SEARCH_S = 0.2
 _LOWEST, _HIGHEST = -(2**63), 2**63 - 1
 # For each table: the statement that returns the end of a page, and the statement that checks a page.
@@ -52,8 +52,8 @@ _PASSES = (
 
 
 def culprit(execute: Execute, error: BaseException) -> str:
-    """Search, for a short time, for a value that no store writes and that may have caused an error. Return a
-    description of the value, or ``""`` if there is no such value."""
+    """Search, for a limited time, for a value that a store never writes and that may have caused an error. Return a
+    description of the value, or ``""`` if the search finds no such value."""
     until = time.monotonic() + _SEARCH_S
 
     def go_on() -> None:
@@ -82,7 +82,7 @@ def guarded(subject: str, find: Callable[[], Iterator[str]]) -> Iterator[str]:
 
 
 def findings(execute: Execute, go_on: Callable[[], None]) -> Iterator[str]:
-    """Yield the values that no store writes, and the counts that are wrong."""
+    """Yield findings about values that a store never writes, and about wrong counts."""
     yield from _values(execute, go_on)
     counters = ("claims_instance", sql.page_of_instance, _COUNTERS_PAGE, sql.check_counters)
     yield from guarded("claims_instance", lambda: _pass(execute, go_on, *counters))
@@ -136,7 +136,7 @@ def _in_rows(table: str, cursor: apsw.Cursor) -> Iterator[str]:
 
 
 def _is_written(sort: str, raw: bytes) -> bool:
-    """Return whether a store may have written this text. (The SQL has already checked the length of the text.)"""
+    """Return whether a store could have written this text. (The SQL has already checked the length of the text.)"""
     try:
         text = raw.decode()
         if sort == "tags":
@@ -157,8 +157,8 @@ def _are_tags(text: str) -> bool:
 
 
 def _cycles(execute: Execute, go_on: Callable[[], None]) -> Iterator[str]:
-    """Yield findings about tasks that wait for each other. Such a cycle always contains a task that waits for a task
-    that was added later."""
+    """Yield findings about tasks that wait for each other in a cycle. Such a cycle always contains a task that waits
+    for a task that was added later."""
     done: set[int] = set()
     for bounds in _pages(execute, sql.page_of_dependency, _PAGE):
         go_on()

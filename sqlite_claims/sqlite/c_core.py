@@ -129,7 +129,7 @@ class CBell:
     """A memory-mapped doorbell file with counters. A process raises a counter to wake processes that wait for that
     counter.
 
-    The file is unmapped when nothing refers to this object any more, because a waiting thread or a busy handler may
+    The file is unmapped when no reference to this object is left, because a waiting thread or a busy handler may
     outlive the store.
     """
 
@@ -212,7 +212,7 @@ class CScan:
         """Return the ids of tasks that may be claimed; see ``Scanner.ready_ids``. ``aging``: the aging interval; 0 for
         no aging."""
         # sqlite3_pointer() raises an exception if the connection is closed. If the pointer differs, the statements
-        # belong to a different SQLite connection, whose lock this thread may not hold.
+        # belong to a different SQLite connection, and this thread possibly doesn't hold the lock of that connection.
         if self._connection.sqlite3_pointer() != self._pointer or self._scan is None:
             raise apsw.ConnectionClosedError("the scanner is closed")
         core = self._core
@@ -235,7 +235,7 @@ class CScan:
         return ids
 
     def close(self) -> None:
-        """Finalize the prepared statements. May be called twice."""
+        """Finalize the prepared statements. A second call does nothing."""
         scan, self._scan = self._scan, None
         if scan is not None:
             self._core.ffi.release(scan)

@@ -59,7 +59,7 @@ search for work reads the task."""
 
 NEVER = 1 << 62
 """The value of ``claims_task.next_at`` for a claim that no search for work may take over. Such a claim has no expiry,
-or it is the last claim of its task. No id, count or token reaches this number."""
+or is the last claim of its task. No id, count or token reaches this number."""
 
 NUMBERS: dict[str, int] = {
     **{f"task.{name.lower()}": code for name, code in vars(TaskCode).items() if name.isupper()},

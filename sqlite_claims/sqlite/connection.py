@@ -69,11 +69,11 @@ def connect(
         # directly to pages.
         connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
         connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
-        # With NORMAL, SQLite never syncs during COMMIT, while the write lock is held. The store syncs a durable commit
-        # after the write lock was released.
+        # With NORMAL, SQLite never syncs the -wal file during COMMIT, when the write lock is held. The store syncs a
+        # durable commit after the write lock was released.
         connection.execute(sql.synchronous_normal)
-        # A thread runs the checkpoints, see checkpoints.py. (A WAL hook of the application has already replaced
-        # SQLite's automatic checkpoints.)
+        # A separate thread runs the checkpoints, as checkpoints.py describes. (A WAL hook of the application has
+        # already replaced SQLite's automatic checkpoints.)
         if connection.wal_hook is None:
             connection.wal_autocheckpoint(0)
         # A long read makes the -wal file grow. With this limit, SQLite truncates the -wal file when SQLite next starts
@@ -111,7 +111,7 @@ class _Opening:
 
 
 def _counted(path: str, name: str, **options: Any) -> HookedConnection:
-    """Open a connection. Count the connection before SQLite opens a descriptor for it, because another thread may be
+    """Open a connection. Count the connection before SQLite opens the descriptor, because a different thread may be
     comparing the count with the number of descriptors."""
     opening = _Opening()
     with _counting:

@@ -38,7 +38,8 @@ Rows = list[tuple[Any, ...]]
 
 _BEGIN_WRITE = sql.begin_write
 _COMMIT = sql.commit
-# How often a search for work asks the kernel which sessions are alive. This costs one system call for each session.
+# The interval at which searches for work ask the kernel which sessions are alive. This check costs one system call for
+# each session.
 PROBE_EVERY_US = 500_000
 # After this number of commits, a store checks whether its files are still in place, even before CHECK_EVERY_US is over.
 CHECK_EVERY_COMMITS = 100
@@ -187,7 +188,7 @@ class Database(StoreConnection):
 
     def _follow_up_again(self, error: BaseException) -> None:
         """After an error, repeat the work that follows a commit. If a step fails, the next step still runs. Afterwards,
-        raise ``error`` if it is the exception of a signal handler, such as ``KeyboardInterrupt``."""
+        raise ``error`` if ``error`` is the exception of a signal handler, such as ``KeyboardInterrupt``."""
         steps: list[Callable[[], None]] = [self.lanes.saved, self.time.saved, partial(self.bell.ring, COMMITS)]
         if self._ring_ready:
             steps.append(partial(self.bell.ring, READY))
@@ -216,7 +217,7 @@ class Database(StoreConnection):
             ) from error
 
     def _recover(self) -> None:
-        """Recover from a failed sync: write the frames of the -wal file again, and sync them."""
+        """Recover from a failed sync: write the frames of the -wal file again, and sync the -wal file."""
         try:
             self.acquire()
         except StoreBusyError as error:
@@ -278,8 +279,8 @@ class Database(StoreConnection):
 
     def checkpoint(self) -> None:
         """Copy the -wal file into the database, as far as readers allow. If an incremental vacuum has removed pages
-        from the database, the checkpoint also shortens the database file. If the checkpoint can't run now, because
-        another process runs one or the disk is full, a later checkpoint does the work."""
+        from the database, the checkpoint also shortens the database file. If the checkpoint can't run now, because a
+        different process runs a checkpoint or the disk is full, a later checkpoint copies the frames."""
         if not self.files.sync.is_marked():
             frames, _ = self._checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE)
             reserve.keep(self.path, frames * self._page_size())

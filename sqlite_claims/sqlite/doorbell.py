@@ -52,8 +52,8 @@ class FutexBell(CBell):
             status = os.fstat(descriptor)
             self._identity = status.st_dev, status.st_ino
             if status.st_size != _SIZE:
-                # Allocate the disk space now: on a full disk, a write to an unallocated part of a mapped file would
-                # kill the process.
+                # Allocate the disk space now, because on a full disk a write to an unallocated part of a mapped file
+                # would kill the process.
                 os.posix_fallocate(descriptor, 0, _SIZE)
             super().__init__(core, descriptor)
         finally:

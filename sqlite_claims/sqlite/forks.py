@@ -64,7 +64,7 @@ def check(path: str) -> None:
 
 
 def _adopt_unhooked_fork() -> None:
-    """Handle a fork that ran no hooks: all open connections belong to the parent."""
+    """Handle a fork that ran no hooks. After such a fork, all open connections belong to the parent."""
     global pid
     pid = os.getpid()
     for store in list(_stores):

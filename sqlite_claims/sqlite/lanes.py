@@ -80,7 +80,8 @@ class Lanes:
         self._unsaved = False
 
     def forget(self) -> None:
-        """Empty the cache if it has uncommitted changes, because the transaction, or a part of it, was rolled back."""
+        """Empty the cache if the cache has uncommitted changes, because the transaction, or a part of it, was rolled
+        back."""
         if self._unsaved:
             self.__init__()  # type: ignore[misc]
             self._unsaved = True  # the rest of the transaction may be rolled back, too

@@ -31,7 +31,7 @@ class LongTransaction:
     def __init__(self, db: Database) -> None:
         self._db = db
         self.thread = 0
-        """The id of the thread that has begun the transaction."""
+        """The id of the thread that began the transaction."""
 
     def begin(self, timeout: float) -> None:
         """Take the write lock. Wait for the lock for at most ``timeout`` seconds."""

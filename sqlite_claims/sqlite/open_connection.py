@@ -45,7 +45,7 @@ class OpenConnection:
 
     All statements of the store use one cursor, since creating a cursor costs more than running most statements.
     ``execute`` is the method of this cursor. If an interrupt leaves a statement unfinished, the next statement on the
-    same cursor ends the unfinished one. So a rollback has to use this cursor, too.
+    same cursor ends the unfinished statement. So a rollback has to use this cursor, too.
     """
 
     __slots__ = (
@@ -269,7 +269,7 @@ class Opening:
         connection = self._connection
         if connection is not None:
             system_errno = connection.system_errno
-            if self._had_wal:  # if the file is not a store, nothing may be written to it
+            if self._had_wal:  # the file may not be a store, so write nothing to it
                 connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             connection.close(True)
         self._files.drop_sessions()

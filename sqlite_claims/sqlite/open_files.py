@@ -21,7 +21,7 @@ from .sessions.session_file import any_connected
 
 _DESCRIPTORS = "/proc/self/fd"
 _SUFFIXES = ("", "-wal", "-shm")
-# The bytes on which SQLite holds a shared lock while it has a database in WAL mode open.
+# The bytes on which SQLite holds a shared lock while SQLite has a database in WAL mode open.
 _SHARED_FIRST, _SHARED_SIZE = 0x40000002, 510
 # The offset of the two bytes in the header that show whether a database is in WAL mode.
 _MODES_AT = 18
@@ -45,8 +45,8 @@ class OpenedFiles:
         self.lost = self.database_lost = False
 
     def watch(self, *, all: bool = True) -> None:
-        """Record the files of a connection that has just been opened. ``all``: the connection must have all three
-        files."""
+        """Record the files of a connection that has just been opened. If ``all`` is true, the connection must have all
+        three files."""
         self.lost = self.database_lost = False
         found = {suffix: _identity_at(self._path + suffix) for suffix in _SUFFIXES}
         opened = {suffix: identity for suffix, identity in found.items() if identity is not None}
@@ -160,7 +160,7 @@ def _links(opened: dict[str, tuple[int, int]]) -> dict[str, tuple[str, str]] | N
             if suffix is not None and suffix not in links:
                 links[suffix] = (link, readlink(link))
         except FileNotFoundError:
-            continue  # a descriptor that is closed now, for example the one for listing the folder
+            continue  # a descriptor that is closed now, for example the descriptor of the folder
         except OSError:  # a process that has given up privileges may not read the entries
             return None
     return links

@@ -41,7 +41,7 @@ class LaneRow(NamedTuple):
 
 
 class NamedTask(NamedTuple):
-    """A task that is to be claimed, released or extended by name."""
+    """A task that a caller claims, releases or extends by the task's name."""
 
     id: int
     instance_state: int

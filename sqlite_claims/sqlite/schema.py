@@ -1,5 +1,5 @@
-"""The store's tables: checks that the tables exist, reads their schema version, and migrates them to the newest
-version."""
+"""The store's tables: this module checks that the tables exist, reads their schema version, and migrates the tables to
+the newest version."""
 
 from __future__ import annotations
 
@@ -153,8 +153,8 @@ def peek(path: str, wait: float) -> None:
 
 
 def check(connection: apsw.Connection, path: str, *, create: bool, read_only: bool) -> bool:
-    """Raise an error if the file can't be used, before anything is written. Return whether the file must be
-    migrated."""
+    """Check a file before the library writes to the file. Raise an error if the file can't be used. Return whether the
+    file must be migrated."""
     # Read on one snapshot, because another process may be creating or migrating the tables.
     is_first = not connection.in_transaction
     if is_first:
@@ -193,7 +193,7 @@ def forget_statistics(connection: apsw.Connection) -> bool:
     tables = [name for (name,) in connection.execute(sql.statistics_tables).fetchall()]
     if not tables or not connection.execute(sql.statistics).fetchall()[0][0]:
         return False
-    with contextlib.suppress(apsw.BusyError):  # the next process that opens the file tries to delete them
+    with contextlib.suppress(apsw.BusyError):  # the next process that opens the file deletes the statistics
         connection.execute(sql.drop_statistics)
         if "sqlite_stat4" in tables:
             connection.execute(sql.drop_samples)

@@ -24,12 +24,16 @@ class SqliteClaimStore(Store[SqliteWorkerSession]):
     a network file system. Never open the file with the standard library's ``sqlite3`` in a process that has the store
     open.
 
-    Args: path: The path of the file. A missing file is created. create: ``False``: raise ``StoreUnavailableError`` if
-    the file is missing or has no tables of a store. read_only: Allow only methods that read. durability: ``"full"``:
-    task data survives power loss. ``"process"``: task data survives a killed process, but power loss may undo the last
-    commits. busy_timeout: Seconds that a write waits for the file's write lock before it raises ``StoreBusyError``.
-    use_c_core: ``None``: use the C core if it is installed. ``True``: require the C core. ``False``: use the Python
-    scan. clock: For tests: a ``sqlite_claims.testing.ManualClock``.
+    Args:
+        path: The path of the file. A missing file is created.
+        create: ``False``: raise ``StoreUnavailableError`` if the file is missing or has no tables of a store.
+        read_only: Allow only methods that read.
+        durability: ``"full"``: task data survives power loss. ``"process"``: task data survives a killed
+            process, but power loss may undo the last commits.
+        busy_timeout: Seconds that a write waits for the file's write lock before it raises ``StoreBusyError``.
+        use_c_core: ``None``: use the C core if the core is installed. ``True``: raise an error if the core is not
+            installed. ``False``: use the Python scan.
+        clock: For tests: a ``sqlite_claims.testing.ManualClock``.
     """
 
     _backend: SqliteBackend

@@ -34,7 +34,7 @@ from .store_time import StoreTime
 from .wal.checkpoints import RESTART_WAIT_S
 from .wal.durability import recover
 
-# How often a store in use checks whether its files are still in place.
+# The interval at which a store in use checks whether its files are still in place.
 CHECK_EVERY_US = 1_000_000
 
 
@@ -178,8 +178,8 @@ class StoreConnection:
         return self._opened is not None
 
     def close(self) -> None:
-        """Close the connection, and end this store's presence in the ``-sessions`` file and its worker sessions. May be
-        called twice."""
+        """Close the connection, end this store's worker sessions, and release this store's locks on the ``-sessions``
+        file. A second call does nothing."""
         if getpid() != forks.pid:
             self.store_closed = True
             return
@@ -242,10 +242,10 @@ class StoreConnection:
         """Take the lock, and open the connection if the connection is closed. ``timeout``: how many seconds to wait for
         the lock; ``None``: the busy timeout."""
         if getpid() != forks.pid:
-            forks.check(self.path)  # check first: a thread of the parent may hold the lock for ever
+            forks.check(self.path)  # check first, because in a forked child the lock may stay locked for ever
         lock = self._lock
         if self._is_owned() and not self.in_call and self.transaction is None:
-            # The exception of a signal handler kept this thread from releasing the lock after an earlier call.
+            # The exception of a signal handler prevented this thread from releasing the lock after an earlier call.
             while self._is_owned():
                 lock.release()
         if not lock.acquire(blocking=False):

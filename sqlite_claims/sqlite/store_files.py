@@ -78,7 +78,7 @@ class StoreFiles:
             self.opened.check()
         except StoreUnavailableError as error:
             saved = False
-            # If the checkpoint fails, the loss is recorded and raised.
+            # If the checkpoint fails, ``saved`` remains false, so the loss is recorded.
             with contextlib.suppress(apsw.Error):
                 if not self._read_only and self.opened.is_ours_alone():
                     frames, copied = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
@@ -90,7 +90,7 @@ class StoreFiles:
     # -- the -sessions file
 
     def open_sessions(self) -> SessionFile:
-        """Return the ``-sessions`` file. Open the file if it is not open yet."""
+        """Return the ``-sessions`` file. Open the file if the file is not open yet."""
         if self.sessions is None:
             self.sessions = SessionFile(self._path, read_only=self._read_only)
         return self.sessions

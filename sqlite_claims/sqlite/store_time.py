@@ -75,7 +75,7 @@ class StoreTime:
         self._measured_boot_us = 0  # the time of the boot clock at which `_asleep_us` was measured
         self._identity = Identity(0, 0, 0)
         self._sessions: SessionFile | None = None
-        self._saved: tuple[int, int] | None = None  # old values of seen and sleep, if a transaction has changed them
+        self._saved: tuple[int, int] | None = None  # old seen and sleep, if a transaction has changed these values
 
     def read(self, execute: Callable[..., apsw.Cursor]) -> None:
         """Read the clocks for an operation that only reads."""

@@ -22,8 +22,8 @@ from ..files.paths import SUFFIXES
 from ..statements import sql
 from .long_read import LongRead
 
-# The number of pages that a backup copies before it checks whether it has to stop. Copying this number of pages takes a
-# few milliseconds.
+# The number of pages that a backup copies between two checks whether the backup has to stop. Copying this number of
+# pages takes a few milliseconds.
 PAGES_PER_STEP = 1000
 
 

@@ -2,9 +2,9 @@
 knows in advance which task comes next, checks nothing, and has no order, no tokens and no leases. ``sqlite-claims
 bench`` compares a store with this baseline.
 
-The SQL is in this file because it doesn't belong to a store. WAL mode, ``synchronous=NORMAL`` and the page size are the
-same as in a store. All other settings are SQLite's defaults, for example, SQLite runs a checkpoint within a commit
-every 1,000 pages.
+The SQL is in this file because the SQL doesn't belong to a store. WAL mode, ``synchronous=NORMAL`` and the page size
+are the same as in a store. All other settings are SQLite's defaults, for example, SQLite runs a checkpoint within a
+commit every 1,000 pages.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """The search for damage. It consists of SQLite's integrity check, and a search for schema objects, values and counts
-that no store writes.
+that a store never writes.
 
 Each table is read page by page. Each page is read in a short read transaction, so that a long check delays no
 checkpoint. The comparison of a page with other tables runs in the same transaction. Bad content of the file leads to a

@@ -119,8 +119,8 @@ def _stored_already(target: str) -> AlreadyExistsError:
 
 @contextmanager
 def _alone(target: str, like: os.stat_result, replace: bool) -> Iterator[tuple[apsw.Connection, int]]:
-    """Open the file, and keep all other processes from opening it until the end of the ``with`` block. Create the file
-    if it is missing. Yield the connection and the file's token floor."""
+    """Open the file, and prevent all other processes from opening the file until the end of the ``with`` block. Create
+    a missing file. Yield the connection and the file's token floor."""
     forks.check(target)
     made = not os.path.exists(target)
     if made:

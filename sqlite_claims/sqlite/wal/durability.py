@@ -75,8 +75,8 @@ class WalSync:
             return self.mark.failure()
 
     def write_again(self, frames: int, failure: bytes) -> None:
-        """Recover from a failed sync: write the first ``frames`` frames again, and sync them. The caller holds the
-        write lock."""
+        """Recover from a failed sync: write the first ``frames`` frames again, and sync the -wal file. The caller holds
+        the write lock."""
         with self._lock:
             try:
                 if self._descriptor < 0:
@@ -178,7 +178,7 @@ class WalSync:
 
 
 def recover(wal: WalSync, connection: apsw.Connection) -> None:
-    """Recover from a sync that failed in any process: write the frames of the -wal file again, and sync them.
+    """Recover from a sync that failed in any process: write the frames of the -wal file again, and sync the -wal file.
 
     ``connection``: a connection to the store, with no transaction open."""
     before = -1

@@ -84,7 +84,7 @@ class UnsyncedMark:
         self._unwritten = False
 
     def close(self) -> None:
-        """Close the file. The next use opens the file that has the name at that time."""
+        """Close the file. The next call of a method opens the file that then has the name."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             with suppress(OSError):  # other code in this process has closed the descriptor
