@@ -1,7 +1,7 @@
 """Completions that survive a power loss.
 
 The case measures the completions per second, compared with a store that syncs within COMMIT. It also checks that each
-completion is on the disk before it is acknowledged.
+completion is on the disk before the store acknowledges the completion.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ _BINDINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A layout, described by its differences from the current layout."""
+    """A layout, described by the differences between this layout and the current layout."""
 
     name: str
     page_size: int = PAGE_SIZE

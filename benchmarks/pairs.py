@@ -16,8 +16,8 @@ T = TypeVar("T")
 clock: Callable[[], float] = time.perf_counter
 """The clock that measures times.
 
-With ``--cpu`` it is replaced by processor time, which is more exact on a busy machine but doesn't include waits for the
-disk.
+With ``--cpu``, this clock is replaced by processor time, which is more exact on a busy machine but doesn't include
+waits for the disk.
 """
 Round = Callable[[], float]
 """A function that runs one round and returns the average time of one operation in seconds."""

@@ -38,7 +38,7 @@ def throughput(bench: Bench) -> Iterator[Figure]:
 def tasks_a_second(path: Path, tasks: int) -> float:
     """Return the tasks per second of one run, from the first claim to the last result.
 
-    The processes are started before the run and are asleep at its start.
+    The processes are started before the run, and are asleep when the run starts.
     """
     pool = WorkerPool(path, whoami, processes=PROCESSES, store_options={"durability": "process"})
     with SqliteClaimStore(path, durability="process") as store, pool.spawn() as handle:

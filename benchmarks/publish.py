@@ -130,7 +130,7 @@ def _lines(cases: list[Case]) -> Iterator[str]:
     told = ""
     for case in cases:
         yield f"### {case.title}\n"
-        if (circumstances := _circumstances(case.facts)) != told:  # the same facts are not repeated
+        if (circumstances := _circumstances(case.facts)) != told:  # facts are not shown twice
             told = circumstances
             yield f"{told}\n"
         yield from _section(case)

@@ -62,7 +62,7 @@ def _cycle(store: SqliteClaimStore, worker_id: str, batch: int) -> tuple[float, 
 def durable(path: str, worker_id: str, held: int, within_commit: bool, durability: Durability, note: bool) -> Job:
     """Complete one task at a time.
 
-    The job claims ``held`` tasks beforehand; if ``held`` is 0, it claims each task right before it completes it.
+    The job claims ``held`` tasks beforehand; if ``held`` is 0, the job claims each task right before the completion.
     ``within_commit``: use ``synchronous=FULL``, with which SQLite syncs within COMMIT. ``note``: write a byte to a file
     next to the store after each completion, so that a tracer sees the time of the acknowledgement.
     """

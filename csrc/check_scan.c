@@ -1,9 +1,9 @@
 /* A test program for the scan, which is not part of the C core. tests/scan/test_memory.py builds and runs this program.
  *
- * The program is linked with the system's SQLite library and with sanitizers. It runs one scan of one file. Then it
- * repeats the scan and makes the first allocation fail, then the second, and so on, until every allocation has failed
- * once. The scan allocates memory through SQLite, so SQLite's own allocations fail in turn, too. After each failure,
- * the handle must be able to run the same scan again, and no statement may be left open. */
+ * The program is linked with the system's SQLite library and with sanitizers. The program runs one scan of one file.
+ * Then the program repeats the scan and makes the first allocation fail, then the second, and so on, until every
+ * allocation has failed once. The scan allocates memory through SQLite, so SQLite's own allocations fail in turn, too.
+ * After each failure, the handle must be able to run the same scan again, and no statement may be left open. */
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,8 +3,8 @@
  *
  * A process that makes a change increments a counter and wakes the sleeping processes. A process that searches for work
  * reads the counter before the search. After the search, the process sleeps only if the counter still has the same
- * value, so it misses no change. The counters are not locks. If a process dies while it sleeps, the count of sleepers
- * stays too high, which costs one system call per ring and nothing else. Every sleep has a time limit.
+ * value, so the process misses no change. The counters are not locks. If a process dies while it sleeps, the count of
+ * sleepers stays too high, which costs one system call per ring and nothing else. Every sleep has a time limit.
  *
  * SQLite's busy handler, which waits for the write lock, sleeps on the doorbell, too. SQLite's default handler sleeps
  * up to 100 ms, while other processes take the lock first, again and again. (8 processes on 2 cores: the slowest claim

@@ -158,9 +158,9 @@ static int next_priority(claims_scan *scan, const question *q, stream *s) {
 
 /* Reads the stream's next block within the same priority.
  *
- * In a damaged index, rows may be out of order, and values may not be integers (SQLite then converts them). So the scan
- * checks that the end of each block comes after the end of the previous block, and that each new priority is larger
- * than the previous priority. Without these checks the scan might never end. */
+ * In a damaged index, rows may be out of order, and values may not be integers (SQLite converts such values). So the
+ * scan checks that the end of each block comes after the end of the previous block, and that each new priority is
+ * larger than the previous priority. Without these checks the scan might never end. */
 static int next_block(claims_scan *scan, const question *q, stream *s) {
   const row last = block_of(scan, s)[s->block_len - 1];
   int64_t len = s->taken > q->share ? s->taken : q->share;
@@ -178,7 +178,7 @@ static int next_block(claims_scan *scan, const question *q, stream *s) {
   return end.next_at > last.next_at || (end.next_at == last.next_at && end.id > last.id) ? SQLITE_OK : SQLITE_CORRUPT;
 }
 
-/* Removes the first row from a stream. If that was the stream's last row, the block is empty afterwards. */
+/* Removes the first row from a stream. If the removed row was the stream's last row, the block is empty afterwards. */
 static int advance(claims_scan *scan, const question *q, stream *s) {
   int code = SQLITE_OK;
   s->taken++;

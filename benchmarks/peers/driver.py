@@ -25,7 +25,7 @@ class PeerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A peer with one of its settings: one line of the comparison."""
+    """A peer with one setting of this peer. Each such pair is one line of the comparison."""
 
     peer: Peer
     setting: Setting

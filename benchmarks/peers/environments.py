@@ -65,8 +65,8 @@ class Peer:
             runtime = str(self.folder / self.runtime) if "/" in self.runtime else self.runtime
             return [runtime, str(_HERE / "serve.mjs"), adapter, str(self.folder)]
         python = str(self.folder / "bin" / "python") if self.needs else sys.executable
-        # Without -P, the folder of the adapter would be on the path, and an adapter would hide the module of the same
-        # name.
+        # Without -P, the folder of the adapter would be on the path, and an adapter would hide the peer's module, which
+        # has the same name.
         return [python, "-P", str(_HERE / "serve.py"), adapter]
 
     def make(self) -> str:

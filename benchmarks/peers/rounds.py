@@ -91,7 +91,7 @@ def _crowd(sizes: Sizes, rows: list[Row], folder: Path) -> Iterator[Figure]:
                 process.begin("crowd", seconds=seconds)
             took = [process.answer() for process in processes[row]]
             # Replace the completed tasks, so that the fastest peers do not run out of tasks, and each round begins with
-            # the same number.
+            # the same number of tasks.
             processes[row][0].ask("fill", count=sum(one["done"] for one in took))
             results[row].append(crowded(took))
             return float(results[row][-1]["rate"])

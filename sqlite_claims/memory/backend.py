@@ -350,7 +350,7 @@ class MemoryBackend(MemoryOperations):
 
 
 class MemoryTransaction(MemoryOperations):
-    """A transaction, which holds the store's lock until its end. A rollback restores the state at the begin."""
+    """A transaction, which holds the store's lock until its end. A rollback restores the state at its begin."""
 
     def __init__(self, store: MemoryBackend, timeout_s: float) -> None:
         self._store = store

@@ -415,7 +415,7 @@ class Engine:
         return session
 
     def close_session(self, id: int) -> None:
-        """End a session because its worker closes it. The session's claims are lost at once."""
+        """End a session that its worker closes. The session's claims are lost at once."""
         if id in self.state.sessions:
             self.dead_sessions.add(id)
             self._lose_claims_of(id)

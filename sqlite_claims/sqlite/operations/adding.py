@@ -19,9 +19,9 @@ from ..statements import sql
 
 # The id of the default retry policy. Every file contains this policy.
 _DEFAULT_POLICY = 1
-# Once an instance has this number of tasks, all tasks that are added to it later get own lanes. A smaller instance uses
-# the shared lanes. When a smaller instance is paused or cancelled, its tasks leave the shared lanes in short steps.
-# Until then each search for work skips these tasks one by one, which takes a few milliseconds.
+# Once an instance has this number of tasks, all tasks that are added to the instance later get own lanes. A smaller
+# instance uses the shared lanes. When a smaller instance is paused or cancelled, its tasks leave the shared lanes in
+# short steps. Until then each search for work skips these tasks one by one, which takes a few milliseconds.
 OWN_LANES_FROM = 5_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

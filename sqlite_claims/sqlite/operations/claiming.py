@@ -223,8 +223,8 @@ def extend_by_worker(db: Database, *, instance_id: str, task_id: str, worker_id:
 def held_tasks(db: Database, claims: Iterable[TaskClaim]) -> list[HeldTask | None]:
     """Return the task of each claim, or ``None`` for a claim that is not held any more.
 
-    The row number in a claim only saves a search by name. The claim is held if its names and token match a claimed
-    task.
+    The row number in a claim only saves a search by name. The claim is held if the claim's names and token match a
+    claimed task.
     """
     claims = list(claims)
     by_id: dict[int, HeldTask] = {}

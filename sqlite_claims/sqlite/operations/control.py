@@ -43,7 +43,7 @@ def _begin_motion(db: Database, instance: ControlledInstance) -> None:
 
 
 def pause(db: Database, instance_id: str) -> bool:
-    """Pause an instance; return ``False`` if it is paused already."""
+    """Pause an instance; return ``False`` if the instance is paused already."""
     instance = _named(db, instance_id)
     if instance.state == InstanceCode.PAUSED:
         return False
@@ -56,7 +56,7 @@ def pause(db: Database, instance_id: str) -> bool:
 
 
 def resume(db: Database, instance_id: str) -> bool:
-    """Resume an instance; return ``False`` if it isn't paused."""
+    """Resume an instance; return ``False`` if the instance isn't paused."""
     instance = _named(db, instance_id)
     if instance.state == InstanceCode.CANCELLED:
         raise InvalidStateError(
@@ -72,7 +72,7 @@ def resume(db: Database, instance_id: str) -> bool:
 
 
 def cancel(db: Database, instance_id: str, reason: str | None) -> bool:
-    """Cancel an instance; return ``False`` if it is cancelled already."""
+    """Cancel an instance; return ``False`` if the instance is cancelled already."""
     instance = _named(db, instance_id)
     if instance.state == InstanceCode.CANCELLED:
         return False

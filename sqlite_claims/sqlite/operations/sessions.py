@@ -21,7 +21,7 @@ from .reading import instance_row
 
 
 def open_session(db: Database, worker_id: str, forget: Callable[[SqliteWorkerSession], None]) -> SqliteWorkerSession:
-    """Take a session's lock and add its row. Both happen under the write lock, so no process sees a row without a lock.
+    """Take a session's lock and add the session's row. Both steps run under the write lock, so no row lacks a lock.
 
     This function runs its own transaction. If the transaction can't be committed, the session's lock is released.
     """
@@ -54,7 +54,10 @@ def _open_session(
 
 
 def close_session(db: Database, id: int) -> None:
-    """Delete a session without claims. Otherwise record its claims as lost, unless a child keeps the session alive."""
+    """Delete a session without claims. Otherwise record the claims of the session as lost.
+
+    If a child process keeps the session alive, the session's claims stay valid.
+    """
     assert db.sessions is not None
     if not db.rows(sql.session_claims, id, 1):
         db.execute(sql.drop_session, (id,))
@@ -73,10 +76,10 @@ def record_losses(db: Database, claims: Sequence[TaskClaim], why: str) -> list[T
 
 
 def feed_instance(db: Database, instance_id: str) -> InstanceFeed:
-    """Record that this process is still adding tasks to the instance ("feeds" it). Raise ``NotFoundError`` if it
-    doesn't exist.
+    """Mark an instance as fed: this process is still adding tasks to the instance.
 
-    The mark is set under the write lock, so a prune either sees the mark or has removed the instance already.
+    The mark is set under the write lock, so a prune either sees the mark or has removed the instance already. If the
+    instance doesn't exist, ``NotFoundError`` is raised.
     """
     made: list[InstanceFeed] = []
     try:

@@ -1,4 +1,4 @@
-"""The sweep: it handles expired last claims, claims of dead workers, due tasks, and tasks of moving instances.
+"""The sweep, which handles expired last claims, claims of dead workers, due tasks, and tasks of moving instances.
 
 There is no background process. Every search for work first runs the sweep in transactions of bounded size, until the
 search can find every claimable task.
@@ -24,7 +24,7 @@ TASKS_PER_SWEEP = 1000
 _DRIFT_US_MAX = 10_000
 # Expired last claims and tasks of moving instances never hide a claimable task, so the sweep can handle them later. If
 # there are many such tasks, a process sweeps them in steps of 2 to 3 ms, with at most ``EXPIRED_PER_SWEEP`` claims in a
-# step. The process runs such a step once per ``REST_US``, and whenever it has found no work.
+# step. The process runs such a step once per ``REST_US``, and after each search that finds no work.
 EXPIRED_PER_SWEEP = 200
 REST_US = 10_000
 # The interval at which a process checks for sessions that only descendants of an ended command keep alive.

@@ -66,7 +66,7 @@ def try_exclusive(descriptor: int, byte: int) -> bool:
 
 @contextmanager
 def locked(descriptor: int, byte: int) -> Iterator[bool]:
-    """Lock a byte exclusively within the block. Yield ``False`` if a different descriptor holds a lock on it."""
+    """Lock a byte exclusively within the block. Yield ``False`` if a different descriptor has it locked."""
     free = try_exclusive(descriptor, byte)
     try:
         yield free
@@ -100,7 +100,7 @@ def lock_holder(descriptor: int, start: int, length: int) -> int | None:
 
 
 def is_shared(descriptor: int, start: int, length: int) -> bool:
-    """Return whether any process, this one included, has a classic POSIX read lock on any of these bytes."""
+    """Return whether any process, including this process, has a classic POSIX read lock on any of these bytes."""
     if _GETLK is None:
         return False
     answer = fcntl.fcntl(descriptor, _GETLK, _request(fcntl.F_WRLCK, start, length))

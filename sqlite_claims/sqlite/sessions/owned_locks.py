@@ -1,4 +1,4 @@
-"""The locks of this process for its worker sessions, and for the instances to which it is still adding tasks."""
+"""The locks of this process for its worker sessions, and for the instances to which the process is adding tasks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .locks import FEEDS, command_byte, take, try_exclusive
 
 
 class OwnedLock:
-    """A lock that is held as long as its descriptor is open."""
+    """A lock that is held as long as the lock's descriptor is open."""
 
     def __init__(self, descriptor: int, forget: Callable[[Any], None]) -> None:
         """``forget``: a function that is called with this object when the object is closed."""
@@ -78,7 +78,7 @@ class SqliteWorkerSession(OwnedLock):
             take(self._descriptor, fcntl.F_WRLCK, command_byte(self.id, namespace(), pid))
 
     def move(self, descriptor: int) -> None:
-        """Take the lock in a different file. ``fileno()`` keeps its number, and the given descriptor is closed."""
+        """Take the lock in a different file. ``fileno()`` keeps its number, and ``descriptor`` is closed."""
         if self._descriptor >= 0 and try_exclusive(descriptor, self.id):
             os.dup2(descriptor, self._descriptor, inheritable=os.get_inheritable(self._descriptor))
         os.close(descriptor)

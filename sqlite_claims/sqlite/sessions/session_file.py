@@ -158,8 +158,8 @@ class SessionFile:
         """Take the presence lock.
 
         Call this only after the boot id of the current boot is stored in the database file. Otherwise processes that
-        open the store at the same time after a reboot would each treat the other's lock as that of a different
-        container.
+        open the store at the same time after a reboot would each treat the lock of the other process as a lock of a
+        different container.
         """
         take(self._descriptor, fcntl.F_RDLCK, PRESENCE)
         self._present = True
@@ -193,7 +193,8 @@ class SessionFile:
         return _may_be_held(session) and self._held(session, 1)
 
     def keepers(self, session: int, opener: int) -> list[int]:
-        """Return the processes that keep a session alive after the process that opened it, ``opener``, has ended.
+        """Return the processes that keep a session alive after ``opener``, the process that opened the session, has
+        ended.
 
         These processes are the session's command and the command's descendants. The list is empty if these processes
         are unknown.
@@ -203,7 +204,7 @@ class SessionFile:
         return holders(self._descriptor, session)
 
     def is_left_behind(self, session: int, opener: int) -> bool:
-        """Return whether only descendants of its ended command keep a session alive; ``False`` if that is unknown."""
+        """Return whether only descendants of an ended command keep a session alive; ``False`` if this is unknown."""
         command = self._command(session)
         if command is None or runs(command):
             return False
@@ -234,7 +235,7 @@ class SessionFile:
         return locked(self._descriptor, CHECKPOINT)
 
     def lock(self, session: int) -> int | None:
-        """Take a session's lock on a new descriptor and return it; ``None`` if the lock is held elsewhere."""
+        """Take a session's lock on a new descriptor and return it; ``None`` if a different descriptor holds it."""
         descriptor = self._open()
         if try_exclusive(descriptor, session):
             return descriptor

@@ -1,8 +1,8 @@
 -- Schema version 2: an instance with many tasks has its own lanes, which no worker searches while the instance is
 -- paused or cancelled. With shared lanes, each search for work would have to skip the instance's tasks one by one until
 -- their rows are updated. Before this migration, every process that has the file open and supports only version 1 must
--- end. Such a process would treat own lanes as shared lanes. When such a process resumes an instance, it would not make
--- other processes reload the lanes. (Every release supports version 2.)
+-- end. Such a process would treat own lanes as shared lanes. And after a resume of an instance, such a process would
+-- not make other processes reload the lanes. (Every release supports version 2.)
 
 DROP VIEW claims_tasks_v;
 
