@@ -1,9 +1,8 @@
 """Run tests on a C core that is built with AddressSanitizer and UndefinedBehaviorSanitizer.
 
-``python -m tests.sanitize [ARGUMENT...]``: the arguments are passed to pytest. If they name no tests, the tests of the
-C core run. Before that, three faults are planted in the C sources, each in a separate build. Each fault must be
-reported. This proves that the tests run the core's code and that the sanitizers check it.
-"""
+``python -m tests.sanitize [ARGUMENT...]`` passes the arguments to pytest. If the arguments name no tests, the tests of
+the C core run. First, the program plants three faults in the C sources, each in a separate build. The sanitizers must
+report each fault. This proves that the tests run the core's code and that the sanitizers check this code."""
 
 from __future__ import annotations
 
@@ -16,8 +15,8 @@ from pathlib import Path
 
 from .built_core import COMPILER, ROOT, Changes, build
 
-# With this option, undefined behaviour executes an illegal instruction, and AddressSanitizer reports its line. gcc's
-# own library for these errors writes only to standard error, which pytest captures.
+# With this option, undefined behaviour executes an illegal instruction, and AddressSanitizer reports its line. The
+# library that gcc provides for undefined behaviour writes only to standard error, which pytest captures.
 OPTIONS = [
     *("-g", "-O1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"),
     *("-fno-sanitize-recover=all", "-fsanitize-undefined-trap-on-error"),
@@ -106,7 +105,7 @@ class Run:
         )
         self.passed = done.returncode == 0
         self.output = done.stdout
-        # The reports of all processes, including those that the tests started.
+        # The reports of all processes, including the processes that the tests started.
         self.reports = "".join(path.read_text(errors="replace") for path in sorted(folder.glob("report.*")))
 
 

@@ -1,4 +1,5 @@
-"""Sort the cases of a parametrized test into tiers: `make test` runs only the first case, `make check` all cases."""
+"""Sort the cases of a parametrized test into tiers: `make test` runs only the first case, and `make check` runs all
+cases."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import pytest
 
 
 def first_is_fast(cases: Iterable[Any]) -> list[Any]:
-    """Mark all cases but the first as slow. A tuple holds the values of several arguments."""
+    """Mark all cases except the first as slow. If a case is a tuple, its items are the values of several arguments."""
     first, *others = cases
     return [first, *(pytest.param(*_values(case), marks=pytest.mark.slow) for case in others)]
 

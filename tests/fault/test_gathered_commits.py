@@ -109,13 +109,8 @@ def test_commits_around_the_size_of_the_buffer_and_beyond_are_stored_whole(tmp_p
     with SqliteClaimStore(path, durability="process") as store:
         store._db.execute("CREATE TABLE own (id INTEGER PRIMARY KEY, data BLOB)")
         stored = {}
-        for pages in [
-            *range(26, 35),
-            60,
-            64,
-            100,
-            300,
-        ]:  # the buffer holds 31 pages of 2 KiB, each with a frame header
+        # The buffer has room for 31 pages of 2 KiB and their frame headers.
+        for pages in [*range(26, 35), 60, 64, 100, 300]:
             stored[pages] = os.urandom(pages * 2048)
             store._db.execute("INSERT INTO own VALUES (?, ?)", (pages, stored[pages]))
             assert recovered(path, tmp_path / f"copy{pages}") == stored

@@ -1,5 +1,5 @@
-"""Pausing, resuming or cancelling a large instance delays no other process, whether other work comes before or after
-this instance."""
+"""Pausing, resuming or cancelling a large instance delays no other process, whether the other tasks come before or
+after the tasks of this instance."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from .children import Start
 from .motion import fill, measure, shown
 
 TASKS = 5000
-# Limit on the rows that a control call moves in one transaction, including the step of a claim in between.
+# Limit on the number of rows that a control call moves in one transaction. The limit also covers the rows that a claim
+# between two such transactions moves.
 ROWS_PER_TRANSACTION_MAX = 1000
 # Limit on the longest call: less than any sensible lease, and ten times the duration measured on an idle machine.
 LONGEST_MS_MAX = 1000
@@ -25,7 +26,8 @@ LONGEST_MS_MAX = 1000
 def test_others_can_claim_between_any_two_short_transactions_of_a_control_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: bool
 ) -> None:
-    """In place of each pause between two transactions, a second store claims without waiting for a lock."""
+    """The control call pauses between its transactions. In place of each such pause, a second store object claims a
+    task, without waiting for a lock."""
     path = tmp_path / "jobs.db"
     fill(path, TASKS, ahead=ahead)
     pauses: list[float] = []

@@ -1,4 +1,4 @@
-"""Many workers on one store: each task is done once, for both ways of claiming."""
+"""Many workers on one store: each task is done once, with each of the two ways to claim."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .children import Start
 
 TASKS = 400
 
-# Prints each task that it has completed. The stored output names the worker and its token.
+# This program prints each task that it has completed. The stored output of a task contains the worker and the token.
 WORKER = """
 path, me, way = args
 store = SqliteClaimStore(path, durability="process")

@@ -51,8 +51,8 @@ while path := hear():
 
 @pytest.mark.slow
 def test_stores_that_are_opened_and_closed_all_the_time_lose_nothing(start: Start, tmp_path: Path) -> None:
-    """The last process to close the file copies the -wal into the database and removes it, while the next process opens
-    the file."""
+    """The last process that closes the file copies the -wal into the database and removes the -wal. Meanwhile, the next
+    process opens the file."""
     path = tmp_path / "jobs.db"
     children = [
         start(

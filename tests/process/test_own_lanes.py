@@ -1,4 +1,5 @@
-"""Large instances have their own lanes, so that no search steps over their tasks while they are paused or cancelled."""
+"""Large instances have their own lanes, so that no search reads the tasks of a large instance while the instance is
+paused or cancelled."""
 
 from __future__ import annotations
 
@@ -45,7 +46,7 @@ def lane_count(store: SqliteClaimStore) -> int:
 
 
 def steps(store: SqliteClaimStore, call: Callable[[], Any]) -> int:
-    """Count the instructions of SQLite's virtual machine that the search takes, in tens."""
+    """Count the instructions of SQLite's virtual machine that the call runs, in tens."""
     count = 0
 
     def step() -> bool:
@@ -118,7 +119,7 @@ def test_one_that_had_ended_and_is_in_progress_again_is_found_again(store: Sqlit
     store.complete_tasks([(one.claim, b"") for one in claimed[1:]])
     store.fail_task(claimed[0].claim, "no")
     assert store.get_instance("large").state == "failed"
-    # makes the next search read the lanes again, without those of ended instances
+    # makes the next search read the lanes again, without the lanes of ended instances
     store.add_instance("another", tasks(FEW))
     assert offered(store, 1) == [("another", "t00000")]
     store.retry_task("large", "t00000")

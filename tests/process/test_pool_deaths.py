@@ -47,8 +47,8 @@ def test_a_task_that_kills_its_process_ends_and_its_neighbours_pay_nothing(pools
 
 @pytest.mark.parametrize("kind", ["hold", "seize", "command"])
 def test_a_task_past_its_time_is_killed_with_its_process_and_fails(pools: Pools, kind: str) -> None:
-    """The supervisor also kills a process whose task never releases the interpreter, and the commands that a task has
-    started."""
+    """The supervisor also kills a process whose task never releases the interpreter lock. It also kills the commands
+    that a task has started."""
     pools.add(kind, "quick", max_attempts=1)
     pool = WorkerPool(pools.path, "pool_handlers:registry", processes=1, task_timeout=1)
     summary = pool.run(until_idle=True)
@@ -76,7 +76,7 @@ def test_other_tasks_of_a_process_that_is_killed_for_a_timeout_lose_no_attempt(p
         assert pools.hear()[0] == "0"
         started = pools.task().started_at
         assert started is not None
-        # The second task starts long enough after the first that both do not time out together.
+        # The second task starts half a second after the first task, so that the two tasks do not time out together.
         eventually(lambda: datetime.now(UTC) - started > timedelta(seconds=0.5))
         pools.store.add_tasks("i", [NewTask("1", kind="hold")])
         assert pools.hear()[0] == "1"
@@ -175,7 +175,7 @@ def test_a_store_that_is_busy_when_a_process_dies_keeps_no_other_from_being_supe
         _, first = pools.hear()
         with pools.store.transaction(timeout=3600):
             os.kill(first, signal.SIGKILL)
-            # The replacement process is there before the supervisor can write the loss.
+            # The replacement process starts before the supervisor can record the loss.
             eventually(lambda: [pid for pid in children_of(os.getpid()) if pid != first and not is_gone(pid)])
         pools.hear()
         pools.open_gate()

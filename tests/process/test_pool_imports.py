@@ -1,4 +1,4 @@
-"""How worker processes import a program's functions, for each kind of program and each way to start it."""
+"""How worker processes import a program's functions, for each kind of program and each way to start a program."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_a_missing_main_guard_is_told_in_one_sentence(tmp_path: Path) -> None:
     told = ended.stderr.splitlines()[-1]
     assert told.startswith("sqlite_claims.workers.")
     assert told.endswith('put the code that starts them under `if __name__ == "__main__":`')
-    assert ended.stderr.count("Traceback") == 1  # the traceback of the program itself
+    assert ended.stderr.count("Traceback") == 1  # the traceback of the program itself, not of a worker process
     assert len(ended.stderr.splitlines()) < 30
 
 

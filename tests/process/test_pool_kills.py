@@ -21,13 +21,14 @@ from .pool_runs import Pools, children_of, eventually, pools
 __all__ = ["pools"]
 
 PROCESSES = 4
-# The short leases expire while their holders are frozen. The long ones end only when their holders die.
+# Claims with the short lease expire while their holder is frozen. Claims with the long lease end only when their holder
+# dies.
 SHORT_LEASE, LONG_LEASE = 1.0, 300.0
 WITHOUT_END: dict[str, Any] = {"kind": "witnessed", "max_lost": 10**6, "max_attempts": 10**6}
 
 
 class Havoc:
-    """A pool in a separate program, and all random faults that the test applies to it."""
+    """A pool in a separate program, and the random faults that the test causes in the pool."""
 
     def __init__(self, pools: Pools, lease: float, choose: random.Random) -> None:
         self._pools = pools
@@ -51,8 +52,9 @@ class Havoc:
         self.counts["instances"] += 1
 
     def strike(self) -> None:
-        """Kill the supervisor or one of its processes at a random moment, or freeze one and thaw it later."""
-        time.sleep(self._choose.uniform(0, 0.5))  # makes the moment random
+        """Kill the supervisor or one of its processes at a random moment, or stop one of them and let it continue
+        later."""
+        time.sleep(self._choose.uniform(0, 0.5))  # this makes the moment random
         assert self.program.poll() is None, "the pool gave up"
         what = self._choose.choices(["child", "supervisor", "freeze"], [8, 1, 2 * (self._lease == SHORT_LEASE)])[0]
         children = eventually(lambda: children_of(self.program.pid))
@@ -90,7 +92,7 @@ def wreak(pools: Pools, kills: int, lease: float, seed: int) -> None:
         havoc.strike()
     havoc.thaw()
     eventually(lambda: all(instance.finished_at for instance in pools.store.list_instances()))
-    # a supervisor that has just been started would not handle the signal yet
+    # a supervisor that has just started has not installed its signal handler yet
     eventually(lambda: children_of(havoc.program.pid))
     havoc.program.send_signal(signal.SIGTERM)
     status, summary = pools.finish(havoc.program)
@@ -122,7 +124,7 @@ def verify(pools: Pools) -> None:
     )
     for name, task in tasks.items():
         assert len(set(starts[name])) == len(starts[name]), f"{name} was started twice under one claim"
-        # The result is from the last claim of the task, with the largest token.
+        # The stored result comes from the last claim of the task, which has the largest token.
         assert int(task.output or b"") == last_tokens[name] == max(starts[name]), name
         assert task.attempts == task.losses + 1, name
 

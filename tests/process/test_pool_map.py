@@ -1,4 +1,5 @@
-"""``durable_map``: results come in order, are stored, and are computed again only if necessary."""
+"""``durable_map``: it yields results in the order of the inputs, stores them, and computes a result again only if
+necessary."""
 
 from __future__ import annotations
 
@@ -59,7 +60,7 @@ def test_a_failed_item_raises_when_it_is_reached_and_the_next_run_tries_it_again
         next(results)
     monkeypatch.delenv("POOL_TEST_BAD")
     assert list(durable_map(functions.count_bytes, words, path=pools.path, processes=1)) == [1, 3, 3]
-    assert 4 <= pools.calls() <= 5  # the third call may or may not have started before the first loop was left
+    assert 4 <= pools.calls() <= 5  # the third call may have started before the program left the first loop
 
 
 def test_an_error_is_tried_again_as_often_as_asked(
@@ -151,7 +152,7 @@ def test_without_items_there_are_no_results(pools: Pools, functions: Any) -> Non
 
 
 class Scalar:
-    """A scalar like NumPy's: its shape has no dimensions, and it converts to a Python number."""
+    """A scalar like NumPy's: its shape is empty, and ``item()`` returns a Python number."""
 
     shape = ()
 

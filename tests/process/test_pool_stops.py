@@ -1,4 +1,4 @@
-"""Ways in which a pool or a worker ends: by signals, by handlers, by the death of the supervisor."""
+"""The ways in which a pool or a worker is stopped: signals, requests of handlers, the death of the supervisor."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_pool_ends_although_its_tasks_do_not_with_no_claim_left_and_nothing_co
 
 
 def test_a_signal_to_the_supervisor_and_all_its_processes_is_one_stop(pools: Pools) -> None:
-    """A service manager sends the signal to each process of a group."""
+    """A service manager sends the signal to each process of the service."""
     pools.add(*["outlast"] * 2)
     program = pools.start("pool", processes=2, shutdown_timeout=60)
     pids = [pools.hear()[1] for _ in range(2)]

@@ -34,8 +34,8 @@ def test_long_tasks_run_at_the_same_time_in_as_many_processes(pools: Pools) -> N
 
 
 def test_a_long_task_does_not_keep_those_that_were_claimed_with_it(pools: Pools) -> None:
-    """After hundreds of short tasks, a process claims many tasks at once. Tasks that wait behind a long task go to the
-    second process."""
+    """After hundreds of short tasks, a worker process claims many tasks at once. If a long task is among them, the
+    second process gets the tasks that wait behind it."""
     short = [NewTask(f"short-{n}", kind="quick", priority=1) for n in range(400)]
     pools.store.add_instance("i", [*short, *(NewTask(f"long-{n}", kind="hold") for n in range(10))])
     with WorkerPool(pools.path, "pool_handlers:registry", processes=2).spawn(until_idle=True) as handle:

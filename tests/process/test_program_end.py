@@ -39,7 +39,7 @@ threading.Thread(target=stay).start()
 def test_when_the_main_thread_ends_what_is_held_is_given_back_and_no_attempt_is_used_up(
     start: Start, tmp_path: Path, kind: str
 ) -> None:
-    """A second thread of the program lives on in the meantime."""
+    """A second thread of the program is still running after the main thread has ended."""
     path = tmp_path / "jobs.db"
     with SqliteClaimStore(path, durability="process") as store:
         store.add_instance("i", [NewTask(f"t{n}", max_attempts=1) for n in range(20_000)])
@@ -53,8 +53,8 @@ def test_when_the_main_thread_ends_what_is_held_is_given_back_and_no_attempt_is_
         program.end()
 
 
-# ProcessPoolExecutor is imported after the worker was started, so at exit it refuses work before the worker has
-# stopped.
+# This program imports ProcessPoolExecutor after it has started the worker. So when the program exits, the executor
+# refuses work before the worker has stopped.
 REFUSED = """
 path, how = args
 ending, refused = threading.Event(), threading.Event()

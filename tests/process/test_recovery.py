@@ -1,4 +1,4 @@
-"""The time until a killed worker's task runs in a different process, for any lease."""
+"""The time until a killed worker's task runs in a different process. The lease of the claim does not matter."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def alive(pools: Pools) -> int:
 
 
 def kill_and_time(pools: Pools, kills: int, replace: Callable[[], object]) -> list[float]:
-    """Return the times from the SIGKILL of the process that runs a task to the task's next start. Two processes are
-    alive before each kill."""
+    """Repeatedly kill the process that runs a task. Return, for each kill, the time (s) from the SIGKILL to the next
+    start of the task. Two processes are alive before each kill."""
     took = []
     pools.store.add_instance("i")
     for number in range(kills):
@@ -65,7 +65,7 @@ def in_programs_of_their_own(pools: Pools, kills: int) -> list[float]:
 def test_a_pool_itself_reports_the_death_of_a_process_so_that_its_task_runs_elsewhere(
     pools: Pools, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Here, the worker processes do not probe for dead sessions, so only the supervisor can free the task."""
+    """In this test, the worker processes do not probe for dead sessions, so only the supervisor can free the task."""
     monkeypatch.setenv("POOL_TEST_NO_PROBES", "1")
     in_a_pool(pools, 2)
 

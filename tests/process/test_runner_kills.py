@@ -1,4 +1,5 @@
-"""``CheckpointingRunner`` in a program that is killed: saved results are not computed again, for any lease."""
+"""``CheckpointingRunner`` in a program that is killed: stored results are not computed again, and the next run does not
+wait for the end of a lease."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Worker sessions: a dead worker's tasks become free for any lease, and a live worker's tasks never do."""
+"""Worker sessions: the tasks of a dead worker become free before their leases end, and the tasks of a live worker stay
+claimed."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from sqlite_claims.clock import SystemClock
 
 from .children import Child, Start
 
-# Claims a task with a long lease, bound to its session, and then follows the test's commands.
+# This program claims a task with a long lease, binds the claim to its session, and then carries out the test's
+# commands.
 WORKER = """
 store = SqliteClaimStore(args[0])
 session = store.open_session("worker")
@@ -55,7 +57,7 @@ def is_claimed_by_another(store: SqliteClaimStore) -> bool:
 
 
 class Hurried(SystemClock):
-    """The machine's clocks, which a test can move ahead."""
+    """A clock that is ahead of the machine's clocks by a time that the test sets."""
 
     ahead_us = 0
 
@@ -70,8 +72,8 @@ class Hurried(SystemClock):
 def test_a_waiting_worker_gets_a_killed_workers_task_within_a_second_however_long_its_lease(
     start: Start, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The test replaces each wait for the doorbell by a move of the clock, and kills the worker during the first
-    wait."""
+    """Instead of waiting for the doorbell, the store advances the test's clock. The first such call also kills the
+    worker."""
     worker = working(start, path)
     clock = Hurried()
     waited_s: list[float] = []
@@ -107,7 +109,7 @@ def test_a_stopped_worker_keeps_its_claim_and_completes_when_it_goes_on(
     worker.signal(signal.SIGSTOP)
     os.waitid(os.P_PID, worker.pid, os.WSTOPPED | os.WNOWAIT)
     assert not is_claimed_by_another(store)
-    with SqliteClaimStore(path) as fresh:  # the first search of a store asks which sessions are alive
+    with SqliteClaimStore(path) as fresh:  # the first search of a new store object probes which sessions are alive
         assert fresh.claim_available_tasks("other", 1, 60) == []
     assert [seen.alive for seen in store.list_workers()] == [True]
     worker.signal(signal.SIGCONT)
@@ -206,7 +208,7 @@ def test_a_store_opened_for_reading_tells_who_is_alive(start: Start, path: Path)
 
 
 class Boot(SystemClock):
-    """The machine's clocks, with this name of the boot."""
+    """The machine's clocks, with a boot id that the test chooses."""
 
     def __init__(self, name: str) -> None:
         super().__init__()

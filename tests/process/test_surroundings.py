@@ -1,4 +1,4 @@
-"""Workers in the environments of real programs: in containers, as process 1, frozen, under a debugger."""
+"""Workers in unusual environments: in a container, as process 1, while stopped, under a debugger."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .pool_runs import Pools, children_of, eventually, pools
 
 __all__ = ["pools"]
 
-# Simulates a container: separate process ids and mounts, on the same kernel.
+# This command simulates a container: it has separate process ids and mounts, on the same kernel.
 CONTAINER = ("unshare", "--pid", "--mount", "--fork", "--kill-child", "--mount-proc")
 
 
@@ -152,7 +152,7 @@ def test_a_process_that_a_debugger_holds_is_not_taken_for_dead(pools: Pools) -> 
     )
     eventually(lambda: state_of(pid) == "t")
     looked = time.monotonic()
-    while time.monotonic() < looked + 1:  # twice the time in which dead sessions are found
+    while time.monotonic() < looked + 1:  # twice the interval at which stores probe for dead sessions
         assert pools.store.claim_available_tasks("another", 1, 60) == []
         time.sleep(0.1)
     debugger.communicate(b"detach\nquit\n", timeout=60)

@@ -1,4 +1,5 @@
-"""Ten million tasks in one file: the duration of each call. Half of the tasks can be removed while workers go on."""
+"""A file with ten million tasks: each call is fast enough, and half of the tasks can be removed while workers
+continue."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from .children import Start
 
 AT_ONCE = 100_000
 WORKERS = 2
-# Limit on the duration of calls whose result a person waits for. Each call takes milliseconds, unless it reads the
+# Limit on the duration of calls whose result a person waits for. A call takes milliseconds, unless the call reads the
 # whole file.
 SOON_S = 1.0
 

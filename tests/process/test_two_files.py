@@ -1,4 +1,4 @@
-"""A program that stores its rows in one file, by the standard library's driver, and its tasks in a second file, as
+"""A program that stores its rows in one file, with the standard library's sqlite3, and its tasks in a second file, as
 docs/how-to/transactions.md describes. If the program is killed between the commits of the two files, no work is lost
 and no work is done twice."""
 

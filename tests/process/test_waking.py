@@ -13,7 +13,7 @@ from sqlite_claims.sqlite.scan import core_available
 
 from .children import Start
 
-# Doorbells that wait on a futex of the kernel, and doorbells that poll where there is no futex.
+# The two kinds of doorbell: one waits on a futex of the kernel, and one polls, for machines without futexes.
 BELLS = ["polling", *(["futex"] if core_available() else [])]
 SLEEPER = """
 import sqlite_claims.sqlite.operations.claiming as claiming, sqlite_claims.workers.task_source as task_source
@@ -77,8 +77,8 @@ def released_by_token(store: SqliteClaimStore) -> Callable[[], object]:
 
 
 def lost_with_its_worker(store: SqliteClaimStore) -> Callable[[], object]:
-    """A second process notices the death while it searches for work of a kind that the sleeping worker does not
-    handle."""
+    """A second worker notices the death of the session while it searches for tasks of a kind that the sleeping worker
+    does not handle."""
     store.add_instance("i", [NewTask("t", kind="k", tags=["a"])])
     session = store.open_session("me")
     assert store.claim_task("i", "t", "me", 3600, session=session) is not None

@@ -1,1 +1,2 @@
-"""Both scans on tables made by the test: which tasks may be claimed, in which order, and at what cost."""
+"""Tests of both scans on tables that the tests make: the tasks that may be claimed, their order, and the cost of a
+scan."""

@@ -1,4 +1,4 @@
-"""Both scans, and stores that are closed at the end."""
+"""Shared fixtures of the scan tests: both scans, and stores that are closed at the end of the test."""
 
 from __future__ import annotations
 

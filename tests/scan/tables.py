@@ -1,4 +1,4 @@
-"""Stores whose rows the test makes, and the expected order of the rows, found by sorting."""
+"""Functions that make a store with given rows, and that find the expected order of the rows by sorting."""
 
 from __future__ import annotations
 
@@ -64,7 +64,8 @@ def in_order(
     limit: int = 2**31 - 1,
     ended: Collection[int] = (),
 ) -> list[int]:
-    """Return the expected answer of a scan, by sorting all rows. ``ended`` are instances whose rows are left out."""
+    """Return the expected answer of a scan, by sorting all rows. The answer leaves out the rows of the instances in
+    ``ended``."""
 
     def place(row: Row) -> tuple[int, ...]:
         assert row.next_at is not None

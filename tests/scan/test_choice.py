@@ -27,7 +27,8 @@ def connection() -> Iterator[apsw.Connection]:
 
 @pytest.fixture
 def without_core(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Simulate a process in which the compiled file is not installed and that has not logged this yet."""
+    """Simulate a process in which the compiled file is not installed. The process has not logged yet that the file is
+    missing."""
 
     def load() -> None:
         raise ImportError("no _core here")
@@ -112,7 +113,8 @@ def test_using_no_handle_is_a_misuse_and_not_a_crash() -> None:
 
 def test_an_sqlite_that_is_too_old_or_a_second_one_is_refused() -> None:
     needs_core()
-    # A fake SQLite library: every function returns the number of the newest version that is too old.
+    # This program passes the core a fake SQLite library. Every function of the fake returns the number of the newest
+    # SQLite version that is too old.
     program = """
 import ctypes
 from sqlite_claims.sqlite import scan

@@ -44,7 +44,7 @@ def test_tasks_of_other_workers_and_tasks_not_due_cost_nothing(scan: Open) -> No
     others += [Row(10_000 + i, lane=5, priority=1 + i % 5, next_at=NOW + 1) for i in range(2000)]
     others += [Row(20_000 + i, lane=5, next_at=None) for i in range(2000)]
     question = (lanes(5), NOW, None, 2, False)
-    # Each of the three priorities that have rows, but no due rows, costs one seek.
+    # For three of the priorities, there are rows but no due rows. Each of these three priorities costs one seek.
     assert steps(*scan(wanted + others), *question) - steps(*scan(wanted), *question) <= 10
 
 
@@ -53,8 +53,8 @@ def test_rows_read_in_vain_are_bounded_by_rows_taken(scan: Open, streams: int) -
     rows = (Row(i, lane=1 + i % streams, next_at=i) for i in range(1, 20_001))
     connection, scanner = scan(rows)
     chosen = lanes(*range(1, streams + 1))
-    # A stream costs one seek, about 20 instructions. A row costs fewer instructions, or about 50 if it needs a separate
-    # seek.
+    # A stream costs one seek, about 20 instructions. A row costs fewer than 20 instructions, or about 50 if the row
+    # needs a separate seek.
     assert steps(connection, scanner, chosen, NOW, None, 400, False) < 2 * streams + 5 * 400
 
 

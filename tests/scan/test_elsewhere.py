@@ -1,4 +1,4 @@
-"""The C core's sources, compiled as on other platforms."""
+"""The C core's sources, compiled in the same way as on platforms that lack some functions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ int main(void) {
 
 
 def test_a_kernel_without_futexes_is_told_when_the_doorbell_is_opened(tmp_path: Path) -> None:
-    """Otherwise, each sleep would end at once. On such kernels, polling is used."""
+    """If the error was not reported, each wait on the doorbell would end at once. On a kernel without futexes, the
+    store polls."""
     source, program = tmp_path / "bell.c", tmp_path / "bell"
     source.write_text(WITHOUT_FUTEXES)
     command = [*COMPILER, "-DSQLITE_CORE", "-I", str(CSRC), str(source), "-o", str(program), "-lsqlite3"]

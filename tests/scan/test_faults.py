@@ -52,7 +52,8 @@ def test_an_interrupted_scan_leaves_no_reader_behind(scan: Open) -> None:
     with pytest.raises(apsw.InterruptError):
         scanner.ready_ids(*QUESTION)
     connection.set_progress_handler(None)
-    # A statement that is still active would be a read transaction, for which a truncating checkpoint would wait.
+    # If a statement were still active, it would hold a read transaction open, and a truncating checkpoint would wait
+    # for the end of that transaction.
     connection.execute("UPDATE claims_task SET next_at = 1 WHERE id = 1")
     assert connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE) == (0, 0)
 
@@ -148,7 +149,7 @@ def test_a_connection_dropped_with_its_scanner_is_closed_after_it(
     scanner.ready_ids(*QUESTION)
     del connection
     del scanner
-    # An exception in a destructor is only printed.
+    # Python only prints an exception that a destructor raises.
     assert capsys.readouterr().err == ""
 
 

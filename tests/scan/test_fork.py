@@ -1,4 +1,5 @@
-"""A fork while another thread runs a scan: SQLite's mutex is held by a thread that does not exist in the child."""
+"""A fork while another thread runs a scan. In the child, SQLite's mutex is still locked by that thread, which does not
+exist there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order of claimable tasks, case by case."""
+"""The order of claimable tasks. Each test covers one case."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_priority_with_nothing_due_hides_none_behind_it(scan: Open, aging: int
 @pytest.mark.parametrize("limit", [1, 2, 63, 64, 65, 299, 300, 301, LIMIT_MAX])
 @pytest.mark.parametrize("aging", [None, 10])
 def test_the_limit_cuts_the_order_off_and_changes_nothing_else(scan: Open, limit: int, aging: int | None) -> None:
-    # All rows have the same time, so the rows after a block can be found only by their id.
+    # All rows have the same time, so the scan can find the rows after a block only by their ids.
     rows = [Row(i, lane=1 + i % 2, priority=2 + i % 2, next_at=7) for i in range(1, 301)]
     _, scanner = scan(rows)
     assert list(scanner.ready_ids(lanes(1, 2), NOW, aging, limit, False)) == in_order(rows, [1, 2], NOW, aging, limit)

@@ -15,7 +15,8 @@ from sqlite_claims.sqlite.scan import AGING_US_MAX, core_available, open_scanner
 from .conftest import needs_core
 from .tables import STATEMENTS, Row, in_order, lanes, table
 
-# Small ranges cause ties, and blocks that end within ties. Large ranges reach the limits of a column.
+# Values from small ranges cause ties, and some blocks end within such ties. Values from large ranges reach the limits
+# of a column.
 ends = st.sampled_from([-(2**63), 1 - 2**63, -(2**62), 2**62, 2**63 - 2, 2**63 - 1])
 times = st.one_of(st.none(), st.integers(0, 3), st.integers(0, 300), st.integers(-(2**63), 2**63 - 1), ends)
 tasks = st.lists(
@@ -74,7 +75,7 @@ damaged_tasks = st.lists(st.tuples(st.integers(1, 2) | values, values, values, s
 
 
 def damaged_table(tasks: list[tuple[Any, ...]]) -> apsw.Connection:
-    """Make a table with arbitrary values in its columns. The table lacks only the constraints that these values would
+    """Make a table with these values in its columns. The table has no constraints that arbitrary values could
     violate."""
     connection = table(":memory:", [], {1: 0, 2: 1, 3: 0})
     with connection:
@@ -97,7 +98,8 @@ def test_a_scan_of_damaged_values_ends(
     tasks: list[tuple[Any, ...]], questions: list[tuple[list[int], int, int | None, int, bool]]
 ) -> None:
     needs_core()
-    # Without a limit of steps, nothing could interrupt an endless scan, because a scan holds the interpreter's lock.
+    # Limit the number of steps. Otherwise, nothing could interrupt an endless scan, because a scan holds the
+    # interpreter lock.
     steps = 0
 
     def goes_on_for_ever() -> bool:

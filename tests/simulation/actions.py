@@ -1,5 +1,5 @@
-"""All actions of simulated processes, each with its frequency. An action draws all its values from the generator that
-it is given, so any part of a history can be run again separately."""
+"""All actions of the simulated processes, each with a relative frequency. An action draws all its values from the
+generator that it is given, so any part of a history can be played again without the rest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .world import Difference, Pair, World
 Action = Callable[[World, Random, Process], None]
 ACTIONS: dict[str, Action] = {}
 WEIGHTS: dict[str, float] = {}
-# Actions that may affect every process, so these actions cannot happen within a call.
+# Actions that may affect every process. Because of that, these actions never run within a call of a process.
 OF_THE_MACHINE = {"all_processes_die", "copy_is_put_to_work", "reboot", "kill_process", "machine_sleeps"}
 
 INSTANCES = ["i", "j", "k", "l"]
@@ -46,7 +46,7 @@ def action(weight: float) -> Callable[[Action], Action]:
 
 
 def new_tasks(world: World, random: Random) -> list[NewTask]:
-    """Draw tasks that may depend on each other and, sometimes, on a task that may be stored."""
+    """Draw tasks. Some depend on other drawn tasks, and a few depend on a task that may or may not be stored."""
     now = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=world.clock.wall_us())
     numbers = sorted(random.sample(range(_TASKS_MAX), random.randint(1, 6)))
     tasks = []
@@ -74,7 +74,7 @@ def new_tasks(world: World, random: Random) -> list[NewTask]:
 
 
 def some_task(world: World, random: Random, states: list[TaskState] | None = None) -> tuple[str, str]:
-    """Draw a stored task, sometimes a missing one."""
+    """Draw the name of a stored task or, sometimes, of a task that does not exist."""
     stored = [(task.instance_id, task.task_id) for task in world.oracle.list_tasks(states=states)]
     return random.choice([*stored, ("i", "nothing")])
 
@@ -234,7 +234,7 @@ def retry(world: World, random: Random, process: Process) -> None:
 
 @action(3)
 def work_for_a_while(world: World, random: Random, process: Process) -> None:
-    """Claim and complete the available tasks, so that instances end."""
+    """Claim and complete available tasks, so that some instances end."""
     worker = random.choice(WORKERS)
     for _ in range(random.randint(2, 6)):
         claimed = world.ask(process, lambda store: store.claim_available_tasks(worker, 5, 30))
@@ -248,7 +248,7 @@ def work_for_a_while(world: World, random: Random, process: Process) -> None:
 @action(3)
 def prune(world: World, random: Random, process: Process) -> None:
     older_than, limit = random.choice([0, 0, 30]), random.choice([1, 1000])
-    # Instances are pruned one by one, so other processes may see only some of them gone.
+    # Instances are pruned one by one, so other processes may see a state in which only some of them have been removed.
     world.ask(
         process,
         lambda store: store.prune(older_than, limit=limit),

@@ -1,4 +1,5 @@
-"""Small limits, so that a handful of tasks reaches every code path: own lanes, steps of pausing and pruning, pages."""
+"""Small values of the package's limits. With these values, a few tasks are enough to reach every code path: own lanes,
+several steps of a pause or prune, several pages of a list."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from sqlite_claims.sqlite.operations import adding, control, listing, pruning, r
 
 @contextmanager
 def small_constants(random: Random) -> Iterator[None]:
-    """Draw the limits for one history. The original limits are restored at the end."""
+    """Draw the limits for one history. The original limits are restored after the history."""
     page = random.choice([1, 2, 3, 500])
     drawn = [
         (adding, "OWN_LANES_FROM", random.choice([2, 4, 6, 5000])),

@@ -1,4 +1,4 @@
-"""Histories are drawn from a seed, played, and shrunk if they fail.
+"""This module draws a history from a seed, plays it, and shrinks it if it fails.
 
 ``python -m tests.simulation.history SEED [STEPS]`` plays a history again and prints its shrunk form if it fails.
 """
@@ -33,7 +33,7 @@ class Outcome:
     """The result of playing a history."""
 
     calls: int = 0
-    step: int = -1  # the step that was begun last
+    step: int = -1  # the index of the step that began last
     failure: str = ""
     kind: str = ""  # the class of the failure; a shrunk history must fail with the same class
     kills: Counter[str] = field(default_factory=Counter)
@@ -47,7 +47,7 @@ def draw(seed: int, steps: int = STEPS) -> list[Step]:
 
 
 def play(seed: int, steps: list[Step], *, to_the_end: bool = True) -> Outcome:
-    """Play a history on a new machine. With ``to_the_end``, complete all remaining tasks afterwards."""
+    """Play a history on a new machine. With ``to_the_end``, complete all remaining tasks after the last step."""
     outcome = Outcome()
     # The files of the simulation need not survive a power cut. In memory, the simulation is several times faster.
     shared_memory = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108 - used for a new folder
@@ -136,7 +136,7 @@ def report(seed: int, steps: list[Step], outcome: Outcome) -> str:
 
 
 def main() -> None:
-    """Play one history again."""
+    """Play the history of a seed again."""
     seed = int(sys.argv[1])
     steps = draw(seed, int(sys.argv[2]) if len(sys.argv) > 2 else STEPS)
     outcome = play(seed, steps)

@@ -10,17 +10,17 @@ import apsw
 from sqlite_claims import SqliteClaimStore
 from sqlite_claims.testing import ManualClock
 
-# A session of the store in the file, and the session of the same worker in the oracle.
+# A session of a worker in the file's store, and the session of the same worker in the oracle.
 Session = tuple[Any, Any]
 
 
 class Killed(BaseException):
-    """Raised where the process is killed. This is not an ``Exception``, so that no code of the store can handle it and
-    continue."""
+    """The exception that simulates a kill. This class is not an ``Exception``, so no code of the store can handle the
+    exception and continue."""
 
 
 class EagerStore(SqliteClaimStore):
-    """A store that probes for dead workers in each search for work, not just twice a second."""
+    """A store that probes for dead workers in each search for work, and not only twice a second."""
 
     _probe_every_us = 0
 
@@ -51,11 +51,9 @@ class Process:
     ) -> Any:
         """Make a call on the store.
 
-        Args:
-            call: Function that takes the store and returns the answer.
-            statements_left: Number of statements after which the process is killed (``Killed``). ``None``: never.
-            between: Function called between two write transactions of the call, when other processes could write.
-        """
+        Args: call: Function that takes the store and returns the answer. statements_left: Number of statements after
+        which the process is killed (``Killed``). ``None``: never. between: Function called between two write
+        transactions of the call. At this moment, other processes can write."""
         left = statements_left
         is_writing = has_written = False
 
@@ -83,7 +81,8 @@ class Process:
             connection.exec_trace = None
 
     def die(self) -> None:
-        """Leave the file as a killed process does: an open transaction is rolled back, and no checkpoint is made."""
+        """Leave the file in the state in which a killed process leaves it: an open transaction is rolled back, and no
+        checkpoint is made."""
         for session, _ in self.sessions:
             session.drop()
         database = self.store._db

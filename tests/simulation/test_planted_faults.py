@@ -1,4 +1,4 @@
-"""The simulation finds faults: each of these planted faults is found by the histories that CI plays."""
+"""The histories that CI plays find each of these planted faults."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def tokens_are_not_compared(patch: pytest.MonkeyPatch) -> None:
 
 
 def sleep_is_not_granted(patch: pytest.MonkeyPatch) -> None:
-    """Plant this fault: leases run while the machine sleeps."""
+    """Plant this fault: the time of a lease also passes while the machine sleeps."""
     patch.setattr(StoreTime, "_take", lambda self: setattr(self, "now", self.clock.boot_us() + self._anchor))
 
 
@@ -40,12 +40,14 @@ def dead_workers_are_not_noticed(patch: pytest.MonkeyPatch) -> None:
 
 
 def pruning_forgets_tokens(patch: pytest.MonkeyPatch) -> None:
-    """Plant this fault: if a task is added again under a pruned name, its tokens start again."""
+    """Plant this fault: if a task is added under the name of a pruned task, its tokens start again at the smallest
+    token."""
     patch.setattr(sql, "raise_token_floor", "SELECT ?")
 
 
 def an_end_is_counted_in_a_transaction_of_its_own(patch: pytest.MonkeyPatch) -> None:
-    """Plant this fault: a process that is killed in between leaves a task that has ended but is counted as open."""
+    """Plant this fault: a task ends in one transaction and is counted as ended in the next. If the process is killed
+    between the two, the ended task stays counted as open."""
     count_ended = settling.count_ended
 
     def late(db: Any, *args: Any, **kwargs: Any) -> Any:
@@ -57,7 +59,8 @@ def an_end_is_counted_in_a_transaction_of_its_own(patch: pytest.MonkeyPatch) -> 
 
 
 def a_transaction_keeps_what_it_should_undo(patch: pytest.MonkeyPatch) -> None:
-    """Plant this fault: a call that raises an error within a transaction leaves its partial changes."""
+    """Plant this fault: if a call within a transaction raises an error, the partial changes of the call are not rolled
+    back."""
     patch.setattr(sql, "savepoint_rollback", "SELECT 1")
 
 

@@ -11,7 +11,7 @@ from ..tiers import first_is_fast
 from . import history
 from .history import STEPS
 
-# Each history makes about 700 calls that are compared.
+# In each history, about 700 calls are compared with the oracle.
 _SEEDS_PER_TEST = 10
 _TESTS = 8
 

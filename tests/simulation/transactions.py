@@ -33,7 +33,7 @@ class Script:
         self.calls = [random.choice(draws)(random) for _ in range(random.randint(1, 8))]
 
     def run(self, store: Any, claims: list[Any]) -> list[Any]:
-        """Run the calls. ``claims`` are the drawn claims, in the form of this store."""
+        """Make the calls in one transaction. ``claims`` are the drawn claims, with the tokens of this store."""
         is_oracle = store is self.world.oracle
         answers: list[Any] = []
         granted = self.granted[is_oracle]
@@ -117,7 +117,7 @@ def transact(world: World, random: Random, process: Process) -> None:
     )
     own: Any = process.store._db.read(lambda db: db.execute("SELECT id, data FROM own").fetchall())
     rows: dict[int, bytes] = dict(own)
-    if answers is None:  # the process was killed, so all writes or none took effect
+    if answers is None:  # the process was killed, so either all writes took effect or none
         if rows not in (script.rows, world.rows):
             raise Difference(f"half of the rows were stored: {sorted(rows)}")
         world.rows = rows

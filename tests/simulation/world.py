@@ -1,9 +1,8 @@
 """The simulated machine: one clock, one file, several processes on the file, and the oracle that gets the same calls.
 
-The oracle is ``InMemoryClaimStore``, which has a separate implementation of the rules. Each call is made by one process
-and by the oracle, and the answers must be equal. If the process is killed during a call, the call must have taken
-effect entirely or not at all.
-"""
+The oracle is ``InMemoryClaimStore``, which has a separate implementation of the rules. For each call, one process makes
+the call on the file, and the same call is made on the oracle, and the answers must be equal. If the process is killed
+during a call, the call must have taken effect entirely or not at all."""
 
 from __future__ import annotations
 
@@ -26,12 +25,12 @@ _DULL = re.compile(
     r"(retry=RetryPolicy\(.*?\)|(added|started|finished)_at=(None|datetime\S*\(.*?utc\))|<\w+\.\w+: '\w+'>: 0"
     r"|(input|output|error|worker_id|claim|delay|available_at|definition_hash|reason)=(None|b?''))(, )?"
 )
-# An answer, or part of a question: the value for the file and the value for the oracle.
+# Two values of the same kind: the value for the file and the value for the oracle.
 Pair = tuple[Any, Any]
 # The number of settled claims that are kept, so that the simulation can try to settle a claim twice.
 _SETTLED_MAX = 30
-# One in this number of writing calls is cut short by a kill, or interleaved with another process's calls between its
-# transactions.
+# On average, one of this many writing calls is either cut short by a kill, or interleaved: another process makes calls
+# between the transactions of the call.
 _KILL_ONE_IN = 15
 _INTERLEAVE_ONE_IN = 4
 _STATEMENTS_MAX = 7
@@ -43,7 +42,8 @@ class Difference(BaseException):
 
 
 class World:
-    """One machine. ``random`` draws for the machine. Each action has a separate generator."""
+    """One simulated machine. ``random`` is the generator for the machine's own choices. Each action has a separate
+    generator."""
 
     def __init__(self, random: Random, folder: Path, *, with_core: bool) -> None:
         self.random = random
@@ -164,7 +164,8 @@ class World:
         self.kills["nothing to see" if after == unchanged else "undone" if seen == unchanged else "took effect"] += 1
 
     def granted(self, claims: Pair | None) -> None:
-        """Remember claims that both the file and the oracle have made. The file's token must have grown."""
+        """Record claims that both the file and the oracle have made. Raise an error unless the token in the file is
+        larger than the previous token of the task."""
         for pair in zip(*(claims or ((), ())), strict=True):
             claim: TaskClaim = pair[0]
             names = claim.instance_id, claim.task_id
@@ -176,14 +177,14 @@ class World:
     # -- start and end of processes and of the machine
 
     def restart(self, process: Process, *, killed: bool) -> None:
-        """End the process and start another one in its place."""
+        """End the process and start a new process in its place."""
         self.end(process, killed=killed)
         process.start(self.path)
         self.sweep(process)
 
     def sweep(self, process: Process) -> None:
-        """Search for work on both sides. The end of a session makes a bounded number of its claims lost at once; later
-        searches make the rest lost."""
+        """Search for work in the file and in the oracle. When a session ends, the first sweep makes only a bounded
+        number of its claims lost. Later searches make the remaining claims lost."""
         for store in (process.store, self.oracle):
             store.find_available_tasks("onlooker", 1)
 
@@ -201,7 +202,7 @@ class World:
         process.sessions.clear()
 
     def note_time(self, process: Process) -> None:
-        """Have the file record the present time, which it does at most once a second."""
+        """Make the file record the current store time. The file records the time at most once a second."""
         self.clock.advance(2)
         for store in (process.store, self.oracle):
             store.set_aging_interval(store.aging_interval)
@@ -239,7 +240,7 @@ class World:
 
 
 def visible(store: Any) -> list[Any]:
-    """Return everything that can be seen in a store after its sweep."""
+    """Run the sweep of the store, then return everything that can be read from the store."""
     store.find_available_tasks("onlooker", 1)
     return [
         list(store.list_instances()),

@@ -63,7 +63,7 @@ async def of_a_file(store: AsyncSqliteClaimStore) -> None:
 
 
 async def what_is_refused(store: AsyncTaskClaimStore) -> None:
-    # mypy --strict checks each ignore, too: it reports an ignore that is not needed.
+    # Each ignore is checked, too, because mypy --strict reports an ignore that is not needed.
     await store.claim_task("i", "t", "w")  # type: ignore[call-arg]  # ttl has no default
     await store.claim_task("i", "t", "w", "30")  # type: ignore[arg-type]
     _ = store.stats().live_claims  # type: ignore[attr-defined]  # the call must be awaited

@@ -88,7 +88,7 @@ def store_methods(store: TaskClaimStore, claim: TaskClaim, tasks: Iterator[NewTa
 
 
 def what_is_refused(store: TaskClaimStore, claim: TaskClaim) -> None:
-    # mypy --strict checks each ignore, too: it reports an ignore that is not needed.
+    # Each ignore is checked, too, because mypy --strict reports an ignore that is not needed.
     store.claim_task("i", "t", "w")  # type: ignore[call-arg]  # ttl has no default
     store.claim_task("i", "t", "w", "30")  # type: ignore[arg-type]
     store.add_instance("i", if_exists="replace")  # type: ignore[arg-type]

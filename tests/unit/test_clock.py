@@ -1,4 +1,4 @@
-"""The machine's clocks, and their substitutes on platforms that lack one."""
+"""The machine's clocks, and the clocks that replace them on platforms without one of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OFFSETS = b"monotonic         1000         500000000\nboottime         -2000    
 
 @pytest.fixture
 def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Make a folder that replaces this process's /proc folder. The test writes its files."""
+    """Make a folder that the library uses in place of this process's /proc folder. The test writes the files in it."""
     (tmp_path / "ns").mkdir()
     monkeypatch.setattr(clocks, "_PROCESS", tmp_path)
     return tmp_path
@@ -31,7 +31,8 @@ def be_in(process: Path, namespace: str, children: str | None = None) -> None:
 
 
 def ahead(clock: SystemClock) -> tuple[float, float]:
-    """Return by how many seconds, roughly, the process's clocks are ahead of the given clock."""
+    """Return the number of seconds by which the awake clock and the boot clock of this process are ahead of the given
+    clock. The numbers are rounded to 100 s."""
     awake = time.monotonic_ns() / 1e3 - clock.awake_us()
     boot = time.clock_gettime_ns(time.CLOCK_BOOTTIME) / 1e3 - clock.boot_us()
     return round(awake / 1e6, -2), round(boot / 1e6, -2)

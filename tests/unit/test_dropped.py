@@ -1,4 +1,4 @@
-"""Stores that are never closed: they end with their last reference, as Python's files do."""
+"""A store that is never closed ends when its last reference is dropped, as Python's file objects do."""
 
 from __future__ import annotations
 

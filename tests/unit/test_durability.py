@@ -1,5 +1,5 @@
-"""Syncs of the -wal after a commit. One sync serves all threads that asked before the sync began, but no thread that
-asked later."""
+"""Syncs of the -wal after a commit. One sync is enough for all threads that asked for a sync before this sync began,
+but not for threads that asked later."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sqlite_claims.sqlite.wal.durability import WalSync
 
 
 class Disk:
-    """A simulated disk: counts syncs, holds them until released, and makes them fail."""
+    """A simulated disk that counts syncs, makes each sync wait until the test releases it, and can make syncs fail."""
 
     def __init__(self) -> None:
         self.syncs = 0
@@ -133,7 +133,7 @@ def test_a_wal_that_is_made_anew_is_the_one_that_is_synced(disk: Disk, wal: WalS
     wal.sync()
     wal.close()
     (tmp_path / "jobs.db-wal").unlink()
-    wal.sync()  # no data is left that could be lost
+    wal.sync()  # the -wal is gone, so it contains no data that a sync could save
     assert disk.syncs == 1
     (tmp_path / "jobs.db-wal").write_bytes(b"others")
     wal._files.watch()

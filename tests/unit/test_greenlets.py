@@ -1,5 +1,5 @@
-"""Waiting in programs where gevent or eventlet has replaced threads by greenlets: while one greenlet waits, the other
-greenlets must be able to run."""
+"""The waiting methods in programs where gevent or eventlet has replaced threads by greenlets. While one greenlet waits,
+the other greenlets must be able to run."""
 
 from __future__ import annotations
 

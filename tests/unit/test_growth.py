@@ -1,5 +1,5 @@
-"""Kinds, sets of tags, instances, workers and retry policies that are no longer used. Their rows are removed, and the
-rows that remain add no cost to a search for work."""
+"""Kinds, sets of tags, instances, workers and retry policies that are no longer used. The store removes their rows. The
+rows that it keeps add no cost to a search for work."""
 
 from __future__ import annotations
 
@@ -222,7 +222,8 @@ def prune_the_newest(other: SqliteClaimStore) -> None:
     other.add_instance("new", [task(3)])
 
 
-# Actions of another process between the pass over all tasks and the removal of unused lanes.
+# Actions of another process. They happen after the removal of unused lanes has read all tasks, and before it removes
+# the lanes.
 MEANWHILE: dict[str, Callable[[SqliteClaimStore], Any]] = {
     "uses an unused lane and policy": lambda other: other.add_instance("new", [task(3)]),
     "uses them after the newest task is gone": prune_the_newest,
@@ -264,7 +265,7 @@ def test_tasks_that_are_added_while_unused_lanes_are_looked_for_keep_theirs(
             found = one.find_available_tasks("w", 1000, kinds=["kind-3"])
             assert [(task.kind, task.tags) for task in found] == [("kind-3", ("tag-3",))]
         [work] = other.claim_available_tasks("w", kinds=["kind-3"])
-        other.fail_task(work.claim, "broke")  # to be retried by the task's policy
+        other.fail_task(work.claim, "broke")  # this task will be retried with the task's policy
         assert other.get_task("new", "t3").retry.initial_delay == 3.5
         store.add_instance("again", [task(4)])  # the lane of this task may have been removed
         assert [task.task_id for task in other.find_available_tasks("w", 10, kinds=["kind-4"])] == ["t4"]
@@ -296,7 +297,8 @@ def test_a_store_in_memory_keeps_nothing_of_what_has_gone() -> None:
 
 
 def churn(store: SqliteClaimStore, turns: range) -> None:
-    """Per turn, add an instance of ten tasks, each with a new kind, set of tags and policy. A new worker does them."""
+    """In each turn, add an instance of ten tasks, each with a new kind, a new set of tags and a new policy. A new
+    worker completes these tasks."""
     for turn in turns:
         numbers = range(turn * 10, turn * 10 + 10)
         store.add_instance(f"instance-{turn}", [task(number) for number in numbers])
@@ -329,7 +331,7 @@ def measured(store: SqliteClaimStore) -> dict[str, int]:
 
 def come_and_go(store: SqliteClaimStore, turns: int) -> tuple[dict[str, int], dict[str, int]]:
     store.add_instance("work", [NewTask(f"u{number}") for number in range(50)])
-    churn(store, range(200))  # until free pages, caches and the like have reached their final size
+    churn(store, range(200))  # until the free pages of the file and the caches have reached their final size
     before = measured(store)
     churn(store, range(200, 200 + turns))
     return before, measured(store)

@@ -1,5 +1,5 @@
-"""A signal handler's exception, such as KeyboardInterrupt, at the start of each function that a store's call runs:
-afterwards, the store and its transactions work on."""
+"""A signal handler raises an exception, such as KeyboardInterrupt, at the start of each function that a call of the
+store runs. After the exception, the store and its transactions can still be used."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ PACKAGE = str(Path(sqlite_claims.__file__).parent)
 
 
 class Interrupted(BaseException):
-    """Raised as by a signal handler."""
+    """The exception that the simulated signal handler raises."""
 
 
 def is_interrupted(call: Callable[[], object], at: int) -> bool:
-    """Make a call that is interrupted at the start of its ``at``-th function. Return ``False`` if it runs fewer
-    functions."""
+    """Make a call, and interrupt it at the start of the ``at``-th function that it runs. Return ``False`` if the call
+    runs fewer functions."""
     entered = 0
 
     def trace(frame: FrameType, event: str, _: Any) -> None:

@@ -1,5 +1,5 @@
-"""Lanes: a process's copy of the file's kinds and sets of tags stays correct, even if other processes add lanes or fail
-to add them."""
+"""Each process has a copy of the file's lanes, with their kinds and sets of tags. This copy stays correct when other
+processes add lanes, or when the transaction that adds a lane is rolled back."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_kind_that_was_read_again_in_a_transaction_is_forgotten_when_all_of_it
     first, second = open_store(), open_store()
     with pytest.raises(NotFoundError):
         fail_after_a_part_failed(first)
-    # the new lane gets the id, and the lanes get the version, that were rolled back
+    # the new lane gets the id that was rolled back, and the table of lanes gets the version that was rolled back
     second.add_instance("i", [NewTask("t", kind="other")])
     assert offered(first, "gone") == []
     assert offered(first, "other") == [("t", "other")]

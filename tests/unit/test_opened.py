@@ -1,4 +1,4 @@
-"""Checks that files are still the ones that were opened, with /proc and without it."""
+"""The checks that a store's files are still the files that it opened, on systems with and without /proc."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ def test_a_file_that_is_removed_replaced_or_moved_is_told_by_its_name(
 
 
 def test_a_descriptor_that_is_closed_and_used_for_another_file_is_no_loss(tmp_path: Path) -> None:
-    """The descriptor that the check used may have belonged to a different connection."""
+    """The check uses descriptors of open connections. When such a connection is closed, a descriptor's number may be
+    reused for a different file."""
     paths = [tmp_path / f"jobs.db{suffix}" for suffix in ("", "-wal", "-shm")]
     descriptors = [os.open(path, os.O_RDWR | os.O_CREAT) for path in paths]
     files = OpenedFiles(str(tmp_path / "jobs.db"))

@@ -1,4 +1,5 @@
-"""A call within a call of the same store, as by a signal handler or destructor, is rejected without effect."""
+"""A signal handler or a destructor may call a store while a call of the same store is running. The store rejects such a
+call, and the call has no effect."""
 
 from __future__ import annotations
 

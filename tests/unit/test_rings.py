@@ -98,7 +98,7 @@ def test_resuming_rings_and_so_does_each_step_of_its_tasks(store: SqliteClaimSto
 def test_the_loss_of_a_dead_workers_claim_rings(store: SqliteClaimStore) -> None:
     session = store.open_session("w")
     assert store.claim_task("i", "t", "w", None, session=session) is not None
-    session.drop()  # as the kernel does when the process dies
+    session.drop()  # drop the lock, as the kernel does when the process dies
     assert rings_of(store, lambda: store._db.write(sweep.sweep, False)) == 1
     assert store.get_task("i", "t").losses == 1
 

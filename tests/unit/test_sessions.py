@@ -36,7 +36,7 @@ def descriptors(path: str) -> int:
 
 
 def fail_to_commit(store: SqliteClaimStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make each commit fail from now on as on a full disk."""
+    """From now on, make each commit fail with the error of a full disk."""
     execute = store._db.execute
 
     def failing(statement: str, *args: Any) -> Any:
@@ -56,7 +56,7 @@ def test_a_session_whose_row_could_not_be_committed_leaves_no_lock_behind(
         with pytest.raises(StoreFullError):
             store.open_session("worker")
     assert descriptors(f"{store.path}-sessions") == before
-    # The next session gets the number that was not used.
+    # The next session gets the number of the session that could not be opened.
     with SqliteClaimStore(store.path) as other, other.open_session("worker"):
         assert [worker.alive for worker in store.list_workers()] == [True]
     assert list(store.list_workers()) == []

@@ -85,7 +85,7 @@ def test_a_store_that_has_not_written_since_a_sleep_tells_claims_by_what_another
             assert claim is not None
             assert claim.is_expired()
             assert "the claim has expired" in store.explain_task("i", "after")
-        clock.sleep(3600)  # leases have not been prolonged yet
+        clock.sleep(3600)  # leases have not yet been prolonged by the time asleep
         for store in (idle, reader):
             claim = store.get_task("i", "before").claim
             assert claim is not None
@@ -110,7 +110,8 @@ def test_store_time_never_goes_back_over_a_reboot_whatever_was_rolled_back_befor
 ) -> None:
     store = open_store()
     for number in range(10):
-        # The write that records the time is rolled back each time. The next write within a second is committed.
+        # In each round, the write that records the store time is rolled back. The next write comes within a second and
+        # is committed.
         clock.advance(1.5)
         fail_to_write(store)
         clock.advance(0.5)

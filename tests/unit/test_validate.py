@@ -15,7 +15,7 @@ NAN, INF = float("nan"), float("inf")
 
 
 class Text(str):
-    """A subclass of str, as programs may pass for a name."""
+    """A subclass of ``str``. Programs may pass an object of such a class as a name."""
 
     __slots__ = ()
 

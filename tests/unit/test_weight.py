@@ -1,4 +1,4 @@
-"""Cost of importing and using the package: no needless imports, and little memory."""
+"""The package imports no module that it does not need, and uses little memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest
 from sqlite_claims import NewTask, SqliteClaimStore
 
 MIB = 1 << 20
-# The limit promised for edge devices, in addition to SQLite's own memory and for any size of the store.
+# The memory limit that the documentation promises for edge devices. The limit does not include SQLite's own memory, and
+# does not depend on the size of the store.
 MEMORY_MAX = 20 * MIB
 
 
@@ -30,7 +31,7 @@ with open("/proc/self/status") as status:
 
 
 def resident(body: str, *args: object) -> int:
-    """Return the largest amount of memory that a process has used, in bytes."""
+    """Run the code in a new process. Return the largest amount of memory that the process has used, in bytes."""
     return int(told_by(RESIDENT.format(body=body), *args)) * 1024
 
 

@@ -1,4 +1,5 @@
-"""Messages and log records between a supervisor and its processes, and arbitrary bytes on the same channels."""
+"""Messages and log records between a supervisor and its processes, and arbitrary bytes that a task writes to the same
+channels."""
 
 from __future__ import annotations
 
@@ -208,7 +209,7 @@ def test_a_line_has_at_most_64_kib_for_any_characters(letter: str, size: int) ->
         assert vars(came)["order"] == text
     if size == 200_000:
         assert came.msg.endswith("characters were cut]")
-        assert (came.exc_text or "").endswith(letter)  # the end of a traceback is the most useful part
+        assert (came.exc_text or "").endswith(letter)  # the most useful part of a traceback is its end
 
 
 def test_a_record_that_fills_a_line_is_not_cut() -> None:

@@ -1,4 +1,4 @@
-"""Coroutines that end, break or empty the event loop that they share with other coroutines."""
+"""Coroutines that stop the event loop, break it, or cancel all its tasks, while other coroutines use the same loop."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sqlite_claims.workers import CheckpointingRunner, PooledWorker, TaskContext
 
 
 def break_the_loop() -> None:
-    """Break the loop as by closing its descriptor."""
+    """Break the loop in the same way as a closed descriptor of the loop."""
 
     def select(_: float | None) -> None:
         raise OSError(9, "Bad file descriptor")
@@ -85,7 +85,7 @@ class ShutsDownItsOwnExecutor(Meeting):
 
 
 class BreaksTheSelector(Meeting):
-    """Break the selector once. When the task is retried, it runs on a new loop."""
+    """Break the loop's selector once. When the task is retried, the task runs on a new loop."""
 
     broken = False
 

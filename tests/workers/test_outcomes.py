@@ -1,4 +1,4 @@
-"""The outcome of a task depends on its handler: results, failures, retries."""
+"""The outcome of a task for each way in which the task's handler can end: results, failures, retries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker in this process: the tasks that it claims, holds, loses and releases."""
+"""A worker in the test's own process: the tasks that the worker claims, holds, loses and releases."""
 
 from __future__ import annotations
 
@@ -126,8 +126,8 @@ def test_no_more_than_the_batch_size_is_held(store: Any, spy: Any) -> None:
 def test_tasks_waiting_behind_a_long_one_are_given_back_and_results_are_stored(
     store: Any, gate: Any, eventually: Any
 ) -> None:
-    """Short tasks let the batch grow, then one task takes long. In the meantime, another worker can claim the rest of
-    the batch."""
+    """The batch grows because of short tasks, then one task takes a long time. While that task runs, a second worker
+    can claim the remaining tasks of the batch."""
 
     def long_in_the_middle(task: TaskContext) -> None:
         if task.task_id == "t100":
@@ -146,7 +146,8 @@ def test_tasks_waiting_behind_a_long_one_are_given_back_and_results_are_stored(
 
 
 def test_a_task_that_was_tried_before_is_held_alone(store: Any) -> None:
-    """The task may be one that kills its worker. Other tasks of the batch would be lost with it each time."""
+    """A task that was tried before may kill its worker again. Each time, all other tasks of the same batch would be
+    lost, too."""
     held = []
 
     def fail_once(task: TaskContext) -> None:

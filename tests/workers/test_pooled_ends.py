@@ -1,4 +1,4 @@
-"""The end of a worker in this process, and stores that are busy or closed."""
+"""The end of a worker that runs in the test's own process, and workers whose store is busy or closed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A runner executes one instance from start to end, in this process."""
+"""A runner runs all tasks of one instance, in the test's own process."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_second_call_goes_on_where_the_first_was_broken_off(store: Any, handle
 
 
 class InterruptsWhenShown:
-    """A result, or an error, that raises KeyboardInterrupt when its ``repr`` is taken."""
+    """An object whose ``repr`` raises KeyboardInterrupt. The tests use it as a result and as an error."""
 
     def __repr__(self) -> str:
         raise KeyboardInterrupt

@@ -78,7 +78,7 @@ def test_a_failure_that_is_to_be_retried_is_a_warning_with_how_often_when_and_th
         assert record.exc_info is not None
         assert isinstance(record.exc_info[1], ValueError)
         shown = logging.Formatter().format(record)
-        assert shown.count("ValueError: card service down") == 2  # the message, and the end of the traceback
+        assert shown.count("ValueError: card service down") == 2  # once in the message, once in the traceback
         assert "in fail\n" in shown
 
 

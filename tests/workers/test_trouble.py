@@ -1,5 +1,5 @@
-"""Errors of the worker itself, and global settings that a handler has changed: such errors do not count as failures or
-losses of tasks."""
+"""Errors of the worker itself, and errors caused by global settings that a handler has changed. Such errors do not
+count as failures or losses of tasks."""
 
 from __future__ import annotations
 
