@@ -23,7 +23,7 @@ from sqlite_claims import SqliteClaimStore, TaskInfo, TaskState
 
 NAME = "standard-library"
 JOBS = 2
-KILL_AT = 0.4  # the share of completed tasks at which the first process is killed
+KILL_AT = 0.4  # the first process is killed when this fraction of the tasks is completed
 COMPRESS = Path(__file__).with_name("compress_file.py")
 BEGAN = time.monotonic()
 
@@ -88,7 +88,7 @@ def standard_library() -> list[str]:
 
 def start_map(folder: Path) -> subprocess.Popen[bytes]:
     options = ["--quiet", "-j", str(JOBS), "--instance", NAME, str(folder / "files.txt")]
-    # With -S and -E, Python ignores site-packages and environment variables, so it starts faster.
+    # With -S and -E, Python ignores site-packages and environment variables, so Python starts faster.
     command = [sys.executable, "-S", "-E", str(COMPRESS), "{}", str(folder / "compressed")]
     argv = [sys.executable, "-m", "sqlite_claims", "map", str(folder / "jobs.db"), *options, "--", *command]
     return subprocess.Popen(argv, stdout=subprocess.DEVNULL)
@@ -99,7 +99,7 @@ def worker_of(process: subprocess.Popen[bytes]) -> str:
 
 
 def wait_until_done(store: SqliteClaimStore, number: int, process: subprocess.Popen[bytes]) -> None:
-    """Wait until this many tasks are done, or the process has ended."""
+    """Wait until ``number`` tasks are done, or until the process has ended."""
     reported_at = time.monotonic()
     while (done := store.stats().counts[TaskState.COMPLETED]) < number and process.poll() is None:
         if time.monotonic() - reported_at >= 2:
@@ -112,7 +112,7 @@ def kill(store: SqliteClaimStore, process: subprocess.Popen[bytes]) -> tuple[dic
     """Kill the process and its running commands. Return a mapping from each command's file to its task id, and the time
     of the kill."""
     while True:
-        os.kill(process.pid, signal.SIGSTOP)  # so that the process starts no command meanwhile
+        os.kill(process.pid, signal.SIGSTOP)  # the stopped process starts no more commands before it is killed
         os.waitpid(process.pid, os.WUNTRACED)
         claimed = store.list_tasks(NAME, states=[TaskState.CLAIMED])
         held = {os.fsdecode(task.input): task.task_id for task in claimed if task.worker_id == worker_of(process)}

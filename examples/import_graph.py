@@ -71,7 +71,7 @@ def main(folder: Path) -> int:
 
 
 def build(task: TaskContext) -> bytes:
-    """Run one task: combine the task's modules with the results of the modules that they import."""
+    """Run one task: return a checksum of the task's modules and of the results of the imported modules."""
     paths, needs = json.loads(task.input)
     return built(paths, map(task.result_of, needs))
 
@@ -79,7 +79,7 @@ def build(task: TaskContext) -> bytes:
 def built(paths: Iterable[str], results: Iterable[bytes]) -> bytes:
     """Return a checksum of the modules' syntax trees and of the results that the modules depend on.
 
-    So a result that is wrong, or that was used too early, changes all results that depend on it.
+    So if one result is wrong or was used too early, all results that depend on this result change.
     """
     checksum = hashlib.sha256()
     for path in paths:
@@ -91,7 +91,7 @@ def built(paths: Iterable[str], results: Iterable[bytes]) -> bytes:
 
 def parsed(path: Path) -> ast.Module:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # warnings about the parsed code
+        warnings.simplefilter("ignore")  # ignore warnings about the parsed code
         return ast.parse(path.read_bytes())
 
 

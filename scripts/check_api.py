@@ -13,7 +13,7 @@ from pathlib import Path
 import griffe
 
 ROOT = Path(__file__).parents[1]
-# The commit whose API must stay compatible. To be replaced by a tag once there is a tag.
+# The commit whose API must stay compatible. When the project has a tag, the tag should replace the commit.
 BASE = "249f714"
 MODULES = ("sqlite_claims", "sqlite_claims.aio", "sqlite_claims.testing", "sqlite_claims.workers")
 ACCEPTED = {

@@ -91,7 +91,7 @@ NAMES = {
     "aging_interval": "get_aging_interval",
 }
 
-# Docstrings that differ from those of the synchronous classes and methods.
+# The docstrings of asynchronous classes and methods that differ from the synchronous docstrings.
 DOCSTRINGS = {
     "Transaction": '''\
 """The object that ``transaction()`` returns. Its methods run within one transaction, which ends with the
@@ -140,9 +140,9 @@ DOCSTRINGS = {
 """Close the store after all earlier calls have ended. A second call has no effect."""''',
 }
 
-# Methods that are written by hand in aio/store.py, because they wait, or open or close an object.
+# Methods that are written by hand in aio/store.py, because these methods wait, or open or close an object.
 BY_HAND = {"wait_for_tasks", "wait_for_instance", "open_session", "transaction", "path", "close"}
-# Methods that claim tasks. If the caller is cancelled, the claims must be released.
+# Methods that claim tasks. If the caller of such a method is cancelled, the claims must be released.
 CLAIMING = {"claim_task", "claim_available_tasks"}
 # Long reads, which run on a separate thread. The store's method with the same name and a leading underscore returns the
 # ``LongRead`` object that the thread runs.
@@ -232,7 +232,7 @@ def _renamed(source: str, node: ast.expr | None) -> str:
 
 
 def _call(method: ast.FunctionDef) -> str:
-    """Return the asynchronous method's body, which is one call of the method of the same name on the store's thread."""
+    """Return the body of the asynchronous method: one call of the synchronous method on the store's thread."""
     assert method.returns is not None
     returns = ast.unparse(method.returns)
     arguments = [argument.arg for argument in method.args.args[1:]]
@@ -258,8 +258,8 @@ def _passed(name: str) -> str:
 
 
 def _laid_out(indent: int, start: str, parts: list[str], end: str) -> str:
-    """Return the text in the first layout that fits. The layouts are: one line, all parts on a second line, and each
-    part on a separate line."""
+    """Return the text in the first layout whose lines are short enough. The layouts are: one line, all parts on a
+    second line, and each part on a separate line."""
     space = " " * indent
     line = f"{space}{start}{', '.join(parts)}{end}"
     if len(line) <= LINE_LENGTH:

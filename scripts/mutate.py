@@ -3,7 +3,7 @@
 Each changed version of the code is called a mutant. The script makes the change in a copy of the source tree, and runs
 the package's tests in the copy until the first failure. If all tests pass, the mutant survives. A surviving mutant
 shows that no test requires the original behaviour, or that the code has no effect. For each package, the script selects
-a number of random mutants, which the seed determines. If a test run hangs, the mutant counts as killed.
+a number of random mutants, chosen by the seed. If a test run hangs, the mutant counts as killed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[1]
 
 
 class Package(NamedTuple):
-    """The files to change, the tests to run, and the stores on which the conformance tests run."""
+    """The files that are changed, the tests to run, and the stores on which the conformance tests run."""
 
     files: str
     tests: str
@@ -117,7 +117,7 @@ def _changes(node: ast.AST) -> Iterator[tuple[ast.expr | ast.stmt, str]]:
         case ast.BinOp(left, op, right) if type(op) in SWAPPED:
             yield node, f"({ast.unparse(ast.BinOp(left, SWAPPED[type(op)], right))})"  # type: ignore[arg-type]
         case ast.If(test) | ast.While(test) | ast.IfExp(test):
-            # If a condition is a single comparison, the case for comparisons negates the condition.
+            # If a condition is a single comparison, the branch above for comparisons negates the condition.
             if ast.unparse(test) != "TYPE_CHECKING" and not isinstance(test, ast.Compare):
                 yield test, f"(not ({ast.unparse(test)}))"
         case ast.Constant(bool() as value):

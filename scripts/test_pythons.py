@@ -1,10 +1,11 @@
 """Run the conformance, unit and scan tests on each supported Python version that this machine has. Test each version
-with the C core and with the Python scan.
+both with the C core and with the Python scan.
 
 ``make test-pythons`` runs this script. Slow tests are left out. The C core is not tested on the Python version of
 .venv, because ``make test`` does that. The script searches PATH and pyenv's folder for the Python versions that
 pyproject.toml lists. It builds one wheel with the C core and one wheel without it, and installs the package from the
-wheel, as users do. A missing version is reported and skipped. A version that is found has to pass the tests.
+wheel, as users do. If a version is missing, the script reports and skips the version. Each version that is found has to
+pass the tests.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ VENVS = ROOT / ".venvs"
 TESTS = ["tests/conformance", "tests/unit", "tests/scan"]
 FAST = "not slow and not soak"
 JOBS = os.environ.get("JOBS", "2")
-# A program that prints the Python version. It fails if this Python cannot create a virtual environment.
+# A program that prints the version of the Python that runs it. The program fails if this Python cannot create a virtual
+# environment.
 PROBE = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"
 
 
@@ -59,7 +61,7 @@ def find(version: str) -> str | None:
     name = f"python{version}"
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     for candidate in [shutil.which(name), *map(str, sorted(pyenv.glob(f"{version}.*/bin/{name}")))]:
-        # A shim of pyenv can exist for a version that the shim refuses to run.
+        # pyenv may have a shim (a small launcher) for a version that is not installed, and the shim then fails.
         if candidate and _output(candidate, "-c", PROBE) == version:
             return candidate
     return None
@@ -96,7 +98,7 @@ def make_venv(version: str, python: str, scan: str, wheel: Path) -> Path:
         _run(python, "-m", "venv", venv)
     pip: list[str | Path] = [inner, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
     _run(*pip, f"{wheel}[cli,test]")
-    _run(*pip, "--force-reinstall", "--no-deps", wheel)  # pip would skip a new wheel with the same version number
+    _run(*pip, "--force-reinstall", "--no-deps", wheel)  # otherwise pip skips a wheel of the same version
     return inner
 
 
@@ -104,7 +106,7 @@ def test(python: Path, scan: str) -> bool:
     # PYTHONSAFEPATH keeps the working directory out of sys.path, so that the tests use the installed package.
     environment = dict(os.environ, PYTHONSAFEPATH="1", SQLITE_CLAIMS_REQUIRE_C="1" if scan == "c" else "0")
     if scan == "python":
-        environment["SQLITE_CLAIMS_TEST_STORES"] = "sqlite-python"  # the runs with the C core test the other stores
+        environment["SQLITE_CLAIMS_TEST_STORES"] = "sqlite-python"  # the runs with the C core test all other stores
     command: list[str | Path] = [python, "-m", "pytest", "-q", "-n", JOBS, "-p", "no:cacheprovider", "-m", FAST, *TESTS]
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0
 

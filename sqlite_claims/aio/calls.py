@@ -17,14 +17,16 @@ T = TypeVar("T")
 
 
 class WriterCalls:
-    """A base class that runs the methods that a store and its transactions have in common."""
+    """The base class of an asynchronous store and its transactions. The class runs the methods that the store
+    and its transactions have in common."""
 
     async def _call(self, run: Callable[[Writer], T], undo: Callable[[Writer, T], object] | None = None) -> T:
-        """Run a function on the store's thread. If the caller cannot receive the result, run ``undo``."""
+        """Run a function on the store's thread. If the caller cannot receive the result, call ``undo`` with the
+        result."""
         raise NotImplementedError
 
     async def _claim(self, run: Callable[[Writer], T]) -> T:
-        """Run a method that claims tasks. If the caller cannot receive the claims, release them."""
+        """Run a method that claims tasks. If the caller cannot receive the claims, release the claims."""
         return await self._call(run, _release)
 
 
@@ -44,7 +46,7 @@ class StoreCalls(WriterCalls):
     async def _apart(self, begin: Callable[[SqliteClaimStore], LongRead[T]]) -> T:
         """Run a long read on a separate thread, so that the store can run other calls meanwhile.
 
-        A cancellation ends the read. ``CancelledError`` is raised after the read has cleaned up.
+        If the caller is cancelled, the read ends, and then ``CancelledError`` is raised.
         """
         read = await self._call(begin)
         call = on_a_thread_of_its_own(read.run, read.path)
@@ -60,7 +62,7 @@ class StoreCalls(WriterCalls):
         return call.outcome()
 
     async def _listed(self, run: Callable[[SqliteClaimStore], Iterator[T]]) -> AsyncIterator[T]:
-        """Iterate over a list with one call for each page, so that the store can run other calls between two pages."""
+        """Iterate over a list, and make one call for each page. The store can run other calls between two pages."""
 
         def listed(on: SqliteClaimStore) -> Iterator[list[T]]:
             found = run(on)

@@ -22,7 +22,8 @@ from .thread import Call, StoreThread, entered
 from .transaction import AsyncOpenTransaction
 
 T = TypeVar("T")
-# The wait methods poll the store. The interval between two polls doubles from the minimum to the maximum.
+# The wait methods poll the store. The interval between two polls begins at the minimum, and doubles up to the
+# maximum.
 _POLL_S_MIN, _POLL_S_MAX = 0.001, 0.05
 
 
@@ -121,7 +122,7 @@ class AsyncSqliteClaimStore(AsyncStoreMethods):
         with suppress(StoreClosedError):
             try:
                 self._thread.submit(call)
-            except StoreUnavailableError:  # no thread can be started, so no thread is using the store
+            except StoreUnavailableError:  # no thread can be started, so there is no thread that uses the store
                 self._thread.close()
                 return
             assert call.arrived is not None

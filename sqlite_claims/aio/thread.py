@@ -1,8 +1,9 @@
-"""The one thread of an asynchronous store. The thread runs the store's calls in the order in which they are made.
+"""The only thread of an asynchronous store. The thread runs the store's calls in the order in which they are made.
 
 One thread is enough, because the synchronous store has only one lock, and because a transaction belongs to the thread
-that began it. Each access to the synchronous store is a call in this thread's queue. This includes the calls that open
-or close the store, and calls that undo an earlier call whose caller did not receive the result.
+that began it. Each access to the synchronous store is a call in this thread's queue. This rule includes the calls that
+open or close the store. It also includes a call that undoes an earlier call, because the caller did not receive the
+result.
 
 While a transaction is open, only calls made within the transaction run. All other calls are deferred until the
 transaction has ended or has timed out.
@@ -64,7 +65,8 @@ class Call(Generic[T]):
     ) -> None:
         """``loop``: the event loop of the caller, or ``None`` if no caller waits. ``scopes``: the transactions within
         which the call is made. ``undo``: a function that is called with the result if the caller did not receive the
-        result. ``patience``: the seconds for which the call may be deferred; ``None`` means ``busy_timeout``."""
+        result. ``patience``: the longest time in seconds for which the call may be deferred. ``None`` means
+        ``busy_timeout``."""
         self.run = run
         self.scopes = scopes
         self.undo = undo
@@ -80,7 +82,7 @@ class Call(Generic[T]):
         """Decide whether the call runs. The store's thread calls ``decide`` before the thread runs the call. A caller
         that gives up calls ``decide`` to prevent the call from running.
 
-        The first of these two calls of ``decide`` returns ``True``, and the second returns ``False``.
+        The first call of ``decide`` returns ``True``, and every later call returns ``False``.
         """
         return self._decided.acquire(blocking=False)
 
@@ -141,8 +143,9 @@ class StoreThread:
         self._queue: SimpleQueue[Call[Any] | None] = SimpleQueue()
         self._deferred: deque[Call[Any]] = deque()
         self._open: Scope | None = None
-        # Finished calls with ``undo`` whose callers have not yet received the result. If the caller removes the call,
-        # the caller receives the result. If the thread removes the call, the thread undoes the call.
+        # Finished calls that have an ``undo`` function, and whose callers have not yet received the result. If the
+        # caller removes the call, the caller receives the result. If the thread removes the call, the thread undoes the
+        # call.
         self._unclaimed: dict[Call[Any], Any] = {}
         self._thread: threading.Thread | None = None
 
@@ -198,14 +201,14 @@ class StoreThread:
     # -- on the thread
 
     def store(self) -> SqliteClaimStore:
-        """Return the synchronous store. The first call opens the store. Call this only on the thread."""
+        """Return the synchronous store. The first call opens the store. Only the store's thread may call this."""
         if self._store is None:
             self._store = self._open_store()
         return self._store
 
     def begin(self, scope: Scope, timeout: float, asked: float) -> None:
-        """Open a transaction. ``asked`` is the time when the caller began to wait for the transaction. Call this only
-        on the thread."""
+        """Open a transaction. ``asked`` is the time when the caller began to wait for the transaction. Call this method
+        only on the store's thread."""
         if scope.tx is not None:
             raise InvalidStateError("a transaction can be entered only once")
         left = timeout - (time.monotonic() - asked)
@@ -217,7 +220,8 @@ class StoreThread:
         self._open = scope
 
     def end(self, scope: Scope, kind: type[BaseException] | None) -> None:
-        """End a transaction. Commit if ``kind`` is ``None``, otherwise roll back. Call this only on the thread."""
+        """End a transaction. Commit if ``kind`` is ``None``, otherwise roll back. Only the store's thread may call
+        this method."""
         assert scope.tx is not None
         if scope is self._open:
             self._open = None
@@ -226,7 +230,7 @@ class StoreThread:
             scope.tx._backend.check_usable(writes=True)  # raises the error of a timed-out transaction
 
     def close(self) -> None:
-        """Close the store, and accept no more calls. Call this only on the thread."""
+        """Close the store, and accept no more calls. Only the store's thread may call this method."""
         if self._open is None:
             for call in list(self._unclaimed):
                 self._take_back(call)
@@ -244,8 +248,8 @@ class StoreThread:
                 self.close()
             elif call.decide():
                 self._perform(call)
-            del call  # so that no call is kept in memory while the thread waits for the next call
-        # No more calls can be added to the queue and to the deferred calls.
+            del call  # so that the call is not kept in memory while the thread waits for the next call
+        # From here on, no more calls are added to the queue or to the deferred calls.
         while self._deferred or not self._queue.empty():
             left = self._deferred.popleft() if self._deferred else self._queue.get()
             if left is not None:
@@ -272,11 +276,11 @@ class StoreThread:
 
     def _time_left(self, scope: Scope) -> float:
         """Return the seconds until the open transaction or a deferred call times out. Return 0 if the transaction has
-        just timed out and was ended."""
+        just timed out, and this call has ended it."""
         assert scope.tx is not None
         now = time.monotonic()
         if now > scope.tx._backend.deadline:
-            # The transaction is ended, so that a slow block does not keep the write lock of the file any longer.
+            # The transaction ends here, because a slow block must not hold the write lock of the file any longer.
             for step in (partial(scope.tx._backend.check_usable, writes=True), partial(self.end, scope, None)):
                 with suppress(Exception):  # the thread must continue after any error of the file
                     step()
@@ -302,7 +306,7 @@ class StoreThread:
             self._take_back(call)
 
     def _take_back(self, call: Call[Any]) -> None:
-        """Undo a call, unless the caller has received the result or the call was undone before."""
+        """Undo a call, unless the caller has received the result or the call has already been undone."""
         if call.undo is not None and call in self._unclaimed:
             result = self._unclaimed.pop(call)
             with suppress(Exception):  # no caller is left that could receive the error

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 class AsyncOpenTransaction(AsyncWriter, AsyncTransaction):
     """A transaction that is open within its ``async with`` block. If an exception leaves the block, including a
-    cancellation, the transaction is rolled back. The block ends after the commit or the rollback is done. Only the
+    cancellation, the transaction is rolled back. The block ends when the commit or the rollback is done. Only the
     event loop that entered the block may use the transaction."""
 
     def __init__(self, store: StoreCalls, timeout: float) -> None:
@@ -57,12 +57,12 @@ class AsyncOpenTransaction(AsyncWriter, AsyncTransaction):
         try:
             await self._wait_for_the_end(kind)
         except BackendError:
-            if kind is None:  # otherwise the block's exception is raised, which is more useful
+            if kind is None:  # otherwise the block's own exception is raised, because it is more useful
                 raise
 
     async def _wait_for_the_end(self, kind: type[BaseException] | None) -> None:
-        """End the transaction, even if the current asyncio task is cancelled meanwhile. Raise the cancellation after
-        the transaction has ended."""
+        """End the transaction, even if the current asyncio task is cancelled meanwhile. Raise ``CancelledError``
+        after the transaction has ended."""
         loop = asyncio.get_running_loop()
         cancelled: asyncio.CancelledError | None = None
         end = commit = self._end(kind, loop)
@@ -72,7 +72,7 @@ class AsyncOpenTransaction(AsyncWriter, AsyncTransaction):
                 await asyncio.wait([end.arrived])
             except asyncio.CancelledError as error:
                 cancelled = error
-                if end.decide():  # the commit has not begun, so the transaction is rolled back instead
+                if end.decide():  # the commit has not begun, so the transaction is rolled back
                     end = self._end(asyncio.CancelledError, loop)
                     assert end.arrived is not None
         if cancelled is None:

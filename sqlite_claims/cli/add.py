@@ -31,7 +31,7 @@ _BATCH_BYTES = 16 << 20
 
 
 class _InputLine(NamedTuple):
-    """A line of input without its line ending. ``location`` is the file and the line number, for error messages."""
+    """A line of input without the line ending. ``location`` is the file and the line number for error messages."""
 
     location: str
     data: bytes
@@ -136,11 +136,12 @@ def add_command(
     first = next(_batches(tasks), [])
     try:
         opened = open_store(database)
-    except StoreUnavailableError:  # there is no file yet: check the first tasks before it is created
+    except StoreUnavailableError:  # there is no file yet, so check the first tasks before creating the file
         InMemoryClaimStore().add_instance(instance, first, definition_hash=definition_hash)
         opened = opening.open_store(database)
     with opened as store:
-        # _add_fed_instance refuses dependencies on stored tasks, so add_tasks adds all tasks of an existing instance.
+        # _add_fed_instance refuses dependencies on stored tasks. So if the instance is stored, add_tasks adds all
+        # tasks.
         tasks_of_new = () if _is_stored(store, instance) else first
         is_new, _ = store._add_fed_instance(instance, tasks_of_new, definition_hash=definition_hash)
         if is_new and tasks_of_new:
@@ -170,7 +171,7 @@ def _is_stored(store: SqliteClaimStore, instance: str) -> bool:
 
 
 def _lines(files: Iterable[IO[bytes]]) -> Iterator[_InputLine]:
-    """Read the lines that are not empty."""
+    """Yield all lines of the files except empty lines."""
     for file in files:
         name = file.name or "standard input"
         try:
@@ -183,9 +184,10 @@ def _lines(files: Iterable[IO[bytes]]) -> Iterator[_InputLine]:
 
 
 class _BlockingReader(io.RawIOBase):
-    """A reader that reads to the end of the input, even if another process made the shared descriptor non-blocking.
+    """A reader that reads to the end of the input, even if a different process made the shared descriptor
+    non-blocking.
 
-    Python's own reader treats an empty non-blocking pipe as the end of the input.
+    Python's own reader would treat a non-blocking pipe that is empty for a moment as the end of the input.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -220,11 +222,11 @@ def _from_json(lines: Iterable[_InputLine], defaults: TaskDefaults) -> Iterator[
 
 
 def _dependents_last(tasks: Iterable[NewTask], stored: Collection[str]) -> Iterator[NewTask]:
-    """Yield all tasks. A task that comes before one of its dependencies is yielded after the other tasks.
+    """Yield all tasks. If a task comes before one of its dependencies, the task is yielded after all other tasks.
 
     Args:
         tasks: Tasks in any order.
-        stored: Names of dependencies that need not be among the tasks.
+        stored: Names of stored tasks. A dependency on a stored task need not be among ``tasks``.
     """
     yielded = Counts()
     waiting: dict[str, list[NewTask]] = {}
@@ -244,7 +246,7 @@ def _dependents_last(tasks: Iterable[NewTask], stored: Collection[str]) -> Itera
 
 
 def _batches(tasks: Iterator[NewTask]) -> Iterator[list[NewTask]]:
-    """Yield batches of at most ``_BATCH_TASKS`` tasks and about ``_BATCH_BYTES`` bytes of input."""
+    """Yield batches of at most ``_BATCH_TASKS`` tasks, with about ``_BATCH_BYTES`` bytes of input at most."""
     while batch := list(islice(tasks, 1)):
         size = len(batch[0].input or b"")
         while len(batch) < _BATCH_TASKS and size < _BATCH_BYTES:

@@ -136,7 +136,7 @@ def run(args: list[str] | None = None) -> int:
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except click.ClickException as error:
-        with suppress(OSError):  # if standard error cannot be written, only the status reports the error
+        with suppress(OSError):  # if the process cannot write to standard error, only the exit status reports the error
             error.show()
         return error.exit_code
     except BackendError as error:
@@ -150,7 +150,7 @@ def run(args: list[str] | None = None) -> int:
         _discard_output()
         if error.filename is not None:
             return _report_error(f"{error}")
-        if error.errno == errno.ENOENT:  # raised by os.getcwd(): no write fails with ENOENT
+        if error.errno == errno.ENOENT:  # os.getcwd() raised this error, because no write fails with ENOENT
             return _report_error(f"the current folder no longer exists ({error.strerror})")
         return _report_error(f"cannot write the output: {error.strerror}")
 
@@ -162,17 +162,17 @@ def _report_error(message: str) -> int:
 
 
 def for_the_shell(message: str) -> str:
-    """Replace advice that names Python arguments with advice that names commands."""
+    """Replace advice about Python arguments with advice about commands."""
     for for_programs, for_users in _ADVICE_FOR_THE_SHELL.items():
         message = message.replace(for_programs, for_users)
     return message
 
 
 def _discard_output() -> None:
-    """Redirect standard output to /dev/null, because Python's flush at exit would report the same error again."""
+    """Redirect standard output to /dev/null. Otherwise Python's flush at exit would report the same error again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def open_store(path: str, *, read_only: bool = False) -> SqliteClaimStore:
-    """Open an existing store. A missing file raises an error."""
+    """Open an existing store. If there is no file, raise an error."""
     return opening.open_store(path, create=False, read_only=read_only)

@@ -148,7 +148,7 @@ def check_command(ctx: click.Context, /, database: str) -> None:
 
     Exit status: 0 if no problem was found, 1 otherwise.
     """
-    with open_store(database, read_only=True) as store:  # read-only, because writing would put a backup to use
+    with open_store(database, read_only=True) as store:  # read-only, because opening a backup for writing changes it
         problems = store.check()
     for problem in problems:
         click.echo(clean(problem))

@@ -6,7 +6,8 @@ from enum import IntEnum
 
 
 class ExitStatus(IntEnum):
-    """The exit status of the process. After a signal that was handled as an exception: 128 plus the signal's number."""
+    """The exit status of the process. If a signal that raises an exception ended the command, the status is 128 plus
+    the signal's number."""
 
     DONE = 0
     FAILED = 1

@@ -10,7 +10,7 @@ INSTANCE_COLUMNS = [Column("INSTANCE", "cut"), Column("STATE"), *(Column(state.v
 
 
 def instance_cells(instance: InstanceInfo) -> list[str]:
-    """Return the table cells of an instance. A count of zero gives an empty cell."""
+    """Return the table cells of an instance. If a count is zero, its cell is empty."""
     return [
         clean(instance.instance_id),
         instance.state.value,

@@ -15,13 +15,13 @@ from ..model import InstanceInfo, NewTask, RetryPolicy, TaskClaim, TaskInfo, Tas
 JsonObject = dict[str, object]
 
 _TASK_KEYS = {field.name for field in fields(NewTask)} | {"input_base64"}
-# Keys that ls --json writes and add --json ignores: the state and the results of the task when it was listed.
+# Keys that ls --json writes and add --json ignores. These keys contain the state and the results of the listed task.
 _LISTED_KEYS = ({field.name for field in fields(TaskInfo)} | {"output_base64"}) - _TASK_KEYS
 _KEYS_OF_A_LISTED_TASK = {"instance_id", "state", "attempts", "added_at"}
 
 
 class TaskDefaults(TypedDict):
-    """Values for the fields that a line leaves out. ``delay`` is in seconds."""
+    """Values for the fields that are missing in a line of JSON. ``delay`` is in seconds."""
 
     kind: str | None
     priority: int
@@ -33,7 +33,7 @@ class TaskDefaults(TypedDict):
 
 
 def _bytes_entry(key: str, data: bytes | None) -> dict[str, str | None]:
-    """Return UTF-8 as text under the key ``key``, and other bytes as base64 under the key ``{key}_base64``."""
+    """Return UTF-8 as text under the key ``key``, and any other bytes as base64 under the key ``{key}_base64``."""
     if data is None:
         return {key: None}
     try:
@@ -116,7 +116,7 @@ def worker_entry(worker: WorkerInfo) -> JsonObject:
 
 
 def new_task(line: bytes, defaults: TaskDefaults) -> NewTask:
-    """Return the task that a line of JSON describes. A user or ``ls --json`` has written the line.
+    """Return the task that a line of JSON describes. The line was written by a user or by ``ls --json``.
 
     Raises:
         InvalidArgumentError: The line is not a JSON object, or does not describe a task.
@@ -174,5 +174,5 @@ def _without_state_and_results(listed: JsonObject) -> JsonObject:
     depends_on = task.get("depends_on")
     has_one_dependency = isinstance(depends_on, list) and len(depends_on) == 1
     if listed["state"] == TaskState.BLOCKED and has_one_dependency and not task.get("input"):
-        task.pop("input", None)  # without an input, the task gets the dependency's output
+        task.pop("input", None)  # a task without an input gets the output of its dependency
     return task

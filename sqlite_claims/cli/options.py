@@ -31,7 +31,8 @@ ROW_COUNT = Number(0, 2**31 - 1)
 class Option(click.Option):
     """An option that may have aliases, which the help text does not show.
 
-    The help text also omits the range of a number, and the parentheses around a default that is described in words.
+    The help text also omits the range of a number. If a default is described in words, the help text omits the
+    parentheses around the default.
     """
 
     def __init__(self, *args: Any, aliases: Sequence[str] = (), **attributes: Any) -> None:
@@ -55,7 +56,8 @@ class Option(click.Option):
 
 
 def parse_duration(text: str) -> float:
-    """Return the seconds of a duration such as ``90``, ``1.5h`` or ``7d``. Raises ``ValueError`` for other texts."""
+    """Return a duration such as ``90``, ``1.5h`` or ``7d`` in seconds. Raises ``ValueError`` if the text is not a
+    duration."""
     match = _DURATION.fullmatch(text.strip().lower())
     if match is None:
         raise ValueError(f"{text!r} is not a duration such as 90 (seconds), 30s, 10m, 2h or 7d")

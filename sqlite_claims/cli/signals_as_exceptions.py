@@ -16,11 +16,11 @@ def _exit(number: int, _frame: FrameType | None) -> None:
 def signals_as_exceptions() -> Iterator[None]:
     """Make SIGTERM and SIGHUP raise ``SystemExit`` within the block, as Ctrl-C raises ``KeyboardInterrupt``.
 
-    Use it only in the main thread.
+    Use this context manager only in the main thread.
     """
     previous = {}
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:  # nohup or an embedding program may have set another
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup or an embedding program may have set a different action
             previous[number] = signal.signal(number, _exit)
     try:
         yield

@@ -1,4 +1,5 @@
-"""Formatting of text for people. Task names and outputs are escaped, so that no control codes reach the terminal."""
+"""Formatting of text for people. Task names and outputs are escaped, so that they cannot send
+control codes to the terminal."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ _NARROW_CHARACTERS = 6
 
 
 def clean(text: str, *, width: int | None = None) -> str:
-    """Escape all characters that are not printable, and cut the text to ``width`` characters."""
+    """Replace characters that are not printable by escape sequences, and cut the text to ``width`` characters."""
     if not text.isprintable():
         text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     if width is not None and len(text) > width:
@@ -42,7 +43,7 @@ def clean_lines(text: str) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Return a duration as text, in its two largest units."""
+    """Return a duration as text, in at most two units, for example hours and minutes."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -63,7 +64,7 @@ def plural(number: int, noun: str) -> str:
 
 
 def print_error(text: str) -> None:
-    """Print a line on standard error. If that fails, only the exit status reports the error."""
+    """Print a line on standard error. If the line cannot be printed, only the exit status reports the error."""
     with suppress(OSError):
         click.echo(text, err=True)
 
@@ -90,7 +91,7 @@ def plain_console() -> Console:
     from rich.console import Console
 
     class OurConsole(Console):
-        def on_broken_pipe(self) -> None:  # rich would exit with status 1, which is ExitStatus.FAILED
+        def on_broken_pipe(self) -> None:  # rich would exit with status 1, which means ExitStatus.FAILED
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
     console = OurConsole(highlight=False)
@@ -98,7 +99,7 @@ def plain_console() -> Console:
 
 
 class Column(NamedTuple):
-    """A column of a table. ``narrow`` defines how cells are shown on a terminal that is too narrow for the table."""
+    """A column of a table. ``narrow`` says how to show cells that are too long for a narrow terminal."""
 
     title: str
     narrow: Literal["whole", "cut", "wrap"] = "whole"

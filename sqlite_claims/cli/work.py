@@ -69,7 +69,7 @@ def work_command(
     may be in the current folder.
 
     Failed attempts and lost claims are logged to standard error. Each failed task is retried by the task's retry
-    policy. If a worker process dies, another process runs the task again.
+    policy. If a worker process dies, a different process runs the task again.
 
     Ctrl-C and SIGTERM stop the workers. Running tasks have 5 seconds to finish; tasks that do not finish in this time
     become available again.
@@ -82,7 +82,7 @@ def work_command(
     handler = logging.StreamHandler()
     handler.setFormatter(_LogFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
-    open_store(database).close()  # report a missing file before any process is started
+    open_store(database).close()  # raises an error for a missing file before any process is started
     folder = os.getcwd()
     if folder not in sys.path:
         sys.path.insert(0, folder)

@@ -1,4 +1,4 @@
-"""The record of an ended attempt and the key of a claim, which the modules of a worker pass to each other."""
+"""Two records that the modules of a worker pass to each other: an ended attempt and the key of a claim."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ClaimKey = tuple[str, str, int]
 
 
 class EndedAttempt(NamedTuple):
-    """A claimed task whose handler has ended, the result, and the seconds that the handler ran."""
+    """A claimed task whose handler has ended, the handler's result, and the handler's running time in seconds."""
 
     claimed: ClaimedTask
     result: Result

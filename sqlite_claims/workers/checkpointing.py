@@ -25,18 +25,18 @@ from .task_log import log
 _POLL_S = 0.01
 _POLL_S_MAX = 0.5
 _COROUTINES_STOP_S = 1.0
-# For this many seconds, a further Ctrl-C does not interrupt the release of a claim.
+# The longest time for which the runner tries to release a claim although the user presses Ctrl-C again.
 _RELEASE_S_MAX = 5.0
 
 
 class CheckpointingRunner:
     """Runs all tasks of one instance, for programs without a pool. The caller does not have to handle claims.
 
-    The result of each task is saved before the next task starts. So a second call resumes where the first call stopped,
-    also after a crash. Handlers run on the caller's thread, and coroutines run on an event loop on a different thread.
-    A task whose handler raises an exception is tried again according to the task's retry policy, and the runner waits
-    for the retry. Other workers may use the store at the same time. The runner never runs a task that another worker
-    holds.
+    The result of each task is saved before the next task starts. So a second call of ``run`` runs only the tasks
+    that have no result yet, even after a crash. Handlers run on the caller's thread, and coroutines run on an event
+    loop on a different thread. A task whose handler raises an exception is tried again according to the task's retry
+    policy, and the runner waits for the retry. Other workers may use the store at the same time. The runner never runs
+    a task that another worker holds.
 
     If a handler raises ``StopWorker`` or ``KeyboardInterrupt``, the runner releases the task without counting the
     attempt, and raises the exception to the caller.
@@ -96,7 +96,8 @@ class CheckpointingRunner:
                 pause_s = min(2 * pause_s, _POLL_S_MAX)
 
     def _candidates(self, instance_id: str) -> list[str]:
-        # The list includes claimed tasks, because claim_task can claim a task whose holder is dead.
+        # The list includes claimed tasks, because claim_task can claim a task if the worker that holds the task is
+        # dead.
         tasks = self._store.list_tasks(
             instance_id, states=(TaskState.READY, TaskState.CLAIMED), kinds=self._handlers.kinds
         )

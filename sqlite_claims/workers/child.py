@@ -31,7 +31,7 @@ from .signals import Signals
 from .task_log import log
 from .worker_loop import WorkerLoop
 
-# A process whose supervisor is dead exits this many seconds after the deadline of its tasks.
+# If the supervisor is dead, the process exits this many seconds after the deadline of the running tasks.
 _EXIT_AFTER_S = 5.0
 # If a handler has closed the descriptors that wake the main thread, the main thread notices this within _POLL_S
 # seconds.
@@ -70,7 +70,7 @@ def _socket(descriptor: int) -> socket.socket:
     """Return the socket of an inherited descriptor. Commands that a handler starts do not inherit the descriptor.
 
     The socket is closed at exit, after the exit functions of the handlers' modules, because those functions may still
-    log.
+    write log records.
     """
     end = socket.socket(fileno=descriptor)
     end.set_inheritable(False)
@@ -115,7 +115,7 @@ def _work(
     control.send(Ready())
     try:
         _wait_for_end(handle, loop, control, signals, options.shutdown_timeout)
-    except OSError as error:  # no message or signal can be received any more
+    except OSError as error:  # the process can no longer receive messages or signals
         loop.stop("stopped", options.shutdown_timeout)
         log.warning("worker %s stops, because a handler has closed its descriptors: %s", options.worker_id, error)
     summary = handle.join()
@@ -156,8 +156,8 @@ def _exit_after(delay_s: float) -> None:
 
 
 def memory_used() -> int:
-    """Return the memory that this process uses now, in bytes. On systems without ``/proc``, return the process's peak
-    memory."""
+    """Return the number of bytes of memory that this process uses now. On systems without ``/proc``, return the largest
+    number of bytes that the process has used so far."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             return int(file.read().split()[1]) * resource.getpagesize()

@@ -59,7 +59,8 @@ class ChildConfig:
     sys_argv: list[str]
 
     def options(self) -> WorkerOptions:
-        """Return the options of the worker in this process. The supervisor enforces the time limit of tasks."""
+        """Return the options of the worker in this process. The options contain no time limit for tasks, because the
+        supervisor enforces the time limit."""
         return replace(self.pool.options, worker_id=self.worker_id, task_timeout=None)
 
 

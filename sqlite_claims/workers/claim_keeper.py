@@ -16,7 +16,7 @@ from .result_writer import TRANSIENT, ResultWriter
 from .slot import Slot
 from .task_log import log
 
-# The longest time between a failed renewal and the next try.
+# The longest time between a failed renewal and the next attempt to renew the claims.
 _RETRY_S_MAX = 1.0
 
 
@@ -28,8 +28,8 @@ class _RunningTask(NamedTuple):
 class ClaimKeeper:
     """Renews all claims of the worker in one transaction, and checks the claims of long-running tasks.
 
-    The check finds a cancelled instance, or a task that another worker has taken over, long before the next renewal
-    would find it.
+    With the check, the worker detects that an instance was cancelled, or that another worker has taken a task over.
+    Without the check, the worker would detect this only at the next renewal, which may be much later.
     """
 
     def __init__(

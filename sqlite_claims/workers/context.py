@@ -1,5 +1,5 @@
-"""The context object that a handler receives, the exceptions that a handler may raise, and the summary of a worker's
-run."""
+"""Public classes for handlers and their callers: the context of a task, the exceptions that a handler may raise, and
+the summary of a worker's run."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ class RunSummary:
 
     ``reason`` is one of
 
-    * ``"idle"``: the run was started with ``until_idle``, and no open task was left;
+    * ``"idle"``: the run was started with ``until_idle``, and there was no open task that the worker could run;
     * ``"stopped"``: ``shutdown`` was called, or a handler raised ``StopWorker``;
     * ``"interrupted"``: the process received SIGTERM or SIGINT, or a handler raised ``KeyboardInterrupt``.
 
     ``completed`` and ``failed`` count attempts. A task that failed twice and then completed adds two to ``failed`` and
-    one to ``completed``. ``lost`` counts attempts whose result was dropped because the claim was gone: the instance was
-    cancelled, another worker took the task over, or the process died.
+    one to ``completed``. ``lost`` counts attempts whose claim was lost, so that the result was dropped. A claim is lost
+    if the instance is cancelled, another worker takes the task over, or the process dies.
     """
 
     reason: Reason
@@ -88,7 +88,7 @@ class TaskContext:
     * ``claim``: the latest state of the claim. The claim's ``token`` does not change during the attempt.
     * ``cancelled``: an event that is set when the attempt no longer counts. The worker sets the event if the claim is
       lost, the instance is cancelled or the task times out. The worker also sets the event if it has to stop before the
-      handler returns. The worker then ignores the result, so the handler should return soon.
+      handler returns. After the event is set, the worker ignores the result, so the handler should return soon.
     """
 
     __slots__ = (
@@ -154,8 +154,8 @@ class TaskContext:
         return f"<TaskContext {self.instance_id!r} {self.task_id!r} attempt {self.attempt}>"
 
     def _drop(self) -> None:
-        """Notify the handler that the attempt no longer counts. The caller must have set ``_dropped`` under the
-        caller's lock."""
+        """Notify the handler that the attempt no longer counts. Before this call, the caller must hold its own lock and
+        set ``_dropped``."""
         self._dropped = True
         self.cancelled.set()
         on_drop = self._on_drop

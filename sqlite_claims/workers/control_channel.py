@@ -23,13 +23,13 @@ Stage = Literal["main file", "handlers", "store", "run"]
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A message: the process has imported its handlers and opened its store, and claims tasks from now on."""
+    """A message from a process that has imported its handlers and opened its store, and now begins to claim tasks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """A message: the process ends because of an error. ``text`` describes the error. ``stage`` is the step of the
-    process that raised the error."""
+    """A message from a process that ends because of an error. ``text`` describes the error. ``stage`` names the part of
+    the process's work that raised the error."""
 
     stage: Stage
     text: str
@@ -37,9 +37,9 @@ class Failed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """A message: the worker in the process has ended, and the process is about to exit.
+    """A message from a process whose worker has ended, and which is about to exit.
 
-    ``by_handler``: whether a handler wants to end the pool's run. ``abandoned_handlers``: the number of handlers that
+    ``by_handler``: true if a handler wants to end the pool's run. ``abandoned_handlers``: the number of handlers that
     have not returned.
     """
 
@@ -50,8 +50,8 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """A message: the process must claim no more tasks, and end within ``timeout_s`` seconds (``None``: when its tasks
-    end)."""
+    """A message to a process, which must claim no more tasks and end within ``timeout_s`` seconds. ``None``: the
+    process ends when its running tasks have ended."""
 
     timeout_s: float | None
 
@@ -85,13 +85,14 @@ class ControlChannel:
     """One end of the socket.
 
     A handler may write to the socket. So ``receive`` drops each line that does not contain a message, and
-    ``unreadable`` counts the dropped lines. ``ended``: the other end is closed, so no more messages will arrive.
+    ``unreadable`` counts the dropped lines. ``ended`` is true if the other end is closed, so that no more messages
+    will arrive.
     """
 
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
         self._partial = bytearray()
-        self._skips_line = False  # the current line is too long
+        self._skips_line = False  # true while the current line is longer than LINE_BYTES_MAX
         self.unreadable = 0
         self.ended = False
 
@@ -100,8 +101,8 @@ class ControlChannel:
         return self._socket.fileno()
 
     def send(self, message: Message) -> bool:
-        """Send a message. Return ``False`` if either end is closed, or if the other process has not read for a long
-        time."""
+        """Send a message. Return ``False`` if either end is closed, or if the socket is full because the other
+        process does not read."""
         try:
             self._socket.sendall(encode(message))
         except OSError:
@@ -109,7 +110,7 @@ class ControlChannel:
         return True
 
     def receive(self) -> list[Message] | None:
-        """Return the messages from one read, or ``None`` if there was nothing to read."""
+        """Read once from the socket, and return the messages. Return ``None`` if there was nothing to read."""
         try:
             data = self._socket.recv(_READ_BYTES)
         except BlockingIOError:

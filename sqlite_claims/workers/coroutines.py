@@ -3,8 +3,9 @@
 A worker imports this module when a handler first returns a coroutine, because the import of asyncio is slow. The
 coroutines share the loop, and each coroutine can end the loop for all coroutines. For example, a coroutine can stop the
 loop, shut down the loop's executor, or cancel every asyncio task. A coroutine can also start an asyncio task that calls
-``sys.exit``. Then the loop continues if possible, or a new loop replaces the broken loop. If a loop ends before a
-coroutine, the coroutine's task is released, and the attempt does not count.
+``sys.exit``. In these cases, the same loop continues if possible. Otherwise, a new loop replaces the broken
+loop. If a loop ends while a coroutine is still running, the coroutine's task is released, and the attempt does not
+count.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from .task_log import log
 
 Arguments = TypeVarTuple("Arguments")
 
-# The worker stops after this many event loops in a row have broken before any coroutine ended on them.
+# The worker stops if this many event loops in a row have broken before any coroutine ended on one of these loops.
 _BROKEN_MAX = 5
 
 
@@ -40,11 +41,11 @@ class Coroutines:
         self._broken = 0
 
     def wait_for(self, awaitable: Awaitable[object], task: TaskContext) -> CoroutineOutcome:
-        """Block until the coroutine has ended, and return its error or its value. Cancel the coroutine if the attempt
-        is dropped.
+        """Block until the coroutine has ended, and return its error or its value. Cancel the coroutine if the task's
+        attempt is dropped.
 
-        The returned error is ``EventLoopLost`` if the loop ended before the coroutine. If this method raises an
-        exception, the exception is not the coroutine's error.
+        The returned error is ``EventLoopLost`` if the loop ended while the coroutine was still running. The
+        coroutine's own error is returned, never raised.
         """
         return self._loop().wait_for(awaitable, task)
 
@@ -57,7 +58,7 @@ class Coroutines:
 
     def stop(self, timeout: float) -> None:
         """Cancel the coroutines that still run, and end the event loop threads. The threads are daemon threads, so the
-        program can end even if a thread does not end in time."""
+        program can end even if an event loop thread is still running after ``timeout``."""
         for loop in self._loops:
             loop.stop()
         for loop in self._loops:
@@ -82,8 +83,8 @@ class Coroutines:
 
 
 class _HandlerTask(asyncio.Task[CoroutineOutcome]):
-    """The asyncio task of a handler's coroutine. The object records whether a different handler has cancelled the
-    task."""
+    """The asyncio task of a handler's coroutine. The object records whether the code of a different handler has
+    cancelled the asyncio task."""
 
     call: _Call
     cancelled_by_another = False
@@ -110,9 +111,10 @@ class _Call:
             self.future.set_result(outcome)
 
     def abandon(self) -> None:
-        """Close the coroutine, because its event loop is lost. The outcome makes the slot release the task."""
+        """Close the coroutine, because its event loop is lost. The slot that waits for the
+        coroutine then releases the task."""
         if self.task is not None:
-            self.task._log_destroy_pending = False  # type: ignore[attr-defined] # asyncio.gather sets it, too
+            self.task._log_destroy_pending = False  # type: ignore[attr-defined] # asyncio.gather sets this, too
             with suppress(Exception):  # an exception of the user's code
                 self.task.get_coro().close()
         self.end(_loop_lost())
@@ -150,7 +152,7 @@ class LoopThread:
         return not (self._over or self.is_abandoned or self._loop.is_closed() or self._has_lost_executor())
 
     def is_alive(self) -> bool:
-        """Return whether the thread still runs."""
+        """Return whether the event loop's thread is still running."""
         return self._thread.is_alive()
 
     def _has_lost_executor(self) -> bool:
@@ -168,7 +170,7 @@ class LoopThread:
         try:
             self._call_on_loop(self._begin, call)
             task._on_drop = lambda: self._call_on_loop(self._cancel, call)
-            if task.cancelled.is_set():  # the attempt was dropped before _on_drop was set
+            if task.cancelled.is_set():  # the attempt was dropped before the attribute _on_drop was set
                 task._on_drop()
             outcome = call.future.result()
         finally:
@@ -182,23 +184,23 @@ class LoopThread:
         return outcome
 
     def stop_when_empty(self) -> None:
-        """Accept no more coroutines, and stop when the last running coroutine has ended."""
+        """Accept no more coroutines, and stop the loop when the last running coroutine has ended."""
         self._ending = True
         if not self._calls:
             self.stop()
 
     def stop(self) -> None:
-        """Cancel the coroutines that still run, and end the thread."""
+        """Cancel the coroutines that still run, and end the event loop's thread."""
         self._ending = True
         self._call_on_loop(self._loop.stop)
 
     def join(self, timeout: float) -> None:
-        """Wait for the end of the thread."""
+        """Wait up to ``timeout`` seconds for the end of the event loop's thread."""
         self._thread.join(timeout)
 
     def _call_on_loop(self, callback: Callable[[*Arguments], object], *args: *Arguments) -> None:
-        # The callback runs in an empty context, so that a cancellation counts as the worker's, and not as a different
-        # handler's.
+        # The callback runs in an empty context. If the callback cancels a coroutine, the cancellation therefore counts
+        # as made by the worker, not by a different handler.
         with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(callback, *args, context=Context())
 
@@ -257,8 +259,8 @@ class LoopThread:
 
 
 async def _outcome(awaitable: Awaitable[object], home: HomeProcess) -> CoroutineOutcome:
-    """Await the coroutine, and return its error as a value. If the asyncio task raised ``SystemExit``, the loop would
-    end for all coroutines."""
+    """Await the coroutine, and return its value, or its error as a value. The error is not raised, because a
+    ``SystemExit`` raised by the asyncio task would end the loop for all coroutines."""
     try:
         value = await awaitable
     except asyncio.CancelledError as error:
@@ -275,8 +277,8 @@ _loops: weakref.WeakSet[LoopThread] = weakref.WeakSet()
 
 
 def _after_fork_in_child() -> None:
-    """Make a child process that a coroutine has forked end when the coroutine next waits. Otherwise the child would
-    also run other coroutines, and the child's loop would use descriptors that it shares with the parent's loop."""
+    """Let a child process that a coroutine has forked end as soon as the coroutine waits. Otherwise the child would
+    also run other coroutines, and the child's loop would use the descriptors of the parent's loop."""
     for thread in list(_loops):
         if thread._thread.ident == threading.get_ident():
             ready = getattr(thread._loop, "_ready", None)

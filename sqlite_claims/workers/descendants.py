@@ -7,15 +7,16 @@ import signal
 from collections.abc import Collection
 from contextlib import suppress
 
-# A stopped process cannot start more processes. So usually two rounds find all descendants.
+# The largest number of rounds of finding and stopping descendants. A stopped process cannot start more processes, so
+# two rounds usually find all descendants.
 _ROUNDS_MAX = 10
 
 
 def kill_groups(leaders: Collection[int]) -> None:
     """Kill the process groups of these leaders, and the leaders' descendants in other process groups and OS sessions.
 
-    The function finds descendants in ``/proc``. A process that has left the group and whose parent has died is not
-    found.
+    The function finds descendants in ``/proc``. If a process has left the group and its parent has died,
+    the function does not find the process.
     """
     stopped: set[int] = set()
     for _ in range(_ROUNDS_MAX):
@@ -38,8 +39,8 @@ def _send(pid: int, number: signal.Signals) -> None:
 
 
 def _family(leaders: Collection[int]) -> set[int]:
-    """Return the leaders, their descendants, and all processes in a process group or OS session that a returned process
-    leads."""
+    """Return the leaders and their descendants. If a returned process leads a process group or an OS session, also
+    return all processes in this group or OS session."""
     processes = _processes()
     family = set(leaders)
     while relatives := {pid for pid, links in processes.items() if not family.isdisjoint(links)} - family:
@@ -64,10 +65,10 @@ def _processes() -> dict[int, tuple[int, int, int]]:
 
 
 def reap_orphans(own: Collection[int]) -> None:
-    """Reap orphaned processes. Only process 1 may call this function. Processes in ``own`` are left to the code that
-    started them."""
+    """Reap orphaned processes. Only process 1 may call this function. The code that started the processes in
+    ``own`` reaps them itself."""
     with suppress(ChildProcessError):
         while (dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
             if dead.si_pid in own:
-                return  # the code that started this process reaps it; the next call finds other orphans
+                return  # the code that started this process reaps it, and the next call finds further orphans
             os.waitpid(dead.si_pid, 0)

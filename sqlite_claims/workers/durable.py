@@ -24,9 +24,9 @@ from .registry import Handler
 
 R = TypeVar("R")
 
-# The largest number of items that are added as tasks before the next result is yielded.
+# The largest number of added items whose results have not been yielded yet.
 _AHEAD_MAX = 1000
-# The iterator of items is read for this many seconds before results are checked again.
+# The iterator of items is read for at most this many seconds. Then the function checks for new results.
 _DRAW_S = 0.05
 _POLL_S = 0.001
 _POLL_S_MAX = 0.05
@@ -43,8 +43,8 @@ def durable_map(
 ) -> Iterator[R]:
     """Apply a function to each item in worker processes, and yield the results in the order of the items.
 
-    The results are kept in a file, under the function's name. A second run computes only items that are new, have
-    changed, have failed or have not been computed yet. A change of the function itself is NOT detected. Equal items are
+    The results are stored in a file, under the function's name. A second run computes only items that are new, have
+    changed, have failed or have no result yet. A change of the function itself is NOT detected. Equal items are
     computed separately, so each of two equal items has a separate result.
 
     Items and results are ``bytes`` or values that JSON can represent. The function receives each item as JSON decodes
@@ -56,8 +56,8 @@ def durable_map(
     Args:
         func: the function. Worker processes import the function by name, so lambdas and inner functions are not
             allowed.
-        items: the items. A generator may have any length, because at most 1,000 items are read ahead of the next
-            result.
+        items: the items. A generator may have any length, because at most 1,000 items are read before the next result
+            is yielded.
         path: the store's file. A missing file is created.
         processes: the number of worker processes. Default: the number of CPUs.
         retries: the number of times that an item is tried again after an error. Default: 0.
@@ -73,7 +73,7 @@ def durable_map(
         WorkerStartError: raised in the loop when the worker processes crash on start-up.
     """
     validate.integer("retries", retries, 0, 2**31 - 2)
-    path = file_path(path)  # absolute, because the current folder may change before the loop starts
+    path = file_path(path)  # an absolute path, because the program may change the current folder before the loop starts
     name = _name(path_of("func", func))
     functions: dict[str, Any] = {name: func}
     pool = WorkerPool(path, functions, processes=processes, shutdown_timeout=_SHUTDOWN_S)
@@ -82,7 +82,7 @@ def durable_map(
 
 
 def adapted(functions: dict[str, Callable[[Any], Any]]) -> dict[str, Handler]:
-    """Return handlers that call the functions. Worker processes call this."""
+    """Return handlers that call the functions. Worker processes call ``adapted``."""
     return {kind: _handler(function) for kind, function in functions.items()}
 
 
@@ -98,8 +98,8 @@ def _handler(function: Callable[[Any], Any]) -> Handler:
 
 
 def encode(value: object) -> bytes:
-    """Return a ``bytes`` value as a NUL followed by the value, and any other value as JSON. JSON never begins with a
-    NUL. Raises ``TypeError`` or ``ValueError``."""
+    """Return a ``bytes`` value as a NUL followed by the value, and any other value as JSON, which never begins with a
+    NUL. Raises ``TypeError`` or ``ValueError`` if JSON cannot represent the value."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return b"\0" + bytes(value)
     try:
@@ -124,7 +124,7 @@ def decode(data: bytes) -> Any:
 
 
 def _name(path: str) -> str:
-    """Return the name that the instance and the kind have for the function at this import path."""
+    """Return the name of the instance and of the kind that belong to the function with this import path."""
     module, _, attribute = path.partition(":")
     if module == "__main__":
         module = os.path.basename(main_file() or "")
@@ -149,7 +149,7 @@ class _Items:
         self.waiting: deque[tuple[int, str]] = deque()
 
     def draw(self) -> None:
-        """Add some more tasks. Blocks while the iterator of items blocks."""
+        """Read some more items, and add them as tasks. The call blocks while the iterator of items blocks."""
         tasks: list[NewTask] = []
         until = time.monotonic() + _DRAW_S
         while len(self.waiting) < _AHEAD_MAX and (not tasks or time.monotonic() < until):
@@ -173,7 +173,7 @@ class _Items:
 
     def _task_id(self, data: bytes) -> str:
         """Return a task id made of the item's digest and the number of equal items before it. So an item keeps its
-        result if its place in the order changes."""
+        result if the order of the items changes."""
         digest = hashlib.sha256(data).digest()[:16]
         short = int.from_bytes(digest[:8])
         repetition = 0

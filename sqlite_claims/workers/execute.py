@@ -1,4 +1,4 @@
-"""Runs one handler and returns its result. The module uses neither the store nor claims."""
+"""Runs one handler and returns the handler's result. The module uses neither the store nor claims."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TRACE_CHARS_MAX = 8_000
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A result: the attempt has failed. If ``retry`` is ``False``, the task is not tried again.
+    """A result: the attempt has failed. If ``retry`` is ``False``, the task fails without another attempt.
 
     ``cause``: the exception that ``error`` describes.
     """
@@ -44,8 +44,8 @@ class Snooze:
 
 @dataclass(frozen=True, slots=True)
 class Quit:
-    """A result: the task is released and the worker's run ends, because the handler raised ``cause`` or the program is
-    ending."""
+    """A result: the task is released and the worker's run ends, because the handler raised ``cause``, or because the
+    program is ending."""
 
     reason: Reason
     cause: BaseException
@@ -54,22 +54,23 @@ class Quit:
 
 @dataclass(frozen=True, slots=True)
 class Abort:
-    """A result: the worker cannot continue because of ``cause``, which the task did not cause. The run ends, and the
-    task is released."""
+    """A result: the worker cannot continue because of the error ``cause``, for which the task is not responsible. The
+    worker's run ends, and the task is released."""
 
     cause: BaseException
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A result: the task is released without counting the attempt, because the task did not cause the attempt's end."""
+    """A result: the task is released without counting the attempt, because the attempt ended for a reason outside the
+    task."""
 
 
 Result = bytes | Failure | Snooze | Quit | Abort | Release
 
 
 class EventLoopLost(BaseException):
-    """The event loop ended before a coroutine that the loop was running. The coroutine's task is released, and the
+    """The event loop ended while a coroutine was still running on the loop. The coroutine's task is released, and the
     attempt does not count."""
 
 
@@ -92,11 +93,11 @@ WaitFor = Callable[[Awaitable[object], TaskContext], CoroutineOutcome]
 
 
 def execute(handler: Handler, task: TaskContext, wait_for: WaitFor, home: HomeProcess) -> Result:
-    """Call the handler and return a ``Result``, whether the handler returns a value or raises an exception.
+    """Call the handler and return a ``Result``, both if the handler returns a value and if it raises an exception.
 
     The handler runs in a copy of the thread's context, so context variables that the handler sets are discarded
     afterwards. If the handler returns a coroutine, ``wait_for`` runs the coroutine to its end. If the handler has
-    forked the process ``home``, ``execute`` ends the child process and does not return there.
+    forked the process ``home``, ``execute`` ends the forked child and returns only in the process ``home``.
     """
     value: object
     try:
@@ -123,7 +124,7 @@ def _value_of(wait_for: WaitFor, awaitable: Awaitable[object], task: TaskContext
     error: BaseException | None
     try:
         error, value = wait_for(awaitable, task)
-    except Exception as fault:  # noqa: BLE001 - not an error of the coroutine, because wait_for returns those as values
+    except Exception as fault:  # noqa: BLE001 - not the coroutine's error, which wait_for would return
         error, value = CoroutineFailed(WorkerStartError(f"cannot run a coroutine: {describe(fault)}")), None
     if error is None:
         return value
@@ -201,7 +202,7 @@ def _describe(error: BaseException) -> str:
         head = f"{head[:MESSAGE_CHARS_MAX]}..."
     try:
         while (at := error.__traceback__) is not None and at.tb_frame.f_globals.get("__package__") == __package__:
-            error.__traceback__ = at.tb_next  # stack frames of this library do not help the reader
+            error.__traceback__ = at.tb_next  # the traceback then contains no stack frames of this library
         trace = "".join(traceback.format_exception(error))
     except BaseException:  # noqa: BLE001 - raised by other user code that the formatting runs
         return head

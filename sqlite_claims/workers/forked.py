@@ -1,7 +1,7 @@
 """Ends a process that a handler has forked, before the forked process runs code of the worker.
 
-When a handler forks, the child process also leaves the handler: by ``return``, an exception or ``sys.exit``. The child
-would then settle its parent's claim and run its parent's next tasks. So the child has to exit at once.
+When a handler forks, the forked child also reaches the end of the handler: by ``return``, an exception or ``sys.exit``.
+Then the child would settle the parent's claim and run the parent's next tasks. So the child has to exit at once.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import signal
 import sys
 import traceback
 
-# A value for madvise: Linux clears the page in a forked child. The mmap module defines no name for this value.
+# With this argument of madvise, Linux clears the page in a forked child. The module mmap has no name for the argument.
 _MADV_WIPEONFORK = 18
-# A forked child may take this many seconds to write its error and flush its buffers. If a different thread held a lock
-# at the fork, the child may wait forever. So an alarm kills the child after this time.
+# A forked child may take this many seconds to write its error and flush its buffers. If another thread held a lock
+# at the fork, the child may wait forever for the lock. So an alarm kills the child after this time.
 _LEAVE_S_MAX = 5
 
 
 class HomeProcess:
-    """Stores which process created the object, and detects that the current process is a forked child of that process.
+    """Detects whether the current process is a forked child of the process that created this object.
 
-    The object reads a page of memory that the kernel clears in a forked child. So a check after every call of a handler
-    needs no system call, and also detects a fork that did not run Python's fork hooks.
+    The object reads a page of memory that the kernel clears in a forked child. So the check after every call of a
+    handler needs no system call. The check also detects a fork that did not run Python's fork hooks.
     """
 
     __slots__ = ("_page", "_pid", "recursion_limit")
@@ -37,10 +37,10 @@ class HomeProcess:
         try:
             self._page.madvise(_MADV_WIPEONFORK)
         except OSError:
-            self._page = None  # an old kernel does not support this value
+            self._page = None  # an old kernel does not support _MADV_WIPEONFORK
 
     def is_left(self) -> bool:
-        """Return whether this code runs in a forked child of the process."""
+        """Return whether the current process is a forked child of the process that created this object."""
         return not self._page[0] if self._page is not None else os.getpid() != self._pid
 
     def leave_if_forked(self, error: BaseException | None = None) -> None:
@@ -50,7 +50,7 @@ class HomeProcess:
 
 
 def leave(error: BaseException | None = None) -> None:
-    """End this forked process at once. Do not call its exit functions, because the parent process registered them."""
+    """End this forked process at once, without calling exit functions, because the parent process registered them."""
     status = 0 if error is None else 1
     try:
         message = ""

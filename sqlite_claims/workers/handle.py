@@ -18,13 +18,13 @@ from .forked import HomeProcess
 from .options import seconds
 from .signals import Signals
 
-# ``join`` checks at least this often whether the worker has ended. If other code of the program has closed the
-# descriptors that wake ``join``, only this regular check detects the end.
+# The longest time between two checks of ``join`` whether the worker has ended. If other code of the program has closed
+# the descriptors that wake ``join``, only this regular check detects the end.
 _POLL_S = 5.0
 
 
 class StoppableLoop(Protocol):
-    """The main loop of a worker or of a pool."""
+    """The methods that the main loop of a worker and the main loop of a pool have."""
 
     def __call__(self) -> RunSummary: ...
     def stop(self, reason: Reason, timeout: float | None = None) -> None: ...
@@ -33,8 +33,9 @@ class StoppableLoop(Protocol):
 class WorkerHandle:
     """A worker or a pool that runs in the background. ``spawn`` returns the handle.
 
-    The handle is a context manager: at its end, the ``with`` block stops the worker and waits for the worker's end. If
-    the program ends while the worker runs, the worker first releases its tasks.
+    The handle is a context manager. When the ``with`` block is left, the worker is stopped, and the block waits for the
+    worker's end.
+    If the program ends while the worker runs, the worker first releases its tasks.
     """
 
     def __init__(self, loop: StoppableLoop, name: str, shutdown_timeout: float) -> None:
@@ -62,8 +63,8 @@ class WorkerHandle:
         handler. In a forked child, the call has no effect.
 
         Args:
-            timeout: the time that running tasks have to finish, in seconds or as a ``timedelta``. Default: ``None``, no
-                limit.
+            timeout: the time within which running tasks have to finish, in seconds or as a ``timedelta``. Default:
+                ``None``, no limit.
         """
         if self._home.is_left():
             return
@@ -76,9 +77,9 @@ class WorkerHandle:
     def join(self, timeout: Duration | None = None) -> RunSummary | None:
         """Wait until the worker has ended.
 
-        While the main thread waits in ``join``, SIGTERM or SIGINT stops the worker within its ``shutdown_timeout``, and
-        a second signal stops the worker at once. If the program has installed a handler for one of these signals, the
-        signal does not stop the worker, and only the program's handler is called.
+        While the main thread waits in ``join``, SIGTERM or SIGINT stops the worker within the worker's
+        ``shutdown_timeout``. A second signal stops the worker at once. If the program has installed a handler for one
+        of these signals, the signal does not stop the worker, and only the program's handler is called.
 
         Args:
             timeout: the longest time to wait, in seconds or as a ``timedelta``. Default: ``None``, no limit.

@@ -1,4 +1,4 @@
-"""Detects that no task is left that a worker could ever run. A run with ``until_idle`` ends then."""
+"""Detects that no task is left that a worker could ever run. Then a run that was started with ``until_idle`` ends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..interface import TaskClaimStore
 from ..model import InstanceState, TaskInfo, TaskState
 
 OPEN = frozenset({TaskState.READY, TaskState.SCHEDULED, TaskState.CLAIMED})
-# The largest share of the worker's time that may be spent on listing all tasks.
+# The largest fraction of the worker's time that the worker may spend on listing all tasks.
 _LISTING_SHARE_MAX = 0.1
 
 
@@ -30,8 +30,8 @@ class IdleDetector:
         self._next_listing_at = 0.0
 
     def is_idle(self) -> bool:
-        """Return whether no task is open that the worker could run. Also return ``False`` while it is too early to list
-        all tasks again."""
+        """Return whether no task is open that the worker could run. Also return ``False`` if this is unknown because
+        it is too early to list all tasks again."""
         if self._witness is not None and self._is_open(*self._witness):
             return False
         self._witness = None
@@ -46,8 +46,8 @@ class IdleDetector:
         has_open_task = any(self._admits(task) for task in self._store.list_tasks(states=OPEN, kinds=self._kinds))
         now = time.monotonic()
         self._next_listing_at = now + (now - began) / _LISTING_SHARE_MAX
-        # The list is read in pages, and a task that changes meanwhile may be on no page. So the list proves that no
-        # task is open only if the counts are the same as before.
+        # The list is read in pages, and a task that changes during the reading may be on no page. So the list proves
+        # that no task is open only if the counts of tasks are the same as before the reading.
         return not has_open_task and self._store.stats().counts == counts
 
     def _is_open(self, instance_id: str, task_id: str) -> bool:

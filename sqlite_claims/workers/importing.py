@@ -18,8 +18,8 @@ from .. import validate
 from ..errors import BackendError, InvalidArgumentError
 from .execute import describe
 
-# The name under which worker processes import the program's main file. The module multiprocessing uses the same name.
-# So processes that a handler starts with multiprocessing find the main file's module.
+# The name under which worker processes import the program's main file. The module multiprocessing uses the same name,
+# so processes that a handler starts with multiprocessing find the main file's module.
 _MAIN_COPY = "__mp_main__"
 # Two variables of a worker process. The first is True while the process imports its handlers. The second is the path of
 # the program's main file if the main file defines handlers.
@@ -30,20 +30,20 @@ _PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
 class UnguardedError(BackendError):
-    """The code that a worker process imports starts worker processes itself. The supervisor shows the message, without
+    """The code that a worker process imports tries to start worker processes. The supervisor shows the message, without
     a traceback."""
 
 
 def load(path: str) -> Any:
-    """Import the object at this import path. Raises any exception that the import raises."""
+    """Import the object with this import path. Raises any exception that the import raises."""
     module, _, attribute = path.partition(":")
     return _walk(importlib.import_module(module), attribute)
 
 
 @contextmanager
 def for_handlers(main_file: str | None) -> Iterator[None]:
-    """Return a context manager that a worker process uses around the import of its handlers. Within the block, no
-    worker processes can be started.
+    """Return a context manager for the import of the handlers in a worker process. Within the block, no worker
+    processes can be started.
 
     Before the block, the context manager imports the program's main file if the main file defines handlers.
     """

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 class LazyCoroutines:
-    """Runs the coroutines of one worker. The object creates a ``Coroutines`` object for the first coroutine."""
+    """Runs the coroutines of one worker. The ``Coroutines`` object is created when the first
+    coroutine has to run."""
 
     def __init__(self, home: HomeProcess) -> None:
         self._home = home

@@ -1,7 +1,7 @@
 """Sends log records from a process of a pool to its supervisor. Each record is one packet of JSON.
 
-A packet arrives complete or not at all, also if several threads or forked processes write to the same socket at the
-same time. If the supervisor reads slowly, ``send`` blocks. So only processes that write many log records wait.
+A packet arrives complete or not at all, even if several threads or forked processes write to the same socket at the
+same time. If the supervisor reads slowly, ``send`` blocks. So only a process that writes many log records has to wait.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 _TEXTS = ("msg", "exc_text", "stack_info")
 _STANDARD_ATTRIBUTES = frozenset({*vars(logging.makeLogRecord({})), *_TYPES, "message", "asctime"})
 _NUMBERS_MAX = 2**63
-# Without this flag, a write would kill a process that has the default action for SIGPIPE, if the supervisor is dead.
+# Without this flag, a write after the supervisor's death would kill a process that has the default action for SIGPIPE.
 _FLAGS = getattr(socket, "MSG_NOSIGNAL", 0)
 
 

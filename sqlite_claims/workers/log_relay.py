@@ -23,7 +23,7 @@ _LINES_PER_TURN = 64
 # The largest number of lines that are read after the death of a process. There must be a limit, because a child process
 # that the dead process has forked may continue to write.
 _LINES_AFTER_DEATH_MAX = 10_000
-# The shortest time between two warnings about unreadable lines.
+# The shortest time between two warnings about unreadable log lines.
 _WARNING_INTERVAL_S = 10.0
 # At its end, a pool waits at most this long for a slow log handler of the program.
 _END_S_MAX = 5.0
@@ -37,7 +37,7 @@ class LogSource:
         self.worker_id = worker_id
 
     def lines(self, limit: int) -> Iterator[bytes]:
-        """Yield the lines that have arrived, up to a limit."""
+        """Yield at most ``limit`` of the lines that have arrived."""
         with suppress(OSError):  # there are no more lines now, or the socket is closed
             for _ in range(limit):
                 yield self.socket.recv(LINE_BYTES_MAX + 1)
@@ -46,8 +46,8 @@ class LogSource:
 class LogRelay:
     """A thread that logs the records of the worker processes and of the supervisor.
 
-    If a log handler of the program is slow or never returns, it delays this thread and the processes that write many
-    log records. The supervisor is not delayed.
+    If a log handler of the program is slow or never returns, it delays only this thread and the processes that write
+    many log records. It does not delay the supervisor.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -65,13 +65,13 @@ class LogRelay:
         self._thread.start()
 
     def post(self, function: Callable[P, object], *args: P.args, **options: P.kwargs) -> None:
-        """Have the relay's thread call a function. ``post`` may be called from any thread, and returns at once."""
+        """Let the relay's thread call a function. ``post`` may be called from any thread, and returns at once."""
         self._posts.append(partial(function, *args, **options))
         with suppress(OSError):  # if the socket is full, the thread wakes anyway
             self._waker.send(b"w")
 
     def add(self, source: LogSource) -> None:
-        """Read the socket of a process from now on."""
+        """Start to read the log socket of a process."""
         self.post(self._selector.register, source.socket, selectors.EVENT_READ, source)
 
     def remove(self, source: LogSource) -> None:
@@ -79,11 +79,11 @@ class LogRelay:
         self.post(self._finish, source)
 
     def count_unreadable(self, lines: int, worker_id: str) -> None:
-        """Count unreadable lines of a process. Log a warning at most every 10 seconds."""
+        """Add to the number of unreadable lines of a process. At most every 10 seconds, log a warning."""
         self.post(self._note_unreadable, lines, worker_id)
 
     def close(self) -> None:
-        """Call all posted functions, and end the thread."""
+        """Wait until the relay's thread has called all posted functions, and end the thread."""
         self.post(self._end)
         self._thread.join(_END_S_MAX)
 

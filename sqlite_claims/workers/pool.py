@@ -30,9 +30,9 @@ class WorkerPool:
     """Runs tasks in N worker processes. The process that creates the pool supervises the worker processes, and runs no
     handlers.
 
-    The supervisor replaces a worker process that dies. The task that the process was running counts a loss. The other
-    tasks that the process held are released, and their attempts do not count. If processes repeatedly die before they
-    can run tasks, the pool's run ends with ``WorkerStartError``. If the supervisor is killed, the worker processes
+    The supervisor replaces a worker process that dies. Each task that the process was running counts a loss. The
+    other claimed tasks of the process are released, and their attempts do not count. If processes repeatedly die before
+    they can run tasks, the pool's run ends with ``WorkerStartError``. If the supervisor is killed, the worker processes
     detect this and stop.
 
     In a program's main file, start the pool under ``if __name__ == "__main__":``, because the worker processes import
@@ -45,9 +45,9 @@ class WorkerPool:
     Args:
         path: the store's file.
         handlers: a mapping from kind to handler, a ``TaskRegistry``, or one handler for all tasks. The handlers must be
-            importable by name. Alternatively, the import path ``"module:attribute"`` of such an object.
+            importable by name. The argument may also be the import path ``"module:attribute"`` of such an object.
         processes: the number of processes. Default: the number of CPUs.
-        worker_id: the beginning of each process's worker id. Default: a new name.
+        worker_id: the beginning of the worker ids of all processes. Default: a new name.
         concurrency: the number of tasks that run at a time in each process. Default: 1.
         claim_ttl: see ``PooledWorker``. Default: 600 s.
         heartbeat_interval: see ``PooledWorker``. Default: a third of ``claim_ttl``.
@@ -55,9 +55,9 @@ class WorkerPool:
         batch_size: see ``PooledWorker``. Default: 128.
         poll_interval: see ``PooledWorker``. Default: 1 s.
         task_timeout: the time that an attempt may take. After this time, the attempt has failed ("timed out"). The
-            attempt's process is killed, together with the commands that the task has started (except daemons). The
+            attempt's process and the commands that the task has started (except daemons) are killed. The
             other tasks of the process are released. Default: ``None``, no limit.
-        shutdown_timeout: the time that running tasks have to finish after a signal. Default: 5 s.
+        shutdown_timeout: the time within which running tasks have to finish after a signal. Default: 5 s.
         max_tasks_per_child: replace a process after this many tasks. Default: ``None``, never.
         max_memory_per_child: replace a process that uses more than this many bytes of memory after a task. Default:
             ``None``, never.
@@ -85,7 +85,7 @@ class WorkerPool:
         store_options: Mapping[str, Any] | None = None,
     ) -> None:
         if worker_id is not None:
-            # Several pools may have the same name, but two processes must not have the same worker id.
+            # Several pools may get the same ``worker_id`` argument, but two processes must not have the same worker id.
             worker_id = f"{validate.name('worker_id', worker_id)}-{secrets.token_hex(4)}"
         options = worker_options(
             worker_id=worker_id,
@@ -101,7 +101,7 @@ class WorkerPool:
         validate.name("worker_id with a process's number", f"{options.worker_id}-4294967295")
         self._processes = cpus() if processes is None else validate.integer("processes", processes, 1, 4096)
         self._config = PoolConfig(
-            path=file_path(path),  # absolute, because the current folder may change before the pool runs
+            path=file_path(path),  # absolute, because the program may change the current folder later
             handlers=paths_of(handlers),
             options=options,
             store_options=_checked_store_options(store_options or {}),
@@ -114,12 +114,13 @@ class WorkerPool:
         """Run tasks until the pool is stopped by SIGTERM or SIGINT (on the main thread) or by a handler's
         ``StopWorker``.
 
-        At the end, the pool holds no claims, and its processes have ended. A second signal ends the wait
-        for running tasks.
+        When the call returns, the pool holds no claims, and its processes have ended. After a second signal, the pool
+        does not wait for running tasks any longer.
 
         Args:
-            until_idle: also stop when no task is left that this pool could ever run. That is the case if no task for
-                the pool's handlers and tags in an instance in progress is ready, scheduled, or claimed by any worker.
+            until_idle: also stop when no task is left that this pool could ever run. Such a task
+                belongs to an instance in progress, fits the pool's handlers and tags, and is ready, scheduled, or
+                claimed by any worker.
 
         Returns:
             The summary of the run.
@@ -143,7 +144,7 @@ class WorkerPool:
             raise WorkerStartError(
                 "sys.executable is empty: set it to the path of the Python interpreter for the workers"
             )
-        if getattr(sys, "frozen", False):  # sys.executable is this program, which would start itself repeatedly
+        if getattr(sys, "frozen", False):  # sys.executable is this program, so each process would start a pool
             raise WorkerStartError("a frozen program has no Python interpreter for worker processes: use PooledWorker")
         config = replace(
             self._config,
@@ -197,8 +198,8 @@ def _is_in_main_file(handlers: str | dict[str, str]) -> bool:
 
 
 def _log_levels() -> dict[str, int]:
-    """Return the log level of each logger in this process, by name. The worker processes set the same levels, so they
-    create no records below these levels."""
+    """Return the log level of each logger in this process, by name. The worker processes set the same levels, so that
+    they create no log records that this process would drop."""
     levels = {
         name: logger.level
         for name, logger in logging.root.manager.loggerDict.items()

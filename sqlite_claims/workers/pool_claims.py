@@ -1,4 +1,4 @@
-"""Lets the supervisor end claims of its worker processes: when a process dies, is killed, or runs a task too long."""
+"""Lets the supervisor end the claims of a worker process that dies, is killed, or runs a task for too long."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from .result_writer import TRANSIENT
 from .scoreboard import RunningTask
 from .task_log import log
 
-# The supervisor waits at most this many seconds for the store's write lock. The reason is that the holder of the lock
-# may be the process that the supervisor has to kill. If a write is not urgent, the supervisor tries it again later. At
+# The supervisor waits at most this many seconds for the store's write lock. The wait is short because the
+# process that holds the lock may be the process that the supervisor has to kill. If a write is not urgent, the
+# supervisor tries the write again later. At
 # the end of the run, the supervisor retries for as long as a worker process would wait.
 _BUSY_TIMEOUT_S = 1.0
 _RETRY_S = 0.5
@@ -36,15 +37,15 @@ class _SupervisorStore(SqliteClaimStore):
         """Record that these claims of a dead process are lost, with ``why`` as the cause. Return the claims that were
         lost.
 
-        Without this call, the next worker that searches for work would record the losses, but without the cause.
+        Without this call, the next worker that searches for work would record the losses, but not the cause.
         """
         return self._backend.record_losses(claims, why)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadWorker:
-    """A worker process that the supervisor did not kill and that died, the tasks that it was running, and the cause of
-    death."""
+    """The record of a worker process that died without being killed by the supervisor: the process's worker id, the
+    tasks that the process was running, and the cause of death."""
 
     worker_id: str
     running: list[RunningTask]
@@ -75,7 +76,7 @@ class PoolClaims:
     # -- dead processes
 
     def add_dead(self, worker: DeadWorker) -> None:
-        """Have the next call of ``end_claims_of_dead`` end the claims of this process."""
+        """Make the next call of ``end_claims_of_dead`` end the claims of this process."""
         self._dead.append(worker)
 
     def due_at(self) -> float:
@@ -93,7 +94,7 @@ class PoolClaims:
             try:
                 self._release(worker.worker_id, worker.running)
                 self._lose(worker)
-                # The search for work is made because it deletes the sessions of dead processes.
+                # This search for work is made only because each search also deletes the sessions of dead processes.
                 self._store.find_available_tasks(worker.worker_id, 1)
             except TRANSIENT as error:
                 self._warn("could not end the claims of dead worker %s, will retry: %s", worker.worker_id, error)
@@ -123,16 +124,16 @@ class PoolClaims:
     # -- processes that are about to be killed
 
     def release_claims_of(self, worker_id: str, *, except_tasks: Collection[RunningTask] = ()) -> None:
-        """Release the claims of a process without counting the attempts, except the claims of ``except_tasks``. These
-        claims are lost when the process is killed."""
+        """Release the claims of a process without counting the attempts. The claims of ``except_tasks`` are not
+        released, so these claims are lost when the process is killed."""
         try:
             self._release(worker_id, except_tasks)
         except TRANSIENT as error:
             self._warn("could not release the claims of worker %s, so the claims count as lost: %s", worker_id, error)
 
     def fail_overdue(self, task: RunningTask, error: str) -> bool:
-        """Store that the task has failed, unless the task's claim is gone. Return ``False`` if the store is busy and
-        the caller has to try again."""
+        """Store that the task has failed, unless the task's claim is lost. Return ``False`` if the store is busy, so
+        that the caller has to try again."""
         failure = Failure(error)
         try:
             with self._store.transaction(_BUSY_TIMEOUT_S) as tx:

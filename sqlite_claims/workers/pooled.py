@@ -18,7 +18,7 @@ class PooledWorker:
 
     A handler takes a ``TaskContext``. The handler's result or exception determines how the task is settled:
 
-    * ``bytes`` or ``None``: the task is completed. A result of a wrong type fails the task permanently.
+    * ``bytes`` or ``None``: the task is completed. If the result has a different type, the task fails permanently.
     * ``FailTask``: the task fails permanently.
     * ``SnoozeTask``: the task is released without counting the attempt, and can be claimed again later.
     * ``StopWorker`` or ``KeyboardInterrupt``: the worker's run ends, and the task is released.
@@ -35,17 +35,17 @@ class PooledWorker:
         worker_id: the name under which the worker claims tasks. Default: a new name.
         concurrency: the number of tasks that run at a time. Default: 1.
         claim_ttl: the lease of a claim, in seconds or as a ``timedelta``. ``None`` means a lease without an end. The
-            lease matters if the worker's process is suspended, because other workers can claim the tasks of a suspended
-            process only after that time. The tasks of a dead worker can be claimed within a second. Default: 600 s.
+            lease matters if the worker's process is suspended, because other workers can claim the process's tasks only
+            when the lease has ended. The tasks of a dead worker can be claimed within a second. Default: 600 s.
         heartbeat_interval: the time between two renewals of the claims. Default: a third of ``claim_ttl``.
         tags: claim only tasks whose tags are a subset of these tags. Default: ``None``, any tags.
         batch_size: the largest number of short tasks that one thread claims at a time. Default: 128.
         poll_interval: the time between two checks that the worker still holds the claims of its running tasks. Default:
             1 s.
         task_timeout: the time that an attempt may take. After this time, the attempt has failed ("timed out"), the
-            context's ``cancelled`` is set, and the handler's result is dropped. The thread runs until the handler
-            returns, because only a ``WorkerPool`` can kill a handler. Default: ``None``, no limit.
-        shutdown_timeout: the time that running tasks have to finish after a signal. Default: 5 s.
+            context's ``cancelled`` is set, and the handler's result is dropped. The handler is not stopped, because
+            only a ``WorkerPool`` can kill a handler. Default: ``None``, no limit.
+        shutdown_timeout: the time within which running tasks have to finish after a signal. Default: 5 s.
     """
 
     def __init__(
@@ -85,11 +85,12 @@ class PooledWorker:
     def run(self, until_idle: bool = False) -> RunSummary:
         """Run tasks until the worker is stopped by SIGTERM or SIGINT (on the main thread) or by a handler.
 
-        At the end, the worker holds no claims.
+        When the call returns, the worker holds no claims.
 
         Args:
-            until_idle: also stop when no task is left that this worker could ever run. That is the case if no task for
-                the worker's handlers and tags in an instance in progress is ready, scheduled, or claimed by any worker.
+            until_idle: also stop when no task is left that this worker could ever run. Such a task
+                belongs to an instance in progress, fits the worker's handlers and tags, and is ready, scheduled, or
+                claimed by any worker.
 
         Returns:
             The summary of the run.

@@ -20,9 +20,9 @@ from .log_lines import make_sockets
 from .log_relay import LogSource
 from .scoreboard import RunningTask, Scoreboard, make_memory
 
-# The worker process reads its configuration from standard input. The configuration may be too long for a command line,
-# and every user of the machine can read a command line. If the line has no newline at its end, the supervisor was
-# killed during the write.
+# The worker process reads its configuration from standard input. A command line is not used, because the
+# configuration may be too long for it, and because every user of the machine can read it. If the line that the process
+# reads has no newline at its end, the supervisor was killed during the write.
 _BOOT = (
     "import json,sys;line=sys.stdin.readline();line.endswith('\\n') or sys.exit(1);config=json.loads(line);"
     "sys.path[:]=config['sys_path'];from sqlite_claims.workers.child import main;main(config)"
@@ -32,8 +32,8 @@ _supervised: weakref.WeakSet[Process] = weakref.WeakSet()
 
 
 def _close_sockets_in_fork() -> None:
-    """Close the sockets of all worker processes. A forked child of the program calls this. Otherwise the worker
-    processes could not detect the supervisor's death until the forked child has also ended."""
+    """Close the supervisor's sockets in a forked child of the program. If the child kept the sockets open, the worker
+    processes could not detect the supervisor's death before the child's end."""
     for process in _supervised:
         process.control.close()
         process.logs.socket.close()
@@ -45,7 +45,7 @@ os.register_at_fork(after_in_child=_close_sockets_in_fork)
 class Process:
     """A worker process. The constructor starts the process, and raises ``OSError`` if the process cannot be started.
 
-    ``on_exit`` is called on a different thread when the process has ended and is not yet reaped.
+    ``on_exit`` is called on a separate thread when the process has ended, before the process is reaped.
     """
 
     def __init__(self, pool: PoolConfig, *, worker_id: str, on_exit: Callable[[Process], None]) -> None:
@@ -54,7 +54,7 @@ class Process:
         self.failure_message: Failed | None = None
         self.exit_message: Ended | None = None
         self.was_killed = False
-        # Timed-out tasks whose failure was not stored before the process was killed.
+        # Tasks that timed out, and whose failure could not be stored before the process was killed.
         self.unstored_timeouts: list[RunningTask] = []
         self._on_exit = on_exit
         slots = pool.options.concurrency
@@ -97,8 +97,8 @@ class Process:
             raise OSError(str(error)) from None
 
     def _watch(self, config_line: bytes) -> None:
-        # This thread writes the configuration, because the write would block the supervisor if the process starts
-        # slowly.
+        # A separate thread writes the configuration, because the write blocks while the process is starting. The
+        # supervisor must not block.
         assert self._popen.stdin is not None
         with suppress(OSError), self._popen.stdin as stdin:
             stdin.write(config_line)
@@ -120,7 +120,8 @@ class Process:
         kill(self)
 
     def reap(self) -> int:
-        """Wait for the process's end and return its exit status, which is negative for a signal. Free the control
+        """Wait for the end of the process and return the exit status. If a signal killed the process, the status is
+        negative. Free the control
         socket and the scoreboard, but not ``logs``."""
         status = self._popen.wait()
         with suppress(OSError):  # other code of the program may have closed the descriptor
@@ -139,8 +140,8 @@ def kill(*processes: Process) -> None:
 def _start(config: ChildConfig) -> subprocess.Popen[bytes]:
     """Start a worker process in a new process group.
 
-    So Ctrl-C on a terminal sends SIGINT only to the supervisor, and the supervisor can kill the commands that a task
-    has started.
+    Because of the new process group, Ctrl-C on a terminal sends SIGINT only to the supervisor, and the supervisor can
+    kill the commands that a task has started.
     """
     return subprocess.Popen(
         [sys.executable, *_interpreter_options(), "-c", _BOOT, config.worker_id],
@@ -152,7 +153,7 @@ def _start(config: ChildConfig) -> subprocess.Popen[bytes]:
 
 def _interpreter_options() -> list[str]:
     """Return the options that this interpreter was started with, such as ``-W``. The module multiprocessing uses the
-    same function."""
+    same private function of ``subprocess``."""
     return subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined,no-any-return]
 
 

@@ -1,13 +1,13 @@
 """Stops background workers when the program ends, before Python shuts down the executors that their handlers use.
 
 When the main thread has ended, Python first shuts down executors, then waits for other threads, and then calls the
-functions registered with ``atexit``. An ``atexit`` function would stop the workers too late: until then, every task
-whose handler uses an executor would fail.
+functions registered with ``atexit``. An ``atexit`` function would stop the workers too late, because
+after the shutdown of the executors every task whose handler uses an executor would fail.
 """
 
 from __future__ import annotations
 
-import concurrent.futures.thread  # noqa: F401 - imported first, because the function registered last is called first
+import concurrent.futures.thread  # noqa: F401 - imported first: Python calls the last registered function first
 import os
 import threading
 import time
@@ -44,8 +44,8 @@ def unregister(worker: BackgroundWorker) -> None:
 
 @contextmanager
 def exempt_this_thread() -> Iterator[None]:
-    """Return a context manager. Workers that this thread starts in its block are not stopped at the program's end,
-    unless the thread is a daemon thread.
+    """Return a context manager. The program's end does not stop workers that the current thread starts within the
+    block, unless the current thread is a daemon thread.
 
     These workers need not be stopped, because the thread waits for the workers, and the program waits for the thread.
     """
@@ -62,8 +62,8 @@ def has_begun() -> bool:
 
 
 def refuses_work(error: BaseException) -> bool:
-    """Return whether the program's end caused this error. At the program's end, executors accept no work, and no thread
-    can be started."""
+    """Return whether the program's end caused this error. At the program's end, executors raise an error for new work,
+    and no thread can be started."""
     seen: set[int] = set()
     cause = error if has_begun() else None
     while cause is not None and id(cause) not in seen:
@@ -85,7 +85,7 @@ def _end() -> None:
         worker.wait_at_end(max(0.0, until - time.monotonic()))
 
 
-# The module concurrent.futures uses the same function. The call raises RuntimeError if the program is ending already.
+# The module concurrent.futures uses the same private function. It raises RuntimeError if the program is already ending.
 with suppress(RuntimeError):
     threading._register_atexit(_end)  # type: ignore[attr-defined]
 # A forked child has no workers to stop, because the parent's workers do not run in the child.

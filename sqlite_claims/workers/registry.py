@@ -1,4 +1,4 @@
-"""The mapping from a kind of task to the handler that runs it."""
+"""The mapping from a kind to the handler that runs the tasks of this kind."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DEFAULT = "*"
 
 
 class TaskRegistry(Mapping[str, Handler]):
-    """A mapping from kind to handler, filled by a decorator::
+    """A mapping from kind to handler. The decorator ``task`` adds handlers::
 
         registry = TaskRegistry()
 
@@ -34,7 +34,7 @@ class TaskRegistry(Mapping[str, Handler]):
         unchanged.
 
         Args:
-            kind: the kind of tasks that the function runs. Default: ``"*"``.
+            kind: the kind of the tasks that the function runs. Default: ``"*"``.
 
         Returns:
             The decorator, which raises ``InvalidArgumentError`` if the kind has a handler already.

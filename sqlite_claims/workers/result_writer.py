@@ -22,7 +22,8 @@ from .task_log import log
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Temporary errors, after which an operation is tried again. Any other error of the store ends the worker's run.
+# Temporary errors. After such an error, the operation is tried again. Any other error of the store ends the worker's
+# run.
 TRANSIENT = (StoreBusyError, StoreFullError)
 _RETRY_S = 0.05
 _RETRY_S_MAX = 1.0
@@ -31,7 +32,7 @@ _RETRY_S_MAX = 1.0
 class ResultWriter:
     """Settles claims with the results of their attempts. Several threads may share a writer.
 
-    While the store is busy or full, the writer tries again until ``gives_up`` returns ``True``.
+    While the store is busy or full, the writer repeats the operation until ``gives_up`` returns ``True``.
     """
 
     def __init__(
@@ -44,8 +45,8 @@ class ResultWriter:
         self.completed = self.failed = self.lost = 0
 
     def settle(self, attempts: list[EndedAttempt]) -> None:
-        """Store the results of attempts. All completions are stored in one transaction, and all failures that may be
-        retried in a second transaction."""
+        """Store the results of attempts. All completions are stored in one transaction. All failures that may be
+        retried are stored in a second transaction."""
         completed: list[tuple[TaskClaim, bytes]] = []
         failed: list[tuple[EndedAttempt, Failure]] = []
         released: list[EndedAttempt] = []
@@ -85,8 +86,8 @@ class ResultWriter:
                 self._scoreboard.set_totals(completed=self.completed, failed=self.failed, lost=self.lost)
 
     def is_completed_by_handler(self, claim: TaskClaim) -> bool:
-        """Return whether the claim is gone because the handler has completed the task in a transaction of the handler's
-        code."""
+        """Return whether the claim has ended because the handler itself has completed the task in a transaction of its
+        own code."""
         try:
             info = self._store.get_task(claim.instance_id, claim.task_id)
         except NotFoundError:
@@ -165,7 +166,8 @@ class ResultWriter:
                 task_log.lost(self._context(attempt.claimed), attempt.seconds)
 
     def _context(self, claimed: ClaimedTask) -> TaskContext:
-        # The context is created again for a log record, because keeping the context of each task would cost more.
+        # The context is created a second time for a log record, because storing the context of each task would cost
+        # more.
         return TaskContext(self._store, claimed)
 
     def _persist(self, operation: Callable[P, T], *args: P.args, **options: P.kwargs) -> T | None:

@@ -1,9 +1,9 @@
-"""The scoreboard: shared memory in which a worker process records its running tasks. The supervisor can read the tasks
-also when the process hangs or is dead.
+"""The scoreboard: shared memory in which a worker process records its running tasks. The supervisor can read the
+recorded tasks even when the process hangs or is dead.
 
-The process and its supervisor share a few pages. Only the process writes to the pages, and no lock is taken. The
-process writes the start time of a slot's task last. The supervisor reads the start time, then the names, then the start
-time again. If the two start times are equal, the names belong to that task.
+The process and its supervisor share a few pages. Only the process writes to the pages, and no lock is taken. To
+record a task, the process writes the names and then the start time. The supervisor reads the start time, then the
+names, then the start time again. If the two start times are equal, the names belong to the task with this start time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SLOT_BYTES = 1088  # four numbers and four names of at most 256 bytes
 
 
 class Totals(NamedTuple):
-    """The numbers of attempts of a worker process so far."""
+    """The numbers of attempts that a worker process has completed, failed and lost so far."""
 
     completed: int
     failed: int
@@ -78,8 +78,8 @@ def make_memory(slots: int) -> int:
 
 
 class Scoreboard:
-    """The shared memory of a file descriptor, mapped by the process or by its supervisor. The object does not close the
-    descriptor."""
+    """The shared memory behind a file descriptor. The worker process and its supervisor each map this memory. The
+    object does not close the descriptor."""
 
     def __init__(self, descriptor: int, slots: int) -> None:
         self._slots = slots
@@ -88,7 +88,7 @@ class Scoreboard:
     # -- called by the worker process
 
     def task_started(self, slot: int, task: TaskContext) -> None:
-        """Record that the slot runs this task from now on."""
+        """Record that the slot has started to run this task."""
         at = _HEADER_BYTES + slot * _SLOT_BYTES
         names = f"{task.instance_id}\0{task.task_id}\0{task.worker_id}\0{task.kind}".encode()
         names_at = at + _START.size
@@ -102,13 +102,13 @@ class Scoreboard:
         _START.pack_into(self._map, _HEADER_BYTES + slot * _SLOT_BYTES, 0)
 
     def set_totals(self, *, completed: int, failed: int, lost: int) -> None:
-        """Record the totals of attempts so far."""
+        """Record the total numbers of attempts so far."""
         _TOTALS.pack_into(self._map, 0, completed, failed, lost)
 
     # -- called by the supervisor
 
     def totals(self) -> Totals:
-        """Return the totals of attempts so far."""
+        """Return the total numbers of attempts so far."""
         return Totals(*_TOTALS.unpack_from(self._map, 0))
 
     def started_ns(self, slot: int) -> int:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Self
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_WAIT_S_MAX = 86_400.0  # poll takes its timeout in milliseconds as a C int
+_WAIT_S_MAX = 86_400.0  # a much longer wait, in milliseconds, would not fit into the C int of poll
 _DEFAULTS = (signal.SIG_DFL, signal.SIG_IGN, signal.default_int_handler)
 
 
@@ -22,12 +22,12 @@ class Signals:
 
     If the program has installed its own handler for one of the signals, only that handler receives the signal.
 
-    The class uses ``set_wakeup_fd``, because Python runs signal handlers on the main thread, and not before the main
-    thread next runs Python code. If the kernel delivered the signal to a different thread, a ``select`` on the main
-    thread would continue to wait.
+    The class uses ``set_wakeup_fd``, because a Python signal handler alone would not end a ``select`` on the main
+    thread. Python runs signal handlers only on the main thread, when this thread next runs Python code. If the kernel
+    delivers the signal to a different thread, the ``select`` continues to wait.
 
     In a forked child, the signal handlers are restored to their state before the block. Otherwise the parent could read
-    a signal for the child, because parent and child share the pipe.
+    a signal that was sent to the child, because the parent and the child share the pipe.
     """
 
     is_lost = False  # True if a task handler has closed the pipe
@@ -58,11 +58,11 @@ class Signals:
                 os.close(descriptor)
 
     def fileno(self) -> int:
-        """Return the file descriptor that a selector has to wait for."""
+        """Return the file descriptor that becomes readable when a signal arrives."""
         return self._readable
 
     def wait(self, timeout: float | None) -> None:
-        """Wait up to ``timeout`` seconds for a signal or a call of ``wake``. A very long wait may end early."""
+        """Wait up to ``timeout`` seconds for a signal or a call of ``wake``. A wait of over a day may end early."""
         poll = select.poll()  # not select, which cannot wait for descriptors numbered 1,024 or higher
         poll.register(self._readable, select.POLLIN)
         poll.poll(None if timeout is None else math.ceil(min(timeout, _WAIT_S_MAX) * 1000))

@@ -1,9 +1,9 @@
-"""A slot of a worker: a thread that claims small batches of tasks and runs one task at a time.
+"""A slot of a worker. A slot is a thread that claims small batches of tasks and runs one task at a time.
 
-The size of a batch is the number of tasks that recently ran within ``BATCH_SECONDS``. So one commit covers many short
-tasks, and no task waits long in a batch while a different worker could run it. If a task takes longer than
+The size of a batch is the number of tasks that the slot recently ran within ``BATCH_SECONDS``. So one commit covers
+many short tasks, and no task waits long in a batch while a different worker could run it. If a task takes longer than
 ``BATCH_SECONDS``, the waiting tasks of the batch are released, and the finished results are stored. ``WorkerLoop`` does
-this while the task runs, or the slot does this after the task.
+this while the long task runs, or the slot does this when the long task has ended.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ BATCH_SECONDS = 0.05
 class SlotServices:
     """The parts of a worker that its slots share.
 
-    ``patience_s``: the main loop does not have to check a task that has run for less than this time. ``wake_at``: a
+    ``patience_s``: the running time in seconds after which the main loop has to check a task. ``wake_at``: a
     function that makes the main loop wake up at a time on the monotonic clock.
     """
 
@@ -54,8 +54,8 @@ class SlotServices:
 class Slot:
     """One thread of a worker, and the claimed tasks of this thread.
 
-    ``lock`` guards ``current``, ``waiting`` and ``ended``. A thread that removes tasks or results from these attributes
-    has to settle or release the claims.
+    ``lock`` guards ``current``, ``waiting`` and ``ended``. A thread that removes tasks or results from the slot has to
+    settle or release their claims.
     """
 
     def __init__(self, services: SlotServices, index: int) -> None:
@@ -65,13 +65,13 @@ class Slot:
         self.waiting: deque[ClaimedTask] = deque()
         self.ended: list[EndedAttempt] = []
         self.current: TaskContext | None = None
-        self.started_at = 0.0  # of the current task, on the monotonic clock
+        self.started_at = 0.0  # start time of the current task, on the monotonic clock
         self.dropped_at = 0.0
-        # True if a new slot has this slot's index, because the handler does not return. The thread ends when the
-        # handler returns.
+        # True if a new slot has taken this slot's index, because a handler of this slot does not return. The thread of
+        # this slot ends when the handler returns.
         self.replaced = False
-        # True while the thread works. Thread.is_alive() cannot be used instead, because the thread is still alive when
-        # its last action wakes the main loop.
+        # True until the thread has done its work. Thread.is_alive() cannot be used instead, because the thread's last
+        # action wakes the main loop, and at that time is_alive() is still True.
         self.alive = False
         self._thread = threading.Thread(target=self._work, name=f"claims-slot-{index}", daemon=True)
 
@@ -101,7 +101,7 @@ class Slot:
     def _run_batch(self, batch: list[ClaimedTask]) -> int:
         """Run the tasks of a batch for ``BATCH_SECONDS``, and return the size of the next batch."""
         with self.lock:
-            self.waiting.extend(batch)  # first, because after an error only tasks in self.waiting are released
+            self.waiting.extend(batch)  # before anything else, because an error releases only these tasks
         began = time.monotonic()
         held = _count_held_together(batch)
         if held < len(batch):
@@ -185,7 +185,7 @@ class Slot:
     # -- called by the main loop
 
     def drop(self, task: TaskContext) -> bool:
-        """Drop the running attempt, so that the attempt's result no longer counts. Return ``True`` if this call dropped
+        """Drop the running attempt, so that the attempt's result will be ignored. Return ``True`` if this call dropped
         the attempt, and ``False`` if the attempt was dropped earlier or has ended."""
         with self.lock:
             if self.current is not task or task._dropped:
@@ -213,7 +213,7 @@ class Slot:
         return ended, claims
 
     def claims(self) -> list[TaskClaim]:
-        """Return the claims that the slot holds now."""
+        """Return the claims of all tasks that the slot holds now."""
         with self.lock:
             claims = [claimed.claim for claimed in self.waiting]
             claims += [attempt.claimed.claim for attempt in self.ended]
@@ -225,8 +225,8 @@ class Slot:
 def _count_held_together(batch: list[ClaimedTask]) -> int:
     """Return the number of tasks from the front of the batch that the slot may hold at the same time.
 
-    The slot holds no other task while it holds a task that was tried before. The reason is that such a task may kill
-    its process, and then all tasks that the slot holds would be lost.
+    If a task was tried before, the slot holds no second task at the same time. The reason is that such a task may kill
+    the process, and then all tasks that the slot holds would be lost.
     """
     if batch[0].task.attempt > 1:
         return 1

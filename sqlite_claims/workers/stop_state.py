@@ -1,4 +1,4 @@
-"""``StopState``: the request to stop a worker, which the worker's threads share."""
+"""``StopState``: an object that the worker's threads share, and that contains the request to stop the worker."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class StopState:
     """Records whether a worker is stopping, the reason, and how long the running tasks may continue.
 
     Args:
-        shutdown_timeout_s: the seconds that running tasks have to finish when a handler stops the worker.
-        reports_late_quits: also record that a handler wants to end the run if the worker is already stopping. A pool
+        shutdown_timeout_s: the seconds within which running tasks have to finish when a handler stops the worker.
+        reports_late_quits: also record a handler's request to end the run if the worker is already stopping. A pool
             needs this record, because otherwise the pool's other processes would continue.
     """
 
@@ -32,8 +32,8 @@ class StopState:
         self.wake = threading.Event()
 
     def stop(self, reason: Reason, timeout_s: float | None, *, by_handler: bool = False) -> None:
-        """Make the worker claim no more tasks, and let running tasks finish within ``timeout_s`` seconds (``None``: no
-        limit).
+        """Make the worker claim no more tasks, and release tasks that still run after ``timeout_s`` seconds (``None``:
+        no limit).
 
         A later call can only shorten this time.
         """

@@ -1,8 +1,8 @@
 """Starts, watches, replaces, stops and kills the N worker processes of a pool. The supervisor runs no handlers.
 
-One thread runs a loop around a selector. The loop waits for messages of the worker processes, for the death of a
-process, and for calls of ``stop``. A second thread (``log_relay``) writes log records, because a log handler of the
-program may block.
+One thread runs a loop around a selector. The loop waits for messages from the worker processes, for the death of a
+worker process, and for calls of ``stop``. A second thread (``log_relay``) writes log records, because a log handler of
+the program may block.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from .process import Process, describe_exit_status, kill
 from .scoreboard import RunningTask
 from .task_log import log
 
-# The delay between the first death of a process and the start of the replacement. The delay doubles with each further
-# death in a row.
+# The delay between the first death of a process and the start of the replacement. After each further
+# death in a row, the delay is twice as long.
 _BACK_OFF_S = 0.1
 _BACK_OFF_S_MAX = 5.0
-# The pool's run ends after this many failed starts in a row, multiplied by the number of the pool's processes.
+# The run of a pool with N processes ends after N times this many failed starts in a row.
 _FAILURES_MAX = 5
 # A process that was asked to stop is killed this many seconds after the deadline of its tasks.
 _GRACE_S = 2.0
@@ -49,7 +49,7 @@ _TIMEOUT_CHECK_S_MAX = 0.5
 class PoolMember:
     """One of the pool's N members: a worker process that is replaced when it dies.
 
-    ``process`` is ``None`` before the time ``start_at``, and after ``ended`` has become ``True``.
+    ``process`` is ``None`` while the member waits for the time ``start_at``, and when ``ended`` is ``True``.
     """
 
     process: Process | None = None
@@ -84,8 +84,8 @@ class Supervisor:
             self._check_timeouts_at = 0.0
 
     def stop(self, reason: Reason, timeout: float | None = None) -> None:
-        """Make the pool claim no more tasks. Running tasks may finish within ``timeout`` seconds. May be called from
-        any thread."""
+        """Make the pool claim no more tasks. Tasks that still run after ``timeout`` seconds are released. ``stop`` may
+        be called from any thread."""
         self._stop_calls.append((reason, timeout))
         self._wake()
 
@@ -130,7 +130,7 @@ class Supervisor:
                     self._receive(event.data, 1)
 
     def _wake(self) -> None:
-        with suppress(OSError):  # the socket is full, so the loop wakes anyway, or closed, because the run has ended
+        with suppress(OSError):  # the socket is full, so the loop will wake, or the run has closed the socket
             self._waker.send(b"w")
 
     def _drain_wakeups(self) -> None:
@@ -177,7 +177,7 @@ class Supervisor:
         member.start_at = time.monotonic() + min(_BACK_OFF_S * 2 ** (member.deaths - 1), _BACK_OFF_S_MAX)
 
     def _count_failure(self, stage: Stage | None, text: str) -> None:
-        """Count a process that could not run tasks. End the pool's run if a new process would probably fail too."""
+        """Count a failed start of a process. End the pool's run if the next start would probably fail, too."""
         self._failures += 1
         is_hopeless = stage in ("handlers", "main file") and not self._was_ready
         if is_hopeless or self._failures >= _FAILURES_MAX * len(self._members):
@@ -194,7 +194,7 @@ class Supervisor:
             messages = control.receive()
             for message in messages or ():
                 self._handle(message, process)
-            if control.ended:  # the watcher thread reports the exit of the process
+            if control.ended:  # a separate thread reports the exit of the process
                 with suppress(KeyError):
                     self._selector.unregister(control)
             if control.ended or messages is None:
@@ -266,15 +266,15 @@ class Supervisor:
         if self._reason is not None:
             return
         message = process.failure_message
-        # If a process died while a task ran, or by a signal, the task may have caused the death. The next process runs
-        # a different task, so such a death is not a failed start. If a process exits between tasks without a message,
-        # its control socket is lost, which counts as a failed start.
+        # If a process died while a task ran, or if a signal killed the process, the task may have caused the death. The
+        # next process runs a different task, so such a death does not count as a failed start. If a process exits
+        # between tasks without a message, the process has lost its control socket. This counts as a failed start.
         if message is not None:
             self._count_failure(message.stage, message.text)
         elif not process.is_ready or not (running or status < 0):
             self._count_failure(None, how)
         text = how if message is None else message.text
-        if self._error is not None:  # the error contains the remaining lines
+        if self._error is not None:  # the error that ends the run contains all lines of the text
             text = text.partition("\n")[0]
         self._relay.post(log.error, "worker process %d (%s) died: %s", process.pid, process.worker_id, text)
 
@@ -307,7 +307,7 @@ class Supervisor:
                 process.kill()
 
     def _kill_all(self) -> None:
-        """Kill and reap all worker processes that are left, for example after an error of the supervisor."""
+        """Kill and reap all worker processes that still run, for example after an error of the supervisor."""
         processes = [member.process for member in self._members if member.process is not None]
         kill(*processes)
         for process in processes:
@@ -325,8 +325,8 @@ class Supervisor:
             if process is None or process.was_killed:
                 continue
             overdue = [task for task in process.scoreboard.running() if task.seconds() >= timeout_s]
-            # Store the failure before killing the process. Otherwise a worker that claims tasks in between would record
-            # a loss.
+            # Store the failure before the process is killed. Otherwise, between the kill and the write, a different
+            # worker could record a loss of the task.
             unstored = [task for task in overdue if not self._fail_overdue(task)]
             if any(process.scoreboard.started_ns(task.slot) == task.started_ns for task in overdue):
                 process.unstored_timeouts = unstored

@@ -1,6 +1,6 @@
-"""The two loggers of the workers: ``log`` is for problems of a worker, and ``tasks`` is for attempts at tasks.
+"""The two loggers of the workers. A worker reports its own problems to ``log``, and attempts at tasks to ``tasks``.
 
-If attempts are not logged, logging costs only one check of the log level for each batch of tasks.
+If attempts are not logged, the only cost is one check of the log level for each batch of tasks.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _ERROR_CHARS_MAX = 10_000
 
 class SafeLogger(logging.LoggerAdapter[logging.Logger]):
     """A logger that never raises, except ``KeyboardInterrupt``. If a log filter or log handler of the program raises an
-    exception, the worker must not end and the task must not fail. The traceback is printed to standard error, as
-    ``logging`` does."""
+    exception, the worker must not end and the task must not fail. Instead, the traceback is printed to
+    standard error, as ``logging`` does by default."""
 
     def __init__(self, name: str) -> None:
         super().__init__(logging.getLogger(name), None)
@@ -91,8 +91,8 @@ def completed(attempt: Attempt, seconds: float) -> None:
 
 
 def released(attempt: Attempt, seconds: float, delay: float = 0.0) -> None:
-    """Log that the task is released without counting the attempt, because the run ends or the handler requested the
-    release."""
+    """Log that the task is released without counting the attempt, because the run ends or because the handler
+    requested the release."""
     _log_attempt(logging.INFO, attempt, seconds, "released" + (f", available again in {delay:g} s" if delay else ""))
 
 
@@ -100,7 +100,7 @@ _CLAIM_GONE = "the instance was cancelled, or another worker has the claim"
 
 
 def lost(attempt: Attempt, seconds: float, why: str = _CLAIM_GONE) -> None:
-    """Log that the attempt's result is dropped because the claim is gone."""
+    """Log that the attempt's result is dropped because the claim is lost."""
     _log_attempt(logging.WARNING, attempt, seconds, "lost: %s", why)
 
 
@@ -150,5 +150,5 @@ def _log_attempt(
         logger.name, level, __file__, 0, f"task %r of instance %r {text}", (*names, *args), exc_info, None, extra
     )
     if trace:
-        record.exc_text = trace  # already cut and formatted, so logging calls no method of the exception
+        record.exc_text = trace  # the text is already formatted, so logging calls no method of the exception
     tasks.handle(record)

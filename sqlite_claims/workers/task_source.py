@@ -15,8 +15,8 @@ from .result_writer import TRANSIENT
 from .stop_state import StopState
 from .task_log import log
 
-# The longest time until a slot that waits for work detects a stop. Half of this time would double the CPU time of an
-# idle worker.
+# The longest time until a slot that waits for work detects that the worker has to stop. With half of this time, an idle
+# worker would use twice as much CPU time.
 _NAP_S_MAX = 0.5
 _FIRST_NAP_S = 0.01
 
@@ -59,11 +59,11 @@ class TaskSource:
 
     def next_batch(self, size: int) -> list[ClaimedTask]:
         """Claim up to ``size`` tasks, and wait while no task can be claimed. An empty list means that the worker
-        stops."""
+        is stopping."""
         nap_s = _FIRST_NAP_S
         with self._claiming:
             if threads_are_greenlets():
-                time.sleep(0)  # let the main loop run, which could not react to a signal if handlers never wait
+                time.sleep(0)  # let the main loop run and react to signals, even if the handlers never wait
             while not self._stop_state.requested:
                 if self._is_used_up():
                     self._stop_state.stop("stopped", None)
@@ -81,7 +81,8 @@ class TaskSource:
         return []
 
     def put_back(self, count: int) -> None:
-        """Subtract released tasks from the tasks that count towards ``max_tasks``, because these tasks were not run."""
+        """Subtract ``count`` from the number of claimed tasks that ``max_tasks`` limits, because the tasks were
+        released."""
         self._count(-count)
 
     def _is_used_up(self) -> bool:
@@ -105,11 +106,11 @@ class TaskSource:
         return batch
 
     def _wait(self, nap_s: float) -> float:
-        """Wait for a task that can be claimed. With ``until_idle``, return after a short time even if there is no task.
-        Return the length of the next wait in seconds."""
+        """Wait for a task that can be claimed. With ``until_idle``, wait only for a short time. Return the length of
+        this wait in seconds, which determines the length of the next wait."""
         options = self._options
-        # With until_idle, the wait must be short, because the claim of a different worker may end without a new task
-        # that would wake this worker.
+        # With until_idle, the wait must be short. If a different worker completes the last open task, there is no new
+        # task that would wake this worker.
         nap_s = min(2 * nap_s, _NAP_S_MAX, options.poll_interval) if self._until_idle else _NAP_S_MAX
         timeout_s = min(nap_s, options.poll_interval)
         while not self._store.wait_for_tasks(timeout_s, tags=options.tags, kinds=self._kinds):

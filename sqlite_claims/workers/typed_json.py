@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 
 def build(kind: type[T], value: object) -> T:
-    """Return an object of the class ``kind`` with the fields in ``value``, a value that ``json.loads`` has returned.
+    """Return an object of the class ``kind``. Its fields are in ``value``, which ``json.loads`` has returned.
 
-    Raises ``ValueError`` if a field is missing, unknown or of a wrong type. If the field's type is a tuple, a list is
-    converted to a tuple. A ``float`` field may contain an ``int``.
+    Raises ``ValueError`` if a field is missing or unknown, or has the wrong type. If the field's type is a tuple, a
+    list is converted to a tuple. A ``float`` field may contain an ``int``.
     """
     built: T = _convert(kind, value)
     return built

@@ -1,8 +1,8 @@
-"""The main loop of a worker, which starts the worker's slots, checks the running tasks, and ends the slots.
+"""The main loop of a worker. The loop starts the worker's slots, checks the running tasks, and ends the slots.
 
 The slots (threads) claim tasks and run handlers. ``WorkerLoop`` runs on the thread that calls it. The loop renews the
-claims of the slots and ends tasks that have timed out. The loop also stores the results that a slot cannot store while
-the slot runs a long task. At the end, the loop releases all claims.
+claims of the slots and ends tasks that have timed out. While a slot runs a long task, the loop also stores
+the finished results of this slot. At the end, the loop releases all claims.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from .stop_state import StopState
 from .task_log import log
 from .task_source import TaskSource
 
-# The time that a handler has to return after its attempt was dropped. After this time, the handler's thread is
-# abandoned.
+# The time within which a handler has to return after its attempt was dropped. After this time, the worker abandons the
+# handler's thread.
 _RETURN_S_MAX = 1.0
 
 
@@ -74,13 +74,12 @@ class WorkerLoop:
         self._coroutines = LazyCoroutines(self._home)
         self._slots: list[Slot] = []
         self._has_released = False
-        # The time on the monotonic clock at which the loop next has something to do.
+        # The time on the monotonic clock at which the loop next has to check a task or renew the claims.
         self._due_at = math.inf
         self.abandoned_handlers = 0
 
     def __call__(self) -> RunSummary:
-        """Run the worker until it is idle or stopped. If an error ended the run, release all claims and raise the
-        error."""
+        """Run the worker until it is idle or stopped. After an error, release all claims and raise the error."""
         stop_state = self._stop_state
         with self._store.open_session(self._options.worker_id) as session:
             self._services = self._make_services(session)
@@ -100,7 +99,7 @@ class WorkerLoop:
                 stop_state.wake.wait(pause_s)
                 stop_state.wake.clear()
             try:
-                self._release_all()  # slots that an error has ended may still hold claims
+                self._release_all()  # if an error has ended a slot, the slot may still hold claims
             except BaseException as error:  # noqa: BLE001 - raised at the end
                 stop_state.abort(error)
         self._coroutines.stop(_RETURN_S_MAX)
@@ -153,9 +152,9 @@ class WorkerLoop:
     # -- checking running tasks
 
     def _attend(self) -> float | None:
-        """Do all work that is due. Return the seconds until the loop next has something to do (``None``: wait until
-        woken)."""
-        self._due_at = math.inf  # so that a slot that starts a task after this line wakes the loop again
+        """Do all work that is due. Return the seconds until the loop has more work to do (``None``: the loop has to
+        wait until another thread wakes it)."""
+        self._due_at = math.inf  # if a slot starts a task after this line, the slot wakes the loop again
         now = time.monotonic()
         due_at = math.inf
         if self._stop_state.requested:
@@ -200,8 +199,8 @@ class WorkerLoop:
         """Abandon the thread of a handler that does not return after its attempt was dropped. Start a new slot with the
         same index.
 
-        A process of a pool stops instead, and the supervisor replaces the process. So the abandoned handler does not
-        continue to run while later tasks run.
+        In a pool, the whole process stops instead, and the supervisor replaces the process. So the abandoned handler
+        does not continue to run while later tasks run.
         """
         with slot.lock:
             if slot.current is not task:
