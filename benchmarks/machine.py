@@ -1,4 +1,4 @@
-"""Facts about the machine and the software, which the figures depend on."""
+"""Facts about the machine and the software that influence the figures."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def _number(value: float) -> str:
 
 
 def write(facts: dict[str, Any], figures: Iterable[Figure], folder: Path = RESULTS) -> Path:
-    """Write the figures to a file, with the facts that they depend on."""
+    """Write the figures to a file, with the facts that influence the figures."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{facts['at'][:10]}-{facts['commit'][:8] or 'unknown'}-{facts['case']}.json"
     content = {"facts": facts, "figures": [figure.as_json() for figure in figures]}

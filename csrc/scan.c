@@ -115,8 +115,8 @@ static int new_block(claims_scan *scan, stream *s, int cap) {
 
 static row *block_of(const claims_scan *scan, const stream *s) { return (row *)scan->rows.items + s->block; }
 
-/* Fills the block up to `len` rows from a bound statement, and resets the statement. The first row of HEAD sets the
- * stream's priority. The range ends at a row of a different priority, or at a row that is not due. */
+/* Fills the block with up to `len` rows from a bound statement, and resets the statement. The first row of HEAD sets
+ * the stream's priority. The range ends at a row of a different priority, or at a row that is not due. */
 static int read_rows(claims_scan *scan, int which, const question *q, stream *s, int len) {
   sqlite3_stmt *statement = scan->statements[which];
   row *block = block_of(scan, s);
@@ -191,9 +191,9 @@ static int advance(claims_scan *scan, const question *q, stream *s) {
 
 /* ---- the heap ---- */
 
-/* Returns whether the first row of a has a lower rank than the first row of b. Rows with the same rank are ordered by
- * id. If a has the higher priority number, a has the lower rank only if a's next_at is earlier than b's next_at by at
- * least (difference of the priorities) * aging. */
+/* Returns whether the first row of stream a has a lower rank than the first row of stream b. Rows with the same rank
+ * are ordered by id. If a has the higher priority number, a has the lower rank only if a's next_at is earlier than b's
+ * next_at by at least (difference of the priorities) * aging. */
 static int comes_before(const question *q, const stream *a, const stream *b) {
   if (a->priority < b->priority) return !comes_before(q, b, a);
   if (a->first.next_at > b->first.next_at) return 0;

@@ -1,7 +1,7 @@
 """Run one Python adapter in a separate process, with the Python of the peer's environment.
 
-The program reads one JSON object per line and answers each with one JSON object on a line. It uses only the standard
-library and imports no other module of the benchmarks. Example:
+The program reads one JSON object per line and answers each object with one JSON object on a line. It uses only the
+standard library and imports no other module of the benchmarks. Example:
 
     serve.py adapters/huey.py
     {"do": "open", "folder": "/tmp/x", "options": {}}    -> {"facts": {...}, "can": ["add", "claim", ...]}

@@ -23,7 +23,7 @@ def complete(db: Database, claim: TaskClaim, output: bytes) -> None:
 
 
 def fail(db: Database, claim: TaskClaim, *, error: str, retry: bool, retry_in_us: int | None) -> None:
-    """End the claim as a failure."""
+    """Record a failure of the task, which ends the claim."""
     settling.fail(db, claiming.require_held(db, claim), error=error, retry=retry, retry_in_us=retry_in_us)
 
 
@@ -48,7 +48,7 @@ def complete_many(db: Database, results: Sequence[tuple[TaskClaim, bytes]]) -> S
 
 
 def fail_many(db: Database, failures: Sequence[tuple[TaskClaim, str]]) -> Settled:
-    """End each claim that is still held as a failure, by the policy of its task."""
+    """Record a failure of each claim that is still held. The task's retry policy sets the delay of a retry."""
     held, done, lost = _split_held(db, [claim for claim, _ in failures])
     for index, task in held:
         settling.fail(db, task, error=failures[index][1], retry=True, retry_in_us=None)

@@ -66,7 +66,7 @@ def close_session(db: Database, id: int) -> None:
 
 
 def record_losses(db: Database, claims: Sequence[TaskClaim], why: str) -> list[TaskClaim]:
-    """Record each claim whose session has ended as lost; return these claims. ``why``: the cause of the loss."""
+    """Record the loss of each claim whose session has ended; return these claims. ``why``: the cause of the loss."""
     dead = sweep.dead_sessions(db)
     lost = []
     for claim, task in zip(claims, claiming.held_tasks(db, claims), strict=True):

@@ -73,7 +73,7 @@ def count_ended(
 
 
 def fail(db: Database, task: HeldTask, *, error: str, retry: bool, retry_in_us: int | None) -> None:
-    """End the claim of a held task as a failure."""
+    """Record a failure of a held task, which ends its claim."""
     id, _, _, _, _, _, instance, failures, max_attempts, policy, _, _, _, _ = task
     failures += 1
     if not retry or failures >= max_attempts:

@@ -113,7 +113,7 @@ def sweep(db: Database) -> bool:
 
 
 def end_session(db: Database, session: int) -> bool:
-    """Record a bounded number of a dead worker's claims as lost, and delete the session once it has no claims.
+    """Record the loss of a bounded number of claims of a dead worker. If no claims are left, delete the session.
 
     Return whether more claims of the session are left. Claims on tasks of a cancelled instance are not counted here,
     because control.move_step ends these claims.

@@ -40,7 +40,8 @@ CREATE INDEX claims_instance_moving ON claims_instance (moving) WHERE moving IS 
 -- instance is deleted.
 CREATE TABLE claims_pruned (instance INTEGER PRIMARY KEY) STRICT;
 
--- One lane is one combination of a kind and a set of tags. A worker's kinds and tags select the lanes that it searches.
+-- One lane is one combination of a kind and a set of tags. A worker's kinds and tags select the lanes that the worker
+-- searches.
 CREATE TABLE claims_lane (
     id   INTEGER PRIMARY KEY,
     kind TEXT NOT NULL, -- '' if the task has no kind
