@@ -31,8 +31,7 @@ async def _awaited(test: Awaitable[None]) -> None:
 
 
 class Hold(Collection[str]):
-    """An argument of a call. It blocks the store's thread within the call: it sets ``started``, then waits for
-    ``go``."""
+    """A call argument that blocks the store's thread within the call: it sets ``started``, then waits for ``go``."""
 
     def __init__(self, *values: str) -> None:
         self.started = threading.Event()

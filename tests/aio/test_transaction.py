@@ -192,8 +192,8 @@ async def test_cancelling_while_it_begins_leaves_none_open(
 
 
 async def held_at_its_end(store: AsyncSqliteClaimStore) -> tuple[Hold, asyncio.Task[None]]:
-    """Start a transaction that has made a claim and is leaving its block, while a call before the commit blocks the
-    thread."""
+    """Start a transaction that has made a claim. Its ``async with`` block is ending, but an earlier call still blocks
+    the store's thread, so the commit waits."""
     hold = Hold()
     leaving = asyncio.Event()
 

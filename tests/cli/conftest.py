@@ -1,4 +1,4 @@
-"""Run the command within this process."""
+"""Functions that run the command ``sqlite-claims`` within the test's own process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands that show the contents of a store and control its instances."""
+"""The commands that show the contents of a store and control the store's instances."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from sqlite_claims.cli.app import _ADVICE_FOR_THE_SHELL, for_the_shell
 
 from .conftest import Cli
 
-# Interrupts the command at the moment when it has begun its copy.
+# This program interrupts the command when the command has begun to copy.
 SCRIPT = """
 import os, signal, sys
 from sqlite_claims.cli.app import run

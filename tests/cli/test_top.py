@@ -216,7 +216,7 @@ def test_rates_are_what_was_done_between_two_looks(cli: Cli) -> None:
 def test_open_instances_come_into_view_behind_many_that_have_ended_and_go_when_they_end(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sampler, "_FIRST_READ_S", 0.0)  # makes each snapshot read one page only
+    monkeypatch.setattr(sampler, "_FIRST_READ_S", 0.0)  # makes each snapshot read only one page
     monkeypatch.setattr(sampler, "_NEXT_READ_S", 0.0)
     monkeypatch.setattr(sampler, "_SEARCH_SHARE", float("inf"))  # makes each snapshot search for ready tasks
     with SqliteClaimStore(cli.db, durability="process") as store:

@@ -1,4 +1,4 @@
-"""Renewing, completing, failing and releasing many claims in one transaction."""
+"""The methods that renew, complete, fail or release many claims in one transaction."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import pytest
 
 from sqlite_claims import AlreadyExistsError, BackendError, ClaimLostError, InvalidStateError, NewTask, NotFoundError
 
-# Each failing call, its error, and the instance and task named by the error.
+# Each case is a call that fails, the class of the error, and the instance and task that the error names.
 CASES: list[tuple[Callable[[Any, Any], object], type[BackendError], str | None, str | None]] = [
     (lambda store, _: store.get_task("i", "gone"), NotFoundError, "i", "gone"),
     (lambda store, _: store.get_instance("gone"), NotFoundError, "gone", None),

@@ -1,4 +1,4 @@
-"""Pausing, resuming and cancelling instances."""
+"""The methods that pause, resume and cancel instances."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The state diagrams of docs/state-machine.md: a store makes every transition of the diagrams and no others."""
+"""A store makes every state transition in the diagrams of docs/state-machine.md, and no other transitions."""
 
 from __future__ import annotations
 

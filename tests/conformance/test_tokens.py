@@ -1,4 +1,4 @@
-"""Renew, complete, fail and ``release_task`` identify a claim by its token, never by a name."""
+"""The methods that renew, complete, fail or release a task identify a claim by the claim's token, never by a name."""
 
 # ruff: noqa: ARG001 - the cases of a table take the same arguments, needed or not
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``transaction()``: all its writes are committed, or none of them."""
+"""All writes of a ``transaction()`` are committed, or none of them."""
 
 from __future__ import annotations
 

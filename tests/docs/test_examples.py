@@ -12,8 +12,8 @@ from .pages import ROOT
 
 
 def imports_built(folder: Path) -> list[str]:
-    """Run the example that builds the modules of a folder, each after the modules that it imports. Verify its results
-    and return its output."""
+    """Run the example that builds the modules of a folder, each after the modules that it imports. Verify the results
+    of the example and return its output."""
     command = [sys.executable, "-W", "error", str(ROOT / "examples" / "import_graph.py"), str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

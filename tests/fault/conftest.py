@@ -19,7 +19,7 @@ __all__ = ["mount", "start"]
 
 @pytest.fixture
 def mount(tmp_path: Path) -> Iterator[Callable[..., Path]]:
-    """Mount small file systems in memory. Only root can mount them."""
+    """Return a function that mounts a small file system in memory. Only root can mount file systems."""
     mounted: list[Path] = []
 
     def mount(size: str = "4m") -> Path:

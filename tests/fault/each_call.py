@@ -152,7 +152,7 @@ class Trial:
         self.found: list[str] = []
 
     def new_situation(self) -> Situation:
-        """Make the store in an empty folder and open it."""
+        """Make a store in an empty folder and open the store."""
         folder = self.folder / "run"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -163,7 +163,7 @@ class Trial:
         return Situation(path, self.clock, self.durability, self.use_c_core)
 
     def run(self, each_max: int) -> None:
-        """Count the operation's system calls, then let each of them fail."""
+        """Count the operation's system calls. Then make each of these calls fail."""
         situation = self.new_situation()
         before = visible(situation.store)
         self.injector.inject_reset()

@@ -1,5 +1,5 @@
-/* Make one system call on the files of a folder fail. This library is loaded before the C library (LD_PRELOAD) and
- * armed from Python.
+/* Make one system call on the files of a folder fail. This library is loaded before the C library (LD_PRELOAD). Python
+ * code chooses the call that fails.
  *
  * The folder is INJECT_FOLDER. A system call is counted, and may fail, if it names a path below that folder or a
  * descriptor that was opened there. An allocation is counted if the calling code is SQLite's (in apsw's shared object).
@@ -43,8 +43,8 @@ enum {
 
 static char watched[DESCRIPTORS];
 static long counts[CALLS];
-static int armed = -1; /* index of the system call that is to fail; -1: none */
-static long left;      /* number of these calls that still succeed before one fails */
+static int armed = -1; /* index of the system call that must fail; -1: none */
+static long left;      /* number of such calls that still succeed before one fails */
 static int code;       /* errno of the failure; 0: a read or write transfers only half of the bytes */
 static int sticky;     /* true if all later calls of the same kind fail, too */
 static long failed;
@@ -80,7 +80,7 @@ static int is_below(const char *path) {
 
 static int is_watched(int fd) { return fd >= 0 && fd < DESCRIPTORS && watched[fd]; }
 
-/* Count a system call. Return whether it is to fail, and set errno. A short read or write is not a failure: the caller
+/* Count a system call. Return whether it must fail, and set errno. A short read or write is not a failure: the caller
  * checks is_short for it. */
 static int fails(int call) {
   counts[call]++;
@@ -149,7 +149,7 @@ int close(int fd) {
   return real(fd);
 }
 
-/* With code 0, the call transfers only half of the bytes. */
+/* If code is 0, the call transfers only half of the bytes. */
 #define WRAP_TRANSFER(name, call, buffer_type, ...)                                  \
   ssize_t name(int fd, buffer_type buffer, size_t size __VA_OPT__(, ) __VA_ARGS__) { \
     REAL(name)                                                                       \
@@ -180,7 +180,7 @@ WRAP_DESCRIPTOR(ftruncate64, TRUNCATE, (int fd, off64_t size), (fd, size))
 WRAP_DESCRIPTOR(fstat, STAT, (int fd, struct stat *status), (fd, status))
 WRAP_DESCRIPTOR(fstat64, STAT, (int fd, struct stat64 *status), (fd, status))
 
-/* The names of these functions that programs built against older C libraries call. */
+/* Programs that were built with older C libraries call fstat64 by this name. */
 WRAP_DESCRIPTOR(__fxstat64, STAT, (int version, int fd, struct stat64 *status), (version, fd, status))
 
 #define WRAP_ROOM(name, offset)                                                \
@@ -199,7 +199,7 @@ WRAP_ROOM(posix_fallocate64, off64_t)
     void *argument = va_arg(rest, void *);                                                                      \
     va_end(rest);                                                                                               \
     int locks = command == F_SETLK || command == F_SETLKW || command == F_OFD_SETLK || command == F_OFD_SETLKW; \
-    /* Releasing a lock does not fail on any kernel. */                                                         \
+    /* Calls that release a lock never fail, because they do not fail on any kernel. */                         \
     if (locks && is_watched(fd) && ((struct flock *)argument)->l_type != F_UNLCK && fails(LOCK)) {              \
       return -1;                                                                                                \
     }                                                                                                           \

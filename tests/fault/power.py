@@ -38,7 +38,8 @@ class Record:
 
 
 def build_preloaded(name: str, folder: Path) -> Path | None:
-    """Compile a library that is loaded before all others. Return ``None`` where there is no C compiler."""
+    """Compile a library that a program loads before all other libraries. Return ``None`` where there is no C
+    compiler."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None or sys.platform != "linux":
         return None

@@ -33,21 +33,21 @@ enum { DESCRIPTORS_MAX = 1024, INODES = 64 };
 struct record {
   int64_t kind; /* 'c'reated, 'w'ritten, 't'runcated, 'u'nlinked, 'r'enamed, sync 'b'egun, and 'e'nded or 'f'ailed */
   int64_t inode;
-  int64_t offset; /* offset of a write; or the new size, or the number of the sync */
+  int64_t offset; /* offset of a write, new size of a file, or number of a sync */
   int64_t name_len;
-  int64_t data_len; /* length of the written data, or of the new name */
+  int64_t data_len; /* length of the written data or of the new name */
 };
 
-/* Shared with forked children, so that in every process an operation and its record are one atomic step. */
+/* Forked children share this lock, so in every process an operation and its record are one atomic step. */
 static struct {
   pthread_mutex_t lock;
   int64_t syncs;
   int64_t failures[INODES]; /* number of failures of the files whose inode has this remainder */
-  int64_t marked[INODES];   /* value of failures when -sessions was last written */
+  int64_t marked[INODES];   /* value of failures when the -sessions file was last written */
 } *shared;
 static pthread_mutex_t *lock;
 static int64_t fail_every;
-static int64_t heard[DESCRIPTORS_MAX]; /* number of failures already reported, by descriptor */
+static int64_t heard[DESCRIPTORS_MAX]; /* number of failures that each descriptor has reported */
 static const char *folder;
 static size_t folder_len;
 static int record_fd = -1;
@@ -80,7 +80,7 @@ static const char *inside(const char *path) {
 
 static const char *name_of(int fd) { return fd >= 0 && fd < DESCRIPTORS_MAX ? names[fd] : NULL; }
 
-/* Append a record. The caller holds the lock, so that the records have the order of the operations. */
+/* Append a record. The caller holds the lock, so the records are in the order of the operations. */
 static void note(char kind, int64_t inode, int64_t offset, const char *name, const void *data, size_t data_len) {
   struct record head = {kind, inode, offset, (int64_t)strlen(name), (int64_t)data_len};
   struct iovec parts[3] = {{&head, sizeof head}, {(void *)name, (size_t)head.name_len}, {(void *)data, data_len}};
@@ -203,7 +203,7 @@ static int synced(int fd) {
   note('b', inode_of(fd), number, name_of(fd), "", 0);
   int fails = fail_every && *name_of(fd) && ++shared->syncs % fail_every == 0;
   pthread_mutex_unlock(lock);
-  /* Give other processes time to run between the begin and the end of the sync. */
+  /* Let other processes run between the begin and the end of the sync. */
   sched_yield();
   pthread_mutex_lock(lock);
   *failures(fd) += fails;

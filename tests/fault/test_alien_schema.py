@@ -27,7 +27,7 @@ TRIGGERS = [
 
 
 def change(path: str | Path, *statements: str) -> None:
-    """Change the file as another program might do it."""
+    """Change the file as a foreign program might change it."""
     connection = apsw.Connection(str(path))
     for statement in statements:
         connection.execute(statement)

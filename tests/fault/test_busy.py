@@ -1,5 +1,5 @@
-"""A writer that holds the lock for long: other writers give up after their ``busy_timeout`` and change nothing. Readers
-are not blocked."""
+"""While one writer holds the lock for a long time, other writers give up after their ``busy_timeout`` and change
+nothing. Readers are not blocked."""
 
 from __future__ import annotations
 

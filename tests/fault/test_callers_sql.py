@@ -90,7 +90,7 @@ ALLOWED = [
     "WITH lane (id) AS (SELECT 1) SELECT * FROM lane",
     "",
 ]  # fmt: skip
-# A query with so many rows that it would run for a hundred years.
+# A query that has so many rows that it would run for a hundred years.
 ENDLESS = "WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT max(n) FROM c"
 
 

@@ -13,7 +13,7 @@ from . import fuzz_files
 
 
 def try_seeds(first: int, count: int) -> str:
-    """Try the seeds in a separate process. Return the last line that it prints."""
+    """Run ``fuzz_files`` with these seeds in a separate process. Return the last line that the process prints."""
     command = [sys.executable, "-m", fuzz_files.__name__, str(first), str(count)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     *_, last = done.stdout.splitlines()

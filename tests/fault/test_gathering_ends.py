@@ -35,7 +35,8 @@ def gather(connection: apsw.Connection, page_size: int = PAGE_SIZE) -> int:
 
 @pytest.fixture
 def connection(tmp_path: Path) -> Iterator[apsw.Connection]:
-    """Open a connection with the core's VFS and one table. No commits are gathered yet."""
+    """Open a connection that uses the core's VFS, and make one table. At first, the core does not gather the
+    connection's commits."""
     opened = apsw.Connection(str(tmp_path / "own.db"), vfs=c_core.vfs())
     opened.pragma("page_size", PAGE_SIZE)
     opened.pragma("journal_mode", "wal")

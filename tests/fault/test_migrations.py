@@ -17,7 +17,7 @@ NEXT = schema.VERSION + 1
 # The upgrade cannot run twice: the second time, CREATE TABLE fails.
 UPGRADE = "CREATE TABLE claims_upgraded (at INTEGER); INSERT INTO claims_upgraded SELECT count(*) FROM claims_task;"
 
-# The same upgrade in another process. The upgrade stops half-way and waits for a line of input.
+# This program makes the same upgrade in a second process. The upgrade stops half-way and waits for a line of input.
 UPGRADER = f"""
 from sqlite_claims.sqlite import open_connection
 from sqlite_claims.sqlite import schema

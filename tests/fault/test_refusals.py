@@ -300,7 +300,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become 
 
 @pytest.fixture
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
-    """Return a function that makes a folder with these permissions, which all users can reach."""
+    """Return a function that makes a folder with these permissions. All users can reach the folder."""
 
     def make(mode: int) -> Path:
         folder = tmp_path_factory.mktemp("shared")

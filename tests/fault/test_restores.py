@@ -208,7 +208,7 @@ hear()
 
 
 def _gone(pid: int) -> None:
-    """Wait for the end of a process that is not a child of this one."""
+    """Wait until a process has ended that is not a child of this process."""
     with contextlib.suppress(ProcessLookupError):
         descriptor = os.pidfd_open(pid)
         select.select([descriptor], [], [], 60)

@@ -1,9 +1,8 @@
 """Python processes for tests. A test starts such a process, exchanges lines with it over pipes, and ends it.
 
-A program is given as source text. It writes messages to standard output, one per line, and reads lines from standard
-input. Neither side sleeps for synchronization: each waits for a line or for the end of the process, and gives up after
-``PATIENCE``.
-"""
+A test passes the program as source text. The program writes messages to standard output, one per line, and reads lines
+from standard input. Neither side sleeps for synchronization: each waits for a line or for the end of the process, and
+gives up after ``PATIENCE``."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def seize(task: TaskContext) -> None:
 
 @registry.task("command")
 def command(task: TaskContext) -> None:
-    """Start a command and wait for it."""
+    """Start a command and wait until the command has ended."""
     sleeper = subprocess.Popen(["sleep", "3600"])
     say(f"{task.task_id} {sleeper.pid}")
     sleeper.wait()
@@ -164,7 +164,7 @@ def fork(task: TaskContext) -> bytes:
 
 @registry.task("terminate")
 def terminate(_: TaskContext) -> bytes:
-    """Fork a child that would run for ever, end it by SIGTERM, and return how the child ended."""
+    """Fork a child that would run for an hour, end the child by SIGTERM, and return how the child ended."""
     child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(3600,))
     child.start()
     child.terminate()
@@ -272,7 +272,7 @@ def close_descriptors(task: TaskContext) -> bytes:
 
 @registry.task("own session")
 def own_session(task: TaskContext) -> None:
-    """Start nested commands, each in a separate OS session, and wait for them."""
+    """Start nested commands, each in a separate OS session, and wait until they have ended."""
     inner = "import subprocess, sys; subprocess.Popen(['sleep', '3600'], start_new_session=True).wait()"
     outer = subprocess.Popen([sys.executable, "-c", inner], start_new_session=True)
     children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children")

@@ -1,4 +1,5 @@
-"""Messages from worker processes to their supervisor: log records on one channel, control messages on a second one."""
+"""Messages from worker processes to their supervisor: log records on one channel, control messages on a second
+channel."""
 
 from __future__ import annotations
 
