@@ -1,4 +1,5 @@
-"""Build the C core with changed sources or different compiler options, and use it in place of the installed one."""
+"""Build the C core with changed sources or different compiler options, and use this build in place of the installed
+core."""
 
 from __future__ import annotations
 

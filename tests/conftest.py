@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class Bench:
-    """A simulated machine: its clock, and a store that can be closed and opened again."""
+    """A simulated machine with a clock and a store. The store can be closed and opened again."""
 
     def __init__(self, implementation: str, folder: Path, clock: ManualClock) -> None:
         self.implementation = implementation

@@ -26,7 +26,7 @@ from .conftest import Hold, of_stores, on_a_loop, soon
 
 
 def program(code: str, *arguments: str) -> str:
-    """Run a program and return its output. Assert that the program ends without a signal and prints no errors."""
+    """Run a program and return its output. Assert that the program's exit status is 0 and that it prints no errors."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(code), *arguments],
         capture_output=True,

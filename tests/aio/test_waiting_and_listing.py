@@ -113,7 +113,7 @@ async def test_a_list_comes_in_pages_and_others_get_their_turn_between_them(path
         assert seen == [f"t{n:04}" for n in range(1200)] + ["t9999"]
         store.calls = 0
         assert len([task async for task in store.list_tasks("i", limit=700)]) == 700
-        assert store.calls == 4  # one call to open the listing, two for the pages, one that finds no third page
+        assert store.calls == 4  # 1 call opens the list, 2 calls read pages, 1 call finds no more pages
 
 
 @on_a_loop

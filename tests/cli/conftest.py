@@ -15,7 +15,7 @@ from sqlite_claims.sqlite.store import SqliteClaimStore
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The exit status of a command, and its output."""
+    """The exit status and the output of a command."""
 
     status: int
     out: str

@@ -17,7 +17,7 @@ from sqlite_claims.cli.app import _ADVICE_FOR_THE_SHELL, for_the_shell
 
 from .conftest import Cli
 
-# This program interrupts the command when the command has begun to copy.
+# This program runs the command, and interrupts it after the first bytes of the copy are written.
 SCRIPT = """
 import os, signal, sys
 from sqlite_claims.cli.app import run

@@ -1,4 +1,5 @@
-"""The differences between the memory store and the other stores. The memory store in the tests of an application."""
+"""The differences between the memory store and the other stores. Also the use of the memory store in the tests of an
+application."""
 
 from __future__ import annotations
 

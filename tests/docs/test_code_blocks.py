@@ -16,7 +16,7 @@ from .pages import ROOT, Block, all_blocks, blocks
 PYTHON = all_blocks("python")
 SHELL = all_blocks("sh")
 README = ROOT / "README.md"
-# Commands that set up a machine or run all tests. CI runs these commands itself.
+# Commands that this test skips, because they set up a machine or run all tests. CI runs these commands itself.
 SET_UP = re.compile(r"^(make|pip install|apt-get) .*$", re.MULTILINE)
 
 

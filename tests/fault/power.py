@@ -50,7 +50,8 @@ def build_preloaded(name: str, folder: Path) -> Path | None:
 
 
 def record(recorder: Path, folder: Path, program: str, *args: object, fail_every: int = 0) -> list[Record]:
-    """Run a Python program on an empty folder and return its file operations. One of ``fail_every`` syncs fails."""
+    """Run a Python program on an empty folder and return its file operations. If ``fail_every`` is not 0, every
+    ``fail_every``-th sync fails."""
     disk, log = folder / "disk", folder / "log"
     disk.mkdir()
     environment = os.environ | {"LD_PRELOAD": str(recorder), "RECORD_FOLDER": str(disk), "RECORD_LOG": str(log)}

@@ -59,7 +59,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
 }
 
-# Statements on tables that exist only after an ANALYZE. test_statistics.py tests them.
+# Statements on tables that exist only after an ANALYZE. test_statistics.py tests these statements.
 _OF_ANALYZE = {"statistics", "drop_statistics", "drop_samples"}
 
 PLANNED = [name for name, text in sorted(STATEMENTS.items()) if not _NO_PLAN.match(text) and name not in _OF_ANALYZE]
