@@ -11,7 +11,7 @@ hashes the text of a statement on every call.
 import re
 from collections.abc import Callable
 from functools import partial
-from importlib.resources import files
+from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args
 
 from .codes import NUMBERS
@@ -40,7 +40,7 @@ from .rows import (
 )
 
 Row = TypeVar("Row", bound=tuple[Any, ...])
-_FOLDER = files(__package__) / "sql"
+_FOLDER = Path(__file__).with_name("sql")
 _HEADING = re.compile(r"^-- (name|part): (\w+)\n", re.MULTILINE)
 _PLACEHOLDER = re.compile(r"\{([\w.]+)\}")
 _COMMENT = re.compile(r"\s*--( .*)?$")
