@@ -6,8 +6,10 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import apsw
@@ -299,17 +301,19 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become 
 
 
 @pytest.fixture
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
-    """Return a function that makes a folder with these permissions. All users can reach the folder."""
+def shared() -> Iterator[Callable[[int], Path]]:
+    """Return a function that makes a folder with these permissions. All users can reach the folder.
 
-    def make(mode: int) -> Path:
-        folder = tmp_path_factory.mktemp("shared")
-        for parent in (folder, *folder.parents[:3]):
-            parent.chmod(parent.stat().st_mode | 0o711)
-        folder.chmod(mode)
-        return folder
+    The folder is outside of pytest's own folder, which each start of another pytest closes to other users.
+    """
+    with ExitStack() as folders:
 
-    return make
+        def make(mode: int) -> Path:
+            folder = Path(folders.enter_context(TemporaryDirectory()))
+            folder.chmod(mode)
+            return folder
+
+        yield make
 
 
 @needs_root
