@@ -30,7 +30,8 @@ _EPOCHS_PER_COPY = 1 << 16
 
 
 class _Change(NamedTuple):
-    """A change of the timeline. The store can be used only after the change is committed."""
+    """A change of the file's timeline (boot, anchor, ``seen`` and ``sleep``). The store can be used only after the
+    change is committed."""
 
     epochs: int
     ends_claims: bool
@@ -71,14 +72,14 @@ class StoreTime:
         self._anchor = 0
         self._seen = 0  # the store time recorded in the file
         self._granted_us = 0  # the part of `_asleep_us` for which leases were prolonged
-        self._asleep_us = 0  # boot clock - awake clock: how long the machine has slept since its boot
+        self._asleep_us = 0  # boot clock - awake clock: the time that the machine has slept since its boot
         self._measured_boot_us = 0  # the time of the boot clock at which `_asleep_us` was measured
         self._identity = Identity(0, 0, 0)
         self._sessions: SessionFile | None = None
         self._saved: tuple[int, int] | None = None  # old seen and sleep, if a transaction has changed these values
 
     def read(self, execute: Callable[..., apsw.Cursor]) -> None:
-        """Read the clocks for an operation that only reads."""
+        """Read the clocks for an operation that only reads data."""
         if self._take():
             # A different process may have prolonged the leases since this process read the timeline.
             self._granted_us = _stored(execute)[3]
@@ -166,8 +167,8 @@ class StoreTime:
             )
 
     def load(self, connection: apsw.Connection) -> bool:
-        """Read the file's timeline. Return ``False`` if the timeline belongs to a different boot, or to a backup that
-        was never used."""
+        """Read the file's timeline (boot, anchor, ``seen`` and ``sleep``). Return ``False`` if the timeline belongs to
+        a different boot, or to a backup that was never used."""
         recorded, anchor, seen, sleep, floor, is_copy = _stored(connection.execute)
         boot_id, boot = self.clock.boot_id(), self.clock.boot_us()
         same = not is_copy and boot_id in (split(recorded)[0], UNKNOWN_BOOT) and boot + anchor >= seen - SEEN_EVERY_US
@@ -179,11 +180,11 @@ class StoreTime:
         return same
 
     def start(self, connection: apsw.Connection, path: str, sessions: SessionFile) -> None:
-        """Read the file's timeline. If this is a new boot, or the file is a copy, record that in the file. All later
-        tokens are then larger than all earlier tokens.
+        """Read the file's timeline. If the machine has booted since the last use, or if the file is a copy, record this
+        in the file. All later tokens are then larger than all earlier tokens.
 
-        The record is synced before this method returns. Otherwise a power cut could undo the record together with later
-        claims, and the store would give the tokens of these claims a second time after the next boot.
+        This method syncs the record before the method returns. Otherwise a power cut could undo the record together
+        with later claims, and the store would give the tokens of these claims a second time after the next boot.
         """
         self._identity, self._sessions = identity_of(path), sessions
         if self._change_to_write(connection, path) is None:

@@ -3,7 +3,7 @@ the present identity of the file.
 
 A copy that was made without the library (by ``cp``, ``VACUUM INTO``, a replicator, or a snapshot) would give the same
 tokens as the original. So a store records the device, the inode and the time of birth of its file. A copy has different
-values, while a rename keeps the values. The path is not recorded, because a file may be moved, and may be visible under
+values, while a rename keeps the values. The store doesn't record the path, because a file may be moved, and may have
 several names.
 """
 
@@ -43,7 +43,7 @@ class Identity(NamedTuple):
 
 def identity_of(path: str) -> Identity:
     """Return the identity of the file at ``path``. Raise ``OSError`` on failure. The function doesn't open the file,
-    because closing the file would drop SQLite's locks."""
+    because closing the file again would drop SQLite's locks."""
     status = os.stat(path)
     return Identity(status.st_dev, status.st_ino, _born_ns(path, status))
 
@@ -60,7 +60,8 @@ def split(recorded: str) -> tuple[str, Identity | None]:
 
 
 def compare(recorded: Identity | None, now: Identity) -> Origin:
-    """Return the origin of a file that has the identity ``now`` and contains the identity ``recorded``."""
+    """Return the origin of a file. ``now``: the present identity of the file. ``recorded``: the identity that the file
+    contains."""
     if recorded is None:
         return Origin.UNKNOWN
     both_born = recorded.born_ns and now.born_ns

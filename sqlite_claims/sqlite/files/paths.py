@@ -1,4 +1,4 @@
-"""Checks of a store's path, before SQLite opens the file. No function here opens a file of the store."""
+"""Checks of a store's path, before SQLite opens the file. No function of this module opens a file of the store."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ...errors import StoreUnavailableError
 _MOUNTS = "/proc/self/mountinfo"
 # The suffixes of the names of a store's files. All these names belong to the store, even if the files don't exist.
 SUFFIXES = ("", "-wal", "-shm", "-journal", "-sessions", "-bell", "-reserve")
-# Network file systems. Locks and shared memory don't work across machines: SQLite would seem to work, but would lose
-# data.
+# Network file systems. Locks and shared memory don't work across machines. SQLite would seem to work on such a file
+# system, but would lose data.
 _NETWORK = frozenset(
     [
         "9p",
@@ -80,7 +80,8 @@ def check_place(path: str, *, create: bool) -> bool:
 
 def _check_names(path: str) -> None:
     """Raise an error if the name of one of the store's side files belongs to an object that is not a regular file.
-    SQLite would write through a symbolic link, and would wait for ever for the other end of a FIFO."""
+    SQLite would write through a symbolic link, and would wait for ever until a process opens the other end of a
+    FIFO."""
     for suffix in ("-wal", "-shm", "-journal", "-sessions", "-bell"):
         try:
             mode = os.lstat(path + suffix).st_mode

@@ -1,7 +1,8 @@
-"""Reserved disk space: a file next to the database that is emptied when the disk is full.
+"""Reserved disk space. A file next to the database takes up disk space. When the disk is full, the store empties this
+file.
 
 Even to remove rows, SQLite has to write to the -wal file. SQLite can start the -wal file over only after the file's
-frames are copied into the database, and the database may have to grow for that. So, without reserved space, not even
+frames are copied into the database, and this copy may enlarge the database. So, without reserved space, not even
 cancelling and pruning would be possible on a full disk.
 """
 
@@ -71,7 +72,7 @@ def _opened(store: str, *, make: bool = False) -> Iterator[int]:
     try:
         status = os.fstat(descriptor)
         alien = not stat.S_ISREG(status.st_mode) or status.st_nlink != 1
-        if alien or os.pread(descriptor, _START, 0).strip(b"\0"):  # reserved space contains only zeros
+        if alien or os.pread(descriptor, _START, 0).strip(b"\0"):  # a reserve file contains only zero bytes
             raise FileExistsError(errno.EEXIST, "not a file of the store", path)
         yield descriptor
     finally:

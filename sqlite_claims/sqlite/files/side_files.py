@@ -1,8 +1,8 @@
 """The side files ``-sessions`` and ``-bell``. These files get the permissions and the owner of the database file.
 
-Any user who may write to the folder can create something else under the name of a side file. So a store never opens a
-side file through a symbolic link, and never waits for a different process while the store opens a side file. A store
-uses a side file only if it is a regular file of the expected size and owner.
+Any user who may write to the folder can create a different file, a link or a FIFO under the name of a side file. So a
+store never opens a side file through a symbolic link, and never waits for a different process while the store opens a
+side file. A store uses a side file only if the file is a regular file with the expected size and owner.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _warned: set[str] = set()  # files with a different owner for which a warning wa
 def open_beside(store: str, suffix: str, size_max: int) -> int:
     """Open a side file. Create a missing file with the permissions of the database file, independent of the umask. If
     root creates the file, give the file the owner of the database file, since other users could not open a file of
-    root. Raise ``OSError`` on failure, and ``StoreUnavailableError`` if the file can't belong to the store."""
+    root. Raise ``OSError`` on failure, and raise ``StoreUnavailableError`` if the file can't belong to the store."""
     path = store + suffix
     with contextlib.suppress(FileNotFoundError):
         return _opened(store, path, os.O_RDWR, size_max)

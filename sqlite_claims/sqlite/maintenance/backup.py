@@ -22,8 +22,8 @@ from ..files.paths import SUFFIXES
 from ..statements import sql
 from .long_read import LongRead
 
-# The number of pages that a backup copies between two checks whether the backup has to stop. Copying this number of
-# pages takes a few milliseconds.
+# The number of pages that a backup copies at a time. After each copy, the backup checks whether the backup has to stop.
+# Copying this number of pages takes a few milliseconds.
 PAGES_PER_STEP = 1000
 
 
@@ -63,10 +63,10 @@ def backup(db: Database, target: str) -> LongRead[None]:
 
 
 def copy_to(new: str, source: apsw.Connection, token_floor: int = 0, between: Callable[[], None] | None = None) -> None:
-    """Fill a new file, which no other process uses yet, with a marked copy of ``source``. The tokens of the copy will
-    also be larger than ``token_floor``. Without ``between``, the copy is made in one step. With ``between``, the copy
-    is made in many steps, and ``between`` is called after each step. ``source`` must then have a transaction open,
-    since otherwise a commit between two steps would make the copy start over."""
+    """Fill a new file, which no other process uses yet, with a marked copy of ``source``. The tokens that the copy
+    gives later are also larger than ``token_floor``. If ``between`` is ``None``, the copy is made in one step.
+    Otherwise the copy is made in many steps, and ``between`` is called after each step. In this case, ``source`` must
+    have a transaction open, since otherwise a commit between two steps would make the copy start over."""
     copy = apsw.Connection(new)
     # If the application has added triggers to the store's tables, the triggers are copied, but do not run.
     copy.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)

@@ -3,7 +3,7 @@ knows in advance which task comes next, checks nothing, and has no order, no tok
 bench`` compares a store with this baseline.
 
 The SQL is in this file because the SQL doesn't belong to a store. WAL mode, ``synchronous=NORMAL`` and the page size
-are the same as in a store. All other settings are SQLite's defaults, for example, SQLite runs a checkpoint within a
+are the same as in a store. All other settings are SQLite's defaults. For example, SQLite runs a checkpoint within a
 commit every 1,000 pages.
 """
 

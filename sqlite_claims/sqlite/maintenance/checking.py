@@ -1,5 +1,5 @@
-"""The search for damage. It consists of SQLite's integrity check, and a search for schema objects, values and counts
-that a store never writes.
+"""The search for damage in a store. The search consists of SQLite's integrity check, and of a search for schema
+objects, values and counts that a store never writes.
 
 Each table is read page by page. Each page is read in a short read transaction, so that a long check delays no
 checkpoint. The comparison of a page with other tables runs in the same transaction. Bad content of the file leads to a
@@ -31,7 +31,7 @@ def check(db: Database, more: Sequence[str]) -> LongRead[list[str]]:
         return _Unread(db, [*side_file_findings(db.path), *more])
 
     def read(connection: apsw.Connection, go_on: Callable[[], None]) -> list[str]:
-        connection.execute(sql.commit)  # so that each page is read on its own snapshot
+        connection.execute(sql.commit)  # end the transaction, so that each page is read on a separate snapshot
         found: list[str] = []
         for finding in _findings(connection, go_on):
             if len(found) == FINDINGS_MAX:
@@ -69,6 +69,6 @@ def _findings(connection: apsw.Connection, go_on: Callable[[], None]) -> Iterato
 
 
 def _integrity(execute: Callable[..., apsw.Cursor]) -> Iterator[str]:
-    for (text,) in execute(sql.integrity_check):  # this statement may return findings and then fail
+    for (text,) in execute(sql.integrity_check):  # after some findings, this statement may raise an error
         if text != "ok":
             yield f"SQLite: {text}"

@@ -35,7 +35,7 @@ def other_driver_findings(path: str) -> list[str]:
 
 
 def side_file_findings(path: str) -> list[str]:
-    """Return findings about the side files, and about other names of the database file."""
+    """Return findings about the side files, and about additional names (hard links) of the database file."""
     findings: list[str] = []
     status = os.stat(path)
     mode = status.st_mode & 0o777

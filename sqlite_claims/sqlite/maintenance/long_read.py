@@ -37,7 +37,7 @@ class LongRead(Generic[T]):
         """``read``: a function with two arguments. The first argument is the connection, in a transaction on one
         snapshot. The second argument is a function. ``read`` has to call this function every few milliseconds, and
         before ``read`` uses data from the file. ``read`` may be called more than once, and must undo its effects before
-        it raises an exception."""
+        ``read`` raises an exception."""
         self.path = db.path
         self._db = db
         self._read = read

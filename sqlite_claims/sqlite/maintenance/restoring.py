@@ -40,8 +40,8 @@ def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str], *, rep
     Raise ``AlreadyExistsError`` if anything is stored at ``path`` and ``replace`` is false. If ``replace`` is true, the
     copy replaces the store at ``path``, and later tokens are larger than all tokens that the replaced store gave. Raise
     ``StoreBusyError`` if any process has the store at ``path`` open, for reading or writing. The first open of the
-    restored store ends the claims in the backup, without a loss. The tokens of the restored store are larger than the
-    tokens of the backup's original. A restore temporarily needs twice the disk space of the backup.
+    restored store ends the claims in the backup, without a loss. The tokens that the restored store gives are larger
+    than the tokens of the store that was backed up. A restore temporarily needs twice the disk space of the backup.
     """
     source, target = store_path(backup), store_path(path)
     if not check_place(source, create=True):

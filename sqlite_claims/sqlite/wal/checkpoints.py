@@ -1,11 +1,11 @@
 """Checkpoints: a thread with its own connection copies the -wal file into the database, so that no claim has to wait
 for a checkpoint.
 
-A checkpoint has to wait until the disk has synced. A PASSIVE checkpoint delays no other connection. But while another
-process writes steadily, a PASSIVE checkpoint never reaches the end of the -wal file, which would grow for ever. So,
-above a size limit, a RESTART checkpoint follows. The RESTART checkpoint holds the write lock while SQLite copies the
-few frames that the PASSIVE checkpoint did not copy. The next commit then starts at the beginning of the -wal file
-again.
+A checkpoint takes long, because it includes a sync of the disk. A PASSIVE checkpoint delays no other connection. But
+while another process writes steadily, a PASSIVE checkpoint never reaches the end of the -wal file, so the -wal file
+would grow for ever. So, above a size limit, a RESTART checkpoint follows. The RESTART checkpoint holds the write lock
+while SQLite copies the few frames that the PASSIVE checkpoint did not copy. The next commit then starts at the
+beginning of the -wal file again.
 
 There is no timer: without commits, no checkpoint runs. A file lock ensures that only one process at a time runs
 checkpoints.
@@ -54,9 +54,9 @@ class Checkpointer:
         ring_writer: Callable[[], None],
         wal: WalSync,
     ) -> None:
-        """``path``: the store's path, for messages. ``open_connection``: opens the thread's connection; called in the
-        thread. ``ring_writer``: called when a RESTART checkpoint has released the write lock. ``wal``: the object that
-        reads and sets the mark of failed syncs."""
+        """``path``: the store's path, for messages. ``open_connection``: the function with which the thread opens its
+        connection. ``ring_writer``: a function to call when a RESTART checkpoint has released the write lock. ``wal``:
+        the object that reads and sets the mark of failed syncs."""
         self._path = path
         self._open_connection = open_connection
         self._sessions = sessions
@@ -70,7 +70,7 @@ class Checkpointer:
         """The error of the last checkpoint; ``None`` if that checkpoint succeeded."""
 
     def committed(self, frames: int) -> None:
-        """Record how many frames the -wal file has now. Wake the thread if a checkpoint is due."""
+        """Record the present number of frames in the -wal file. Wake the thread if a checkpoint is due."""
         if frames < self._next:
             if frames < self._next - 2 * PASSIVE_FRAMES:  # the -wal file has started over
                 self._next = PASSIVE_FRAMES
@@ -131,7 +131,8 @@ class Checkpointer:
         self.last_error = None
 
     def abandon(self) -> None:
-        """Make the thread end, but don't wait for the end, since nothing refers to the store any more."""
+        """Make the thread end, but don't wait for the thread. This method is called after the last reference to the
+        store is gone."""
         self._stop = True
         self._wake.set()
 

@@ -2,8 +2,8 @@
 
 Commits run with ``synchronous=NORMAL``. With this setting, SQLite never syncs a commit. The store then syncs a durable
 commit through its own descriptor of the -wal file. SQLite holds no locks on the -wal file, so closing this descriptor
-drops no lock. (Closing such a descriptor of the database or of the -shm file would drop SQLite's locks.) A sync covers
-all earlier commits of all processes.
+drops no lock. (Closing a separate descriptor of the database or of the -shm file would drop SQLite's locks.) A sync
+covers all earlier commits of all processes.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _SYNC_ERRORS = {apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC}
 
 
 class WalSync:
-    """Syncs the -wal file of one store. If several threads request a sync while one is in progress, a single further
-    sync serves all of them."""
+    """Syncs the -wal file of one store. If several threads request a sync during a sync, one further sync serves all
+    these threads."""
 
     def __init__(self, path: str, files: OpenedFiles) -> None:
-        """``files``: the files of the store's connection. A sync counts only if these files are still in place at the
+        """``files``: the files of the store's connection. A sync is valid only if these files are still in place at the
         end of the sync."""
         self._store = path
         self._path = f"{path}-wal"
@@ -158,8 +158,8 @@ class WalSync:
         self._inode = _identity(os.fstat(self._descriptor))
 
     def close(self) -> None:
-        """Close the descriptor after any sync in progress. The next sync opens the -wal file again. Call this before
-        the connection is closed."""
+        """Wait for the end of any sync in progress, and then close the descriptor. The next sync opens the -wal file
+        again. Call this method before the connection is closed."""
         with self._lock:
             self._files.forget()
             self._drop()

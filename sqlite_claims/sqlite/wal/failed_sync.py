@@ -1,9 +1,9 @@
-"""Failed syncs: a mark that all processes of a store read, and the recovery.
+"""Failed syncs: a mark that all processes of a store read, and the recovery from a failed sync.
 
 If the kernel can't write pages of a file, the kernel reports the failure once to each descriptor. Then the kernel
-treats the pages as written, and no later sync writes them. A power cut would then undo later commits together with
-these pages, even commits that were synced. A checkpoint could write pages to the database that the -wal file on the
-disk does not contain. So the process whose sync fails sets a mark for the store. Until the frames have been written
+treats the pages as written, and no later sync writes these pages. A power cut would then undo later commits together
+with these pages, even commits that were synced. A checkpoint could write pages to the database that the -wal file on
+the disk does not contain. So the process whose sync fails sets a mark for the store. Until the frames have been written
 again and synced, no process acknowledges a result or runs a checkpoint.
 
 The failed sync may have been a sync of the database. SQLite syncs the database only at the end of a checkpoint that has
@@ -75,7 +75,7 @@ class UnsyncedMark:
         return False
 
     def failure(self) -> bytes:
-        """Return the number of the latest failure. Call this before the recovery begins."""
+        """Return the number of the latest failure. Call this method before the recovery begins."""
         return self._read()[:_NUMBER_LEN]
 
     def clear(self, failure: bytes) -> None:
@@ -84,7 +84,7 @@ class UnsyncedMark:
         self._unwritten = False
 
     def close(self) -> None:
-        """Close the file. The next call of a method opens the file that then has the name."""
+        """Close the ``-sessions`` file. The next method call opens the ``-sessions`` file again."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             with suppress(OSError):  # other code in this process has closed the descriptor
