@@ -18,14 +18,14 @@ PROCESS_DB, FULL_DB, WAKE_DB = "process.db", "full.db", "wake.db"
 
 
 class ClaimTimes(NamedTuple):
-    """The duration of each claim, and the duration of all claims and completions together."""
+    """The duration of each claim, and the total duration of all claims and completions."""
 
     claims_ms: list[float]
     seconds: float
 
 
 def claim_and_complete(store: SqliteClaimStore, worker: str, *, start: float, until: float) -> ClaimTimes:
-    """Claim and complete tasks, one at a time, from ``start`` to ``until`` by ``time.monotonic``."""
+    """Claim and complete tasks, one at a time, from ``start`` to ``until`` on the clock ``time.monotonic``."""
     claims_ms: list[float] = []
     time.sleep(max(0.0, start - time.monotonic()))
     first = time.monotonic()
@@ -37,7 +37,7 @@ def claim_and_complete(store: SqliteClaimStore, worker: str, *, start: float, un
 
 
 def wait_and_claim(store: SqliteClaimStore, worker: str, *, timeout: float) -> float | None:
-    """Wait for a task, and return the time of its claim by ``time.monotonic``; ``None`` at the timeout."""
+    """Wait for a task, and return the time of the claim on ``time.monotonic``. Return ``None`` at the timeout."""
     while store.wait_for_tasks(timeout):
         if claimed := store.claim_available_tasks(worker):
             at = time.monotonic()
@@ -53,7 +53,7 @@ def send(answer: object) -> None:
 
 
 def main() -> None:
-    """Follow the instructions on standard input."""
+    """Read instructions from standard input, and execute them."""
     folder, worker = sys.argv[1], f"worker-{os.getpid()}"
     stores = {
         "process": SqliteClaimStore(os.path.join(folder, PROCESS_DB), durability="process"),

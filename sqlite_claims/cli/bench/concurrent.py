@@ -1,4 +1,4 @@
-"""Measurements with several processes on one store, and of the time until a waiting process wakes up."""
+"""Measurements with several processes that share a store, and of the time until a waiting process wakes up."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from .single import add_tasks, sync_seconds
 _TASKS_PER_ADD = 1000
 # A rate, in tasks per second, that all processes together cannot reach.
 _RATE_MAX = 100_000
-# Delay between the instruction and the common start of the processes.
+# Delay between the sending of an instruction and the time when all processes start.
 _START_DELAY_S = 0.02
-# The share of each round in which all processes work. In the rest of the round, only one process works.
+# The fraction of each round in which all processes work. In the rest of the round, only one process works.
 _CONCURRENT_SHARE = 0.75
 _WAKES_MIN = 20
 _WAKE_TIMEOUT_S = 30.0
 
 
 class Child:
-    """A process that follows instructions until the ``with`` block ends."""
+    """A child process that executes instructions until the ``with`` block ends."""
 
     def __init__(self, folder: str) -> None:
-        # The child has its own process session, so that Ctrl-C ends only the parent. The parent then ends the child.
+        # The child has its own OS session, so that Ctrl-C ends only the parent. The parent then ends the child.
         self._process = subprocess.Popen(
             [sys.executable, "-m", f"{__package__}.child", folder],
             stdin=subprocess.PIPE,
@@ -55,7 +55,7 @@ class Child:
             pass
 
     def send(self, instruction: str, *values: float) -> None:
-        """Send an instruction."""
+        """Send an instruction to the child process."""
         assert self._process.stdin is not None
         self._process.stdin.write(" ".join([instruction, *map(str, values)]) + "\n")
         self._process.stdin.flush()
@@ -72,7 +72,7 @@ class Child:
         return float(at)
 
     def receive_claim_times(self) -> ClaimTimes:
-        """Return the next answer, which is the times of claims."""
+        """Return the next answer, which contains the durations of claims."""
         return ClaimTimes(*self._receive())
 
     def _receive(self) -> Any:
@@ -84,7 +84,7 @@ class Child:
 
 
 def figures(folder: str, *, seconds: float, processes: int) -> Iterator[Figure]:
-    """Measure for about ``seconds``, plus the time to start the processes."""
+    """Yield the measured figures. The measurements take about ``seconds``, plus the time to start the processes."""
     names = count()
     with ExitStack() as stack:
         # The parent creates the files before it starts the children. Otherwise all children would try to create them.
@@ -135,7 +135,7 @@ def figures(folder: str, *, seconds: float, processes: int) -> Iterator[Figure]:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """The result of one or more processes that worked at the same time."""
+    """The result of a turn, in which one process, or several processes at the same time, have worked."""
 
     rate: float
     slowest_share: float
@@ -173,7 +173,7 @@ def _measure_rounds(
     seconds: float,
     before: Callable[[], object] = lambda: None,
 ) -> Rounds:
-    """Measure one process and all processes alternately, and drop the first round.
+    """Measure one process and all processes alternately. The result excludes the first round.
 
     ``before`` is called before each round.
     """
@@ -194,14 +194,14 @@ def _measure_rounds(
 
 
 def _wake_figures(store: SqliteClaimStore, child: Child, names: Iterator[int], *, seconds: float) -> Iterator[Figure]:
-    """Measure the time from the call that adds a task until a waiting process has claimed it."""
+    """Measure the time from the call that adds a task until a waiting process has claimed the task."""
     wakes_ms: list[float] = []
     pings_ms: list[float] = []
     until = time.monotonic() + seconds
     while len(wakes_ms) < _WAKES_MIN or time.monotonic() < until:
         child.send("wake", _WAKE_TIMEOUT_S)
         child.receive_word()
-        _sleep_briefly()  # until the child waits
+        _sleep_briefly()  # by then, the child waits
         began = time.monotonic()
         add_tasks(store, 1, names)
         wakes_ms.append((child.receive_time() - began) * 1e3)

@@ -1,4 +1,5 @@
-"""Figures and their baselines. Both are measured alternately, so that other load on the machine affects both."""
+"""Figures and their baselines. A figure and its baseline are measured alternately, so that a load on the machine
+affects both in the same way."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ class Quartiles(NamedTuple):
 class Figure:
     """A measured figure: the median of several rounds, the limits of the middle half of the rounds, and the baseline.
 
-    ``ratio`` is the median of the ratios of figure to baseline in each round. A load that slows both cancels out.
+    ``ratio``: in each round, the figure is divided by the baseline, and ``ratio`` is the median of these quotients. So
+    a load that slows both the figure and the baseline has little effect.
     """
 
     key: str
@@ -40,7 +42,7 @@ class Figure:
 
 
 def quartiles(samples: Sequence[float]) -> Quartiles:
-    """Return the median and the limits of the middle half."""
+    """Return the median of the samples, and the limits of the middle half of the samples."""
     if len(samples) == 1:
         return Quartiles(samples[0], samples[0], samples[0])
     low, median, high = statistics.quantiles(samples, method="inclusive")
@@ -81,7 +83,7 @@ def percentile_99(samples: Sequence[float]) -> float:
 
 
 def measure_rate(operation: Operation, *, seconds: float, per_call: int = 1) -> float:
-    """Return the units of work done per second. Each call of the operation does ``per_call`` units."""
+    """Return the units of work that were done per second. Each call of the operation does ``per_call`` units."""
     calls, began = 0, time.perf_counter()
     while True:
         operation()
@@ -104,7 +106,7 @@ def compare(
 ) -> Figure:
     """Measure the rates of an operation and of its baseline alternately.
 
-    ``before`` is called before each round. Its time does not count.
+    ``before`` is called before each round. The time that ``before`` takes is not measured.
     """
     rounds = rounds_in(seconds, 2)
     operations = (operation, baseline_operation)
@@ -113,7 +115,7 @@ def compare(
         before()
         for which in (0, 1) if turn % 2 else (1, 0):
             rate = measure_rate(operations[which], seconds=seconds / (2 * rounds) if turn else 0.0, per_call=per_call)
-            if turn:  # the first round warms up
+            if turn:  # the first round only warms up the caches
                 rates[which].append(rate)
     return make_figure(key, name, rates[0], unit="/s", baseline=baseline, baseline_samples=rates[1])
 

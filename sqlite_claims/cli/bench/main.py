@@ -113,7 +113,8 @@ def _measure(folder: str, seconds: float, processes: int) -> Generator[Figure]:
 
 
 def _figure_entry(figure: Figure) -> JsonObject:
-    """Return a figure as JSON. The key for the baseline is ``beside``, because existing programs read this key."""
+    """Return a figure as JSON. The key for the baseline is ``beside``, because existing programs read the value under
+    this key."""
     return {
         "key": figure.key,
         "name": figure.name,
@@ -165,7 +166,7 @@ def _sentences(figures: dict[str, Figure], processes: int) -> Iterator[str]:
 
 
 def _two_digits(value: float) -> str:
-    """Round to two digits, because one run is not more precise."""
+    """Round a number to two digits, because the result of one run is not more precise."""
     return f"{float(f'{value:.2g}'):,.0f}"
 
 

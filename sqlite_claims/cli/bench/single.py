@@ -1,4 +1,4 @@
-"""Measurements with one process: syncs of the disk, adding, claiming and completing, finding."""
+"""Measurements with one process: syncing the disk, and adding, claiming, completing and finding tasks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .figures import Figure, compare, make_figure
 BATCH_TASKS = 50
 _WORKER = "bench"
 _TASKS_PER_ADD = 1000
-# Numbers of tasks that are larger than one turn can complete.
+# Numbers of ready tasks: more tasks than a process can complete in one turn.
 _READY_TASKS, _READY_BARE_TASKS = 20_000, 60_000
 _SMALL_BACKLOG, _LARGE_BACKLOG, _BACKLOG_PER_ADD = 1000, 100_000, 10_000
 _BLOCK = bytes(4096)
@@ -39,14 +39,14 @@ def claim_and_complete(store: SqliteClaimStore) -> None:
 
 
 def claim_and_complete_batch(store: SqliteClaimStore) -> None:
-    """Claim several tasks in one transaction, and complete them in another."""
+    """Claim several tasks in one transaction, and complete the tasks in a second transaction."""
     claimed = store.claim_available_tasks(_WORKER, BATCH_TASKS)
     done, _ = store.complete_tasks([(one.claim, b"") for one in claimed])
     assert len(done) == BATCH_TASKS
 
 
 def sync_seconds(folder: str, *, seconds: float = 0.0) -> list[float]:
-    """Measure how long it takes to append 4 KiB to a file and sync it to disk, several times."""
+    """Append 4 KiB to a file and sync the file to disk, several times. Return the seconds of each repetition."""
     sync = getattr(os, "fdatasync", os.fsync)
     samples: list[float] = []
     until = time.perf_counter() + seconds
@@ -60,7 +60,7 @@ def sync_seconds(folder: str, *, seconds: float = 0.0) -> list[float]:
 
 
 def disk_figure(folder: str, *, seconds: float) -> Figure:
-    """Measure syncs of the disk."""
+    """Measure the time of a sync of the disk."""
     samples = sync_seconds(folder, seconds=seconds)
     rate = 1 / statistics.median(samples)
     return make_figure(
@@ -73,7 +73,7 @@ def disk_figure(folder: str, *, seconds: float) -> Figure:
 
 
 def figures(folder: str, *, seconds: float) -> Iterator[Figure]:
-    """Measure everything except the disk, in about ``seconds``."""
+    """Measure all figures except the syncs of the disk, in about ``seconds`` seconds."""
     names = count()
     with (
         SqliteClaimStore(os.path.join(folder, "single.db"), durability="process") as store,

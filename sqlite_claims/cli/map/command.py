@@ -39,7 +39,8 @@ class Template:
         self._text = os.fsencode(shlex.join(argv)).decode("utf-8", "backslashreplace")
         if not any(_PLACEHOLDER in argument for argument in self._argv):
             self._argv.append(_PLACEHOLDER)
-        # The program is looked up once. So commands start faster, and a wrong name is reported before a task is stored.
+        # The path of the program is searched only once. So commands start faster, and a wrong name is reported before a
+        # task is stored.
         self._program = None if _PLACEHOLDER in self._argv[0] else _find(self._argv[0])
 
     def __str__(self) -> str:
@@ -57,7 +58,10 @@ class Template:
         return text[:_HASH_BYTES_MAX].decode("utf-8", "ignore")
 
     def fill(self, line: bytes) -> tuple[bytes, list[bytes]]:
-        """Return the program's path and the arguments for this line. Raises ``UnusableLineError``."""
+        """Return the program's path and the arguments for this line.
+
+        Raises ``UnusableLineError`` if the line cannot be an argument.
+        """
         if len(line) > LINE_BYTES_MAX:
             raise UnusableLineError(f"the line is longer than an argument may be ({LINE_BYTES_MAX:,} bytes)")
         if b"\0" in line:
@@ -82,7 +86,7 @@ class Template:
     ) -> int:
         """Start the command for this line, and return its process id.
 
-        The command has its own process session, so that Ctrl-C and a hangup of the terminal reach only ``map``. The
+        The command has its own OS session, so that only ``map`` receives Ctrl-C and a hangup of the terminal. The
         command's standard input is empty.
 
         Args:
@@ -121,7 +125,7 @@ class Template:
 def _spawn(
     program: bytes, argv: list[bytes], environment: Mapping[bytes, bytes], actions: Sequence[_SpawnAction]
 ) -> int:
-    defaults = [signal.SIGPIPE, signal.SIGXFSZ]  # ignored by Python; the command would inherit this
+    defaults = [signal.SIGPIPE, signal.SIGXFSZ]  # Python ignores these signals, and the command would ignore them, too
     try:
         return os.posix_spawn(
             program, argv, environment, file_actions=actions, setsid=True, setsigmask=[], setsigdef=defaults
@@ -148,14 +152,14 @@ def _find(program: bytes) -> bytes:
 
 
 def reserve_descriptor() -> int:
-    """Reserve the descriptor number of the lock in every command, by opening /dev/null under this number.
+    """Open /dev/null under a descriptor number, to reserve this number for the lock that every command inherits.
 
     The number is high and not round, because scripts open files under low numbers, and often under 99, 100 or 200.
     """
     null = os.open(os.devnull, os.O_RDONLY)
     try:
         for lowest in (_LOCK_DESCRIPTOR_MIN, 20):
-            with contextlib.suppress(OSError):  # the number is above the limit of open files
+            with contextlib.suppress(OSError):  # the number is higher than the limit of open files allows
                 return fcntl.fcntl(null, fcntl.F_DUPFD_CLOEXEC, lowest)
         return os.dup(null)
     finally:
@@ -182,7 +186,7 @@ def ensure_open_files_limit(jobs: int) -> None:
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = 5 * jobs + 64  # a job needs both ends of two pipes while it starts, and a worker session
+    needed = 5 * jobs + 64  # while a job starts, it needs both ends of two pipes, and a worker session
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return
     if hard != resource.RLIM_INFINITY and hard < needed:

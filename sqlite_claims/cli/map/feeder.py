@@ -1,4 +1,4 @@
-"""Addition of lines as tasks in small steps, so that commands can run while lines are still being read."""
+"""Adds lines as tasks in small steps, so that commands can run while lines are still being read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .plan import Plan
 _LINES_PER_STEP = 300
 # Each run of map chooses its own number of retries, so the stored task has no limit.
 _MAX_ATTEMPTS = 2**31 - 1
-# The limit is high, because a claim is lost whenever a run of map is killed, and the line is rarely the reason.
+# The limit of lost claims is high. A claim is lost whenever a run of map is killed, and the reason is rarely the line.
 _MAX_LOST = 100
 _RETRY = RetryPolicy(initial_delay=1.0, multiplier=2.0, max_delay=60.0)
 
@@ -33,11 +33,12 @@ class Feeder:
         self._to_retry: list[str] = []
         self._watched_descriptor = -1
         self._is_readable = False
-        self._present = 0  # lines of this input that were stored already, without failed tasks
+        self._present = 0  # number of this input's lines that were stored before this run, without failed tasks
         self._completed_before = self._open_before = 0
 
     def prepare(self) -> None:
-        """Read which tasks failed in earlier runs. Raises ``NotFoundError`` if the instance does not exist."""
+        """Read the names of the tasks that failed in earlier runs. Raises ``NotFoundError`` if the instance does not
+        exist."""
         instance_id = self._plan.instance_id
         counts = self._store.get_instance(instance_id).counts
         self._completed_before = counts[TaskState.COMPLETED]
@@ -63,7 +64,8 @@ class Feeder:
         """Number of lines of this input that earlier runs have completed.
 
         The number is exact if all tasks that were open at the start of this run are lines of this input. Otherwise the
-        number may be too low. The lines are not looked up one by one, because there may be millions.
+        number may be too low. The store is not searched for each line, because there may be millions of
+        lines.
         """
         return max(0, min(self._completed_before, self._present - self._open_before))
 
@@ -91,7 +93,7 @@ class Feeder:
                 self._is_readable = True
 
     def note_readable(self) -> None:
-        """Note that the selector reported the source as readable."""
+        """Record that the selector has reported the source as readable."""
         self._is_readable = True
 
     def step(self) -> bool:
@@ -110,7 +112,7 @@ class Feeder:
         if self._to_retry:
             with self._store.transaction(timeout=10.0) as tx:
                 for name in self._to_retry:
-                    with contextlib.suppress(InvalidStateError):  # another run has retried the task
+                    with contextlib.suppress(InvalidStateError):  # a different run has retried the task
                         tx.retry_task(self._plan.instance_id, name)
             self._to_retry.clear()
         return True

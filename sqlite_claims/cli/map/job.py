@@ -12,9 +12,10 @@ from .command import describe_end
 from .output import Relay, Sink
 from .plan import Plan
 
-# A claim needs no expiry if the kernel can report that the command has ended.
+# The lease of a claim. No expiry is needed if the kernel can report that the command has ended.
 TTL_S = None if SUPPORTED else 60.0
-# A background process of the command may keep the output open. After the command's end, output is read for this time.
+# A background process of the command may keep the output open. After the command's end, its
+# output is read for at most this many seconds.
 _READ_AFTER_END_S = 0.5
 _ERROR_LINES = 10
 _ERROR_BYTES = 4096
@@ -22,7 +23,8 @@ _ENVIRONMENT = dict(os.environb)  # copied only once, because a copy takes longe
 
 
 class Job:
-    """A claimed task and the command that was started for it. ``error`` is ``None`` unless the command has failed."""
+    """A claimed task and the command that was started for the task. ``error`` is ``None`` unless the command has
+    failed."""
 
     __slots__ = ("_err", "_out", "claim", "error", "line", "may_retry", "pid", "read_until", "relays", "session")
 
@@ -98,7 +100,7 @@ class Job:
         return job
 
     def reap(self) -> bool:
-        """Return whether the command has ended. After the result ``True``, do not call this method again."""
+        """Return whether the command has ended. Do not call this method again after it has returned ``True``."""
         pid, status = os.waitpid(self.pid, os.WNOHANG)
         if not pid:
             return False

@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 from ...errors import InvalidArgumentError
 
-# The longest argument on Linux, without the final NUL. A longer line is cut one byte later, to recognize its length.
+# The longest argument on Linux, without the final NUL. A longer line is cut to one byte more than this, so that it is
+# recognized as too long.
 LINE_BYTES_MAX = 131_071
 _READ_BYTES = 65_536
 _DIGEST_BYTES = 16
@@ -25,7 +26,7 @@ _SHARDS = 256
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line without its line ending, and the hash of the whole line.
+    """A line of input without the line ending, and the hash of the whole line.
 
     If the line is longer than ``LINE_BYTES_MAX``, ``data`` is only the beginning of the line.
     """
@@ -52,7 +53,7 @@ def task_name(digest: bytes, ordinal: int) -> str:
 
 
 def parse_task_name(task_id: str) -> TaskNameParts | None:
-    """Split a task name into its parts. Returns ``None`` for a name that ``task_name`` does not make."""
+    """Split a task name into its parts. Return ``None`` if ``task_name`` cannot have made this name."""
     digest, dash, ordinal = task_id.partition("-")
     try:
         parts = TaskNameParts(bytes.fromhex(digest), int(ordinal))
@@ -62,7 +63,7 @@ def parse_task_name(task_id: str) -> TaskNameParts | None:
 
 
 class Counts:
-    """A counter of digests. Only the first 64 bits of a digest are compared.
+    """A counter that counts how often each digest was added. Only the first 64 bits of two digests are compared.
 
     The counter is a hash table with open addressing in plain arrays, because a dictionary takes about 100 bytes per
     entry. The table is divided into shards, because enlarging one shard takes less time than enlarging the whole table.
@@ -74,11 +75,11 @@ class Counts:
         self._shards = [_Shard() for _ in range(_SHARDS)]
 
     def add(self, digest: bytes) -> int:
-        """Count an occurrence, and return the number of occurrences so far."""
+        """Add one occurrence of a digest, and return the number of occurrences of this digest so far."""
         return self._shards[digest[0]].add(int.from_bytes(digest[:8], "big") or 1)
 
     def get(self, digest: bytes) -> int:
-        """Return the number of occurrences so far."""
+        """Return the number of occurrences of a digest so far."""
         return self._shards[digest[0]].get(int.from_bytes(digest[:8], "big") or 1)
 
 
@@ -127,7 +128,7 @@ class _Shard:
 
 
 class Splitter:
-    """A splitter of data into lines, without empty lines.
+    """Splits data into lines, and drops empty lines.
 
     The splitter holds at most one line in memory, and only the beginning of a very long line. If the delimiter is a
     newline, a carriage return before the newline is removed, too.
@@ -141,7 +142,7 @@ class Splitter:
         self._hash = blake2b(digest_size=_DIGEST_BYTES)
 
     def feed(self, data: bytes) -> Iterator[Line]:
-        """Yield the lines whose delimiter is in this data."""
+        """Add data, and yield each line that is complete now, because its delimiter has arrived."""
         first, *rest = data.split(self._delimiter)
         self._append(first)
         for part in rest:
@@ -153,13 +154,13 @@ class Splitter:
             self._hash.update(part)
             return
         self._tail = self._tail + part if self._tail else part
-        if len(self._tail) > LINE_BYTES_MAX + 1:  # the extra byte may be a carriage return
+        if len(self._tail) > LINE_BYTES_MAX + 1:  # one extra byte is allowed, because it may be a carriage return
             self._long = Line(self._tail[: LINE_BYTES_MAX + 1], b"")
             self._hash = blake2b(self._tail, digest_size=_DIGEST_BYTES)
             self._tail = b""
 
     def end(self) -> Iterator[Line]:
-        """Treat the data so far as a complete line, and yield the line unless it is empty."""
+        """End the data. Yield the last line, which has no delimiter, unless the line is empty."""
         if self._long is not None:
             yield Line(self._long.data, self._hash.digest())
             self._long = None
@@ -197,7 +198,7 @@ class LineSource:
         return self._ahead is None and self.fileno() < 0
 
     def take(self, limit: int) -> list[Line]:
-        """Return up to ``limit`` lines. Reads at most once, and does not block if the descriptor is readable.
+        """Return up to ``limit`` lines. Read at most once. The call does not block if the descriptor is readable.
 
         Raises:
             InvalidArgumentError: The descriptor cannot be read.
@@ -237,7 +238,7 @@ def open_inputs(paths: Sequence[str]) -> list[int]:
     All files are opened at the start, so that a wrong name is reported before any task is stored.
 
     Args:
-        paths: Paths of the files. ``-`` stands for standard input, and so does an empty sequence.
+        paths: Paths of the files. ``-`` means standard input. An empty sequence also means standard input.
 
     Raises:
         InvalidArgumentError: A file cannot be opened.

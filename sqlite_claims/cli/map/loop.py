@@ -38,7 +38,7 @@ _KILL_TIMEOUT_S = 2.0
 
 
 class MapLoop:
-    """One run of ``map``. Use it only in the main thread, because it handles signals."""
+    """One run of ``map``. A run handles signals, so it must be in the main thread."""
 
     def __init__(self, store: SqliteClaimStore, plan: Plan, source: LineSource, display: ProgressDisplay) -> None:
         self._store = store
@@ -154,7 +154,8 @@ class MapLoop:
         return self._stopping or (self._feeder.is_done and self._none_claimable and self._monitor.has_ended)
 
     def _feed(self) -> None:
-        """Add some lines as tasks. If commands are short, starting commands gets as much time as adding lines."""
+        """Add some lines as tasks. If commands are short, the loop spends as much time on starting commands as on
+        adding lines."""
         began = time.monotonic()
         self._feeder.watch(self._selector)
         if began < self._next_feed or not self._feeder.step():
@@ -190,7 +191,7 @@ class MapLoop:
     def _start(self, task: ClaimedTask, session: SqliteWorkerSession) -> bool:
         """Start the task's command, and return whether more commands can be started.
 
-        A line that cannot be an argument fails only its own task.
+        If the line cannot be an argument of a command, only the task of this line fails.
         """
         try:
             job = Job.start(
@@ -205,7 +206,7 @@ class MapLoop:
             self._ended.append(Job.unusable(task, session, str(error)))
             return True
         except (CannotRunError, OSError) as error:
-            with session:  # if the release fails, the claim ends with the session
+            with session:  # if the release fails, the claim ends when the session ends
                 self._store.release_task(task.claim)
             if isinstance(error, CannotRunError):
                 self._stop(str(error), ExitStatus.CANNOT_RUN)
@@ -294,7 +295,7 @@ class MapLoop:
             job.session.close()
 
     def _renew(self) -> None:
-        """Renew the claims, on systems where the kernel cannot report the end of a command and claims expire."""
+        """Renew the claims on systems where claims expire, because the kernel cannot report the end of a command."""
         now = time.monotonic()
         if TTL_S is not None and now >= self._next_renewal:
             self._next_renewal = now + _RENEWAL_INTERVAL_S
@@ -304,7 +305,7 @@ class MapLoop:
 
     def _note_interrupt(self) -> None:
         self._stopping = True
-        # The line is printed even if no running command is known, because a command may have been started just now.
+        # The message is printed even if no running command is known, because a command may have been started just now.
         self._display.print_line("interrupted: running commands may finish; interrupt again to kill them")
 
     def _stop(self, problem: str | None, status: int) -> None:
@@ -314,10 +315,10 @@ class MapLoop:
         self._stopping = True
 
     def _note_store_error(self, error: BackendError) -> None:
-        """Stop the run, because the store cannot be written.
+        """Stop the run, because the process cannot write to the store.
 
-        Running commands may finish, and the loop tries to store their results. If the run has a problem already, the
-        results of ended commands are dropped.
+        Running commands may finish, and the loop tries to store their results. If an earlier problem has already
+        stopped the run, the results of ended commands are dropped.
         """
         if self._problem_status:
             for job in [job for job in self._ended if job.is_read]:
@@ -348,7 +349,8 @@ class MapLoop:
                 os.killpg(pid, number)
 
     def _kill(self) -> None:
-        """Kill the running commands, and release their tasks. The task of a command that does not die stays claimed."""
+        """Kill the running commands, and release their tasks. If a command does not die, its task stays
+        claimed."""
         for job in [*self._running.values(), *self._ended]:
             job.abandon()
         self._signal_jobs(signal.SIGKILL)
@@ -391,7 +393,7 @@ class MapLoop:
         return not self._feeder.is_done or has_open_tasks(self._store.get_instance(self._plan.instance_id))
 
     def _failed_elsewhere(self) -> bool:
-        """Return whether a line of this input failed in another run. Lines of earlier inputs do not count."""
+        """Return whether a line of this run's input failed in a different run. Lines of earlier inputs do not count."""
         instance_id = self._plan.instance_id
         if not self._store.get_instance(instance_id).counts[TaskState.FAILED]:
             return False

@@ -1,4 +1,4 @@
-"""The state of ``map``'s instance, which is read at intervals and shown as progress."""
+"""Reads the state of ``map``'s instance at intervals, and shows the progress."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..text import plural
 from .progress import ProgressDisplay, ProgressState
 
 POLL_S = 0.15
-# Reading the counts takes at most a twentieth of the time.
+# The interval between two reads of the counts is this many times as long as one read.
 _INTERVAL_PER_READ = 20
 _EXPLAIN_INTERVAL_S = 5.0
 _OPEN = (TaskState.BLOCKED, TaskState.SCHEDULED, TaskState.READY, TaskState.CLAIMED)
@@ -32,7 +32,7 @@ class InstanceMonitor:
         self._explanation = ""
 
     def read_soon(self) -> None:
-        """Read the instance at the next ``poll``, because its counts have changed."""
+        """Make the next ``poll`` read the instance, because the instance's counts have changed."""
         self._next_read = 0.0
 
     def poll(self) -> InstanceInfo | None:
@@ -55,7 +55,7 @@ class InstanceMonitor:
         Args:
             running: Number of jobs of this run that are running.
             ended_here: Number of jobs of this run that have ended.
-            reading: True if more lines may follow.
+            reading: True if the input may contain more lines.
         """
         now = time.monotonic()
         if self._info is None or now < self.next_show:
@@ -84,7 +84,8 @@ class InstanceMonitor:
         )
 
     def _explain_claimed(self) -> str:
-        """Explain the state of one task that another process has claimed. The explanation is read every few seconds."""
+        """Return an explanation of one task that another process has claimed. The explanation is updated every few
+        seconds."""
         now = time.monotonic()
         if now >= self._next_explanation:
             self._next_explanation = now + _EXPLAIN_INTERVAL_S

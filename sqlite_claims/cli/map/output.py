@@ -13,21 +13,23 @@ from typing import IO
 
 from .signals import Signals
 
-# An unfinished line that is longer than this is kept in a temporary file.
+# An unfinished line with more bytes than this is stored in a temporary file.
 _BUFFER_BYTES_MAX = 1 << 20
 _READ_BYTES = 1 << 16
-# Size of the largest pipe without privileges. When a command ends, its pipe contains at most this much unread output.
+# Size of the largest pipe that a process without privileges can create. When a command ends, its pipe contains at most
+# this many unread bytes.
 _PIPE_BYTES_MAX = 1 << 20
 
 
 class Sink:
     """Standard output or standard error of ``map``.
 
-    After an ``error`` (for example a closed pipe or a full disk), all further output is dropped.
+    If ``error`` is set (for example after a closed pipe or a full disk), all further output is dropped.
     """
 
     def __init__(self, descriptor: int, signals: Signals, before_write: Callable[[], None] | None = None) -> None:
-        """Create a sink. ``before_write`` removes a progress bar from the same terminal."""
+        """Create a sink. ``before_write`` is called before each write, to remove a progress bar from the
+        terminal."""
         self._descriptor = descriptor
         self._signals = signals
         self._before_write = before_write
@@ -38,7 +40,8 @@ class Sink:
         self.error: OSError | None = None
 
     def write(self, data: bytes) -> bool:
-        """Write all of the data, and return whether that succeeded. Waits for a slow reader without a time limit.
+        """Write all of the data, and return whether the write succeeded. If the reader is slow, the call waits without
+        a time limit.
 
         Raises:
             Interrupted: A second interrupt arrived during the write.
@@ -56,7 +59,7 @@ class Sink:
             while rest:
                 try:
                     rest = rest[os.write(self._descriptor, rest) :]
-                except BlockingIOError:  # another process made the shared descriptor non-blocking
+                except BlockingIOError:  # a different process made the shared descriptor non-blocking
                     poll = select.poll()
                     poll.register(self._descriptor, select.POLLOUT)
                     poll.poll()
@@ -66,7 +69,7 @@ class Sink:
         return True
 
     def sync(self) -> bool:
-        """Sync a file to disk, and return whether that succeeded.
+        """Sync the output file to disk, and return whether the sync succeeded.
 
         Some file systems report a full disk only at a sync.
         """
@@ -75,7 +78,7 @@ class Sink:
                 os.fsync(self._descriptor)
                 self._to_sync = False
             except OSError as error:
-                if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):  # else: a pipe, for example
+                if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):  # the output is a pipe, for example
                     self.error, self._cannot_sync = error, True
         return not self._cannot_sync
 
@@ -83,7 +86,7 @@ class Sink:
 def _ends_within_a_line(descriptor: int) -> bool:
     """Return whether output is appended to a file that ends with an unfinished line.
 
-    A killed process or a power cut leaves such a line.
+    After a killed process or a power cut, a file can end with such a line.
     """
     try:
         size = os.fstat(descriptor).st_size
@@ -99,7 +102,7 @@ def _ends_within_a_line(descriptor: int) -> bool:
 class Relay:
     """A relay that passes one output of a command on to a sink in whole lines.
 
-    The relay keeps an excerpt: the first or the last bytes of the output.
+    The relay also stores an excerpt: the first or the last bytes of the output.
     """
 
     def __init__(self, descriptor: int, sink: Sink, *, keep_first: int = 0, keep_last: int = 0) -> None:
@@ -108,18 +111,18 @@ class Relay:
         self._sink = sink
         self._keep_first = keep_first
         self._keep_last = keep_last
-        self._line = bytearray()  # the unfinished line, or its part that is not in the temporary file
+        self._line = bytearray()  # the part of the unfinished line that is not in the temporary file
         self._file: IO[bytes] | None = None
         self.excerpt = bytearray()
         self.at_end = False
-        self.is_written = True  # True if all output was read, and all data that was read was written
+        self.is_written = True  # True if all output was read and written
 
     def fileno(self) -> int:
         """Return the descriptor that the relay reads, or -1 after ``close``."""
         return self._descriptor
 
     def pump(self) -> bool:
-        """Read once, and pass the data on. Return ``False`` if there is no data now, or at the end of the output."""
+        """Read once, and pass the data on. Return ``False`` if no data can be read now, or if the output has ended."""
         try:
             data = os.read(self._descriptor, _READ_BYTES)
         except BlockingIOError:
@@ -135,7 +138,7 @@ class Relay:
         return True
 
     def drain(self) -> None:
-        """Pass on all data that is in the pipe after the command has ended."""
+        """After the command has ended, pass on all data that is left in the pipe."""
         for _ in range(_PIPE_BYTES_MAX // _READ_BYTES):
             if not self.pump():
                 return
@@ -143,8 +146,8 @@ class Relay:
     def close(self) -> None:
         """Stop reading. A newline is added to an unfinished last line.
 
-        Unregister the descriptor from selectors first. A command that is just being started has a copy of the
-        descriptor for a moment, so a selector would still report the descriptor.
+        Before this call, unregister the descriptor from all selectors. A command that is just being started has a copy
+        of the descriptor for a moment, so a selector would still report the descriptor.
         """
         if self._descriptor >= 0:
             os.close(self._descriptor)
@@ -178,7 +181,7 @@ class Relay:
                 self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # closed at the end of the line
             while self._line:
                 del self._line[: self._file.write(self._line)]
-        except OSError:  # no space for the temporary file: pass the line on in pieces
+        except OSError:  # no space for the temporary file, so pass on the unfinished line in parts
             self._flush(b"")
 
     def _flush(self, end: bytes) -> None:
@@ -192,5 +195,5 @@ class Relay:
         self._line.clear()
 
     def _write(self, data: bytes) -> None:
-        before, self.is_written = self.is_written, False  # stays False if an interrupt ends the write
+        before, self.is_written = self.is_written, False  # if an interrupt ends the write, is_written stays False
         self.is_written = self._sink.write(data) and before

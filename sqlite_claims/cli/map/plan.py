@@ -27,7 +27,8 @@ class Plan:
 
     @property
     def kind(self) -> str:
-        """The kind of the tasks, which is the instance's name. So runs of other commands do not claim the tasks."""
+        """The kind of the tasks, which is the instance's name. So runs of different commands do not claim these
+        tasks."""
         return self.instance_id
 
 
@@ -46,8 +47,8 @@ class Outcome:
     ``status``: exit status of the process. ``problem``: the reason for the status, unless the reason is a failed line.
     ``completed``, ``failed``, ``lost``: numbers of commands of this run. ``unwritten``: number of commands of this run
     whose output could not be written; the lines of these commands are not done. ``done_before``: number of lines of the
-    input that earlier runs have completed. ``began_empty``: True if standard output is a file that was empty at the
-    start. ``failures``: the first failures.
+    input that runs before this run have completed. ``began_empty``: True if standard output is a file that was empty at
+    the start. ``failures``: the first failures.
     """
 
     status: int

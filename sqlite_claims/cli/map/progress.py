@@ -16,7 +16,7 @@ _LINE_INTERVAL_S = 5.0
 class ProgressState:
     """Numbers of the instance's tasks. ``running`` and ``ended_here`` count only jobs of this run.
 
-    ``reading``: True if more lines may follow. ``note``: if no job is running, the reason.
+    ``reading``: True if the input may contain more lines. ``note``: the reason why no job is running, if none is.
     """
 
     total: int
@@ -44,7 +44,8 @@ class ProgressDisplay(Protocol):
 
 
 def write_error(text: str) -> None:
-    """Write to standard error. Errors are ignored, so that ``map`` continues if nobody reads standard error."""
+    """Write to standard error. Errors are ignored, so that ``map`` continues even if nobody reads standard
+    error."""
     data = memoryview(text.encode("utf-8", "backslashreplace"))
     with contextlib.suppress(OSError):
         while data:

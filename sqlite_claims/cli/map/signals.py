@@ -17,15 +17,15 @@ class Interrupted(BaseException):
 
 
 class Signals:
-    """A counter of the signals SIGINT, SIGTERM and SIGHUP during its ``with`` block, in ``interrupts``.
+    """Counts the signals SIGINT, SIGTERM and SIGHUP that arrive during the ``with`` block, in ``interrupts``.
 
-    These signals and SIGCHLD make the descriptor ``fileno()`` readable. Use it only in the main thread.
+    These signals and SIGCHLD make the descriptor ``fileno()`` readable. Use this class only in the main thread.
     """
 
     def __init__(self, on_first_interrupt: Callable[[], None]) -> None:
-        """Create the counter.
+        """Create the counter of signals.
 
-        The signal handler itself calls ``on_first_interrupt``, because the program may be blocked in a write.
+        The signal handler calls ``on_first_interrupt`` directly, because the main loop may be blocked in a write.
         """
         self.interrupts = 0
         self._on_first_interrupt = on_first_interrupt
@@ -81,7 +81,8 @@ class Signals:
 
     @contextlib.contextmanager
     def raising(self) -> Iterator[None]:
-        """Make the second interrupt raise ``Interrupted`` within the block, for calls that may block without end."""
+        """Make the second interrupt raise ``Interrupted`` within the block. Use this for calls that may block
+        forever."""
         self._is_raising = True
         try:
             if self.interrupts >= 2:

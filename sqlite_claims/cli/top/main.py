@@ -23,9 +23,10 @@ from ..text import Column, clean, format_counts, format_duration, format_oldest_
 from .sampler import Sampler, Snapshot, WorkerRow
 
 _INTERVAL_S_MIN = 0.1
-# Longest single wait, because a signal that arrives just before a wait is handled only after the wait.
+# Longest single wait in seconds. A signal that arrives just before a wait is handled only after the wait.
 _WAIT_S_MAX = 0.5
-# Reading snapshots takes at most this share of the time. Therefore the interval grows with the size of the store.
+# The reading of snapshots takes at most this fraction of the time. Therefore the interval between two snapshots is
+# longer for a larger store.
 _SAMPLING_SHARE = 0.05
 # Number of lines on the screen that are not rows of a table.
 _OTHER_LINES = 9
@@ -101,7 +102,7 @@ def _sleep(seconds: float) -> bool:
 
 @contextmanager
 def _quit_key() -> Iterator[Callable[[float], bool]]:
-    """Yield a function that waits for some seconds and returns whether q was pressed.
+    """Yield a function that waits for a given time and returns whether the user pressed q.
 
     If standard input is not a terminal, the function only waits.
     """
@@ -122,7 +123,7 @@ def _quit_key() -> Iterator[Callable[[float], bool]]:
         while (remaining_s := deadline - time.monotonic()) > 0:
             if poll.poll(1000 * min(remaining_s, _WAIT_S_MAX)):
                 keys = os.read(descriptor, 100)
-                if not keys or b"q" in keys.lower():  # an empty read: the terminal was closed
+                if not keys or b"q" in keys.lower():  # the read returns no bytes if the terminal was closed
                     return True
         return False
 
@@ -130,14 +131,14 @@ def _quit_key() -> Iterator[Callable[[float], bool]]:
         tty.setcbreak(descriptor)
         yield wait
     finally:
-        with suppress(termios.error):  # a terminal that was closed cannot be reset
+        with suppress(termios.error):  # the settings of a closed terminal cannot be restored
             termios.tcsetattr(descriptor, termios.TCSADRAIN, settings)
 
 
 def _frame(
     title: str, snapshot: Snapshot, earlier: Snapshot | None, *, console: Console, height: int | None
 ) -> RenderableType:
-    """Render a snapshot for the console, in ``height`` lines. ``None`` allows any number of lines."""
+    """Render a snapshot for the console, in at most ``height`` lines. ``None``: any number of lines."""
     claims = f"claims: {snapshot.stats.live_claims} live, {snapshot.expired_claims} expired"
     rates = [
         f"{rate:,.1f} {state.value}"
@@ -154,7 +155,7 @@ def _frame(
     instances, workers = snapshot.instances, snapshot.workers
     rows = len(instances) + len(workers)
     room = rows if height is None else max(2, height - _OTHER_LINES - len(snapshot.warnings))
-    # Each table may use half of the rows, and also the rows that the other table does not need.
+    # Each of the two tables may use half of the rows, and also the rows that the other table does not need.
     worker_rows = min(len(workers), max(room // 2, room - len(instances)))
     instance_rows = room - worker_rows
     if instances:
@@ -196,7 +197,7 @@ def _instance_row(instance: InstanceInfo) -> list[str]:
 
 
 def _worker_row(worker: WorkerRow) -> list[str]:
-    """Return the table cells of a worker. A worker without a process id is dead, or claims without a session."""
+    """Return the table cells of a worker. A worker without a process id is dead, or claims tasks without a session."""
     row = [clean(worker.worker_id, width=40), " ".join(map(str, worker.pids[:3])), str(worker.claims or "")]
     if worker.oldest is None:
         return [*row, "", ""]

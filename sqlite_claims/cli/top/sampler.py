@@ -1,4 +1,5 @@
-"""Snapshots of a store. The cost of a snapshot is limited for stores of any size, so that workers do not slow down."""
+"""Snapshots of a store. The time for a snapshot is limited even if the store is large, so that workers do not
+slow down."""
 
 from __future__ import annotations
 
@@ -17,9 +18,9 @@ from ..instances import OPEN_STATES
 # Number of pages of claims that a snapshot reads. A page contains several hundred claims.
 _CLAIM_PAGES = 2
 _INSTANCES_MAX = 200
-# Seconds that the first snapshot, and each later snapshot, may spend on reading instances.
+# Longest time in seconds for reading instances: for the first snapshot, and for each later snapshot.
 _FIRST_READ_S, _NEXT_READ_S = 0.5, 0.005
-# The search for more instances takes at most this share of the time.
+# The search for instances that are not known yet takes at most this fraction of the time.
 _SEARCH_SHARE = 0.02
 
 
@@ -37,8 +38,8 @@ class WorkerRow:
 class Snapshot:
     """The state of a store at one time.
 
-    ``at``: time of the snapshot, by ``time.monotonic``. ``has_all_claims``: True if all claims were read. ``warnings``:
-    sentences about checkpoints that fail or cannot finish.
+    ``at``: time of the snapshot, on the clock ``time.monotonic``. ``has_all_claims``: True if all claims were read.
+    ``warnings``: sentences about checkpoints that fail or cannot finish.
     """
 
     at: float
@@ -50,7 +51,7 @@ class Snapshot:
 
     @property
     def expired_claims(self) -> int:
-        """Number of expired claims that no sweep and no worker has ended yet."""
+        """Number of claims that have expired, but that no sweep and no worker has ended yet."""
         return self.stats.counts[TaskState.CLAIMED] - self.stats.live_claims
 
     def rate_since(self, earlier: Snapshot | None, state: TaskState) -> float | None:
@@ -69,7 +70,7 @@ class Sampler:
 
     def __init__(self, store: SqliteClaimStore) -> None:
         self._store = store
-        self._instances: dict[str, InstanceInfo] = {}  # the keys are in the order of their last read
+        self._instances: dict[str, InstanceInfo] = {}  # the instance that was read last is at the end
         self._pages: Iterator[list[InstanceInfo]] | None = None
         self._read_time_s = _FIRST_READ_S
         self._next_search = 0.0
@@ -107,9 +108,9 @@ class Sampler:
         return list(rows.values()), not next(claims.pages, None)
 
     def _read_instances(self, busy: set[str]) -> None:
-        """Read unknown instances that have claims, then the known instances again, then search for more instances.
+        """Read instances with claims that are not known yet, then read the known instances again, then search for more.
 
-        If many instances have ended, all open instances are known only after several snapshots.
+        If the store contains many ended instances, all open instances are known only after several snapshots.
         """
         began = time.monotonic()
         deadline, self._read_time_s = began + self._read_time_s, _NEXT_READ_S
@@ -118,7 +119,7 @@ class Sampler:
                 return
             self._instances.pop(name, None)
             with suppress(NotFoundError):
-                self._add(self._store.get_instance(name))  # added at the end of the dictionary, as the latest read
+                self._add(self._store.get_instance(name))  # _add moves the instance to the end of the dictionary
         if began >= self._next_search:
             self._search_instances(deadline)
             self._next_search = time.monotonic() + (time.monotonic() - began) / _SEARCH_SHARE
