@@ -32,7 +32,9 @@ def main() -> None:
         help=f"at least {_ROUNDS_MIN}; {FULL.rounds} if not given, and {FULL.long_rounds} of what takes seconds",
     )
     parser.add_argument(
-        "--cpu", action="store_true", help="take processor time, where the machine does other things too"
+        "--cpu",
+        action="store_true",
+        help="measure processor time instead of elapsed time, for a machine that is not idle",
     )
     parser.add_argument(
         "--huge", action="store_true", help="with stores of ten million tasks, which takes minutes more"

@@ -24,7 +24,7 @@ class Sizes:
     processes: tuple[int, ...]  # numbers of processes that work at the same time
     span: float  # seconds for which these processes work in a round
     tasks_a_second: int  # more tasks than these processes can complete in a second
-    tail: int  # number of cycles of which the slowest are reported
+    tail: int  # number of cycles to run; the slowest of them are reported
     wakes: int  # number of tasks that a worker waits for in a round
     idle: float  # seconds for which a process waits without any task
     written: int  # number of tasks for which writes and system calls are counted

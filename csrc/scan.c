@@ -192,8 +192,8 @@ static int advance(claims_scan *scan, const question *q, stream *s) {
 /* ---- the heap ---- */
 
 /* Returns whether the first row of stream a has a lower rank than the first row of stream b. Rows with the same rank
- * are ordered by id. If a has the higher priority number, a has the lower rank only if a's next_at is earlier than b's
- * next_at by at least (difference of the priorities) * aging. */
+ * are ordered by id. Suppose stream a has the higher priority number. Then a comes before b only if
+ * b's next_at - a's next_at >= (a's priority - b's priority) * aging. */
 static int comes_before(const question *q, const stream *a, const stream *b) {
   if (a->priority < b->priority) return !comes_before(q, b, a);
   if (a->first.next_at > b->first.next_at) return 0;

@@ -146,7 +146,7 @@ def descriptors_max(path: str) -> int:
 def patience(seconds: float) -> Callable[[int], bool]:
     """Return a busy handler that yields the CPU twice and then sleeps for short times, for at most ``seconds`` in
     total. SQLite's own busy handler sleeps for up to 100 ms at a time, so other processes could take the lock first
-    again and again. (A connection with a doorbell in C uses the busy handler in C instead.)"""
+    again and again. (With the C core, the connection uses the C core's busy handler instead.)"""
     deadline = 0.0
 
     def wait(tries: int) -> bool:

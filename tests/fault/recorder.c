@@ -2,8 +2,8 @@
  * cut at any moment could have left it. This library is preloaded (LD_PRELOAD). RECORD_FOLDER is the folder, RECORD_LOG
  * the file to which the records are appended.
  *
- * A sync is two records, its begin and its end. The sync makes durable all data that was written before the sync began,
- * but only once the sync has ended. Syncs are only recorded, not performed, so that tests are fast. All other
+ * A sync is two records, its begin and its end. When a sync has ended, all data that was written before the sync began
+ * is durable. Until then, that data may not be durable. Syncs are only recorded, not performed, so that tests are fast. All other
  * operations are performed. Writes to a mapping are not recorded: the mapped files, -shm and -bell, must not matter
  * after a power cut.
  *

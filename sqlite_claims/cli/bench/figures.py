@@ -115,7 +115,7 @@ def compare(
         before()
         for which in (0, 1) if turn % 2 else (1, 0):
             rate = measure_rate(operations[which], seconds=seconds / (2 * rounds) if turn else 0.0, per_call=per_call)
-            if turn:  # the first round only warms up the caches
+            if turn:  # the first round is only a warm-up
                 rates[which].append(rate)
     return make_figure(key, name, rates[0], unit="/s", baseline=baseline, baseline_samples=rates[1])
 

@@ -46,7 +46,7 @@ def claim_and_complete_batch(store: SqliteClaimStore) -> None:
 
 
 def sync_seconds(folder: str, *, seconds: float = 0.0) -> list[float]:
-    """Append 4 KiB to a file and sync the file to disk, several times. Return the seconds of each repetition."""
+    """Append 4 KiB to a file and sync the file to disk, several times. Return the seconds that each sync took."""
     sync = getattr(os, "fdatasync", os.fsync)
     samples: list[float] = []
     until = time.perf_counter() + seconds

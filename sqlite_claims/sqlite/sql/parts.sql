@@ -16,7 +16,7 @@ session = NULL, lease_expires = NULL, expires_wall = NULL, lane = {from_claimed_
 -- part: waiting_from_2
 state = {task.waiting}, next_at = ?2, available_at = ?2
 
--- Assignment that sets an instance that had ended to in progress. A paused instance stays paused.
+-- Assignment to the state column: an instance that has ended is in progress again. A paused instance stays paused.
 -- part: reopened
 state = iif(state = {instance.paused}, {instance.paused}, {instance.in_progress})
 

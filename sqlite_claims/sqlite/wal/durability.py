@@ -45,7 +45,7 @@ class WalSync:
 
     def sync(self) -> bool:
         """Wait until all earlier commits are on the disk, and return ``True``. Return ``False`` if a sync has failed in
-        any process. The caller then has to write the frames of the -wal file again first."""
+        any process. In that case, the caller must rewrite the frames of the -wal file before it syncs again."""
         self._newest = mine = next(self._asked)
         with self._lock:
             if self._begun >= mine:
