@@ -45,9 +45,9 @@ PACKAGES = {
         "conformance unit/test_lanes.py unit/test_store_time.py unit/test_growth.py fault/test_check.py"
         " process/test_own_lanes.py process/test_waking.py",
     ),
-    "memory": Package("memory/*.py", "conformance", "memory"),
+    "memory": Package("memory/*.py memory/*/*.py", "conformance", "memory"),
     "scan": Package("sqlite/scan/*scanner.py", "scan conformance/test_order.py", "sqlite-python"),
-    "arguments": Package("validate.py arguments.py front.py", "unit/test_validate.py conformance", "memory"),
+    "arguments": Package("validate.py arguments.py front/*.py", "unit/test_validate.py conformance", "memory"),
     "workers": Package(
         "workers/worker_loop.py workers/slot.py workers/result_writer.py workers/execute.py workers/idle.py"
         " workers/options.py workers/registry.py workers/checkpointing.py",

@@ -1,0 +1,20 @@
+"""The types that several Protocols of an engine use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+from ..interface import WorkerSession
+
+S = TypeVar("S", bound=WorkerSession)
+S_co = TypeVar("S_co", bound=WorkerSession, covariant=True)
+T_co = TypeVar("T_co", covariant=True)
+
+Tags = tuple[str, ...]
+"""The tags of a worker, sorted and without duplicates."""
+Kinds = frozenset[str] | None
+"""The kinds that a worker handles. ``None``: all kinds."""
+Steps = Iterable[None]
+"""The work that remains after an operation has taken effect. Each item is one short transaction. The transactions raise
+no errors. If a transaction fails, the next search for work, or the next prune, does the remaining work."""

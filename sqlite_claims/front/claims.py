@@ -1,0 +1,142 @@
+"""The public methods that find, claim and settle tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+
+from .. import arguments, validate
+from ..errors import InvalidArgumentError
+from ..interface import Settled, WorkerSession
+from ..interface.claims import SharedClaims, StoreClaims
+from ..model import AvailableTask, ClaimedTask, Duration, TaskClaim
+from .base import SharedFront, StoreFront
+from .paging import Paged
+
+
+class SharedClaimsFront(SharedFront, SharedClaims):
+    """The methods of ``SharedClaims``."""
+
+    def claim_task(
+        self,
+        instance_id: str,
+        task_id: str,
+        worker_id: str,
+        ttl: Duration | None,
+        *,
+        session: WorkerSession | None = None,
+    ) -> TaskClaim | None:
+        return self._backend.claim_task(
+            instance_id=validate.name("instance_id", instance_id),
+            task_id=validate.name("task_id", task_id),
+            worker_id=validate.name("worker_id", worker_id),
+            ttl_us=None if ttl is None else self._duration_us("ttl", ttl),
+            session_id=None if session is None else self._session_id(session),
+        )
+
+    def release_task_claim(self, instance_id: str, task_id: str, worker_id: str) -> None:
+        self._backend.release_task_claim(
+            instance_id=validate.name("instance_id", instance_id),
+            task_id=validate.name("task_id", task_id),
+            worker_id=validate.name("worker_id", worker_id),
+        )
+
+    def extend_task_claim(self, instance_id: str, task_id: str, worker_id: str, additional_duration: Duration) -> None:
+        if not self._backend.extend_task_claim(
+            instance_id=validate.name("instance_id", instance_id),
+            task_id=validate.name("task_id", task_id),
+            worker_id=validate.name("worker_id", worker_id),
+            additional_us=self._duration_us("additional_duration", additional_duration),
+        ):
+            raise InvalidArgumentError(
+                f"additional_duration reaches past the year 9999: {validate.shown(additional_duration)}"
+            )
+
+    def claim_available_tasks(
+        self,
+        worker_id: str,
+        limit: int = 1,
+        ttl: Duration | None = 30.0,
+        *,
+        tags: Collection[str] | None = None,
+        kinds: Collection[str] | None = None,
+        session: WorkerSession | None = None,
+    ) -> list[ClaimedTask]:
+        worker_id = validate.name("worker_id", worker_id)
+        limit = validate.limit(limit)
+        ttl_us = None if ttl is None else self._duration_us("ttl", ttl)
+        worker_tags = () if tags is None else validate.names("tags", tags)
+        worker_kinds = validate.kinds(kinds)
+        session_id = None if session is None else self._session_id(session)
+        if limit == 0 or (worker_kinds is not None and not worker_kinds):
+            self._backend.check_usable(writes=True)
+            return []
+        return self._backend.claim_available_tasks(
+            worker_id=worker_id,
+            limit=limit,
+            ttl_us=ttl_us,
+            tags=worker_tags,
+            kinds=worker_kinds,
+            session_id=session_id,
+        )
+
+    def renew_task_claim(self, claim: TaskClaim, ttl: Duration | None) -> TaskClaim:
+        return self._backend.renew_task_claim(
+            arguments.claim("claim", claim), ttl_us=None if ttl is None else self._duration_us("ttl", ttl)
+        )
+
+    def complete_task(self, claim: TaskClaim, output: bytes = b"") -> None:
+        self._backend.complete_task(arguments.claim("claim", claim), validate.data("output", output))
+
+    def fail_task(self, claim: TaskClaim, error: str, *, retry: bool = True, retry_in: Duration | None = None) -> None:
+        self._backend.fail_task(
+            arguments.claim("claim", claim),
+            error=validate.text("error", error),
+            retry=validate.boolean("retry", retry),
+            retry_in_us=None if retry_in is None else self._duration_us("retry_in", retry_in),
+        )
+
+    def release_task(self, claim: TaskClaim, *, delay: Duration | None = None) -> None:
+        self._backend.release_task(
+            arguments.claim("claim", claim), delay_us=None if delay is None else self._duration_us("delay", delay)
+        )
+
+    def renew_task_claims(self, claims: Iterable[TaskClaim], ttl: Duration | None) -> Settled:
+        return self._backend.renew_task_claims(
+            arguments.claims(claims), ttl_us=None if ttl is None else self._duration_us("ttl", ttl)
+        )
+
+    def complete_tasks(self, results: Iterable[tuple[TaskClaim, bytes]]) -> Settled:
+        return self._backend.complete_tasks(arguments.pairs("results", "output", results, validate.data))
+
+    def fail_tasks(self, failures: Iterable[tuple[TaskClaim, str]]) -> Settled:
+        return self._backend.fail_tasks(arguments.pairs("failures", "error", failures, validate.text))
+
+    def release_tasks(self, claims: Iterable[TaskClaim]) -> Settled:
+        return self._backend.release_tasks(arguments.claims(claims))
+
+
+class StoreClaimsFront(StoreFront, StoreClaims):
+    """The methods of ``StoreClaims``."""
+
+    def find_available_tasks(
+        self,
+        worker_id: str,
+        limit: int,
+        *,
+        tags: Collection[str] | None = None,
+        kinds: Collection[str] | None = None,
+    ) -> list[AvailableTask]:
+        worker_id = validate.name("worker_id", worker_id)
+        limit = validate.limit(limit)
+        worker_tags = () if tags is None else validate.names("tags", tags)
+        worker_kinds = validate.kinds(kinds)
+        if limit == 0 or (worker_kinds is not None and not worker_kinds):
+            self._backend.check_usable(writes=False)
+            return []
+        return self._backend.find_available_tasks(
+            worker_id=worker_id, limit=limit, tags=worker_tags, kinds=worker_kinds
+        )
+
+    def list_claims(self, worker_id: str | None = None) -> Iterator[TaskClaim]:
+        name = None if worker_id is None else validate.name("worker_id", worker_id)
+        return Paged(self._backend.list_claims(worker_id=name))

@@ -1,0 +1,122 @@
+"""The Protocols of the methods that add, change and read tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from typing import Literal, Protocol
+
+from ..model import NewTask, TaskInfo, TaskState
+
+IfExists = Literal["error", "skip"]
+
+
+class SharedTasks(Protocol):
+    """The methods for tasks that stores and transactions share."""
+
+    def add_instance(
+        self,
+        instance_id: str,
+        tasks: Iterable[NewTask] = (),
+        *,
+        definition_hash: str = "",
+        if_exists: IfExists = "error",
+    ) -> bool:
+        """Add an instance and its first tasks, in one transaction.
+
+        Args:
+            instance_id: Name of the instance.
+            tasks: At most 100,000 tasks. They may depend on each other, in any order.
+            definition_hash: Free text that workers get with each task, for example the version of your workflow.
+            if_exists: If an instance of that name is stored: ``"error"`` raises an error, ``"skip"`` changes nothing.
+
+        Returns:
+            ``True`` if the instance was added. ``False`` is possible only with ``if_exists="skip"``.
+
+        Raises:
+            AlreadyExistsError: An instance of that name is stored.
+            InvalidArgumentError: Dependencies form a cycle, a dependency is unknown, or two tasks have the same id.
+        """
+
+    def add_tasks(self, instance_id: str, tasks: Iterable[NewTask], *, if_exists: IfExists = "error") -> int:
+        """Add tasks to a stored instance, in one transaction.
+
+        The tasks may depend on stored tasks of the instance. If the instance was completed or failed, it is in progress
+        again.
+
+        Args:
+            instance_id: Name of the instance.
+            tasks: At most 100,000 tasks.
+            if_exists: If a task of that name is stored: ``"error"`` raises an error, ``"skip"`` leaves out this task.
+
+        Returns:
+            The number of added tasks.
+
+        Raises:
+            NotFoundError: There is no such instance.
+            AlreadyExistsError: A task of that name is stored.
+            InvalidStateError: The instance is cancelled, or a dependency has failed or was cancelled.
+            InvalidArgumentError: As in ``add_instance``.
+        """
+
+    def retry_task(self, instance_id: str, task_id: str) -> None:
+        """Retry a ``FAILED`` task from the start: the task's attempts, failures and losses are 0 again.
+
+        If tasks were cancelled because this task had failed, they wait for this task again. But if such
+        a task also depends on a different task that failed or was cancelled, it stays cancelled.
+
+        Args:
+            instance_id: Name of the instance.
+            task_id: Name of the task.
+
+        Raises:
+            NotFoundError: There is no such task.
+            InvalidStateError: The task is not ``FAILED``, or its instance is cancelled.
+        """
+
+    def get_task(self, instance_id: str, task_id: str) -> TaskInfo:
+        """Return all information about one task.
+
+        Args:
+            instance_id: Name of the instance.
+            task_id: Name of the task.
+
+        Raises:
+            NotFoundError: There is no such task.
+        """
+
+
+class StoreTasks(Protocol):
+    """The methods for tasks that only stores have."""
+
+    def explain_task(self, instance_id: str, task_id: str) -> str:
+        """Explain in one sentence why a task is not running.
+
+        Args:
+            instance_id: Name of the instance.
+            task_id: Name of the task.
+
+        Raises:
+            NotFoundError: There is no such task.
+        """
+
+    def list_tasks(
+        self,
+        instance_id: str | None = None,
+        *,
+        states: Collection[TaskState] | None = None,
+        kinds: Collection[str] | None = None,
+        limit: int | None = None,
+    ) -> Iterator[TaskInfo]:
+        """Iterate over the tasks of one instance, ordered by name, or over all tasks, in the order of addition.
+
+        The tasks are read in pages, and no read transaction is held between pages.
+
+        Args:
+            instance_id: Name of the instance. ``None``: tasks of all instances.
+            states: Return only tasks in these states. ``None``: all.
+            kinds: Return only tasks of these kinds; ``""`` is the kind of tasks without one. ``None``: every kind.
+            limit: Maximum number of tasks. ``None``: all.
+
+        Raises:
+            NotFoundError: There is no such instance.
+        """
