@@ -1,0 +1,21 @@
+"""The operations of ``Backend`` in memory."""
+
+from .aging import MemoryStoreAging
+from .claims import MemoryStoreClaims
+from .instances import MemoryStoreInstances
+from .tasks import MemoryStoreTasks
+from .waiting import MemoryStoreWaiting
+from .whole import MemoryWholeStore
+
+__all__ = ["MemoryBackend"]
+
+
+class MemoryBackend(
+    MemoryStoreClaims,
+    MemoryStoreTasks,
+    MemoryStoreInstances,
+    MemoryStoreWaiting,
+    MemoryStoreAging,
+    MemoryWholeStore,
+):
+    """The operations of a store."""
