@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from sqlite_claims import NewTask, front
+from sqlite_claims import NewTask
+from sqlite_claims.front import waiting
 from sqlite_claims.memory import InMemoryClaimStore
 
 WAITS: list[Callable[[InMemoryClaimStore, float], object]] = [
@@ -34,7 +35,7 @@ def test_a_wait_in_vain_lasts_exactly_its_timeout(
     def wait_backend(*_: object, timeout_s: float, **__: Any) -> None:
         pass_time(timeout_s)
 
-    monkeypatch.setattr(front, "time", SimpleNamespace(monotonic=lambda: now, sleep=pass_time))
+    monkeypatch.setattr(waiting, "time", SimpleNamespace(monotonic=lambda: now, sleep=pass_time))
     with InMemoryClaimStore() as store:
         store.add_instance("i", [NewTask("t")])
         store.claim_task("i", "t", "w", None)
