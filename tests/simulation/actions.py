@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlite_claims import InstanceState, InvalidStateError, NewTask, NotFoundError, RetryPolicy, TaskState
 
-from ..model.machine import SETTLE, SETTLE_MANY
+from ..model.claims import SETTLE, SETTLE_MANY
 from .process import Process
 from .world import Difference, Pair, World
 
