@@ -252,6 +252,10 @@ class Database(StoreConnection):
         the value."""
         if unknown := self.authorizer.take_unknown_context():
             return StoreCorruptError(schema.not_ours(self.path, unknown))
+        # A statement can fail because a newer version has renamed the tables.
+        renamed = isinstance(error, apsw.SQLError) and self._opened is not None
+        if renamed and (newer := schema.newer_version(self.connection)):
+            return newer
         culprit = bad_values.culprit(self.execute, error) if self._opened is not None else ""
         return translate(error, self.path, system_errno, culprit)
 

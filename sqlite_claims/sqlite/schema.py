@@ -64,6 +64,19 @@ def version_of(connection: apsw.Connection) -> int | None:
     return version
 
 
+def newer_version(connection: apsw.Connection) -> SchemaVersionError | None:
+    """Return an error if a newer version of the library has upgraded the file while this process had the file open."""
+    with contextlib.suppress(apsw.Error):
+        rows: list[tuple[Any, ...]] = connection.execute(sql.schema_version).fetchall()
+        if rows and isinstance(rows[0][0], int) and rows[0][0] > VERSION:
+            return SchemaVersionError(
+                f"{connection.filename}: a newer version of sqlite-claims has upgraded the file to schema version "
+                f"{rows[0][0]}, and this process knows versions up to {VERSION}: restart this process with the newer "
+                "version"
+            )
+    return None
+
+
 def triggers_on_ours(execute: Callable[..., apsw.Cursor]) -> list[tuple[str, str]]:
     """Return the name and the table of each trigger on the store's tables. A store itself creates no triggers."""
     found: list[tuple[Any, ...]] = execute(sql.triggers, (apsw.carray(_OF_OURS),)).fetchall()

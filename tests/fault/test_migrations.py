@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import apsw
@@ -152,3 +153,24 @@ def test_a_process_that_knows_only_the_old_version_is_refused_after_an_upgrade(s
     upgrader.end()
     with pytest.raises(SchemaVersionError, match="upgrade sqlite-claims"):
         SqliteClaimStore(old)
+
+
+def test_a_process_that_has_the_file_open_reports_that_a_newer_version_has_upgraded_the_file(old: Path) -> None:
+    with SqliteClaimStore(old) as store:
+        with apsw.Connection(str(old)) as connection:
+            connection.execute("ALTER TABLE claims_task RENAME TO claims_other")
+            connection.execute("ALTER TABLE claims_instance RENAME TO claims_others")
+            connection.execute("UPDATE claims_meta SET schema_version = ?", (NEXT,))
+        calls: list[Callable[[], object]] = [
+            lambda: store.get_task("i", "t"),
+            lambda: store.claim_available_tasks("w"),
+            lambda: store.add_instance("j"),
+            lambda: store.wait_for_tasks(60),
+            lambda: list(store.list_instances()),
+        ]
+        for call in calls:
+            with pytest.raises(SchemaVersionError, match=f"upgraded the file to schema version {NEXT}.*restart"):
+                call()
+        with store.transaction() as tx, pytest.raises(SchemaVersionError, match="restart"):
+            tx.add_instance("j")
+        connection.close()
