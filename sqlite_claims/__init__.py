@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         CheckpointingRunner,
         FailTask,
         PooledWorker,
+        RetryTask,
         RunSummary,
         SnoozeTask,
         StopWorker,
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
         TaskRegistry,
         WorkerHandle,
         WorkerPool,
+        current_task,
         durable_map,
     )
 
@@ -66,6 +68,7 @@ _HOMES = {
     "FailTask": "workers",
     "InMemoryClaimStore": "memory",
     "PooledWorker": "workers",
+    "RetryTask": "workers",
     "RunSummary": "workers",
     "SnoozeTask": "workers",
     "StopWorker": "workers",
@@ -73,6 +76,7 @@ _HOMES = {
     "TaskRegistry": "workers",
     "WorkerHandle": "workers",
     "WorkerPool": "workers",
+    "current_task": "workers",
     "durable_map": "workers",
 }
 
@@ -95,6 +99,7 @@ __all__ = [
     "NotFoundError",
     "PooledWorker",
     "RetryPolicy",
+    "RetryTask",
     "RunSummary",
     "SchemaVersionError",
     "SnoozeTask",
@@ -118,6 +123,7 @@ __all__ = [
     "WorkerPool",
     "WorkerSession",
     "WorkerStore",
+    "current_task",
     "durable_map",
     "restore",
 ]

@@ -14,25 +14,29 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .checkpointing import CheckpointingRunner
-    from .context import FailTask, RunSummary, SnoozeTask, StopWorker, TaskContext
+    from .context import FailTask, RetryTask, RunSummary, SnoozeTask, StopWorker, TaskContext, current_task
     from .durable import durable_map
     from .handle import WorkerHandle
     from .pool import WorkerPool, WorkerStartError
     from .pooled import PooledWorker
     from .registry import TaskRegistry
+    from .task_function import TaskFunction
 
 _MODULES = {
     "CheckpointingRunner": "checkpointing",
     "FailTask": "context",
     "PooledWorker": "pooled",
+    "RetryTask": "context",
     "RunSummary": "context",
     "SnoozeTask": "context",
     "StopWorker": "context",
     "TaskContext": "context",
+    "TaskFunction": "task_function",
     "TaskRegistry": "registry",
     "WorkerHandle": "handle",
     "WorkerPool": "pool",
     "WorkerStartError": "pool",
+    "current_task": "context",
     "durable_map": "durable",
 }
 
@@ -40,14 +44,17 @@ __all__ = [
     "CheckpointingRunner",
     "FailTask",
     "PooledWorker",
+    "RetryTask",
     "RunSummary",
     "SnoozeTask",
     "StopWorker",
     "TaskContext",
+    "TaskFunction",
     "TaskRegistry",
     "WorkerHandle",
     "WorkerPool",
     "WorkerStartError",
+    "current_task",
     "durable_map",
 ]
 

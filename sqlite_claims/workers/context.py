@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from .. import validate
 from ..errors import BackendError, InvalidStateError
@@ -42,6 +43,26 @@ class SnoozeTask(Exception):
     def __init__(self, delay: Duration) -> None:
         super().__init__(delay)
         self.delay: float = validate.duration_us("delay", delay) / 1e6
+
+
+class RetryTask(Exception):
+    """Raised by a handler to let its attempt fail, and to choose the delay before the next attempt.
+
+    The attempt counts as a failure, so the task fails permanently at its ``max_attempts``-th failure.
+
+    Args:
+        delay: the time until the task can be claimed again, in seconds or as a ``timedelta``. Default: ``None``, the
+            delay of the task's retry policy.
+        error: the text to store as the task's error. Default: the exception's type and traceback.
+
+    Raises:
+        InvalidArgumentError: ``delay`` is not a duration, or is negative.
+    """
+
+    def __init__(self, delay: Duration | None = None, error: str = "") -> None:
+        super().__init__(*([error] if error else []))
+        self.delay: float | None = None if delay is None else validate.duration_us("delay", delay) / 1e6
+        self.error: str = str(error)
 
 
 class StopWorker(BaseException):
@@ -161,3 +182,30 @@ class TaskContext:
         on_drop = self._on_drop
         if on_drop is not None:
             on_drop()
+
+
+Runner = Callable[[TaskContext], Any]
+"""A function that runs one attempt. The function returns the handler's result, or an awaitable of the result."""
+
+current: ContextVar[TaskContext] = ContextVar("current_task")
+
+
+def current_task() -> TaskContext:
+    """Return the ``TaskContext`` of the handler that calls this function, from any depth of calls.
+
+    The function also works in coroutines, and in threads that run in a copy of the handler's context
+    (``contextvars.copy_context``). ``asyncio.to_thread`` makes such a copy.
+
+    Returns:
+        The context of the current attempt.
+
+    Raises:
+        InvalidStateError: no handler is running in this context.
+    """
+    try:
+        return current.get()
+    except LookupError:
+        raise InvalidStateError(
+            "current_task() was called outside of a handler: call it in a handler, or in a thread that runs in a copy "
+            "of the handler's context (contextvars.copy_context)"
+        ) from None

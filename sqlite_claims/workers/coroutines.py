@@ -101,6 +101,7 @@ class _Call:
 
     def __init__(self, awaitable: Awaitable[object]) -> None:
         self.awaitable = awaitable
+        self.context = copy_context()  # the context of the handler that made the coroutine
         self.future: Future[CoroutineOutcome] = Future()
         self.task: _HandlerTask | None = None
         self.is_cancelled = False
@@ -210,7 +211,7 @@ class LoopThread:
         if call.is_cancelled:
             call.end(CoroutineOutcome(asyncio.CancelledError()))
             return
-        context = copy_context()
+        context = call.context
         context.run(_current_call.set, call)
         call.task = task = _HandlerTask(_outcome(call.awaitable, self._home), loop=self._loop, context=context)
         task.call = call

@@ -16,6 +16,7 @@ from ..errors import InvalidArgumentError, NotFoundError, TaskFailedError
 from ..model import NewTask, TaskState
 from ..opening import file_path, open_store
 from ..sqlite.store import SqliteClaimStore
+from .codecs import JsonCodec
 from .context import FailTask, TaskContext
 from .handle import WorkerHandle
 from .importing import main_file, path_of
@@ -102,20 +103,7 @@ def encode(value: object) -> bytes:
     NUL. Raises ``TypeError`` or ``ValueError`` if JSON cannot represent the value."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return b"\0" + bytes(value)
-    try:
-        return json.dumps(value, separators=(",", ":"), default=_plain).encode()
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-
-
-def _plain(value: Any) -> Any:
-    """Return a NumPy scalar as a Python number. Raises ``TypeError`` for any other value that JSON cannot represent."""
-    if getattr(value, "shape", None) == () and callable(item := getattr(value, "item", None)):
-        return item()
-    raise TypeError(
-        f"JSON cannot represent {type(value).__name__}; convert it to str, int, float, bool, None, list, dict or bytes "
-        "(an array with tolist(), a dataclass with dataclasses.asdict(), a date with isoformat(), a set with sorted())"
-    )
+    return JsonCodec().dumps(value)
 
 
 def decode(data: bytes) -> Any:

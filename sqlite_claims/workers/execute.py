@@ -8,16 +8,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from .. import validate
 from ..errors import InvalidStateError
 from . import program_end
-from .context import FailTask, Reason, SnoozeTask, StopWorker, TaskContext, WorkerStartError
+from .context import FailTask, Reason, RetryTask, Runner, SnoozeTask, StopWorker, TaskContext, WorkerStartError, current
 from .forked import HomeProcess, exit_status
-
-if TYPE_CHECKING:
-    from .registry import Handler
 
 MESSAGE_CHARS_MAX = 2_000
 TRACE_CHARS_MAX = 8_000
@@ -27,12 +24,14 @@ TRACE_CHARS_MAX = 8_000
 class Failure:
     """A result: the attempt has failed. If ``retry`` is ``False``, the task fails without another attempt.
 
-    ``cause``: the exception that ``error`` describes.
+    ``cause``: the exception that ``error`` describes. ``retry_in_s``: the seconds until the next attempt. ``None``: the
+    task's retry policy applies.
     """
 
     error: str
     retry: bool = True
     cause: BaseException | None = None
+    retry_in_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,19 +91,22 @@ class CoroutineOutcome(NamedTuple):
 WaitFor = Callable[[Awaitable[object], TaskContext], CoroutineOutcome]
 
 
-def execute(handler: Handler, task: TaskContext, wait_for: WaitFor, home: HomeProcess) -> Result:
+def execute(handler: Runner, task: TaskContext, wait_for: WaitFor, home: HomeProcess) -> Result:
     """Call the handler and return a ``Result``, both if the handler returns a value and if it raises an exception.
 
     The handler runs in a copy of the thread's context, so context variables that the handler sets are discarded
-    afterwards. If the handler returns a coroutine, ``wait_for`` runs the coroutine to its end. If the handler has
-    forked the process ``home``, ``execute`` ends the forked child and returns only in the process ``home``.
+    afterwards. If the handler returns a coroutine, ``wait_for`` runs the coroutine to its end, in a copy of that
+    context. If the handler has forked the process ``home``, ``execute`` ends the forked child and returns only in the
+    process ``home``.
     """
     value: object
+    context = copy_context()
+    context.run(current.set, task)
     try:
-        value = copy_context().run(handler, task)
+        value = context.run(handler, task)
         if value is not None and type(value) is not bytes and isinstance(value, Awaitable):
             home.leave_if_forked()
-            value = _value_of(wait_for, value, task)
+            value = context.run(_value_of, wait_for, value, task)
         home.leave_if_forked()
     except BaseException as error:  # noqa: BLE001 - a CancelledError, for example, must not end the thread
         home.leave_if_forked(error)
@@ -154,6 +156,9 @@ def _result_of_error(error: BaseException) -> Result:
             return Abort(error.cause)
         if isinstance(error, FailTask):
             return Failure(str(error.error), retry=False)
+        if isinstance(error, RetryTask):
+            delay_s = None if error.delay is None else validate.duration_us("delay", error.delay) / 1e6
+            return Failure(str(error.error) or describe(error), cause=error, retry_in_s=delay_s)
         if isinstance(error, SnoozeTask):
             return Snooze(validate.duration_us("delay", error.delay) / 1e6)
         if isinstance(error, (KeyboardInterrupt, StopWorker)):

@@ -17,6 +17,7 @@ from typing import Any
 from .. import validate
 from ..errors import BackendError, InvalidArgumentError
 from .execute import describe
+from .registry import TaskRegistry
 
 # The name under which worker processes import the program's main file. The module multiprocessing uses the same name,
 # so processes that a handler starts with multiprocessing find the main file's module.
@@ -136,6 +137,8 @@ def _importable_name(module: str) -> str | None:
 
 def paths_of(handlers: object) -> str | dict[str, str]:
     """Return the import path of the handlers, or a mapping from kind to the import path of the kind's handler."""
+    if isinstance(handlers, TaskRegistry) and handlers._needs_itself():
+        return _path_of_registry(handlers)
     if isinstance(handlers, Mapping):
         if not handlers:
             raise InvalidArgumentError("handlers is empty: give at least one handler")
@@ -143,6 +146,18 @@ def paths_of(handlers: object) -> str | dict[str, str]:
             validate.name("each kind of handlers", kind, empty=True)
         return {kind: path_of(f"the handler of kind {kind!r}", handler) for kind, handler in handlers.items()}
     return path_of("handlers", handlers)
+
+
+def _path_of_registry(registry: TaskRegistry) -> str:
+    """Return the import path of a registry that is a global variable of an imported module."""
+    for module, namespace in [(name, vars(module)) for name, module in sys.modules.items() if module is not None]:
+        for attribute, value in list(namespace.items()):
+            if value is registry and (name := _importable_name(module)) is not None:
+                return f"{name}:{attribute}"
+    raise InvalidArgumentError(
+        "handlers: another process cannot import this registry, whose lifespans and middleware it needs; make the "
+        "registry a global variable of a module, or give its import path, 'module:attribute'"
+    )
 
 
 def _walk(start: object, attribute: str) -> Any:

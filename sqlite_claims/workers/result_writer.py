@@ -45,8 +45,8 @@ class ResultWriter:
         self.completed = self.failed = self.lost = 0
 
     def settle(self, attempts: list[EndedAttempt]) -> None:
-        """Store the results of attempts. All completions are stored in one transaction. All failures that may be
-        retried are stored in a second transaction."""
+        """Store the results of attempts. All completions are stored in one transaction. All failures that the
+        retry policy applies to are stored in a second transaction."""
         completed: list[tuple[TaskClaim, bytes]] = []
         failed: list[tuple[EndedAttempt, Failure]] = []
         released: list[EndedAttempt] = []
@@ -58,10 +58,10 @@ class ResultWriter:
                 self._persist(self._snooze, attempt, result.delay_s)
             elif not isinstance(result, Failure):
                 released.append(attempt)
-            elif result.retry:
+            elif result.retry and result.retry_in_s is None:
                 failed.append((attempt, result))
             else:
-                self._persist(self._fail_permanently, attempt, result)
+                self._persist(self._fail_one, attempt, result)
         if completed:
             self._complete(completed, attempts)
         if failed:
@@ -132,9 +132,11 @@ class ResultWriter:
                 self._log_failed(attempt, failure)
         self._log_lost(lost, [attempt for attempt, _ in failed])
 
-    def _fail_permanently(self, attempt: EndedAttempt, failure: Failure) -> None:
+    def _fail_one(self, attempt: EndedAttempt, failure: Failure) -> None:
         try:
-            self._store.fail_task(attempt.claimed.claim, failure.error, retry=False)
+            self._store.fail_task(
+                attempt.claimed.claim, failure.error, retry=failure.retry, retry_in=failure.retry_in_s
+            )
         except ClaimLostError:
             self.count(lost=1)
             self._log_lost([attempt.claimed.claim], [attempt])

@@ -119,8 +119,11 @@ def failed(attempt: Attempt, seconds: float, failure: Failure, info: TaskInfo | 
     if failure.retry and info is not None:
         text += f", {info.failures} of {info.max_attempts} attempts"
         if not is_last:
-            delay = info.retry.delay_us(info.failures, 0.0) / 1e6
-            text += f", will be retried {f'in about {delay:g} s' if delay else 'at once'}"
+            if failure.retry_in_s is None:
+                delay_s, about = info.retry.delay_us(info.failures, 0.0) / 1e6, "about "
+            else:
+                delay_s, about = failure.retry_in_s, ""
+            text += f", will be retried {f'in {about}{delay_s:g} s' if delay_s else 'at once'}"
     _log_attempt(level, attempt, seconds, text + ": %s", error, cause=failure.cause, trace=trace.lstrip("\n"))
 
 

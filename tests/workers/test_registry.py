@@ -17,10 +17,11 @@ def handler(task: TaskContext) -> None: ...
 def other(task: TaskContext) -> None: ...
 
 
-def test_the_decorator_registers_a_function_and_leaves_it_as_it_is() -> None:
+def test_the_registry_maps_a_kind_to_the_decorated_function() -> None:
     registry = TaskRegistry()
-    assert registry.task("resize")(handler) is handler
-    assert dict(registry) == {"resize": handler}
+    decorated = registry.task("resize")(handler)
+    assert dict(registry) == {"resize": decorated}
+    assert HandlerTable(registry).find("resize") is handler
 
 
 def test_a_second_handler_for_a_kind_is_refused() -> None:
