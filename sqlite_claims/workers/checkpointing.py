@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from types import TracebackType
 from typing import Self
 
 from ..errors import BackendError, InvalidStateError
@@ -17,6 +18,7 @@ from .execute import Abort, Quit, execute
 from .forked import HomeProcess
 from .idle import OPEN
 from .lazy_coroutines import LazyCoroutines
+from .lifespans import Lifespans
 from .options import WorkerOptions, worker_options
 from .registry import Handlers, HandlerTable
 from .result_writer import TRANSIENT, ResultWriter
@@ -130,8 +132,17 @@ class _AttemptRunner:
         self._over = threading.Event()
         self._home = HomeProcess()
         self._coroutines = LazyCoroutines(self._home)
+        self._lifespans = Lifespans(handlers.lifespans, self._coroutines, self._home)
 
     def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            stack.callback(self._coroutines.stop, _COROUTINES_STOP_S)
+            stack.enter_context(self._lifespans)
+            self._start()
+            self._stack = stack.pop_all()
+        return self
+
+    def _start(self) -> None:
         self._session = self._store.open_session(self._options.worker_id)
         self._keeper = threading.Thread(target=self._keep_claim, name="claims-runner", daemon=True)
         try:
@@ -139,13 +150,16 @@ class _AttemptRunner:
         except RuntimeError as error:
             self._session.close()
             raise WorkerStartError(f"cannot start the thread that renews claims: {error}") from error
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._keeper.join()
-        self._coroutines.stop(_COROUTINES_STOP_S)
-        self._session.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._over.set()
+            self._keeper.join()
+            self._session.close()
+        finally:
+            self._stack.__exit__(kind, error, trace)
 
     def attempt(self, instance_id: str, task_id: str) -> bool:
         """Run the task and store its result. Return ``False`` if the task could not be claimed."""

@@ -47,6 +47,7 @@ def main(fields: object) -> None:
     sys.argv[:] = config.sys_argv
     if sys.stderr is not None:
         faulthandler.enable()
+    loop: WorkerLoop | None = None
     with Signals() as signals:
         stage: Stage = "handlers"
         try:
@@ -54,11 +55,14 @@ def main(fields: object) -> None:
             stage = "store"
             with open_store(config.pool.path, **config.pool.store_options) as store:
                 stage = "run"
-                _work(config, control, store, handlers, signals)
+                loop = _make_loop(config, control, store, handlers)
+                _work(config, control, loop, signals)
         except importing.UnguardedError as error:
             control.send(Failed(stage="main file", text=str(error)))
             sys.exit(1)
         except BaseException as error:  # noqa: BLE001 - the supervisor shows the error
+            if loop is not None and loop.is_starting:
+                stage = "lifespan"
             text = describe(error)
             if not control.send(Failed(stage=stage, text=text)):
                 error_line = text.partition("\n")[0]
@@ -95,14 +99,14 @@ def _import_handlers(config: ChildConfig) -> HandlerTable:
         return HandlerTable(importing.load(adapter)(imported) if adapter else imported)
 
 
-def _work(
-    config: ChildConfig, control: ControlChannel, store: SqliteClaimStore, handlers: HandlerTable, signals: Signals
-) -> None:
+def _make_loop(
+    config: ChildConfig, control: ControlChannel, store: SqliteClaimStore, handlers: HandlerTable
+) -> WorkerLoop:
     options = config.options()
     scoreboard = Scoreboard(config.scoreboard_fd, options.concurrency)
     os.close(config.scoreboard_fd)
     max_bytes = config.pool.max_memory_bytes
-    loop = WorkerLoop(
+    return WorkerLoop(
         store,
         handlers,
         options,
@@ -110,9 +114,13 @@ def _work(
         scoreboard=scoreboard,
         max_tasks=config.pool.max_tasks,
         exceeds_memory=None if max_bytes is None else lambda: memory_used() > max_bytes,
+        on_start=lambda: control.send(Ready()),
     )
+
+
+def _work(config: ChildConfig, control: ControlChannel, loop: WorkerLoop, signals: Signals) -> None:
+    options = config.options()
     handle = WorkerHandle(loop, "claims-worker", options.shutdown_timeout)
-    control.send(Ready())
     try:
         _wait_for_end(handle, loop, control, signals, options.shutdown_timeout)
     except OSError as error:  # the process can no longer receive messages or signals

@@ -18,12 +18,13 @@ from .context import Reason
 LINE_BYTES_MAX = 65_536
 _READ_BYTES = 65_536
 
-Stage = Literal["main file", "handlers", "store", "run"]
+Stage = Literal["main file", "handlers", "store", "lifespan", "run"]
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A message from a process that has imported its handlers and opened its store, and now begins to claim tasks."""
+    """A message from a process that has imported its handlers, opened its store and entered its lifespans, and now
+    begins to claim tasks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

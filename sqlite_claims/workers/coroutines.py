@@ -14,9 +14,9 @@ import asyncio
 import os
 import threading
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, TypeVarTuple
 
@@ -29,6 +29,8 @@ Arguments = TypeVarTuple("Arguments")
 
 # The worker stops if this many event loops in a row have broken before any coroutine ended on one of these loops.
 _BROKEN_MAX = 5
+# A lifespan on a blocked event loop may take this many seconds to end.
+_BLOCKED_S_MAX = 1.0
 
 
 class Coroutines:
@@ -39,6 +41,7 @@ class Coroutines:
         self._lock = threading.Lock()
         self._loops: list[LoopThread] = []
         self._broken = 0
+        self._has_lifespans = False
 
     def wait_for(self, awaitable: Awaitable[object], task: TaskContext) -> CoroutineOutcome:
         """Block until the coroutine has ended, and return its error or its value. Cancel the coroutine if the task's
@@ -48,6 +51,14 @@ class Coroutines:
         coroutine's own error is returned, never raised.
         """
         return self._loop().wait_for(awaitable, task)
+
+    def enter_lifespan(self, function: Callable[[], AsyncIterator[object]]) -> Callable[[], None]:
+        """Run an async generator function up to its ``yield``. Return the function that runs the rest."""
+        loop = self._loop()
+        self._has_lifespans = True
+        lifespan = AsyncLifespan(function, loop)
+        lifespan.enter()
+        return lifespan.leave
 
     def abandon_loop(self) -> None:
         """Run later coroutines on a new loop, because a cancelled coroutine has not ended and may block the current
@@ -69,6 +80,8 @@ class Coroutines:
             last = self._loops[-1] if self._loops else None
             if last is not None and last.is_whole():
                 return last
+            if last is not None and self._has_lifespans:
+                raise WorkerStartError("the event loop in which the lifespans were entered is blocked or broken")
             if last is not None and not last.is_abandoned:
                 self._broken = 0 if last.completed else self._broken + 1
                 log.warning("a coroutine broke the event loop of the worker; a new event loop is started")
@@ -92,15 +105,19 @@ class _HandlerTask(asyncio.Task[CoroutineOutcome]):
     def cancel(self, msg: Any | None = None) -> bool:
         canceller = _current_call.get(None)
         if canceller is not None and canceller is not self.call:
+            if self.call.is_lifespan:
+                return False
             self.cancelled_by_another = True
         return super().cancel(msg)
 
 
 class _Call:
-    """A coroutine of a handler. A slot waits for the coroutine's outcome."""
+    """A coroutine of a handler or of a lifespan. A slot, or the worker's main loop, waits for the coroutine's
+    outcome."""
 
-    def __init__(self, awaitable: Awaitable[object]) -> None:
+    def __init__(self, awaitable: Awaitable[object], *, is_lifespan: bool = False) -> None:
         self.awaitable = awaitable
+        self.is_lifespan = is_lifespan
         self.context = copy_context()  # the context of the handler that made the coroutine
         self.future: Future[CoroutineOutcome] = Future()
         self.task: _HandlerTask | None = None
@@ -164,25 +181,33 @@ class LoopThread:
     def wait_for(self, awaitable: Awaitable[object], task: TaskContext) -> CoroutineOutcome:
         """Run a coroutine on the loop, block until it has ended, and return its error or its value."""
         call = _Call(awaitable)
-        with self._lock:
-            self._calls.add(call)
-            if self._over:
-                call.end(_loop_lost())
         try:
-            self._call_on_loop(self._begin, call)
-            task._on_drop = lambda: self._call_on_loop(self._cancel, call)
+            self.begin(call)
+            task._on_drop = lambda: self.call_on_loop(self._cancel, call)
             if task.cancelled.is_set():  # the attempt was dropped before the attribute _on_drop was set
                 task._on_drop()
             outcome = call.future.result()
         finally:
-            with self._lock:
-                self._calls.discard(call)
-            if self._ending and not self._calls:
-                self.stop()
+            self.discard(call)
         if isinstance(outcome.error, RuntimeError) and self._has_lost_executor():
             return _loop_lost()
         self.completed += not isinstance(outcome.error, EventLoopLost)
         return outcome
+
+    def begin(self, call: _Call) -> None:
+        """Start to run a coroutine on the loop."""
+        with self._lock:
+            self._calls.add(call)
+            if self._over:
+                call.end(_loop_lost())
+        self.call_on_loop(self._begin, call)
+
+    def discard(self, call: _Call) -> None:
+        """Remove a coroutine that has ended, or whose outcome is not needed."""
+        with self._lock:
+            self._calls.discard(call)
+        if self._ending and not self._calls:
+            self.stop()
 
     def stop_when_empty(self) -> None:
         """Accept no more coroutines, and stop the loop when the last running coroutine has ended."""
@@ -193,13 +218,14 @@ class LoopThread:
     def stop(self) -> None:
         """Cancel the coroutines that still run, and end the event loop's thread."""
         self._ending = True
-        self._call_on_loop(self._loop.stop)
+        self.call_on_loop(self._loop.stop)
 
     def join(self, timeout: float) -> None:
         """Wait up to ``timeout`` seconds for the end of the event loop's thread."""
         self._thread.join(timeout)
 
-    def _call_on_loop(self, callback: Callable[[*Arguments], object], *args: *Arguments) -> None:
+    def call_on_loop(self, callback: Callable[[*Arguments], object], *args: *Arguments) -> None:
+        """Call a function on the event loop's thread, unless the loop is closed."""
         # The callback runs in an empty context. If the callback cancels a coroutine, the cancellation therefore counts
         # as made by the worker, not by a different handler.
         with suppress(RuntimeError):  # the loop is closed
@@ -257,6 +283,54 @@ class LoopThread:
                     self._home.leave_if_forked()
                 if self._ending:
                     return
+
+
+class AsyncLifespan:
+    """A lifespan on an event loop. One asyncio task runs the whole async generator, so that a lifespan can use
+    ``asyncio.TaskGroup`` and ``asyncio.timeout`` around its ``yield``."""
+
+    def __init__(self, function: Callable[[], AsyncIterator[object]], loop: LoopThread) -> None:
+        self._loop = loop
+        self._entered: Future[None] = Future()
+        self._may_leave = asyncio.Event()
+        self._call = _Call(self._run(asynccontextmanager(function)()), is_lifespan=True)
+        self._call.future.add_done_callback(self._end)
+
+    def enter(self) -> None:
+        """Run the lifespan up to its ``yield``. Raise the error that the lifespan raises before its ``yield``."""
+        self._loop.begin(self._call)
+        self._entered.result()
+        if self._call.future.done():
+            self._raise_error()
+
+    def leave(self) -> None:
+        """Run the rest of the lifespan, and raise its error."""
+        self._loop.call_on_loop(self._may_leave.set)
+        with suppress(TimeoutError):
+            # If a coroutine that ignores its cancellation blocks the loop, the lifespan cannot be left.
+            self._call.future.result(_BLOCKED_S_MAX if self._loop.is_abandoned else None)
+        if not self._call.future.done():
+            self._call.end(_loop_lost())
+        self._raise_error()
+
+    async def _run(self, manager: AbstractAsyncContextManager[object]) -> None:
+        await manager.__aenter__()
+        self._entered.set_result(None)
+        await self._may_leave.wait()
+        # The code after the yield also runs after an error, so the error is not raised at the yield.
+        await manager.__aexit__(None, None, None)
+
+    def _end(self, _: Future[CoroutineOutcome]) -> None:
+        if not self._entered.done():
+            self._entered.set_result(None)
+
+    def _raise_error(self) -> None:
+        self._loop.discard(self._call)
+        error = self._call.future.result().error
+        if isinstance(error, EventLoopLost):
+            raise WorkerStartError("a lifespan did not end, because its event loop is blocked or broken")
+        if error is not None:
+            raise error
 
 
 async def _outcome(awaitable: Awaitable[object], home: HomeProcess) -> CoroutineOutcome:

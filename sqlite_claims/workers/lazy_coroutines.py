@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from .context import TaskContext
@@ -25,12 +25,18 @@ class LazyCoroutines:
 
     def wait_for(self, awaitable: Awaitable[object], task: TaskContext) -> CoroutineOutcome:
         """Run a handler's coroutine to its end, and return its error or its value."""
-        if self._coroutines is None:
-            from .coroutines import Coroutines
+        return (self._coroutines or self._make()).wait_for(awaitable, task)
 
-            with self._lock:
-                self._coroutines = self._coroutines or Coroutines(self._home)
-        return self._coroutines.wait_for(awaitable, task)
+    def enter_lifespan(self, function: Callable[[], AsyncIterator[object]]) -> Callable[[], None]:
+        """Run an async generator function up to its ``yield``. Return the function that runs the rest."""
+        return (self._coroutines or self._make()).enter_lifespan(function)
+
+    def _make(self) -> Coroutines:
+        from .coroutines import Coroutines
+
+        with self._lock:
+            self._coroutines = self._coroutines or Coroutines(self._home)
+            return self._coroutines
 
     def abandon_loop(self) -> None:
         """Run later coroutines on a new event loop, because a coroutine that ignores its cancellation may block this

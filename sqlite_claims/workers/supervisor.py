@@ -179,7 +179,7 @@ class Supervisor:
     def _count_failure(self, stage: Stage | None, text: str) -> None:
         """Count a failed start of a process. End the pool's run if the next start would probably fail, too."""
         self._failures += 1
-        is_hopeless = stage in ("handlers", "main file") and not self._was_ready
+        is_hopeless = stage in ("handlers", "main file", "lifespan") and not self._was_ready
         if is_hopeless or self._failures >= _FAILURES_MAX * len(self._members):
             if stage != "main file":
                 text = f"worker processes crash on start-up; last error: {text}"

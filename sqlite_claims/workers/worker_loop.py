@@ -20,6 +20,7 @@ from .context import Reason, RunSummary, TaskContext, WorkerStartError
 from .execute import Failure
 from .forked import HomeProcess
 from .lazy_coroutines import LazyCoroutines
+from .lifespans import Lifespans
 from .options import WorkerOptions
 from .registry import HandlerTable
 from .result_writer import ResultWriter
@@ -46,6 +47,7 @@ class WorkerLoop:
         max_tasks: end after this many tasks. ``None`` means no limit.
         exceeds_memory: a function that is called before each claim except the first claim. The worker ends if the
             function returns ``True``. ``None`` means no limit.
+        on_start: a function that is called when the lifespans were entered, before the first claim.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class WorkerLoop:
         scoreboard: Scoreboard | None = None,
         max_tasks: int | None = None,
         exceeds_memory: Callable[[], bool] | None = None,
+        on_start: Callable[[], object] = lambda: None,
     ) -> None:
         self._store = store
         self._handlers = handlers
@@ -66,6 +69,9 @@ class WorkerLoop:
         self._scoreboard = scoreboard
         self._max_tasks = max_tasks
         self._exceeds_memory = exceeds_memory
+        self._on_start = on_start
+        # True while the lifespans are entered, and after one of them has failed.
+        self.is_starting = False
         self._stop_state = StopState(
             shutdown_timeout_s=options.shutdown_timeout, reports_late_quits=scoreboard is not None
         )
@@ -80,6 +86,17 @@ class WorkerLoop:
 
     def __call__(self) -> RunSummary:
         """Run the worker until it is idle or stopped. After an error, release all claims and raise the error."""
+        self.is_starting = True
+        try:
+            with Lifespans(self._handlers.lifespans, self._coroutines, self._home):
+                self.is_starting = False
+                self._on_start()
+                self._run()
+        finally:
+            self._coroutines.stop(_RETURN_S_MAX)
+        return RunSummary(self._stop_state.reason, self._results.completed, self._results.failed, self._results.lost)
+
+    def _run(self) -> None:
         stop_state = self._stop_state
         with self._store.open_session(self._options.worker_id) as session:
             self._services = self._make_services(session)
@@ -102,10 +119,10 @@ class WorkerLoop:
                 self._release_all()  # if an error has ended a slot, the slot may still hold claims
             except BaseException as error:  # noqa: BLE001 - raised at the end
                 stop_state.abort(error)
-        self._coroutines.stop(_RETURN_S_MAX)
+        if self.abandoned_handlers:
+            self._coroutines.abandon_loop()
         if stop_state.error is not None:
             raise stop_state.error
-        return RunSummary(stop_state.reason, self._results.completed, self._results.failed, self._results.lost)
 
     def stop(self, reason: Reason, timeout: float | None = None) -> None:
         """Claim no more tasks, and release tasks that still run after ``timeout`` seconds (``None``: no limit)."""
