@@ -60,7 +60,7 @@ class Ceiling:
     def __init__(self, library: Path, path: Path) -> None:
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
         anchor = connection.execute("SELECT anchor FROM claims_meta").fetchall()[0][0]
-        lane = connection.execute("SELECT lane FROM claims_task ORDER BY id LIMIT 1").fetchall()[0][0]
+        lane = connection.execute("SELECT lane FROM claims_tasks ORDER BY id LIMIT 1").fetchall()[0][0]
         # Load the library before SQLite loads the extension. Otherwise the library would be unloaded when this
         # connection is closed.
         self._lib = ctypes.CDLL(str(library))

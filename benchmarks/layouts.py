@@ -89,13 +89,13 @@ _OPEN_TASKS = " AND total - completed - failed - cancelled > 1"
 PRESENT = Layout("present")
 _IN_ROW: dict[str, Edits] = {
     "add_task": (("input_from)", "input_from, data)"), ("?, ?, ?)", "?, ?, ?, ?)")),
-    "task_found": (("coalesce(n.data,", "coalesce(t.data,"), (" LEFT JOIN claims_input n ON n.task = t.id", "")),
+    "task_found": (("coalesce(n.data,", "coalesce(t.data,"), (" LEFT JOIN claims_inputs n ON n.task = t.id", "")),
 }
 _DATA_COLUMN: Edits = ((_INPUT_FROM, f"    data BLOB,\n{_INPUT_FROM}"),)
 
 HELD_INDEX = Layout(
     "claims found by an index of their own",
-    schema=((_NEXT_INDEX, f"CREATE INDEX claims_task_held ON claims_task (session) WHERE state = 2;\n{_NEXT_INDEX}"),),
+    schema=((_NEXT_INDEX, f"CREATE INDEX claims_task_held ON claims_tasks (session) WHERE state = 2;\n{_NEXT_INDEX}"),),
     statements={"claim_one": ((_TO_CLAIMED_SIDE, ""),), "complete_plain": ((_FROM_CLAIMED_SIDE, ""),)},
     has_sides=False,
 )
@@ -112,7 +112,7 @@ CLAIM_TABLE = Layout(
         "scan_head": (
             (
                 " AND next_at IS NOT NULL",
-                " AND next_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM claims_claim WHERE task = claims_task.id)",
+                " AND next_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM claims_claim WHERE task = claims_tasks.id)",
             ),
         ),
         "complete_plain": (
@@ -125,7 +125,7 @@ CLAIM_TABLE = Layout(
     },
     added={
         "claim_one": "INSERT INTO claims_claim SELECT id, max(token, ?2) + 1, ?4, ?5, ?3, ?6, ?7"
-        " FROM claims_task WHERE id = ?1",
+        " FROM claims_tasks WHERE id = ?1",
         "drop_claim": "DELETE FROM claims_claim WHERE task = ?",
     },
     complete=("complete_plain", "drop_claim", "count_completed"),
@@ -135,11 +135,13 @@ NO_COUNTER = Layout(
     "no counter in the instance", statements={"complete_plain": ((_OPEN_TASKS, ""),)}, complete=("complete_plain",)
 )
 _ANY_OPEN = """SELECT EXISTS (
-    SELECT 1 FROM claims_task INDEXED BY claims_task_open WHERE instance = ? AND state < 3
+    SELECT 1 FROM claims_tasks INDEXED BY claims_task_open WHERE instance = ? AND state < 3
 )"""
 OPEN_INDEX = Layout(
     "no counter, an index of open tasks",
-    schema=((_NEXT_INDEX, f"CREATE INDEX claims_task_open ON claims_task (instance) WHERE state < 3;\n{_NEXT_INDEX}"),),
+    schema=(
+        (_NEXT_INDEX, f"CREATE INDEX claims_task_open ON claims_tasks (instance) WHERE state < 3;\n{_NEXT_INDEX}"),
+    ),
     statements=NO_COUNTER.statements,
     added={"any_open": _ANY_OPEN},
     complete=("complete_plain", "any_open"),

@@ -96,7 +96,7 @@ def _during_a_reader(bench: Bench) -> dict[str, float]:
     with ExitStack() as stack:
         store = stack.enter_context(opened(path))
         reader = stack.enter_context(closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)))
-        reader.execute("BEGIN; SELECT count(*) FROM claims_instance")
+        reader.execute("BEGIN; SELECT count(*) FROM claims_instances")
         taken = sorted(_timed(lambda: cycle(store), cycles))
         held = _size(path)
         reader.execute("COMMIT")

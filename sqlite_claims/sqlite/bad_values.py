@@ -38,16 +38,16 @@ _LOWEST, _HIGHEST = -(2**63), 2**63 - 1
 # For each table: the statement that returns the end of a page, and the statement that checks a page.
 _PASSES = (
     ("claims_meta", sql.page_of_meta, sql.check_meta),
-    ("claims_session", sql.page_of_session, sql.check_session),
-    ("claims_lane", sql.page_of_lane, sql.check_lane),
-    ("claims_policy", sql.page_of_policy, sql.check_policy),
+    ("claims_sessions", sql.page_of_session, sql.check_session),
+    ("claims_lanes", sql.page_of_lane, sql.check_lane),
+    ("claims_policies", sql.page_of_policy, sql.check_policy),
     ("claims_pruned", sql.page_of_pruned, sql.check_pruned),
-    ("claims_instance", sql.page_of_instance, sql.check_instance),
-    ("claims_task", sql.page_of_task, sql.check_task),
-    ("claims_input", sql.page_of_input, sql.check_input),
-    ("claims_output", sql.page_of_output, sql.check_output),
-    ("claims_error", sql.page_of_error, sql.check_error),
-    ("claims_dependency", sql.page_of_dependency, sql.check_dependency),
+    ("claims_instances", sql.page_of_instance, sql.check_instance),
+    ("claims_tasks", sql.page_of_task, sql.check_task),
+    ("claims_inputs", sql.page_of_input, sql.check_input),
+    ("claims_outputs", sql.page_of_output, sql.check_output),
+    ("claims_errors", sql.page_of_error, sql.check_error),
+    ("claims_dependencies", sql.page_of_dependency, sql.check_dependency),
 )
 
 
@@ -84,9 +84,9 @@ def guarded(subject: str, find: Callable[[], Iterator[str]]) -> Iterator[str]:
 def findings(execute: Execute, go_on: Callable[[], None]) -> Iterator[str]:
     """Yield findings about values that a store never writes, and about wrong counts."""
     yield from _values(execute, go_on)
-    counters = ("claims_instance", sql.page_of_instance, _COUNTERS_PAGE, sql.check_counters)
-    yield from guarded("claims_instance", lambda: _pass(execute, go_on, *counters))
-    yield from guarded("claims_dependency", lambda: _cycles(execute, go_on))
+    counters = ("claims_instances", sql.page_of_instance, _COUNTERS_PAGE, sql.check_counters)
+    yield from guarded("claims_instances", lambda: _pass(execute, go_on, *counters))
+    yield from guarded("claims_dependencies", lambda: _cycles(execute, go_on))
 
 
 def _values(execute: Execute, go_on: Callable[[], None]) -> Iterator[str]:
@@ -170,8 +170,8 @@ def _cycles(execute: Execute, go_on: Callable[[], None]) -> Iterator[str]:
             edges: list[tuple[Any, ...]] = execute(sql.blocked_edges, (instance, _EDGES_MAX)).fetchall()
             if len(edges) < _EDGES_MAX and (waiting := _never_free(edges)):
                 yield (
-                    f"claims_dependency: in the instance of row {instance}, {len(waiting)} tasks wait for each other, "
-                    f"among them row {min(waiting)} of claims_task"
+                    f"claims_dependencies: in the instance of row {instance}, {len(waiting)} tasks wait for each "
+                    f"other, among them row {min(waiting)} of claims_tasks"
                 )
 
 

@@ -12,7 +12,7 @@ from ..validate import WALL_US_MAX
 
 
 class TaskCode:
-    """``claims_task.state``. A waiting task is scheduled or ready, depending on the time.
+    """``claims_tasks.state``. A waiting task is scheduled or ready, depending on the time.
 
     The class is not an ``IntEnum``, because every claim compares these numbers. With an enum member, a comparison takes
     ten times as long as with a plain integer.
@@ -27,7 +27,7 @@ class TaskCode:
 
 
 class InstanceCode:
-    """``claims_instance.state``."""
+    """``claims_instances.state``."""
 
     IN_PROGRESS: Final = 0
     PAUSED: Final = 1
@@ -57,14 +57,26 @@ CLAIMED_SIDE = 1 << 32
 the index, in which a search finds expired claims. The lane number of a paused instance's task is negative, so that no
 search for work reads the task."""
 
+QUEUE_MIN = 1 << 31
+"""The lowest id of a queue (a row of claims_queues). All ids of lanes are lower. Below ``CLAIMED_SIDE``, a number in
+``claims_tasks.lane`` is the id of a lane, or of a queue for a task with a limit."""
+
+HAS_OPTIONS = 1
+"""The bit in ``claims_lanes.traits`` of a lane whose tasks have a row in claims_options."""
+
+IS_LIMITED = 2
+"""The bit in ``claims_lanes.traits`` of a lane whose tasks have a limit. Such tasks are in the lane's queues."""
+
 NEVER = 1 << 62
-"""The value of ``claims_task.next_at`` for a claim that no search for work may take over. Such a claim has no expiry,
+"""The value of ``claims_tasks.next_at`` for a claim that no search for work may take over. Such a claim has no expiry,
 or is the last claim of its task. No id, count or token reaches this number."""
 
 NUMBERS: dict[str, int] = {
     **{f"task.{name.lower()}": code for name, code in vars(TaskCode).items() if name.isupper()},
     **{f"instance.{name.lower()}": code for name, code in vars(InstanceCode).items() if name.isupper()},
     "claimed_side": CLAIMED_SIDE,
+    "queue_min": QUEUE_MIN,
+    "traits_max": HAS_OPTIONS | IS_LIMITED,
     "never": NEVER,
     "lane_max": CLAIMED_SIDE - 1,
     "claimed_lane_max": 2 * CLAIMED_SIDE - 1,

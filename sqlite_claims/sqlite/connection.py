@@ -26,7 +26,7 @@ from .statements import sql
 PAGE_SIZE = 2048
 WAL_BYTES_MAX = 64 << 20
 # The number of statements in a connection's cache. The store has fewer statements, so no statement is prepared twice.
-_STATEMENT_CACHE = 256
+_STATEMENT_CACHE = 512
 
 _open: dict[str, weakref.WeakSet[object]] = {}
 _most: dict[str, int] = {}  # the peak number of open connections to each path; reset when none is open

@@ -17,6 +17,7 @@ from ..errors import (
     BackendError,
     InvalidArgumentError,
     InvalidStateError,
+    SchemaVersionError,
     StoreBusyError,
     StoreCorruptError,
     StoreUnavailableError,
@@ -103,6 +104,14 @@ class Database(StoreConnection):
             raise InvalidStateError(f"{self.path}: opened with read_only=True")
         if self.has_transaction():
             raise InvalidStateError("this thread has a transaction open: call the method on its tx")
+
+    def refuse_old_schema(self) -> None:
+        """Raise an error if the file has an older schema version, which only a read-only store can have open."""
+        if self.opened.is_old:
+            raise SchemaVersionError(
+                f"{self.path}: has an older schema version, which can be read but not checked; open the file once for "
+                "writing, which upgrades the file"
+            )
 
     # -- transactions
 

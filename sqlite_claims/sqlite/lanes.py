@@ -8,17 +8,19 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from ..errors import StoreCorruptError
 from ..validate import shown
-from .codes import CLAIMED_SIDE, NEVER, InstanceCode
+from .codes import CLAIMED_SIDE, IS_LIMITED, NEVER, QUEUE_MIN, InstanceCode
 from .statements import Row, Statement, sql
 
 T = TypeVar("T")
 
 Kinds = frozenset[str] | None
 Tags = tuple[str, ...]
+# The largest number of cached queues.
+_QUEUES_MAX = 10_000
 # The largest number of cached selections. A program has few workers with different tags and kinds.
 _SELECTIONS_MAX = 256
 # The largest number of own lanes of instances that are in progress or paused. Each own lane adds about 2 µs to every
@@ -40,7 +42,22 @@ def _stored_tags(path: str, id: int, text: str) -> Tags:
             return tuple(tags)
     except (ValueError, RecursionError):
         pass
-    raise StoreCorruptError(f"{path}: claims_lane row {id}: tags is {shown(text)}")
+    raise StoreCorruptError(f"{path}: claims_lanes row {id}: tags is {shown(text)}")
+
+
+class Lane(NamedTuple):
+    """The properties of a lane. ``traits``: see ``claims_lanes.traits``."""
+
+    kind: str
+    tags: Tags
+    traits: int
+
+
+class Queue(NamedTuple):
+    """The queue of a partition's tasks in one lane."""
+
+    lane: int
+    partition: int
 
 
 class Executor(Protocol):
@@ -67,12 +84,16 @@ class Lanes:
         self._newest = 0  # the largest id of a cached lane
         self.are_many = False
         self._skipped_searches = 0  # number of next searches that don't read which lanes have tasks
-        self._by_id: dict[int, tuple[str, Tags]] = {}
-        self._by_column: dict[int, tuple[str, Tags]] = {}  # kind and tags by claims_task.lane, on any side
-        self._ids: dict[tuple[int, str, Tags], int] = {}  # lane ids by instance (0 for a shared lane), kind and tags
+        self._by_id: dict[int, Lane] = {}
+        self._by_column: dict[int, Lane] = {}  # lanes by claims_tasks.lane, on any side
+        self._queues: dict[int, Queue] = {}
+        self._ids: dict[tuple[int, Lane], int] = {}  # lane ids by instance (0 for a shared lane) and lane
         self._closed: set[int] = set()  # own lanes of instances that are not in progress
         self._own = 0  # number of own lanes of instances that are in progress or paused
         self._selected: dict[tuple[Tags, Kinds], array[int]] = {}
+        self._selected_limited: dict[tuple[Tags, Kinds], array[int]] = {}
+        self.any_limited = False
+        """True if any lane contains tasks with a limit."""
         self._unsaved = False
 
     def saved(self) -> None:
@@ -96,26 +117,30 @@ class Lanes:
             rows = db.rows(sql.lanes, self._newest)
             if len(rows) == version - self._version and not any(row.instance for row in rows):
                 for row in rows:
-                    self._learn(row.id, 0, row.kind, _stored_tags(db.path, row.id, row.tags))
+                    self._learn(row.id, 0, Lane(row.kind, _stored_tags(db.path, row.id, row.tags), row.traits))
                 self._version = version
                 return
         unsaved = self._unsaved
         self.__init__()  # type: ignore[misc]
         self._unsaved = unsaved
         for row in db.rows(sql.lanes, 0):
-            self._learn(row.id, row.instance, row.kind, _stored_tags(db.path, row.id, row.tags))
+            self._learn(row.id, row.instance, Lane(row.kind, _stored_tags(db.path, row.id, row.tags), row.traits))
             if row.instance and row.instance_state != InstanceCode.IN_PROGRESS:
                 self._closed.add(row.id)
             self._own += row.instance_state in (InstanceCode.IN_PROGRESS, InstanceCode.PAUSED)
         self._version = version
 
-    def _learn(self, id: int, instance: int, kind: str, tags: Tags) -> None:
-        self._by_id[id] = kind, tags
-        self._ids[instance, kind, tags] = id
+    def _learn(self, id: int, instance: int, lane: Lane) -> None:
+        self._by_id[id] = lane
+        self._ids[instance, lane] = id
         self._newest = max(self._newest, id)
         self.are_many = 2 * len(self._by_id) > MANY
+        if lane.traits & IS_LIMITED:
+            self.any_limited = True
+            self._selected_limited.clear()
+            return
         for (own, kinds), selected in self._selected.items():
-            if self.admits(id, own, kinds):
+            if self._admits(id, own, kinds):
                 self._selected[own, kinds] = selected + array("q", (id, id + CLAIMED_SIDE))
 
     def select(self, tags: Tags, kinds: Kinds) -> array[int]:
@@ -123,18 +148,32 @@ class Lanes:
         lanes = self._selected.get((tags, kinds))
         if lanes is None:
             lanes = array("q")
-            for id in self._by_id:
-                if self.admits(id, tags, kinds):
+            for id, lane in self._by_id.items():
+                if not lane.traits & IS_LIMITED and self._admits(id, tags, kinds):
                     lanes.extend((id, id + CLAIMED_SIDE))
             if len(self._selected) >= _SELECTIONS_MAX:
                 self._selected.clear()
             self._selected[tags, kinds] = lanes
         return lanes
 
-    def admits(self, lane: int, tags: Tags, kinds: Kinds) -> bool:
-        """Return whether a worker with these tags and kinds may claim tasks of this lane, on any side."""
-        id = abs(lane) % CLAIMED_SIDE
-        kind, wanted = self._by_id[id]
+    def select_limited(self, tags: Tags, kinds: Kinds) -> array[int]:
+        """Return the lanes of tasks with a limit that a worker with these tags and kinds may claim now. The tasks are
+        in the queues of these lanes."""
+        lanes = self._selected_limited.get((tags, kinds))
+        if lanes is None:
+            limited = (id for id, lane in self._by_id.items() if lane.traits & IS_LIMITED)
+            lanes = array("q", (id for id in limited if self._admits(id, tags, kinds)))
+            if len(self._selected_limited) >= _SELECTIONS_MAX:
+                self._selected_limited.clear()
+            self._selected_limited[tags, kinds] = lanes
+        return lanes
+
+    def admits(self, db: Executor, column: int, tags: Tags, kinds: Kinds) -> bool:
+        """Return whether a worker with these tags and kinds may claim tasks with this ``claims_tasks.lane``."""
+        return self._admits(self.lane_id(db, column), tags, kinds)
+
+    def _admits(self, id: int, tags: Tags, kinds: Kinds) -> bool:
+        kind, wanted, _ = self._by_id[id]
         return (
             (kinds is None or kind in kinds) and (not tags or set(tags).issuperset(wanted)) and id not in self._closed
         )
@@ -152,42 +191,58 @@ class Lanes:
                 few = len(selected) // 8
                 rows = db.rows(sql.lanes_with_rows, -NEVER if paused else 0, few)
                 if len(rows) < few:
-                    return array("q", [lane for (lane,) in rows if self.admits(lane, tags, kinds)])
+                    used = (lane for (lane,) in rows if abs(lane) % CLAIMED_SIDE < QUEUE_MIN)
+                    return array("q", [lane for lane in used if self._admits(abs(lane) % CLAIMED_SIDE, tags, kinds)])
                 self._skipped_searches = CROWDED_SEARCHES
         return selected + array("q", [-lane for lane in selected]) if paused else selected
 
-    def kind_and_tags(self, db: Executor, lane: int) -> tuple[str, Tags]:
-        """Return the kind and tags of a task's lane, on any side."""
-        cached = self._by_column.get(lane)
+    def lane_of(self, db: Executor, column: int) -> Lane:
+        """Return the lane of the tasks with this ``claims_tasks.lane``."""
+        cached = self._by_column.get(column)
         if cached is None:
-            id = abs(lane) % CLAIMED_SIDE
-            if id not in self._by_id:
+            lane = self.lane_id(db, column)
+            if lane not in self._by_id:
                 self._version = -1
                 self.refresh(db, db.value(sql.lanes_version))
-            cached = self._by_column[lane] = self._by_id[id]
+            cached = self._by_id[lane]
+            if abs(column) % CLAIMED_SIDE < QUEUE_MIN:
+                self._by_column[column] = cached
         return cached
 
-    def intern(self, db: Executor, kind: str, tags: Tags, instance: int) -> int:
-        """Return the id of the lane for a kind and a set of tags. Add the lane if the lane doesn't exist. The caller
-        must hold the write lock.
+    def lane_id(self, db: Executor, column: int) -> int:
+        """Return the id of the lane of the tasks with this ``claims_tasks.lane``."""
+        id = abs(column) % CLAIMED_SIDE
+        return id if id < QUEUE_MIN else self.queue(db, id).lane
 
-        The lane is an own lane of ``instance``. If ``instance`` is 0, or if there are already ``OWN_MAX`` own lanes,
-        the lane is the shared lane for the kind and the tags.
+    def queue(self, db: Executor, id: int) -> Queue:
+        """Return a queue. ``id``: the id of the queue, not of one of its sides."""
+        cached = self._queues.get(id)
+        if cached is None:
+            if len(self._queues) >= _QUEUES_MAX:
+                self._queues.clear()
+            cached = self._queues[id] = Queue(*db.rows(sql.queue, id)[0])
+        return cached
+
+    def intern(self, db: Executor, lane: Lane, instance: int) -> int:
+        """Return the id of a lane. Add the lane if the lane doesn't exist. The caller must hold the write lock.
+
+        The result is an own lane of ``instance``. If ``instance`` is 0, or if there are already ``OWN_MAX`` own lanes,
+        the result is a shared lane.
         """
         self.refresh(db, db.value(sql.lanes_version))
-        shared = self._ids.get((0, kind, tags)) or self._add(db, 0, kind, tags)
+        shared = self._ids.get((0, lane)) or self._add(db, 0, lane)
         if not instance:
             return shared
-        id = self._ids.get((instance, kind, tags))
+        id = self._ids.get((instance, lane))
         if id is None and self._own < OWN_MAX:
-            id = self._add(db, instance, kind, tags)
+            id = self._add(db, instance, lane)
             self._version = -1  # the next refresh then reads whether the new lane is open
         return id or shared
 
-    def _add(self, db: Executor, instance: int, kind: str, tags: Tags) -> int:
-        id = db.value(sql.add_lane, instance, kind, json.dumps(tags, separators=(",", ":")))
+    def _add(self, db: Executor, instance: int, lane: Lane) -> int:
+        id = db.value(sql.add_lane, instance, lane.kind, json.dumps(lane.tags, separators=(",", ":")), lane.traits)
         db.execute(sql.lanes_changed)
-        self._learn(id, instance, kind, tags)
+        self._learn(id, instance, lane)
         self._version += 1
         self._unsaved = True
         return id

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import apsw
 
 from ..errors import BackendError, StoreFullError, StoreUnavailableError
-from . import bad_values, c_core, forks, schema
+from . import bad_values, c_core, forks, older_schema, schema
 from .authorizer import Authorizer
 from .connection import connect, patience, use_wal
 from .doorbell import Doorbell, FutexBell
@@ -56,6 +56,7 @@ class OpenConnection:
         "execute",
         "executemany",
         "frames",
+        "is_old",
         "page_size",
         "scanner",
         "unshared",
@@ -63,10 +64,21 @@ class OpenConnection:
     )
 
     def __init__(
-        self, connection: apsw.Connection, scanner: Scanner, unshared: UnsharedFiles | None, joined: _Joined
+        self,
+        connection: apsw.Connection,
+        scanner: Scanner,
+        unshared: UnsharedFiles | None,
+        joined: _Joined,
+        *,
+        is_old: bool,
     ) -> None:
         self.connection = connection
-        self.execute = connection.cursor().execute
+        self.is_old = is_old
+        """True if the file has an older schema version. Then the store is read-only."""
+        execute = connection.cursor().execute
+        self.execute: Callable[..., apsw.Cursor] = execute
+        if is_old:
+            self.execute = lambda statement, *bindings: execute(older_schema.translated(statement), *bindings)
         self.executemany = connection.executemany
         self.changes = connection.changes
         self.scanner = scanner
@@ -151,6 +163,7 @@ class Opening:
         self._unshared: UnsharedFiles | None = None
         self._scanner: Scanner | None = None
         self._had_wal = False
+        self._is_old = False
 
     def run(self) -> OpenConnection:
         """Open the connection. If the open fails, close all parts again, and raise ``BackendError``."""
@@ -169,12 +182,13 @@ class Opening:
         try:
             connection = self._connect_to_read(wait) if self._settings.read_only else self._connect_to_write()
             joined = self._join(connection)
-            self._scanner = open_scanner(connection, self._settings.use_c_core, _SCAN)
+            scan = ScanStatements(*map(older_schema.translated, _SCAN)) if self._is_old else _SCAN
+            self._scanner = open_scanner(connection, self._settings.use_c_core, scan)
             self._files.watch()
             if was_killed:
                 self._files.sync.mark_failed()
             connection.add_authorizer(self._authorizer)
-            return OpenConnection(connection, self._scanner, self._unshared, joined)
+            return OpenConnection(connection, self._scanner, self._unshared, joined, is_old=self._is_old)
         except BaseException as error:
             self._files.sync.note(error)
             culprit = "" if self._connection is None else bad_values.culprit(self._connection.execute, error)
@@ -187,7 +201,7 @@ class Opening:
         if not self._had_wal:
             schema.peek(self._path, wait)
         self._connection, self._unshared = connect_to_read(self._path, self._settings.busy_timeout)
-        schema.check(self._connection, self._path, create=False, read_only=True)
+        self._is_old = schema.check(self._connection, self._path, create=False, read_only=True)
         return self._connection
 
     def _connect_to_write(self) -> HookedConnection:

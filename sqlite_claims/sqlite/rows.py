@@ -38,6 +38,7 @@ class LaneRow(NamedTuple):
     tags: str
     instance: int
     instance_state: int | None
+    traits: int
 
 
 class NamedTask(NamedTuple):

@@ -14,6 +14,7 @@ import apsw
 from ..clock import Clock
 from ..errors import SchemaVersionError, StoreCorruptError, StoreUnavailableError
 from ..validate import shown
+from . import older_schema
 from .connection import connect_to_file_alone
 from .files.copies import identity_of
 from .open_files import is_locked, refuse_missing
@@ -27,7 +28,7 @@ def _tables() -> frozenset[str]:
     """Return the names of the tables of the newest schema version."""
     names: set[str] = set()
     for _, script in migrations():
-        renamed = set(re.findall(r"ALTER TABLE (\w+) RENAME", script))
+        renamed = set(re.findall(r"ALTER TABLE (\w+) RENAME TO", script))
         for dropped, name in _NAMES.findall(script):
             (names.discard if dropped else names.add)(name)
         names -= renamed
@@ -35,7 +36,8 @@ def _tables() -> frozenset[str]:
 
 
 TABLES = _tables()
-_OF_OURS = tuple(sorted(TABLES))
+# The tables of all versions.
+_OF_OURS = tuple(sorted(TABLES | {name for _, script in migrations() for _, name in _NAMES.findall(script)}))
 
 
 def version_of(connection: apsw.Connection) -> int | None:
@@ -96,7 +98,7 @@ def _refuse_other_tables(connection: apsw.Connection, version: int) -> None:
     expected = _expected(version)
     rows: list[tuple[Any, ...]] = connection.execute(sql.objects).fetchall()
     for kind, name, _, text in rows:
-        if kind == "table" and name in TABLES and _normal(text) != expected.get((kind, name)):
+        if kind == "table" and name in _OF_OURS and _normal(text) != expected.get((kind, name)):
             raise StoreCorruptError(
                 f"{connection.filename}: schema_version in claims_meta is {version}, but table "
                 f"{name} has the form of a different version"
@@ -191,7 +193,7 @@ def _check(connection: apsw.Connection, path: str, *, create: bool, read_only: b
         )
     if version < VERSION:
         _refuse_other_tables(connection, version)
-    if version < VERSION and read_only:
+    if version < VERSION and read_only and version != older_schema.VERSION:
         raise SchemaVersionError(f"{path}: schema version {version} needs an upgrade; open it once for writing")
     if not read_only and (triggers := triggers_on_ours(connection.execute)):  # a read-only store runs no trigger
         name, table = triggers[0]

@@ -101,6 +101,7 @@ class Statements:
     # claim.sql
     lanes: Statement[LaneRow]
     lanes_with_rows: Statement[tuple[int]]
+    queue: Statement[tuple[int, int]]
     add_lane: Statement[tuple[int]]
     drop_lanes: str
     drop_own_lanes: str

@@ -94,8 +94,8 @@ def mutate(path: Path, table: str, column: str, sort: str, choose: random.Random
             new = b""
         expression = NO_UTF8 if sort == "TEXT" and choose.random() < 0.1 else "?2"
         where = f"WHERE rowid = (SELECT rowid FROM {table} LIMIT 1 OFFSET ?1)"  # noqa: S608
-        if table == "claims_dependency":
-            where = "WHERE (task, depends_on) = (SELECT task, depends_on FROM claims_dependency LIMIT 1 OFFSET ?1)"
+        if table == "claims_dependencies":
+            where = "WHERE (task, depends_on) = (SELECT task, depends_on FROM claims_dependencies LIMIT 1 OFFSET ?1)"
         if new == old:
             return ""
         try:

@@ -180,7 +180,7 @@ def test_a_control_whose_steps_meet_an_error_has_taken_effect_and_is_followed_up
             found = in_another_thread(lambda: store.find_available_tasks("w", 5))
         assert [task.task_id for task in found] == (["a", "b", "c"] if action == "resume" else ["c"])
         with store.transaction() as tx:
-            assert tx.execute("SELECT count(*) FROM claims_instance WHERE moving IS NOT NULL") == [(0,)]
+            assert tx.execute("SELECT count(*) FROM claims_instances WHERE moving IS NOT NULL") == [(0,)]
         assert store.check() == []
 
 
@@ -204,7 +204,7 @@ def test_a_prune_whose_steps_meet_an_error_has_taken_effect_and_is_followed_up_l
             store.get_instance("order")
         assert store.prune(0) == 0
         with store.transaction() as tx:
-            assert tx.execute("SELECT count(*) FROM claims_task") == [(0,)]
+            assert tx.execute("SELECT count(*) FROM claims_tasks") == [(0,)]
         assert store.check() == []
 
 

@@ -14,15 +14,15 @@ from sqlite_claims import NewTask, SqliteClaimStore, StoreCorruptError, TaskStat
 
 LOOP = "SELECT (WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT max(n) FROM c)"
 ENDLESS_VIEW = """
-CREATE VIEW claims_session (id, worker, pid, started_wall) AS
+CREATE VIEW claims_sessions (id, worker, pid, started_wall) AS
 WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT n, 'w', 1, 0 FROM c"""
 TRIGGERS = [
-    "CREATE TRIGGER strange BEFORE UPDATE OF state ON claims_task BEGIN SELECT RAISE(IGNORE); END",
-    "CREATE TRIGGER strange BEFORE UPDATE OF state ON Claims_Task BEGIN SELECT RAISE(ROLLBACK, 'no'); END",
-    f"CREATE TRIGGER strange AFTER UPDATE ON claims_task BEGIN {LOOP}; END",
-    "CREATE TRIGGER strange AFTER UPDATE ON claims_task BEGIN UPDATE claims_task SET state = 3 WHERE id = new.id; END",
+    "CREATE TRIGGER strange BEFORE UPDATE OF state ON claims_tasks BEGIN SELECT RAISE(IGNORE); END",
+    "CREATE TRIGGER strange BEFORE UPDATE OF state ON Claims_Tasks BEGIN SELECT RAISE(ROLLBACK, 'no'); END",
+    f"CREATE TRIGGER strange AFTER UPDATE ON claims_tasks BEGIN {LOOP}; END",
+    "CREATE TRIGGER strange AFTER UPDATE ON claims_tasks BEGIN UPDATE claims_tasks SET state = 3; END",
     # The trigger has the name of a common table expression in the store's own statements.
-    "CREATE TRIGGER held AFTER UPDATE ON claims_task BEGIN DELETE FROM claims_session; END",
+    "CREATE TRIGGER held AFTER UPDATE ON claims_tasks BEGIN DELETE FROM claims_sessions; END",
 ]
 
 
@@ -46,7 +46,7 @@ def test_a_file_with_a_trigger_on_our_tables_is_not_opened_for_writing(store: Sq
     path = store.path
     store.close()
     change(path, trigger)
-    with pytest.raises(StoreCorruptError, match=r"trigger '(strange|held)' on claims_task .*drop it"):
+    with pytest.raises(StoreCorruptError, match=r"trigger '(strange|held)' on claims_tasks .*drop it"):
         SqliteClaimStore(path)
     with SqliteClaimStore(path, read_only=True) as reading:
         assert reading.get_task("i", "a").state is TaskState.READY
@@ -95,13 +95,13 @@ def test_a_trigger_that_comes_while_the_store_is_open_is_noticed_before_it_runs(
 def test_a_view_in_the_place_of_a_table_is_noticed(store: SqliteClaimStore) -> None:
     change(
         store.path,
-        "DROP TABLE claims_session",
+        "DROP TABLE claims_sessions",
         ENDLESS_VIEW,
     )
     for act in (store.list_workers, store.list_workers, lambda: store.claim_available_tasks("w")):
-        with pytest.raises(StoreCorruptError, match=r"'claims_session', a trigger .*or a view"):
+        with pytest.raises(StoreCorruptError, match=r"'claims_sessions', a trigger .*or a view"):
             act()
-    with pytest.raises(StoreCorruptError, match="claims_session is a view, but must be a table"):
+    with pytest.raises(StoreCorruptError, match="claims_sessions is a view, but must be a table"):
         SqliteClaimStore(store.path)
 
 
@@ -111,9 +111,9 @@ def test_a_view_in_the_place_of_a_table_is_noticed(store: SqliteClaimStore) -> N
         (["DELETE FROM claims_meta"], "schema_version in claims_meta is None"),
         (["UPDATE claims_meta SET schema_version = -1"], "schema_version in claims_meta is -1"),
         (["DROP TABLE claims_pruned"], "the table claims_pruned is missing"),
-        (["DROP TABLE claims_meta"], "contains a table claims_dependency, but no claims_meta"),
+        (["DROP TABLE claims_meta"], "contains a table claims_attempts, but no claims_meta"),
         (["DROP INDEX claims_task_next"], "no such index: claims_task_next"),
-        (["ALTER TABLE claims_task DROP COLUMN delay"], "no such column"),
+        (["ALTER TABLE claims_tasks DROP COLUMN delay"], "no such column"),
     ],
 )
 def test_a_file_without_all_that_a_store_has_is_corrupt(
@@ -135,7 +135,7 @@ def test_the_triggers_of_an_application_on_its_own_tables_are_none_of_our_busine
 
 def test_a_backup_runs_no_trigger_of_the_file(store: SqliteClaimStore) -> None:
     path = f"{store.path}.backup"
-    change(store.path, "CREATE TRIGGER t AFTER UPDATE ON claims_meta BEGIN DELETE FROM claims_task; END")
+    change(store.path, "CREATE TRIGGER t AFTER UPDATE ON claims_meta BEGIN DELETE FROM claims_tasks; END")
     store.backup(path)
     with SqliteClaimStore(path, read_only=True) as copy:
         assert len(list(copy.list_tasks())) == 3

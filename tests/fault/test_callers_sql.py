@@ -31,31 +31,31 @@ REFUSED = {
     "ATTACH": ["ATTACH ':memory:' AS other"],
     "DETACH": ["DETACH main"],
     "(belongs to|rows of) the store": [
-        "UPDATE claims_task SET token = 0",
-        "UPDATE main.CLAIMS_TASK SET token = 0",
+        "UPDATE claims_tasks SET token = 0",
+        "UPDATE main.CLAIMS_TASKS SET token = 0",
         "INSERT OR REPLACE INTO claims_meta SELECT * FROM claims_meta",
-        "DELETE FROM claims_session",
-        "SELECT 1; -- that was one\nDELETE FROM claims_session",
-        "DROP TABLE claims_task",
+        "DELETE FROM claims_sessions",
+        "SELECT 1; -- that was one\nDELETE FROM claims_sessions",
+        "DROP TABLE claims_tasks",
         "DROP INDEX claims_task_next",
         "DROP VIEW claims_tasks_v",
-        "CREATE INDEX mine ON claims_task (name)",
-        "CREATE INDEX mine ON claims_task (name COLLATE NOCASE) WHERE token > 0",
+        "CREATE INDEX mine ON claims_tasks (name)",
+        "CREATE INDEX mine ON claims_tasks (name COLLATE NOCASE) WHERE token > 0",
         "CREATE TABLE claims_mine (a)",
         "CREATE VIEW claims_mine AS SELECT 1",
         "CREATE VIRTUAL TABLE claims_mine USING fts5 (a)",
         "CREATE TEMP TABLE claims_meta (id)",
-        "CREATE TEMP VIEW claims_task AS SELECT 1 AS id",
-        "CREATE TRIGGER mine AFTER UPDATE ON claims_task BEGIN SELECT 1; END",
+        "CREATE TEMP VIEW claims_tasks AS SELECT 1 AS id",
+        "CREATE TRIGGER mine AFTER UPDATE ON claims_tasks BEGIN SELECT 1; END",
         "CREATE TRIGGER mine INSTEAD OF UPDATE ON claims_tasks_v BEGIN SELECT 1; END",
-        "CREATE TEMP TRIGGER mine BEFORE UPDATE OF state ON claims_task BEGIN SELECT RAISE(IGNORE); END",
+        "CREATE TEMP TRIGGER mine BEFORE UPDATE OF state ON claims_tasks BEGIN SELECT RAISE(IGNORE); END",
         "CREATE TEMP TABLE passing (id); ALTER TABLE temp.passing RENAME TO claims_meta",
-        "ALTER TABLE claims_task ADD COLUMN mine TEXT AS (hex(zeroblob(1000000)))",
-        "ALTER TABLE claims_task RENAME TO mine",
-        "ALTER TABLE claims_task RENAME COLUMN token TO mine",
+        "ALTER TABLE claims_tasks ADD COLUMN mine TEXT AS (hex(zeroblob(1000000)))",
+        "ALTER TABLE claims_tasks RENAME TO mine",
+        "ALTER TABLE claims_tasks RENAME COLUMN token TO mine",
         "ANALYZE",
-        "ANALYZE claims_task",
-        "CREATE TRIGGER mine AFTER INSERT ON own BEGIN DELETE FROM claims_task; END; INSERT INTO own (id) VALUES (9)",
+        "ANALYZE claims_tasks",
+        "CREATE TRIGGER mine AFTER INSERT ON own BEGIN DELETE FROM claims_tasks; END; INSERT INTO own (id) VALUES (9)",
     ],
     "PRAGMA": [
         "PRAGMA locking_mode = EXCLUSIVE", "PRAGMA main.locking_mode(EXCLUSIVE)", "PRAGMA query_only = 1",
@@ -67,19 +67,19 @@ REFUSED = {
     "sqlite_": [
         "UPDATE sqlite_sequence SET seq = 0",
         "DELETE FROM sqlite_sequence WHERE name LIKE 'claims%'",
-        "INSERT INTO sqlite_sequence VALUES ('claims_session', 9223372036854775807)",
+        "INSERT INTO sqlite_sequence VALUES ('claims_sessions', 9223372036854775807)",
         "DROP TABLE own; DELETE FROM sqlite_sequence",
     ],
 }  # fmt: skip
 ALLOWED = [
-    "SELECT count(*) FROM claims_task",
+    "SELECT count(*) FROM claims_tasks",
     "SELECT state FROM claims_tasks_v",
     "INSERT INTO own (id) VALUES (7)",
     "UPDATE own SET claims_made = 1",
     "CREATE TEMP TABLE passing (a); INSERT INTO passing VALUES (1); DROP TABLE passing",
     "CREATE TABLE counted (id INTEGER PRIMARY KEY AUTOINCREMENT); INSERT INTO counted VALUES (1); DROP TABLE counted",
     "CREATE INDEX own_made ON own (claims_made); REINDEX own_made; ANALYZE own; DROP INDEX own_made",
-    "CREATE TABLE kept AS SELECT name FROM claims_task; ALTER TABLE kept RENAME TO had; ALTER TABLE had ADD COLUMN b",
+    "CREATE TABLE kept AS SELECT name FROM claims_tasks; ALTER TABLE kept RENAME TO had; ALTER TABLE had ADD COLUMN b",
     "CREATE VIRTUAL TABLE words USING fts5 (a); INSERT INTO words VALUES ('x'); DROP TABLE words",
     "PRAGMA user_version = 3",
     "PRAGMA user_version",
@@ -249,10 +249,10 @@ def test_an_asynchronous_transaction_is_interrupted_too_and_others_get_their_tur
 
 def test_a_foreign_key_to_our_tables_has_no_effect_and_is_told_by_check(store: SqliteClaimStore) -> None:
     with store.transaction() as tx:
-        tx.execute("CREATE TABLE refers (task REFERENCES claims_task (id) ON DELETE CASCADE)")
-        tx.execute("INSERT INTO refers SELECT id FROM claims_task")
+        tx.execute("CREATE TABLE refers (task REFERENCES claims_tasks (id) ON DELETE CASCADE)")
+        tx.execute("INSERT INTO refers SELECT id FROM claims_tasks")
     store.cancel_instance("i")
     assert store.prune(0) == 1
     with store.transaction() as tx:
         assert len(tx.execute("SELECT task FROM refers")) == 2
-    assert store.check() == ["table refers: a foreign key refers to claims_task, whose rows the store removes"]
+    assert store.check() == ["table refers: a foreign key refers to claims_tasks, whose rows the store removes"]

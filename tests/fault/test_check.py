@@ -33,49 +33,51 @@ def store(tmp_path: Path) -> Iterator[SqliteClaimStore]:
         yield store
 
 
-DEEP_TAGS = "UPDATE claims_lane SET tags = replace(hex(zeroblob(90000)), '0', '[') WHERE id = 1"
+DEEP_TAGS = "UPDATE claims_lanes SET tags = replace(hex(zeroblob(90000)), '0', '[') WHERE id = 1"
 FOUND = {
-    "claims_meta row 1: aging is '-5'": ["UPDATE claims_meta SET aging = -5"],
+    "claims_meta row 1: aging_interval is '-5'": ["UPDATE claims_meta SET aging_interval = -5"],
     "claims_meta row 1: moving is '3', which is not the number": ["UPDATE claims_meta SET moving = 3"],
-    "claims_session row -5: id is out of bounds": ["INSERT INTO claims_session VALUES (-5, 'w', 1, 0)"],
-    "claims_session row 1: pid is '0'": ["INSERT INTO claims_session VALUES (1, 'w', 0, 0)"],
-    "claims_session row 1: worker is b'": ["INSERT INTO claims_session VALUES (1, CAST(x'ff' AS TEXT), 7, 0)"],
-    "claims_lane row 1: tags is b'[[1],{}]'": ["UPDATE claims_lane SET tags = '[[1],{}]' WHERE id = 1"],
-    "claims_lane row 1: tags is b'[[[[": [DEEP_TAGS],
-    'claims_lane row 1: tags is b\'["y","x"]\'': ['UPDATE claims_lane SET tags = \'["y","x"]\' WHERE id = 1'],
-    "claims_lane row 1: kind is b'*'": ["UPDATE claims_lane SET kind = '*' WHERE id = 1"],
-    "claims_policy row 1: jitter is 'Inf'": ["UPDATE claims_policy SET jitter = 9e999"],
+    "claims_sessions row -5: id is out of bounds": ["INSERT INTO claims_sessions VALUES (-5, 'w', 1, 0)"],
+    "claims_sessions row 1: pid is '0'": ["INSERT INTO claims_sessions VALUES (1, 'w', 0, 0)"],
+    "claims_sessions row 1: worker is b'": ["INSERT INTO claims_sessions VALUES (1, CAST(x'ff' AS TEXT), 7, 0)"],
+    "claims_lanes row 1: tags is b'[[1],{}]'": ["UPDATE claims_lanes SET tags = '[[1],{}]' WHERE id = 1"],
+    "claims_lanes row 1: tags is b'[[[[": [DEEP_TAGS],
+    'claims_lanes row 1: tags is b\'["y","x"]\'': ['UPDATE claims_lanes SET tags = \'["y","x"]\' WHERE id = 1'],
+    "claims_lanes row 1: kind is b'*'": ["UPDATE claims_lanes SET kind = '*' WHERE id = 1"],
+    "claims_policies row 1: jitter is 'Inf'": ["UPDATE claims_policies SET jitter = 9e999"],
     "claims_pruned row 1: the instance was not pruned": ["INSERT INTO claims_pruned VALUES (1)"],
-    "claims_instance row 1: state is '9'": ["UPDATE claims_instance SET state = 9"],
-    "claims_instance row 1: its counters (total is '4'": ["UPDATE claims_instance SET total = 4"],
-    "claims_task row 1: priority is '7'": ["UPDATE claims_task SET priority = 7 WHERE id = 1"],
-    "claims_task row 2: state is '77'": ["UPDATE claims_task SET state = 77 WHERE id = 2"],
-    "claims_task row 3: lane is '77': there is none such": ["UPDATE claims_task SET lane = 77 WHERE id = 3"],
-    "claims_task row 3: lane is '-9223372036854775808'": ["UPDATE claims_task SET lane = -1 << 63 WHERE id = 3"],
-    "claims_task row 1: name is b'\\xff\\x00": ["UPDATE claims_task SET name = CAST(x'ff0061' AS TEXT) WHERE id = 1"],
-    "claims_task row 1: next_at is '5'": ["UPDATE claims_task SET next_at = 5 WHERE id = 1"],
-    "claims_task row 2: open_deps is '9'": ["UPDATE claims_task SET open_deps = 9 WHERE id = 2"],
-    "claims_output row 1: its task is not completed": ["INSERT INTO claims_output VALUES (1, x'00')"],
-    "claims_error row 8: belongs to no task": ["INSERT INTO claims_error VALUES (8, '')"],
-    "claims_dependency row 1: depends_on is '1', the task itself": ["INSERT INTO claims_dependency VALUES (1, 1)"],
-    "claims_dependency: in the instance of row 1, 2 tasks wait for each other, among them row 1 of claims_task": [
-        "INSERT INTO claims_dependency VALUES (1, 2)",
-        "UPDATE claims_task SET state = 0, next_at = NULL, open_deps = 1 WHERE id = 1",
-        "UPDATE claims_instance SET blocked = 2",
+    "claims_instances row 1: state is '9'": ["UPDATE claims_instances SET state = 9"],
+    "claims_instances row 1: its counters (total is '4'": ["UPDATE claims_instances SET total = 4"],
+    "claims_tasks row 1: priority is '7'": ["UPDATE claims_tasks SET priority = 7 WHERE id = 1"],
+    "claims_tasks row 2: state is '77'": ["UPDATE claims_tasks SET state = 77 WHERE id = 2"],
+    "claims_tasks row 3: lane is '77': there is none such": ["UPDATE claims_tasks SET lane = 77 WHERE id = 3"],
+    "claims_tasks row 3: lane is '-9223372036854775808'": ["UPDATE claims_tasks SET lane = -1 << 63 WHERE id = 3"],
+    "claims_tasks row 1: name is b'\\xff\\x00": ["UPDATE claims_tasks SET name = CAST(x'ff0061' AS TEXT) WHERE id = 1"],
+    "claims_tasks row 1: next_at is '5'": ["UPDATE claims_tasks SET next_at = 5 WHERE id = 1"],
+    "claims_tasks row 2: open_deps is '9'": ["UPDATE claims_tasks SET open_deps = 9 WHERE id = 2"],
+    "claims_outputs row 1: its task is not completed": ["INSERT INTO claims_outputs VALUES (1, x'00')"],
+    "claims_errors row 8: belongs to no task": ["INSERT INTO claims_errors VALUES (8, '')"],
+    "claims_dependencies row 1: depends_on is '1', the task itself": ["INSERT INTO claims_dependencies VALUES (1, 1)"],
+    "claims_dependencies: in the instance of row 1, 2 tasks wait for each other, among them row 1 of claims_tasks": [
+        "INSERT INTO claims_dependencies VALUES (1, 2)",
+        "UPDATE claims_tasks SET state = 0, next_at = NULL, open_deps = 1 WHERE id = 1",
+        "UPDATE claims_instances SET blocked = 2",
     ],
-    "sqlite_sequence row claims_lane: seq is '0', below": ["UPDATE sqlite_sequence SET seq = 0"],
-    "trigger 't' on claims_task does not belong to the store": [
-        "CREATE TRIGGER t AFTER UPDATE ON claims_task BEGIN SELECT 1; END"
+    "sqlite_sequence row claims_lanes: seq is '0', below": ["UPDATE sqlite_sequence SET seq = 0"],
+    "trigger 't' on claims_tasks does not belong to the store": [
+        "CREATE TRIGGER t AFTER UPDATE ON claims_tasks BEGIN SELECT 1; END"
     ],
-    "index 'own' on claims_task does not belong to the store": ["CREATE INDEX own ON claims_task (length(name))"],
+    "index 'own' on claims_tasks does not belong to the store": ["CREATE INDEX own ON claims_tasks (length(name))"],
     "index claims_task_due is missing": ["DROP INDEX claims_task_due"],
     "view claims_tasks_v differs from the one that the store creates": [
         "DROP VIEW claims_tasks_v",
         "CREATE VIEW claims_tasks_v AS SELECT 1",
     ],
-    "table claims_task differs from the one that the store creates": ["ALTER TABLE claims_task ADD COLUMN own INTEGER"],
-    "table own: a foreign key refers to claims_task": ["CREATE TABLE own (t REFERENCES claims_task (id))"],
-    "table claims_session is missing": ["DROP TABLE claims_session", ENDLESS_VIEW],
+    "table claims_tasks differs from the one that the store creates": [
+        "ALTER TABLE claims_tasks ADD COLUMN own INTEGER"
+    ],
+    "table own: a foreign key refers to claims_tasks": ["CREATE TABLE own (t REFERENCES claims_tasks (id))"],
+    "table claims_sessions is missing": ["DROP TABLE claims_sessions", ENDLESS_VIEW],
 }
 
 
@@ -89,7 +91,7 @@ def test_table_row_and_value_are_named(store: SqliteClaimStore, finding: str) ->
 
 def test_after_a_thousand_findings_it_says_that_there_are_more(store: SqliteClaimStore) -> None:
     store.add_instance("j", [NewTask(f"t{number}") for number in range(1_200)])
-    change(store.path, "UPDATE claims_task SET priority = 9")
+    change(store.path, "UPDATE claims_tasks SET priority = 9")
     found = store.check()
     assert len(found) == checking.FINDINGS_MAX + 1
     assert found[-1] == "there are more findings: these are the first 1,000"
@@ -128,52 +130,55 @@ def test_within_a_transaction_it_tells_of_what_is_committed(store: SqliteClaimSt
 
 BLAMED: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "claims_meta row 1: aging must be from 1": (
-        "UPDATE claims_meta SET aging = -5",
+        "UPDATE claims_meta SET aging_interval = -5",
         lambda store: store.claim_available_tasks("w"),
     ),
     "claims_meta row 1: anchor is": (
         "UPDATE claims_meta SET anchor = 9223372036854775807",
         lambda store: store.claim_available_tasks("w"),
     ),
-    "claims_lane row 1: tags is": (
+    "claims_lanes row 1: tags is": (
         DEEP_TAGS,
         lambda store: store.find_available_tasks("w", 1),
     ),
-    "claims_policy row 1: ": (
-        "UPDATE claims_policy SET max_delay = 9e999",
+    "claims_policies row 1: ": (
+        "UPDATE claims_policies SET max_delay = 9e999",
         lambda store: store.get_task("i", "a"),
     ),
-    "claims_policy row 1: no": (
-        "UPDATE claims_policy SET max_delay = 9e999",
+    "claims_policies row 1: no": (
+        "UPDATE claims_policies SET max_delay = 9e999",
         lambda store: store.fail_task(store.claim_task("i", "a", "w", 0), "no"),
     ),
-    "claims_task row 1: token is": (
-        "UPDATE claims_task SET token = 9223372036854775807 WHERE id = 1",
+    "claims_tasks row 1: token is": (
+        "UPDATE claims_tasks SET token = 9223372036854775807 WHERE id = 1",
         lambda store: store.claim_available_tasks("w", 5),
     ),
-    "claims_task row 3: name is": (
-        "UPDATE claims_task SET name = CAST(x'ff' AS TEXT) WHERE id = 3",
+    "claims_tasks row 3: name is": (
+        "UPDATE claims_tasks SET name = CAST(x'ff' AS TEXT) WHERE id = 3",
         lambda store: store.claim_available_tasks("w", 5),
     ),
-    "claims_task row 3: lane is '77'": ("UPDATE claims_task SET lane = 77", lambda store: list(store.list_tasks())[2]),
-    "claims_task row 1: state is '77'": (
-        "UPDATE claims_task SET state = 77 WHERE id = 1",
+    "claims_tasks row 3: lane is '77'": (
+        "UPDATE claims_tasks SET lane = 77",
+        lambda store: list(store.list_tasks())[2],
+    ),
+    "claims_tasks row 1: state is '77'": (
+        "UPDATE claims_tasks SET state = 77 WHERE id = 1",
         lambda store: store.get_task("i", "a"),
     ),
-    "claims_task row 1: added_wall is": (
-        "UPDATE claims_task SET added_wall = 9223372036854775807 WHERE id = 1",
+    "claims_tasks row 1: added_wall is": (
+        "UPDATE claims_tasks SET added_wall = 9223372036854775807 WHERE id = 1",
         lambda store: store.get_task("i", "a"),
     ),
-    "claims_instance row 1: state is '-1'": (
-        "UPDATE claims_instance SET state = -1",
+    "claims_instances row 1: state is '-1'": (
+        "UPDATE claims_instances SET state = -1",
         lambda store: store.get_instance("i"),
     ),
-    "sqlite_sequence row claims_session: seq is": (
-        "INSERT INTO sqlite_sequence VALUES ('claims_session', 9223372036854775807)",
+    "sqlite_sequence row claims_sessions: seq is": (
+        "INSERT INTO sqlite_sequence VALUES ('claims_sessions', 9223372036854775807)",
         lambda store: store.open_session("w"),
     ),
-    "claims_session row 4611686018427387905: session ids": (
-        "INSERT INTO sqlite_sequence VALUES ('claims_session', 4611686018427387904)",
+    "claims_sessions row 4611686018427387905: session ids": (
+        "INSERT INTO sqlite_sequence VALUES ('claims_sessions', 4611686018427387904)",
         lambda store: store.open_session("w"),
     ),
 }
@@ -186,17 +191,17 @@ def test_an_error_that_a_value_in_the_file_causes_names_its_table_and_row(store:
         change(store.path, statement)
         for user in (store, other):
             # these values are read only when a connection is opened
-            if blame.startswith(("claims_meta row 1: anchor", "claims_lane")):
+            if blame.startswith(("claims_meta row 1: anchor", "claims_lanes")):
                 user._db._close_connection()
             with pytest.raises(StoreCorruptError) as raised:
                 act(user)
             assert str(raised.value).startswith(f"{store.path}: {blame.removesuffix(' row 3: lane is')}") or (
-                "claims_task row 1: lane is '77'" in str(raised.value) and "lane" in blame
+                "claims_tasks row 1: lane is '77'" in str(raised.value) and "lane" in blame
             )
 
 
 def test_an_error_that_is_the_callers_or_the_disks_blames_no_value(store: SqliteClaimStore) -> None:
-    change(store.path, "UPDATE claims_task SET priority = 7")
+    change(store.path, "UPDATE claims_tasks SET priority = 7")
     with pytest.raises(InvalidArgumentError):
         store.claim_available_tasks("w", -1)
 
@@ -211,8 +216,8 @@ def test_sessions_that_no_process_can_hold_are_cleared_away_a_bounded_number_at_
     change(
         store.path,
         "WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 2500)"
-        " INSERT INTO claims_session SELECT n, 'w', 1, 0 FROM c",
-        "INSERT INTO claims_session VALUES (-5, 'w', 1, 0), (1 << 62, 'w', -1, 0), (1 << 62 | 9, 'w', 1 << 60, 0)",
+        " INSERT INTO claims_sessions SELECT n, 'w', 1, 0 FROM c",
+        "INSERT INTO claims_sessions VALUES (-5, 'w', 1, 0), (1 << 62, 'w', -1, 0), (1 << 62 | 9, 'w', 1 << 60, 0)",
     )
     assert len(list(store.list_workers())) == 2503
     assert [claimed.task.task_id for claimed in store.claim_available_tasks("w", 5)] == ["a", "c"]
@@ -223,7 +228,7 @@ def test_tables_of_another_version_than_the_file_names_are_not_migrated(store: S
     path = store.path
     store.close()
     change(path, "UPDATE claims_meta SET schema_version = 1")
-    with pytest.raises(StoreCorruptError, match="schema_version in claims_meta is 1, but table claims_lane"):
+    with pytest.raises(StoreCorruptError, match="schema_version in claims_meta is 1, but table claims_meta"):
         SqliteClaimStore(path)
 
 
@@ -291,9 +296,9 @@ def test_a_damaged_page_ends_the_search_of_its_table_alone(store: SqliteClaimSto
         raise apsw.CorruptError("malformed")
         yield ""
 
-    change(store.path, "UPDATE claims_task SET priority = 9 WHERE id = 1")
+    change(store.path, "UPDATE claims_tasks SET priority = 9 WHERE id = 1")
     monkeypatch.setattr(bad_values, "_cycles", damaged)
     assert store.check() == [
-        "claims_task row 1: priority is '9'",
-        "claims_dependency came no further: CorruptError: malformed",
+        "claims_tasks row 1: priority is '9'",
+        "claims_dependencies came no further: CorruptError: malformed",
     ]

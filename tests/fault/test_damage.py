@@ -156,12 +156,12 @@ def test_check_names_what_is_damaged(sound: Path) -> None:
 
 def test_check_names_what_does_not_fit_together(sound: Path) -> None:
     broken = {
-        "UPDATE claims_instance SET completed = completed + 1 WHERE name = 'i9'": "claims_instance row 10: its count",
-        "UPDATE claims_task SET next_at = NULL WHERE name = 'c'": "its place in the index",
-        "UPDATE claims_task SET lane = -lane WHERE name = 'c'": "its lane does not fit",
-        "DELETE FROM claims_instance WHERE name = 'i9'": "belongs to no instance",
-        "UPDATE claims_task SET open_deps = 7 WHERE name = 'd'": "count of open dependencies",
-        "DELETE FROM claims_task WHERE name = 'a'": "belongs to no task",
+        "UPDATE claims_instances SET completed = completed + 1 WHERE name = 'i9'": "claims_instances row 10: its count",
+        "UPDATE claims_tasks SET next_at = NULL WHERE name = 'c'": "its place in the index",
+        "UPDATE claims_tasks SET lane = -lane WHERE name = 'c'": "its lane does not fit",
+        "DELETE FROM claims_instances WHERE name = 'i9'": "belongs to no instance",
+        "UPDATE claims_tasks SET open_deps = 7 WHERE name = 'd'": "count of open dependencies",
+        "DELETE FROM claims_tasks WHERE name = 'a'": "belongs to no task",
     }
     for statement, finding in broken.items():
         path = sound.with_name("broken.db")

@@ -243,7 +243,7 @@ def test_pages_copied_before_the_sync_of_a_database_failed_are_copied_again(star
         store.add_instance("first", [NewTask(f"t{n}") for n in range(100)])
         reader = apsw.Connection(str(path))
         with reader:
-            reader.execute("SELECT count(*) FROM claims_task").fetchall()
+            reader.execute("SELECT count(*) FROM claims_tasks").fetchall()
             store.add_instance("second")
             frames, copied = store._db._checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE)
             assert 0 < copied < frames

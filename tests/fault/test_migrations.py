@@ -16,7 +16,7 @@ from ..process.children import Start
 
 NEXT = schema.VERSION + 1
 # The upgrade cannot run twice: the second time, CREATE TABLE fails.
-UPGRADE = "CREATE TABLE claims_upgraded (at INTEGER); INSERT INTO claims_upgraded SELECT count(*) FROM claims_task;"
+UPGRADE = "CREATE TABLE claims_upgraded (at INTEGER); INSERT INTO claims_upgraded SELECT count(*) FROM claims_tasks;"
 
 # This program makes the same upgrade in a second process. The upgrade stops half-way and waits for a line of input.
 UPGRADER = f"""
@@ -158,8 +158,8 @@ def test_a_process_that_knows_only_the_old_version_is_refused_after_an_upgrade(s
 def test_a_process_that_has_the_file_open_reports_that_a_newer_version_has_upgraded_the_file(old: Path) -> None:
     with SqliteClaimStore(old) as store:
         with apsw.Connection(str(old)) as connection:
-            connection.execute("ALTER TABLE claims_task RENAME TO claims_other")
-            connection.execute("ALTER TABLE claims_instance RENAME TO claims_others")
+            connection.execute("ALTER TABLE claims_tasks RENAME TO claims_other")
+            connection.execute("ALTER TABLE claims_instances RENAME TO claims_others")
             connection.execute("UPDATE claims_meta SET schema_version = ?", (NEXT,))
         calls: list[Callable[[], object]] = [
             lambda: store.get_task("i", "t"),

@@ -29,7 +29,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     "temporary_of_our_names": {"SCAN sqlite_temp_schema": "once a change of the schema by the caller's own SQL"},
     "lowered_sequences": {"SCAN sqlite_sequence": "once a change of the schema by the caller's own SQL; a row a table"},
     "check_meta": {
-        "SCAN claims_lane": "counts them, once a check",
+        "SCAN claims_lanes": "counts them, once a check",
         "SCAN CONSTANT ROW": "where there is no row",
         "SCAN claims_meta": "which has one row",
     },
@@ -42,15 +42,15 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "has_anything": {"SCAN sqlite_master": "once a restore; a few dozen rows"},
     "statistics_tables": {"SCAN sqlite_schema": "once an opening; a few dozen rows"},
-    "sessions": {"SCAN claims_session": "asks the kernel about each, at most every half second"},
+    "sessions": {"SCAN claims_sessions": "asks the kernel about each, at most every half second"},
     "workers": {
         "SCAN s": "lists them all",
         "SEARCH t USING AUTOMATIC COVERING INDEX (session=?) LEFT-JOIN": "of the claims held now, for people",
     },
     "pruned": {"SCAN claims_pruned": "takes the first row"},
     "dependencies": {"USE TEMP B-TREE FOR ORDER BY": "the names of one task's dependencies, for people"},
-    "totals": {"SCAN claims_instance": "the sum over all instances, in stats()"},
-    "rows_with_error": {"SCAN claims_error": "finds what has failed among what has an error"},
+    "totals": {"SCAN claims_instances": "the sum over all instances, in stats()"},
+    "rows_with_error": {"SCAN claims_errors": "finds what has failed among what has an error"},
     **{
         name: {
             "SCAN t USING INDEX claims_task_due": "an index of nothing but tasks that wait for a time of day",
@@ -106,7 +106,7 @@ def test_each_exception_to_the_rule_is_still_needed(connection: Any) -> None:
 )
 def test_the_claim_path_uses_the_index_of_what_can_be_claimed_or_the_row_itself(connection: Any, name: str) -> None:
     for step in plan_of(connection, STATEMENTS[name]):
-        assert "claims_task" not in step or "USING" in step, step
+        assert "claims_tasks" not in step or "USING" in step, step
 
 
 def test_every_statement_is_used_and_declared() -> None:

@@ -106,7 +106,7 @@ def test_a_long_reader_holds_the_wal_back_and_nothing_else(start: Start, tmp_pat
         """
 import apsw
 connection = apsw.Connection(args[0])
-connection.execute("BEGIN; SELECT count(*) FROM claims_instance")
+connection.execute("BEGIN; SELECT count(*) FROM claims_instances")
 say("reading")
 hear()
 connection.execute("COMMIT")

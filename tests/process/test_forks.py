@@ -296,10 +296,10 @@ def fork(number, frame):
 signal.signal(signal.SIGUSR1, fork)
 
 def operation(db):
-    db.execute("UPDATE claims_meta SET aging = 7")
+    db.execute("UPDATE claims_meta SET aging_interval = 7")
     os.kill(os.getpid(), signal.SIGUSR1)
-    db.execute("UPDATE claims_meta SET aging = aging + 1")
-    return db.execute("SELECT aging FROM claims_meta").fetchall()
+    db.execute("UPDATE claims_meta SET aging_interval = aging_interval + 1")
+    return db.execute("SELECT aging_interval FROM claims_meta").fetchall()
 
 say("parent", store._db.write(operation, True)[0][0])
 """,

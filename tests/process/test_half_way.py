@@ -137,7 +137,7 @@ def test_a_cancellation_stands_and_is_followed_through(start: Start, tmp_path: P
     look_until_all_rows_follow(path, TASKS)
     with SqliteClaimStore(path) as store:
         assert store.check() == []
-    assert one(path, "SELECT count(*) FROM claims_task WHERE state != 5") == 1
+    assert one(path, "SELECT count(*) FROM claims_tasks WHERE state != 5") == 1
 
 
 @pytest.mark.parametrize(("where", "n"), [*MOMENTS[1:3], ("step", 1)])
@@ -157,7 +157,7 @@ def test_a_pruned_instance_is_gone_and_the_next_to_prune_removes_what_is_left(
         assert store.check() == []
         assert store.prune(10**6) == 0
         assert store.check() == []
-    assert one(path, "SELECT count(*) FROM claims_task") == 2
+    assert one(path, "SELECT count(*) FROM claims_tasks") == 2
 
 
 @pytest.mark.slow
@@ -169,7 +169,7 @@ def test_the_process_that_continues_may_be_killed_too(start: Start, tmp_path: Pa
     moved = 0
     for _ in range(6):
         killed(start, path, "look", "row", control.ROWS_PER_MOVE + choose.randrange(5, control.ROWS_PER_MOVE))
-        before, moved = moved, one(path, "SELECT count(*) FROM claims_task WHERE state = 5")
+        before, moved = moved, one(path, "SELECT count(*) FROM claims_tasks WHERE state = 5")
         assert before < moved < TASKS
     look_until_all_rows_follow(path, TASKS)
     with SqliteClaimStore(path) as store:

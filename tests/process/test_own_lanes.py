@@ -40,7 +40,7 @@ def offered(store: SqliteClaimStore, limit: int = 5, **wanted: Any) -> list[tupl
 
 def lane_count(store: SqliteClaimStore) -> int:
     count: Any = store._db.read(
-        lambda db: db.execute("SELECT count(*) FROM claims_lane WHERE instance != 0").fetchall()
+        lambda db: db.execute("SELECT count(*) FROM claims_lanes WHERE instance != 0").fetchall()
     )
     return int(count[0][0])
 

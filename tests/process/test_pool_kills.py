@@ -118,7 +118,7 @@ def verify(pools: Pools) -> None:
         lambda db: {
             (i, t): token
             for i, t, token in db.execute(
-                "SELECT i.name, t.name, t.token FROM claims_task t JOIN claims_instance i ON i.id = t.instance"
+                "SELECT i.name, t.name, t.token FROM claims_tasks t JOIN claims_instances i ON i.id = t.instance"
             )
         }
     )

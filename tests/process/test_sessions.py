@@ -162,7 +162,7 @@ def test_another_process_with_the_dead_workers_pid_is_not_taken_for_it(
     start: Start, path: Path, store: SqliteClaimStore
 ) -> None:
     working(start, path).kill()
-    store._db.write(lambda db: db.execute("UPDATE claims_session SET pid = ?", (os.getpid(),)), False)
+    store._db.write(lambda db: db.execute("UPDATE claims_sessions SET pid = ?", (os.getpid(),)), False)
     assert [seen.alive for seen in store.list_workers()] == [False]
     assert is_claimed_by_another(store)
 

@@ -15,12 +15,12 @@ from sqlite_claims.sqlite.statements import migrations, sql
 STATEMENTS = ScanStatements(sql.scan_head, sql.scan_range, sql.scan_instance_state)
 
 ADD_TASK = """
-INSERT INTO claims_task (id, lane, priority, next_at, instance, name, state, available_at, token, attempts, failures,
+INSERT INTO claims_tasks (id, lane, priority, next_at, instance, name, state, available_at, token, attempts, failures,
     losses, max_attempts, max_lost, policy, open_deps, added_wall)
 VALUES (?1, ?2, ?3, ?4, ?5, 't' || ?1, 1, 0, 0, 0, 0, 0, 3, 5, 1, 0, 0)
 """
 ADD_INSTANCE = """
-INSERT INTO claims_instance (id, name, state, moving, definition_hash, total, blocked, completed, failed, cancelled,
+INSERT INTO claims_instances (id, name, state, moving, definition_hash, total, blocked, completed, failed, cancelled,
     added_wall)
 VALUES (?1, 'i' || ?1, ?2, 0, '', 0, 0, 0, 0, 0, 0)
 """

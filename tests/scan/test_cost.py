@@ -66,7 +66,7 @@ def test_no_plan_scans_or_sorts(scan: Open, name: str) -> None:
         str(row[3]) for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", (1,) * (3, 6)[name == "range"])
     ]
     seeks = [step for step in plan if step.startswith(("SEARCH", "SCAN", "USE TEMP"))]
-    wanted = "SEARCH claims_task USING COVERING INDEX claims_task_next (lane=? AND priority"
+    wanted = "SEARCH claims_tasks USING COVERING INDEX claims_task_next (lane=? AND priority"
     assert seeks, plan
     assert all(step.startswith(wanted) for step in seeks), (
         f"the scan's {name} statement no longer seeks in claims_task_next alone; with a long backlog every look for "
@@ -78,8 +78,8 @@ def test_the_instance_of_a_row_is_found_by_two_keys(scan: Open) -> None:
     connection, _ = scan([])
     plan = [str(row[3]) for row in connection.execute(f"EXPLAIN QUERY PLAN {STATEMENTS.instance_state}", (1,))]
     assert [step for step in plan if step.startswith(("SEARCH", "SCAN"))] == [
-        "SEARCH claims_instance USING INTEGER PRIMARY KEY (rowid=?)",
-        "SEARCH claims_task USING INTEGER PRIMARY KEY (rowid=?)",
+        "SEARCH claims_instances USING INTEGER PRIMARY KEY (rowid=?)",
+        "SEARCH claims_tasks USING INTEGER PRIMARY KEY (rowid=?)",
     ], f"asking for the state of a row's instance must cost two seeks by rowid. The plan now: {plan}"
 
 

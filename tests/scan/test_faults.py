@@ -54,7 +54,7 @@ def test_an_interrupted_scan_leaves_no_reader_behind(scan: Open) -> None:
     connection.set_progress_handler(None)
     # If a statement were still active, it would hold a read transaction open, and a truncating checkpoint would wait
     # for the end of that transaction.
-    connection.execute("UPDATE claims_task SET next_at = 1 WHERE id = 1")
+    connection.execute("UPDATE claims_tasks SET next_at = 1 WHERE id = 1")
     assert connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE) == (0, 0)
 
 

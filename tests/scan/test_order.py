@@ -122,7 +122,7 @@ def test_no_instance_is_asked_while_none_moves(scan: Open) -> None:
 def test_a_scan_sees_what_its_own_transaction_has_written(scan: Open) -> None:
     connection, scanner = scan([Row(1), Row(2)])
     connection.execute("BEGIN IMMEDIATE")
-    connection.execute("UPDATE claims_task SET next_at = NULL WHERE id = 1")
+    connection.execute("UPDATE claims_tasks SET next_at = NULL WHERE id = 1")
     assert list(scanner.ready_ids(lanes(1), NOW, None, 10, False)) == [2]
     connection.execute("ROLLBACK")
     assert list(scanner.ready_ids(lanes(1), NOW, None, 10, False)) == [1, 2]

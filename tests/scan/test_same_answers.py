@@ -79,13 +79,13 @@ def damaged_table(tasks: list[tuple[Any, ...]]) -> apsw.Connection:
     violate."""
     connection = table(":memory:", [], {1: 0, 2: 1, 3: 0})
     with connection:
-        query = "SELECT sql FROM sqlite_schema WHERE tbl_name = 'claims_task' AND sql IS NOT NULL ORDER BY type DESC"
+        query = "SELECT sql FROM sqlite_schema WHERE tbl_name = 'claims_tasks' AND sql IS NOT NULL ORDER BY type DESC"
         scripts = [script for (script,) in connection.execute(query)]
-        connection.execute("DROP TABLE claims_task")
+        connection.execute("DROP TABLE claims_tasks")
         for script in scripts:
             connection.execute(script.replace(") STRICT", ")").replace("NOT NULL,", ","))
         connection.executemany(
-            "INSERT INTO claims_task (lane, priority, next_at, instance, name) VALUES (?, ?, ?, ?, random())", tasks
+            "INSERT INTO claims_tasks (lane, priority, next_at, instance, name) VALUES (?, ?, ?, ?, random())", tasks
         )
     return connection
 

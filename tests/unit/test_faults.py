@@ -124,7 +124,7 @@ def test_values_that_no_store_writes_mean_a_damaged_file(store: SqliteClaimStore
 
 def test_an_error_that_is_not_the_stores_passes_through_and_is_rolled_back(store: SqliteClaimStore) -> None:
     def operation(db: Any) -> None:
-        db.execute("UPDATE claims_instance SET definition_hash = 'changed'")
+        db.execute("UPDATE claims_instances SET definition_hash = 'changed'")
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

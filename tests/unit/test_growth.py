@@ -20,7 +20,9 @@ from sqlite_claims.sqlite.operations import unused_lanes
 from ..conftest import WITH_CORE
 
 CORES = [True, False] if WITH_CORE else [False]
-TABLES = ("instance", "lane", "policy", "task", "input", "output", "error", "dependency", "session", "pruned")
+TABLES = (
+    "instances", "lanes", "policies", "tasks", "inputs", "outputs", "errors", "dependencies", "sessions", "pruned",
+)  # fmt: skip
 
 
 def rows(store: SqliteClaimStore) -> dict[str, int]:
@@ -75,7 +77,7 @@ def test_lanes_without_a_row_in_the_order_cost_a_look_nothing(tmp_path: Path, us
         store.add_instance("gone", [task(number) for number in range(2000)])
         while found := store.claim_available_tasks("w", 500, kinds=[f"kind-{number}" for number in range(2000)]):
             store.complete_tasks([(work.claim, b"") for work in found])
-        assert rows(store)["lane"] == 2020  # tasks of these lanes still exist
+        assert rows(store)["lanes"] == 2020  # tasks of these lanes still exist
         for _ in range(2 * lanes.CROWDED_SEARCHES):
             store.find_available_tasks("w", 1)
         after = {name: steps(store, look) for name, look in looks.items()}
@@ -126,7 +128,7 @@ def test_other_stores_learn_of_lanes_that_are_added_one_by_one(tmp_path: Path, m
 
         def noting(db: Database, statement: Any, *bindings: Any) -> Any:
             found: list[Any] = rows_of(db, statement, *bindings)
-            if "FROM claims_lane WHERE id >" in statement:
+            if "FROM claims_lanes l WHERE l.id >" in statement:
                 read.append(len(found))
             return found
 
@@ -156,8 +158,9 @@ def test_prune_removes_lanes_and_policies_that_no_task_has(tmp_path: Path, monke
         store.cancel_instance("goes")
         assert store.prune(0) == 1
         assert rows(store) == {
-            "instance": 2, "lane": 4, "policy": 3, "task": 4, "input": 2, "output": 0, "error": 0, "dependency": 1,
-            "session": 0, "pruned": 0,
+            "instances": 2, "lanes": 4, "policies": 3, "tasks": 4, "inputs": 2, "outputs": 0, "errors": 0,
+            "dependencies": 1,
+            "sessions": 0, "pruned": 0,
         }  # fmt: skip
         store.resume_instance("paused")
         names = [work.task_id for work in store.find_available_tasks("w", 10)]
@@ -192,7 +195,7 @@ def test_the_pass_is_made_once_nothing_more_is_to_be_pruned(
             store.cancel_instance(f"i{number}")
         while store.prune(0, limit=limit):
             pass
-        assert rows(store)["lane"] == 0
+        assert rows(store)["lanes"] == 0
     assert begun == [1]
 
 
@@ -212,7 +215,7 @@ def test_an_error_while_lanes_are_removed_leaves_them_to_the_next_prune(
                 if step is not None:
                     failing.setattr(unused_lanes, step, fail)
                 assert store.prune(0) == 1
-            assert rows(store)["lane"] == (20 if step is not None else 0)
+            assert rows(store)["lanes"] == (20 if step is not None else 0)
         assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 3
 
 
@@ -274,7 +277,7 @@ def test_tasks_that_are_added_while_unused_lanes_are_looked_for_keep_theirs(
         store.add_instance("more")
         store.cancel_instance("more")
         assert store.prune(0) == 1
-        assert rows(store)["lane"] <= 4
+        assert rows(store)["lanes"] <= 4
 
 
 def test_a_store_in_memory_keeps_nothing_of_what_has_gone() -> None:
@@ -344,10 +347,10 @@ def test_changing_names_leave_a_store_as_it_was(tmp_path: Path, use_c_core: bool
         before, after = come_and_go(store, 400)
         compare(before, after)
         left = rows(store)
-        assert left["lane"] <= unused_lanes.KEPT
-        assert left["policy"] <= unused_lanes.KEPT + 1
-        assert {table: left[table] for table in ("instance", "task", "input", "output", "session")} == {
-            "instance": 1, "task": 50, "input": 0, "output": 0, "session": 0,
+        assert left["lanes"] <= unused_lanes.KEPT
+        assert left["policies"] <= unused_lanes.KEPT + 1
+        assert {table: left[table] for table in ("instances", "tasks", "inputs", "outputs", "sessions")} == {
+            "instances": 1, "tasks": 50, "inputs": 0, "outputs": 0, "sessions": 0,
         }  # fmt: skip
         assert store.check() == []
 

@@ -45,7 +45,7 @@ def test_a_call_within_a_call_is_refused_and_the_outer_call_goes_on(
         except InvalidStateError as error:
             refused.append(error)
         if mode == "write":
-            db.execute("UPDATE claims_instance SET definition_hash = 'changed'")
+            db.execute("UPDATE claims_instances SET definition_hash = 'changed'")
 
     if mode == "write":
         store._db.write(outer, False)

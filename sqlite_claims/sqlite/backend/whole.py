@@ -45,6 +45,7 @@ class SqliteWholeStore(SqliteStoreOperations):
     def check(self) -> LongRead[list[str]]:
         with contextlib.suppress(StoreBusyError):  # if another thread has a transaction open, skip this check
             self._db.check_files()
+        self._db.refuse_old_schema()
         return checking.check(self._db, self._db.checkpoint_findings())
 
     def close(self) -> None:

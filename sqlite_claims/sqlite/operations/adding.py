@@ -14,6 +14,7 @@ from ...model import DEFAULT_RETRY, NewTask, RetryPolicy
 from ...validate import duration_us
 from ..codes import InstanceCode, TaskCode
 from ..database import Database
+from ..lanes import Lane
 from ..rows import StoredTask
 from ..statements import sql
 
@@ -105,7 +106,7 @@ def _add(
         key = task.kind, task.tags
         lane = lanes.get(key)
         if lane is None:
-            lane = db.lanes.intern(db, task.kind or "", tuple(task.tags), own_lanes_of) * (-1 if paused else 1)
+            lane = db.lanes.intern(db, Lane(task.kind or "", tuple(task.tags), 0), own_lanes_of) * (-1 if paused else 1)
             lanes[key] = lane
         policy = policies.get(task.retry)
         if policy is None:

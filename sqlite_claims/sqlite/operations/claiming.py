@@ -55,7 +55,7 @@ def _ready_ids(db: Database, tags: Tags, kinds: Kinds, limit: int, state: SweepS
 def available(db: Database, task: FoundTask) -> AvailableTask:
     """Return the public record of a found task."""
     _, instance_id, task_id, data, definition_hash, lane, priority, attempts, _, _ = task
-    kind, tags = db.lanes.kind_and_tags(db, lane)
+    kind, tags, _ = db.lanes.lane_of(db, lane)
     return make_available(instance_id, task_id, data or b"", definition_hash, kind, priority, tags, attempts + 1)
 
 

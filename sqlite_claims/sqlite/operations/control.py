@@ -123,7 +123,7 @@ def ready_ids(db: Database, tags: Tags, kinds: Kinds, limit: int, aging: int | N
         stray
         for id, _ in resumed
         for stray in db.rows(sql.strays, id, db.time.now)
-        if db.lanes.admits(stray.lane, tags, kinds)
+        if db.lanes.admits(db, stray.lane, tags, kinds)
     ]
     if not strays:
         return scanned

@@ -55,7 +55,7 @@ def _is_empty(db: Database, instance: int, states: Collection[TaskState] | None,
     """Return whether lanes and counters alone show that the list is empty. ``instance`` 0: all instances."""
     if kinds is not None:
         db.lanes.refresh(db, db.value(sql.lanes_version))
-        if not db.lanes.select((), frozenset(kinds)):
+        if not db.lanes.select((), frozenset(kinds)) and not db.lanes.select_limited((), frozenset(kinds)):
             return True
     if states is None:
         return False
@@ -76,7 +76,7 @@ def _chosen(
 ) -> array[int]:
     """Return the ids of the tasks that have one of these states and one of these kinds."""
     if kinds is not None:
-        rows = [row for row in rows if db.lanes.kind_and_tags(db, row.lane)[0] in kinds]
+        rows = [row for row in rows if db.lanes.lane_of(db, row.lane).kind in kinds]
     if states is not None:
         codes = {code for code, state in TASK_STATES.items() if state in states}
         if TaskState.READY in states or TaskState.SCHEDULED in states:

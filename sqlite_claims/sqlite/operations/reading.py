@@ -79,7 +79,7 @@ def task_info(db: Database, row: TaskRow) -> TaskInfo:
     finished = row.finished_wall
     if state is TaskState.CANCELLED and finished is None:
         finished = row.instance_finished_wall
-    kind, tags = db.lanes.kind_and_tags(db, row.lane)
+    kind, tags, _ = db.lanes.lane_of(db, row.lane)
     return TaskInfo(
         instance_id=row.instance_id,
         task_id=row.task_id,

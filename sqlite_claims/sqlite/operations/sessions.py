@@ -44,7 +44,7 @@ def _open_session(
     while not made:
         id = db.value(sql.add_session, worker_id, os.getpid(), db.time.wall)
         if id >= SESSIONS_MAX:
-            raise StoreCorruptError(f"{db.path}: claims_session row {id}: session ids are used up")
+            raise StoreCorruptError(f"{db.path}: claims_sessions row {id}: session ids are used up")
         descriptor = db.sessions.lock(id)
         if descriptor is None:  # a process that still uses an earlier -sessions file has this number
             db.execute(sql.drop_session, (id,))

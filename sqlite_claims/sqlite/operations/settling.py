@@ -91,7 +91,7 @@ def stored_policy(db: Database, id: int) -> RetryPolicy:
     try:
         return RetryPolicy(*db.rows(sql.policy, id)[0])
     except (InvalidArgumentError, IndexError) as error:
-        raise StoreCorruptError(f"{db.path}: claims_policy row {id}: no store writes it ({error})") from error
+        raise StoreCorruptError(f"{db.path}: claims_policies row {id}: no store writes it ({error})") from error
 
 
 def fail_for_good(db: Database, id: int, *, instance: int, error: str, failures: int, losses: int) -> None:

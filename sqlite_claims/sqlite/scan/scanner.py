@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ... import validate
 
@@ -14,8 +13,7 @@ AGING_US_MAX = 2**63 - 1
 WEIGHT_WITHOUT_AGING = 1 << 64
 
 
-@dataclass(frozen=True, slots=True)
-class ScanStatements:
+class ScanStatements(NamedTuple):
     """The SQL statements of a scan, from ``sqlite/sql/scan.sql``."""
 
     head: str

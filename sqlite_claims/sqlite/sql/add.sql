@@ -1,45 +1,45 @@
 -- Statements that add instances and tasks.
 
 -- name: instance_by_name
-SELECT id, state, total FROM claims_instance WHERE name = ?;
+SELECT id, state, total FROM claims_instances WHERE name = ?;
 
 -- name: add_instance
-INSERT INTO claims_instance
+INSERT INTO claims_instances
     (name, state, moving, definition_hash, reason, total, blocked, completed, failed, cancelled, added_wall, finished_wall)
 VALUES (?, {instance.in_progress}, NULL, ?, NULL, 0, 0, 0, 0, 0, ?, NULL)
 RETURNING id;
 
 -- name: newest_task
-SELECT max(id) FROM claims_task;
+SELECT max(id) FROM claims_tasks;
 
 -- The given names (?2) for which the instance has a task already.
 -- name: stored_names
-SELECT c.value FROM carray(?2) c CROSS JOIN claims_task t ON t.instance = ?1 AND t.name = c.value;
+SELECT c.value FROM carray(?2) c CROSS JOIN claims_tasks t ON t.instance = ?1 AND t.name = c.value;
 
 -- A task that a new task depends on.
 -- name: stored_dependency
-SELECT t.id, t.state FROM claims_task t WHERE t.instance = ?1 AND t.name = ?2;
+SELECT t.id, t.state FROM claims_tasks t WHERE t.instance = ?1 AND t.name = ?2;
 
 -- name: add_policy
-INSERT INTO claims_policy (initial_delay, multiplier, max_delay, jitter) VALUES (?, ?, ?, ?) RETURNING id;
+INSERT INTO claims_policies (initial_delay, multiplier, max_delay, jitter) VALUES (?, ?, ?, ?) RETURNING id;
 
 -- name: policy_id
-SELECT id FROM claims_policy WHERE initial_delay = ? AND multiplier = ? AND max_delay = ? AND jitter = ?;
+SELECT id FROM claims_policies WHERE initial_delay = ? AND multiplier = ? AND max_delay = ? AND jitter = ?;
 
 -- name: add_task
-INSERT INTO claims_task
+INSERT INTO claims_tasks
     (id, instance, name, lane, priority, state, available_at, next_at, token, attempts, failures, losses, max_attempts,
      max_lost, policy, open_deps, added_wall, delay, due_wall, input_from)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: add_input
-INSERT INTO claims_input (task, data) VALUES (?, ?);
+INSERT INTO claims_inputs (task, data) VALUES (?, ?);
 
 -- name: add_dependency
-INSERT INTO claims_dependency (task, depends_on) VALUES (?, ?);
+INSERT INTO claims_dependencies (task, depends_on) VALUES (?, ?);
 
 -- Count the tasks that were added. If the instance had ended, set it to in progress again.
 -- name: count_added
-UPDATE claims_instance
+UPDATE claims_instances
 SET total = total + ?2, blocked = blocked + ?3, {reopened}, finished_wall = NULL
 WHERE id = ?1;

@@ -14,20 +14,24 @@ SELECT m.id, CAST(concat_ws(char(10),
     iif(seen BETWEEN -{store_time_max} AND {store_time_max}, NULL, format('seen is %Q', seen)),
     iif(sleep BETWEEN -1000000 AND {store_time_max}, NULL, format('sleep is %Q', sleep)),
     iif(token_floor BETWEEN 0 AND {number_max}, NULL, format('token_floor is %Q', token_floor)),
-    iif(aging IS NULL OR aging BETWEEN 1 AND {wall_max}, NULL, format('aging is %Q', aging)),
-    iif(lanes BETWEEN (SELECT count(*) FROM claims_lane) AND {number_max}, NULL,
+    iif(aging_interval IS NULL OR aging_interval BETWEEN 1 AND {wall_max}, NULL, format('aging_interval is %Q', aging_interval)),
+    iif(lanes BETWEEN (SELECT count(*) FROM claims_lanes) AND {number_max}, NULL,
         format('lanes is %Q, less than there are, or absurd', lanes)),
-    iif(moving = (SELECT count(*) FROM claims_instance WHERE moving IS NOT NULL), NULL,
+    iif(moving = (SELECT count(*) FROM claims_instances WHERE moving IS NOT NULL), NULL,
         format('moving is %Q, which is not the number of instances in motion', moving)),
     iif(due_offset BETWEEN -{store_time_max} AND {store_time_max}, NULL, format('due_offset is %Q', due_offset)),
-    iif(is_copy IN (0, 1), NULL, format('is_copy is %Q', is_copy))
+    iif(is_copy IN (0, 1), NULL, format('is_copy is %Q', is_copy)),
+    iif(expiring IN (0, 1), NULL, format('expiring is %Q', expiring)),
+    iif(limited IN (0, 1), NULL, format('limited is %Q', limited)),
+    iif(next_tick IS NULL OR next_tick BETWEEN {wall_min} AND {wall_max}, NULL, format('next_tick is %Q', next_tick)),
+    iif(completed_deleted BETWEEN 0 AND {number_max}, NULL, format('completed_deleted is %Q', completed_deleted))
 ) AS BLOB) AS found,
     CAST(boot_id AS BLOB) AS "boot_id: text"
 FROM claims_meta m WHERE id BETWEEN ?1 AND ?2
 UNION ALL SELECT 1, CAST('there is none such' AS BLOB), NULL WHERE NOT EXISTS (SELECT 1 FROM claims_meta);
 
 -- name: page_of_session
-SELECT id FROM claims_session WHERE id >= ?1 ORDER BY id LIMIT 1 OFFSET ?2;
+SELECT id FROM claims_sessions WHERE id >= ?1 ORDER BY id LIMIT 1 OFFSET ?2;
 
 -- name: check_session
 SELECT * FROM (SELECT id, CAST(concat_ws(char(10),
@@ -37,25 +41,26 @@ SELECT * FROM (SELECT id, CAST(concat_ws(char(10),
     iif(started_wall BETWEEN {wall_min} AND {wall_max}, NULL, format('started_wall is %Q', started_wall))
 ) AS BLOB) AS found,
     iif(length(worker) = octet_length(worker) AND worker NOT GLOB '*[^ -~]*', NULL, CAST(worker AS BLOB)) AS "worker: name"
-FROM claims_session WHERE id BETWEEN ?1 AND ?2) WHERE found != x'' OR "worker: name" IS NOT NULL;
+FROM claims_sessions WHERE id BETWEEN ?1 AND ?2) WHERE found != x'' OR "worker: name" IS NOT NULL;
 
 -- name: page_of_lane
-SELECT id FROM claims_lane WHERE id >= ?1 ORDER BY id LIMIT 1 OFFSET ?2;
+SELECT id FROM claims_lanes WHERE id >= ?1 ORDER BY id LIMIT 1 OFFSET ?2;
 
 -- All lanes are returned, also lanes without faults, because there are few lanes.
 -- name: check_lane
 SELECT id, CAST(concat_ws(char(10),
     iif(id BETWEEN 1 AND {lane_max}, NULL, 'id is out of bounds'),
     iif(octet_length(kind) <= 256, NULL, format('kind is %Q', substr(kind, 1, 80))),
-    iif(instance = 0 OR EXISTS (SELECT 1 FROM claims_instance i WHERE i.id = instance)
+    iif(traits BETWEEN 0 AND {traits_max}, NULL, format('traits is %Q', traits)),
+    iif(instance = 0 OR EXISTS (SELECT 1 FROM claims_instances i WHERE i.id = instance)
         OR EXISTS (SELECT 1 FROM claims_pruned p WHERE p.instance = l.instance), NULL,
         format('instance is %Q: there is none such', instance))
 ) AS BLOB) AS found,
     CAST(kind AS BLOB) AS "kind: kind", CAST(tags AS BLOB) AS "tags: tags"
-FROM claims_lane l WHERE id BETWEEN ?1 AND ?2;
+FROM claims_lanes l WHERE id BETWEEN ?1 AND ?2;
 
 -- name: page_of_policy
-SELECT id FROM claims_policy WHERE id >= ?1 ORDER BY id LIMIT 1 OFFSET ?2;
+SELECT id FROM claims_policies WHERE id >= ?1 ORDER BY id LIMIT 1 OFFSET ?2;
 
 -- The bounds are the same as in RetryPolicy.
 -- name: check_policy
@@ -65,7 +70,7 @@ SELECT * FROM (SELECT id, CAST(concat_ws(char(10),
     iif(max_delay BETWEEN 0 AND {delay_s_max}, NULL, format('max_delay is %Q', max_delay)),
     iif(jitter BETWEEN 0 AND 1, NULL, format('jitter is %Q', jitter))
 ) AS BLOB) AS found
-FROM claims_policy WHERE id BETWEEN ?1 AND ?2) WHERE found != x'';
+FROM claims_policies WHERE id BETWEEN ?1 AND ?2) WHERE found != x'';
 
 -- name: page_of_pruned
 SELECT instance FROM claims_pruned WHERE instance >= ?1 ORDER BY instance LIMIT 1 OFFSET ?2;
@@ -73,12 +78,12 @@ SELECT instance FROM claims_pruned WHERE instance >= ?1 ORDER BY instance LIMIT 
 -- name: check_pruned
 SELECT * FROM (SELECT instance, CAST(concat_ws(char(10),
     iif(instance BETWEEN 1 AND {number_max}, NULL, 'instance is out of bounds'),
-    iif(EXISTS (SELECT 1 FROM claims_instance i WHERE i.id = p.instance), 'the instance was not pruned', NULL)
+    iif(EXISTS (SELECT 1 FROM claims_instances i WHERE i.id = p.instance), 'the instance was not pruned', NULL)
 ) AS BLOB) AS found
 FROM claims_pruned p WHERE instance BETWEEN ?1 AND ?2) WHERE found != x'';
 
 -- name: page_of_instance
-SELECT id FROM claims_instance WHERE id >= ?1 ORDER BY id LIMIT 1 OFFSET ?2;
+SELECT id FROM claims_instances WHERE id >= ?1 ORDER BY id LIMIT 1 OFFSET ?2;
 
 -- An instance has ended when none of its tasks is open. An instance without tasks is in progress.
 -- name: check_instance
@@ -104,21 +109,21 @@ SELECT * FROM (SELECT id, CAST(concat_ws(char(10),
     iif(length(definition_hash) = octet_length(definition_hash) AND definition_hash NOT GLOB '*[^ -~]*', NULL, CAST(definition_hash AS BLOB)) AS "definition_hash: name",
     CAST(moving AS BLOB) AS "moving: moving",
     CAST(reason AS BLOB) AS "reason: text"
-FROM claims_instance WHERE id BETWEEN ?1 AND ?2)
+FROM claims_instances WHERE id BETWEEN ?1 AND ?2)
 WHERE found != x'' OR "name: name" IS NOT NULL OR "definition_hash: name" IS NOT NULL OR "moving: moving" IS NOT NULL OR "reason: text" IS NOT NULL;
 
 -- Instances whose counters do not match their tasks. A moving instance is left out, because the rows of its tasks are
 -- not all updated yet.
 -- name: check_counters
 SELECT i.id, CAST(format('its counters (total is %Q, blocked %Q, completed %Q, failed %Q, cancelled %Q) do not match its tasks', i.total, i.blocked, i.completed, i.failed, i.cancelled) AS BLOB) AS found
-FROM claims_instance i
+FROM claims_instances i
 WHERE i.id BETWEEN ?1 AND ?2 AND i.moving IS NULL AND (i.total, i.blocked, i.completed, i.failed, i.cancelled) IS NOT (
     SELECT count(*), count(*) FILTER (WHERE t.state = {task.blocked}), count(*) FILTER (WHERE t.state = {task.completed}),
         count(*) FILTER (WHERE t.state = {task.failed}), count(*) FILTER (WHERE t.state = {task.cancelled})
-    FROM claims_task t WHERE t.instance = i.id);
+    FROM claims_tasks t WHERE t.instance = i.id);
 
 -- name: page_of_task
-SELECT id FROM claims_task WHERE id >= ?1 ORDER BY id LIMIT 1 OFFSET ?2;
+SELECT id FROM claims_tasks WHERE id >= ?1 ORDER BY id LIMIT 1 OFFSET ?2;
 
 -- name: check_task
 SELECT * FROM (SELECT t.id, CAST(concat_ws(char(10),
@@ -146,14 +151,14 @@ SELECT * FROM (SELECT t.id, CAST(concat_ws(char(10),
         format('attempts is %Q', t.attempts)),
     iif(t.max_attempts BETWEEN 1 AND {int_max}, NULL, format('max_attempts is %Q', t.max_attempts)),
     iif(t.max_lost BETWEEN 1 AND {int_max}, NULL, format('max_lost is %Q', t.max_lost)),
-    iif(EXISTS (SELECT 1 FROM claims_policy p WHERE p.id = t.policy), NULL, format('policy is %Q: there is none such', t.policy)),
+    iif(EXISTS (SELECT 1 FROM claims_policies p WHERE p.id = t.policy), NULL, format('policy is %Q: there is none such', t.policy)),
     iif(i.id IS NULL OR t.open_deps = (
-        SELECT count(*) FROM claims_dependency d CROSS JOIN claims_task p ON p.id = d.depends_on WHERE d.task = t.id AND p.state != {task.completed}),
+        SELECT count(*) FROM claims_dependencies d CROSS JOIN claims_tasks p ON p.id = d.depends_on WHERE d.task = t.id AND p.state != {task.completed}),
         NULL, format('open_deps is %Q: its count of open dependencies is wrong', t.open_deps)),
     iif(CASE t.state WHEN {task.blocked} THEN t.open_deps > 0 WHEN {task.cancelled} THEN TRUE ELSE t.open_deps = 0 END, NULL,
         format('open_deps is %Q, which does not fit its state', t.open_deps)),
     iif(coalesce(octet_length(t.worker) BETWEEN 1 AND 256, t.state != {task.claimed}), NULL, format('worker is %Q', substr(t.worker, 1, 80))),
-    iif(t.session IS NULL OR t.state = {task.claimed} AND EXISTS (SELECT 1 FROM claims_session s WHERE s.id = t.session), NULL,
+    iif(t.session IS NULL OR t.state = {task.claimed} AND EXISTS (SELECT 1 FROM claims_sessions s WHERE s.id = t.session), NULL,
         format('session is %Q: there is none such, or no claim', t.session)),
     iif(t.lease_expires IS NULL OR t.state = {task.claimed} AND t.lease_expires BETWEEN -{store_time_max} AND {store_time_max}, NULL,
         format('lease_expires is %Q', t.lease_expires)),
@@ -167,80 +172,80 @@ SELECT * FROM (SELECT t.id, CAST(concat_ws(char(10),
         AND coalesce(t.finished_wall BETWEEN {wall_min} AND {wall_max}, TRUE), NULL, format('finished_wall is %Q', t.finished_wall)),
     iif(t.delay IS NULL OR t.due_wall IS NULL AND t.delay BETWEEN 0 AND {wall_max}, NULL, format('delay is %Q', t.delay)),
     iif(t.due_wall IS NULL OR t.due_wall BETWEEN {wall_min} AND {wall_max}, NULL, format('due_wall is %Q', t.due_wall)),
-    iif(t.input_from IS NULL OR EXISTS (SELECT 1 FROM claims_dependency d WHERE d.task = t.id AND d.depends_on = t.input_from), NULL,
+    iif(t.input_from IS NULL OR EXISTS (SELECT 1 FROM claims_dependencies d WHERE d.task = t.id AND d.depends_on = t.input_from), NULL,
         format('input_from is %Q, on which it does not depend', t.input_from)),
-    iif(t.state = {task.failed} AND NOT EXISTS (SELECT 1 FROM claims_error e WHERE e.task = t.id), 'state is 4 (failed), but it has no error', NULL)
+    iif(t.state = {task.failed} AND NOT EXISTS (SELECT 1 FROM claims_errors e WHERE e.task = t.id), 'state is 4 (failed), but it has no error', NULL)
 ) AS BLOB) AS found,
     iif(length(t.name) = octet_length(t.name) AND t.name NOT GLOB '*[^ -~]*', NULL, CAST(t.name AS BLOB)) AS "name: name",
     iif(t.worker IS NULL OR length(t.worker) = octet_length(t.worker) AND t.worker NOT GLOB '*[^ -~]*', NULL, CAST(t.worker AS BLOB)) AS "worker: name",
     iif(t.failed_worker IS NULL OR length(t.failed_worker) = octet_length(t.failed_worker) AND t.failed_worker NOT GLOB '*[^ -~]*', NULL,
         CAST(t.failed_worker AS BLOB)) AS "failed_worker: name"
-FROM claims_task t LEFT JOIN claims_instance i ON i.id = t.instance
-    LEFT JOIN claims_lane l ON l.id = iif(t.lane BETWEEN -{claimed_lane_max} AND {claimed_lane_max}, abs(t.lane) & {lane_max}, -1)
+FROM claims_tasks t LEFT JOIN claims_instances i ON i.id = t.instance
+    LEFT JOIN claims_lanes l ON l.id = iif(t.lane BETWEEN -{claimed_lane_max} AND {claimed_lane_max}, abs(t.lane) & {lane_max}, -1)
 WHERE t.id BETWEEN ?1 AND ?2)
 WHERE found != x'' OR "name: name" IS NOT NULL OR "worker: name" IS NOT NULL OR "failed_worker: name" IS NOT NULL;
 
 -- name: page_of_input
-SELECT task FROM claims_input WHERE task >= ?1 ORDER BY task LIMIT 1 OFFSET ?2;
+SELECT task FROM claims_inputs WHERE task >= ?1 ORDER BY task LIMIT 1 OFFSET ?2;
 
 -- name: check_input
 SELECT task, CAST('belongs to no task' AS BLOB) AS found
-FROM claims_input n WHERE task BETWEEN ?1 AND ?2 AND NOT EXISTS (SELECT 1 FROM claims_task t WHERE t.id = n.task);
+FROM claims_inputs n WHERE task BETWEEN ?1 AND ?2 AND NOT EXISTS (SELECT 1 FROM claims_tasks t WHERE t.id = n.task);
 
 -- name: page_of_output
-SELECT task FROM claims_output WHERE task >= ?1 ORDER BY task LIMIT 1 OFFSET ?2;
+SELECT task FROM claims_outputs WHERE task >= ?1 ORDER BY task LIMIT 1 OFFSET ?2;
 
 -- name: check_output
 SELECT task, CAST(iif(t.id IS NULL, 'belongs to no task', 'its task is not completed, or it is empty') AS BLOB) AS found
-FROM claims_output o LEFT JOIN claims_task t ON t.id = o.task
+FROM claims_outputs o LEFT JOIN claims_tasks t ON t.id = o.task
 WHERE task BETWEEN ?1 AND ?2 AND (t.id IS NULL OR t.state != {task.completed} OR octet_length(o.data) = 0);
 
 -- name: page_of_error
-SELECT task FROM claims_error WHERE task >= ?1 ORDER BY task LIMIT 1 OFFSET ?2;
+SELECT task FROM claims_errors WHERE task >= ?1 ORDER BY task LIMIT 1 OFFSET ?2;
 
 -- name: check_error
 SELECT task, CAST(CASE WHEN t.id IS NULL THEN 'belongs to no task'
     WHEN t.state = {task.completed} OR t.failures = 0 AND t.losses = 0 THEN 'its task has not failed' ELSE '' END AS BLOB) AS found,
     CAST(e.message AS BLOB) AS "message: text"
-FROM claims_error e LEFT JOIN claims_task t ON t.id = e.task WHERE task BETWEEN ?1 AND ?2;
+FROM claims_errors e LEFT JOIN claims_tasks t ON t.id = e.task WHERE task BETWEEN ?1 AND ?2;
 
 -- name: page_of_dependency
-SELECT task FROM claims_dependency WHERE task >= ?1 ORDER BY task LIMIT 1 OFFSET ?2;
+SELECT task FROM claims_dependencies WHERE task >= ?1 ORDER BY task LIMIT 1 OFFSET ?2;
 
 -- Some of the tasks of a pruned instance may have been deleted already.
 -- name: check_dependency
 SELECT * FROM (SELECT d.task, CAST(CASE
     WHEN d.task = d.depends_on THEN format('depends_on is %Q, the task itself', d.depends_on)
     WHEN t.id IS NULL THEN format('depends_on is %Q; belongs to no task', d.depends_on)
-    WHEN p.id IS NULL AND EXISTS (SELECT 1 FROM claims_instance i WHERE i.id = t.instance) THEN format('depends_on is %Q: there is no such task', d.depends_on)
+    WHEN p.id IS NULL AND EXISTS (SELECT 1 FROM claims_instances i WHERE i.id = t.instance) THEN format('depends_on is %Q: there is no such task', d.depends_on)
     WHEN p.instance != t.instance THEN format('depends_on is %Q, a task of another instance', d.depends_on)
     ELSE '' END AS BLOB) AS found
-FROM claims_dependency d LEFT JOIN claims_task t ON t.id = d.task LEFT JOIN claims_task p ON p.id = d.depends_on
+FROM claims_dependencies d LEFT JOIN claims_tasks t ON t.id = d.task LEFT JOIN claims_tasks p ON p.id = d.depends_on
 WHERE d.task BETWEEN ?1 AND ?2) WHERE found != x'';
 
 -- Instances that may contain a cycle of dependencies. Every cycle contains a task that depends on a task that was added
 -- later.
 -- name: cycle_candidates
-SELECT DISTINCT t.instance FROM claims_dependency d CROSS JOIN claims_task t ON t.id = d.task
+SELECT DISTINCT t.instance FROM claims_dependencies d CROSS JOIN claims_tasks t ON t.id = d.task
 WHERE d.task BETWEEN ?1 AND ?2 AND d.depends_on > d.task AND t.state = {task.blocked};
 
 -- The dependencies of an instance's blocked tasks.
 -- name: blocked_edges
-SELECT d.task, d.depends_on FROM claims_task t CROSS JOIN claims_dependency d ON d.task = t.id
+SELECT d.task, d.depends_on FROM claims_tasks t CROSS JOIN claims_dependencies d ON d.task = t.id
 WHERE t.instance = ?1 AND t.state = {task.blocked} LIMIT ?2;
 
 -- Sequences that are too low or missing, so that an id could be used twice.
 -- name: check_sequence
 SELECT name, CAST(format('seq is %Q, below an id that is stored, or absurd', seq) AS BLOB) AS found
 FROM sqlite_sequence WHERE CASE name
-    WHEN 'claims_instance' THEN seq NOT BETWEEN max((SELECT coalesce(max(id), 0) FROM claims_instance), (SELECT coalesce(max(instance), 0) FROM claims_pruned)) AND {number_max}
-    WHEN 'claims_lane' THEN seq NOT BETWEEN (SELECT coalesce(max(id), 0) FROM claims_lane) AND {lane_max}
-    WHEN 'claims_session' THEN seq NOT BETWEEN (SELECT coalesce(max(id), 0) FROM claims_session) AND {number_max}
+    WHEN 'claims_instances' THEN seq NOT BETWEEN max((SELECT coalesce(max(id), 0) FROM claims_instances), (SELECT coalesce(max(instance), 0) FROM claims_pruned)) AND {number_max}
+    WHEN 'claims_lanes' THEN seq NOT BETWEEN (SELECT coalesce(max(id), 0) FROM claims_lanes) AND {lane_max}
+    WHEN 'claims_sessions' THEN seq NOT BETWEEN (SELECT coalesce(max(id), 0) FROM claims_sessions) AND {number_max}
 END
 UNION ALL
 SELECT column1, CAST('has no row, though ids were given' AS BLOB)
-FROM (VALUES ('claims_instance', (SELECT max(id) FROM claims_instance)), ('claims_lane', (SELECT max(id) FROM claims_lane)),
-    ('claims_session', (SELECT max(id) FROM claims_session)))
+FROM (VALUES ('claims_instances', (SELECT max(id) FROM claims_instances)), ('claims_lanes', (SELECT max(id) FROM claims_lanes)),
+    ('claims_sessions', (SELECT max(id) FROM claims_sessions)))
 WHERE column2 IS NOT NULL AND column1 NOT IN (SELECT name FROM sqlite_sequence);
 
 -- The objects in the file that have a claims_ name or belong to a claims_ table.

@@ -55,9 +55,9 @@ WHERE lower(name) GLOB 'claims_*' OR lower(tbl_name) GLOB 'claims_*';
 -- name: lowered_sequences
 SELECT column1
 FROM (VALUES
-    ('claims_instance', max((SELECT coalesce(max(id), 0) FROM claims_instance), (SELECT coalesce(max(instance), 0) FROM claims_pruned))),
-    ('claims_lane', (SELECT coalesce(max(id), 0) FROM claims_lane)),
-    ('claims_session', (SELECT coalesce(max(id), 0) FROM claims_session)))
+    ('claims_instances', max((SELECT coalesce(max(id), 0) FROM claims_instances), (SELECT coalesce(max(instance), 0) FROM claims_pruned))),
+    ('claims_lanes', (SELECT coalesce(max(id), 0) FROM claims_lanes)),
+    ('claims_sessions', (SELECT coalesce(max(id), 0) FROM claims_sessions)))
 WHERE coalesce((SELECT seq FROM sqlite_sequence WHERE name = column1), 0) < column2;
 
 -- name: schema_version
@@ -79,9 +79,10 @@ DELETE FROM sqlite_stat4 WHERE tbl GLOB 'claims_*';
 -- name: set_schema_version
 UPDATE claims_meta SET schema_version = ? WHERE id = 1;
 
+-- The first migration runs this statement, so the statement names only columns of version 1.
 -- name: create_meta
-INSERT INTO claims_meta (id, schema_version, boot_id, anchor, seen, sleep, token_floor, aging, lanes, moving, due_offset, is_copy)
-VALUES (1, ?, ?, ?, ?, ?, 0, NULL, 0, 0, 0, 0);
+INSERT INTO claims_meta (id, schema_version, boot_id, anchor, seen, sleep, token_floor, lanes, moving, due_offset, is_copy)
+VALUES (1, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0);
 
 -- name: meta_timeline
 SELECT boot_id, anchor, seen, sleep, token_floor, is_copy FROM claims_meta WHERE id = 1;
@@ -102,7 +103,7 @@ UPDATE claims_meta SET sleep = ? WHERE id = 1;
 UPDATE claims_meta SET boot_id = ?, anchor = ?, seen = ?, sleep = ?, token_floor = ?, is_copy = 0 WHERE id = 1;
 
 -- name: set_aging
-UPDATE claims_meta SET aging = ? WHERE id = 1;
+UPDATE claims_meta SET aging_interval = ? WHERE id = 1;
 
 -- name: raise_token_floor
 UPDATE claims_meta SET token_floor = max(token_floor, ?) WHERE id = 1;
@@ -116,7 +117,7 @@ UPDATE claims_meta SET lanes = lanes + 1 WHERE id = 1;
 
 -- Make every process reload the lanes, if the instance has its own lanes.
 -- name: own_lanes_changed
-UPDATE claims_meta SET lanes = lanes + 1 WHERE id = 1 AND EXISTS (SELECT 1 FROM claims_lane WHERE instance = ?);
+UPDATE claims_meta SET lanes = lanes + 1 WHERE id = 1 AND EXISTS (SELECT 1 FROM claims_lanes WHERE instance = ?);
 
 -- Change the number of moving instances: by 1 when a control begins, by -1 when all task rows are updated.
 -- name: count_moving
@@ -130,14 +131,14 @@ UPDATE claims_meta SET due_offset = ? WHERE id = 1;
 
 -- After a sleep of the machine of length ?1, prolong every lease that had not expired when the sleep began, at ?2.
 -- name: prolong_leases
-UPDATE claims_task
+UPDATE claims_tasks
 SET lease_expires = lease_expires + ?1, expires_wall = expires_wall + ?1,
     next_at = iif(next_at = {never}, next_at, next_at + ?1)
 WHERE id IN ({held}) AND lease_expires IS NOT NULL AND lease_expires > ?2;
 
 -- After a reboot, end every claim without a loss, because no worker survived the reboot.
 -- name: end_all_claims
-UPDATE claims_task SET state = {task.waiting}, next_at = available_at, failed_worker = NULL, {end_claim} WHERE id IN ({held});
+UPDATE claims_tasks SET state = {task.waiting}, next_at = available_at, failed_worker = NULL, {end_claim} WHERE id IN ({held});
 
 -- name: end_all_sessions
-DELETE FROM claims_session;
+DELETE FROM claims_sessions;

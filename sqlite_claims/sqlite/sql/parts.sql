@@ -22,8 +22,8 @@ state = iif(state = {instance.paused}, {instance.paused}, {instance.in_progress}
 
 -- The ids of the tasks on the claimed sides of all lanes, including claimed tasks on the paused sides.
 -- part: held
-SELECT id FROM claims_task WHERE lane >= {claimed_side} AND next_at IS NOT NULL
-UNION ALL SELECT id FROM claims_task WHERE lane <= -{claimed_side} AND next_at IS NOT NULL
+SELECT id FROM claims_tasks WHERE lane >= {claimed_side} AND next_at IS NOT NULL
+UNION ALL SELECT id FROM claims_tasks WHERE lane <= -{claimed_side} AND next_at IS NOT NULL
 
 -- A table of the five priorities, for the indices that have the priority as a column.
 -- part: priorities
@@ -32,7 +32,7 @@ UNION ALL SELECT id FROM claims_task WHERE lane <= -{claimed_side} AND next_at I
 -- The lowest lane that has tasks in the index and is higher than the expression that follows this part. SQLite finds
 -- this lane with one seek.
 -- part: lane_above
-SELECT min(t.lane) FROM claims_task t INDEXED BY claims_task_next WHERE t.next_at IS NOT NULL AND t.lane >
+SELECT min(t.lane) FROM claims_tasks t INDEXED BY claims_task_next WHERE t.next_at IS NOT NULL AND t.lane >
 
 -- The second half of a recursive table `used`, whose first half selects one lane. The second half adds all higher lanes
 -- with tasks.
@@ -55,12 +55,12 @@ t.id, i.name AS instance_id, t.name AS task_id, coalesce(n.data, o.data) AS inpu
     t.attempts, iif(t.state = {task.waiting}, t.failed_worker, NULL) AS failed_worker, t.token
 
 -- part: input_joins
-LEFT JOIN claims_input n ON n.task = t.id LEFT JOIN claims_output o ON o.task = t.input_from
+LEFT JOIN claims_inputs n ON n.task = t.id LEFT JOIN claims_outputs o ON o.task = t.input_from
 
 -- part: held_columns
 t.id, i.name AS instance_id, t.name AS task_id, t.token, t.state, i.state AS instance_state, t.instance, t.failures,
     t.max_attempts, t.policy, t.losses, t.worker, t.started_wall,
-    EXISTS (SELECT 1 FROM claims_dependency d WHERE d.depends_on = t.id) AS has_dependents
+    EXISTS (SELECT 1 FROM claims_dependencies d WHERE d.depends_on = t.id) AS has_dependents
 
 -- part: task_columns
 t.id, i.name AS instance_id, t.name AS task_id, coalesce(n.data, o.data) AS input, i.definition_hash, t.lane, t.priority,
@@ -70,7 +70,7 @@ t.id, i.name AS instance_id, t.name AS task_id, coalesce(n.data, o.data) AS inpu
     i.finished_wall AS instance_finished_wall
 
 -- part: result_joins
-LEFT JOIN claims_output r ON r.task = t.id LEFT JOIN claims_error e ON e.task = t.id
+LEFT JOIN claims_outputs r ON r.task = t.id LEFT JOIN claims_errors e ON e.task = t.id
 
 -- part: instance_columns
 id, name, state, definition_hash, reason, total, blocked, completed, failed, cancelled, added_wall, finished_wall

@@ -1,18 +1,18 @@
 -- Statements for pruning, backups and checks.
 
 -- name: ended_before
-SELECT id, finished_wall FROM claims_instance INDEXED BY claims_instance_finished
+SELECT id, finished_wall FROM claims_instances INDEXED BY claims_instance_finished
 WHERE finished_wall IS NOT NULL AND finished_wall < ?1 ORDER BY finished_wall LIMIT ?2;
 
 -- name: newest_token
-SELECT coalesce(max(token), 0) FROM claims_task WHERE instance = ?;
+SELECT coalesce(max(token), 0) FROM claims_tasks WHERE instance = ?;
 
 -- 1 if the instance has not changed since it was selected for pruning, else 0.
 -- name: still_ended
-SELECT count(*) FROM claims_instance WHERE id = ?1 AND finished_wall = ?2;
+SELECT count(*) FROM claims_instances WHERE id = ?1 AND finished_wall = ?2;
 
 -- name: drop_instance
-DELETE FROM claims_instance WHERE id = ?;
+DELETE FROM claims_instances WHERE id = ?;
 
 -- name: add_pruned
 INSERT INTO claims_pruned (instance) VALUES (?);
@@ -25,44 +25,44 @@ SELECT instance FROM claims_pruned LIMIT 1;
 DELETE FROM claims_pruned WHERE instance = ?;
 
 -- name: pruned_tasks
-SELECT id FROM claims_task WHERE instance = ?1 ORDER BY name LIMIT ?2;
+SELECT id FROM claims_tasks WHERE instance = ?1 ORDER BY name LIMIT ?2;
 
 -- name: drop_tasks
-DELETE FROM claims_task WHERE id IN (SELECT value FROM carray(?1));
+DELETE FROM claims_tasks WHERE id IN (SELECT value FROM carray(?1));
 
 -- name: drop_inputs
-DELETE FROM claims_input WHERE task IN (SELECT value FROM carray(?1));
+DELETE FROM claims_inputs WHERE task IN (SELECT value FROM carray(?1));
 
 -- name: drop_outputs
-DELETE FROM claims_output WHERE task IN (SELECT value FROM carray(?1));
+DELETE FROM claims_outputs WHERE task IN (SELECT value FROM carray(?1));
 
 -- name: drop_errors
-DELETE FROM claims_error WHERE task IN (SELECT value FROM carray(?1));
+DELETE FROM claims_errors WHERE task IN (SELECT value FROM carray(?1));
 
 -- name: drop_dependencies
-DELETE FROM claims_dependency WHERE task IN (SELECT value FROM carray(?1));
+DELETE FROM claims_dependencies WHERE task IN (SELECT value FROM carray(?1));
 
 -- Statements that remove the lanes and policies that no task uses.
 
 -- name: shared_lanes
-SELECT id FROM claims_lane WHERE instance = 0;
+SELECT id FROM claims_lanes WHERE instance = 0;
 
 -- All retry policies except the default policy, which is never removed.
 -- name: policies
-SELECT id FROM claims_policy WHERE id > 1;
+SELECT id FROM claims_policies WHERE id > 1;
 
 -- name: newest_task_and_instance
-SELECT id, instance FROM claims_task WHERE id = (SELECT max(id) FROM claims_task);
+SELECT id, instance FROM claims_tasks WHERE id = (SELECT max(id) FROM claims_tasks);
 
 -- name: instance_of
-SELECT instance FROM claims_task WHERE id = ?;
+SELECT instance FROM claims_tasks WHERE id = ?;
 
 -- The lane and the policy that each task uses.
 -- name: references
-SELECT id, abs(lane) & {lane_max} AS lane, policy FROM claims_task WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3;
+SELECT id, abs(lane) & {lane_max} AS lane, policy FROM claims_tasks WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3;
 
 -- name: drop_policies
-DELETE FROM claims_policy WHERE id IN (SELECT value FROM carray(?1));
+DELETE FROM claims_policies WHERE id IN (SELECT value FROM carray(?1));
 
 -- name: has_anything
 SELECT count(*) FROM sqlite_schema;

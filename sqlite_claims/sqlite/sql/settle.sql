@@ -8,89 +8,89 @@ state = {task.completed}, next_at = NULL, finished_wall = ?2, {end_claim}
 -- The statement matches a task only if the task has no losses, failures or dependents, and is not the last open task of
 -- its instance.
 -- name: complete_plain
-UPDATE claims_task SET {completed_at_2}
+UPDATE claims_tasks SET {completed_at_2}
 WHERE id = ?1 AND token = ?3 AND state = {task.claimed} AND name = ?4 AND failures = 0 AND losses = 0
-    AND instance = (SELECT id FROM claims_instance WHERE name = ?5 AND total - completed - failed - cancelled > 1)
-    AND NOT EXISTS (SELECT 1 FROM claims_dependency WHERE depends_on = ?1);
+    AND instance = (SELECT id FROM claims_instances WHERE name = ?5 AND total - completed - failed - cancelled > 1)
+    AND NOT EXISTS (SELECT 1 FROM claims_dependencies WHERE depends_on = ?1);
 
 -- name: count_completed
-UPDATE claims_instance SET completed = completed + 1 WHERE name = ?;
+UPDATE claims_instances SET completed = completed + 1 WHERE name = ?;
 
 -- name: complete_many
-UPDATE claims_task SET {completed_at_2} WHERE id IN (SELECT value FROM carray(?1));
+UPDATE claims_tasks SET {completed_at_2} WHERE id IN (SELECT value FROM carray(?1));
 
 -- name: store_output
-INSERT INTO claims_output (task, data) VALUES (?, ?);
+INSERT INTO claims_outputs (task, data) VALUES (?, ?);
 
 -- name: store_error
-INSERT INTO claims_error (task, message) VALUES (?, ?) ON CONFLICT (task) DO UPDATE SET message = excluded.message;
+INSERT INTO claims_errors (task, message) VALUES (?, ?) ON CONFLICT (task) DO UPDATE SET message = excluded.message;
 
 -- name: drop_error
-DELETE FROM claims_error WHERE task = ?;
+DELETE FROM claims_errors WHERE task = ?;
 
 -- name: policy
-SELECT initial_delay, multiplier, max_delay, jitter FROM claims_policy WHERE id = ?;
+SELECT initial_delay, multiplier, max_delay, jitter FROM claims_policies WHERE id = ?;
 
 -- Record a failure after which the task is retried at the position ?2.
 -- name: retry_later
-UPDATE claims_task SET {waiting_from_2}, failures = failures + 1, failed_worker = worker, {end_claim} WHERE id = ?1;
+UPDATE claims_tasks SET {waiting_from_2}, failures = failures + 1, failed_worker = worker, {end_claim} WHERE id = ?1;
 
 -- Set a task to failed. Add ?2 to the task's failures and ?3 to its losses.
 -- name: fail
-UPDATE claims_task
+UPDATE claims_tasks
 SET state = {task.failed}, next_at = NULL, failures = failures + ?2, losses = losses + ?3,
     failed_worker = iif(?2, worker, failed_worker), finished_wall = ?4, {end_claim}
 WHERE id = ?1;
 
 -- Record the loss of a claim. The task's position becomes ?2, the current store time.
 -- name: record_loss
-UPDATE claims_task SET {waiting_from_2}, losses = losses + 1, failed_worker = NULL, {end_claim} WHERE id = ?1;
+UPDATE claims_tasks SET {waiting_from_2}, losses = losses + 1, failed_worker = NULL, {end_claim} WHERE id = ?1;
 
 -- name: count_ended
-UPDATE claims_instance
+UPDATE claims_instances
 SET completed = completed + ?2, failed = failed + ?3, cancelled = cancelled + ?4, blocked = blocked - ?5
 WHERE id = ?1;
 
 -- The number of open tasks of an instance, and the number of tasks that are not completed.
 -- name: open_tasks
-SELECT total - completed - failed - cancelled, total - completed FROM claims_instance WHERE id = ?;
+SELECT total - completed - failed - cancelled, total - completed FROM claims_instances WHERE id = ?;
 
 -- name: end_instance
-UPDATE claims_instance SET state = ?2, finished_wall = ?3 WHERE id = ?1;
+UPDATE claims_instances SET state = ?2, finished_wall = ?3 WHERE id = ?1;
 
 -- The number of blocked tasks whose only open dependency is this task.
 -- name: count_unblocked
-SELECT count(*) FROM claims_dependency d CROSS JOIN claims_task t ON t.id = d.task
+SELECT count(*) FROM claims_dependencies d CROSS JOIN claims_tasks t ON t.id = d.task
 WHERE d.depends_on = ?1 AND t.open_deps = 1 AND t.state = {task.blocked};
 
 -- Subtract a completed task from the open dependencies of its dependents. A dependent without any other open dependency
 -- becomes waiting now (?2); ?3 is the wall-clock time.
 -- name: unblock
-UPDATE claims_task
+UPDATE claims_tasks
 SET open_deps = open_deps - 1,
     state = iif(open_deps = 1 AND state = {task.blocked}, {task.waiting}, state),
     available_at = iif(open_deps = 1 AND state = {task.blocked}, ?2 + coalesce(delay, 0), available_at),
     next_at = iif(open_deps = 1 AND state = {task.blocked} AND coalesce(due_wall <= ?3, TRUE), ?2 + coalesce(delay, 0), next_at)
-WHERE id IN (SELECT task FROM claims_dependency WHERE depends_on = ?1);
+WHERE id IN (SELECT task FROM claims_dependencies WHERE depends_on = ?1);
 
 -- Cancel all direct and indirect dependents of a failed task.
 -- name: cancel_dependents
 WITH RECURSIVE dependent (id) AS (
-    SELECT task FROM claims_dependency WHERE depends_on = ?1
+    SELECT task FROM claims_dependencies WHERE depends_on = ?1
     UNION
-    SELECT d.task FROM dependent CROSS JOIN claims_dependency d ON d.depends_on = dependent.id
+    SELECT d.task FROM dependent CROSS JOIN claims_dependencies d ON d.depends_on = dependent.id
 )
-UPDATE claims_task SET state = {task.cancelled}, next_at = NULL, finished_wall = ?2
+UPDATE claims_tasks SET state = {task.cancelled}, next_at = NULL, finished_wall = ?2
 WHERE id IN (SELECT id FROM dependent) AND state = {task.blocked};
 
 -- name: task_to_retry
 SELECT t.id, t.instance, t.state, i.state AS instance_state
-FROM claims_instance i CROSS JOIN claims_task t ON t.instance = i.id AND t.name = ?2
+FROM claims_instances i CROSS JOIN claims_tasks t ON t.instance = i.id AND t.name = ?2
 WHERE i.name = ?1;
 
 -- Restart a failed task at the position ?2. ?3: 1 if its instance is paused, else 0.
 -- name: retry
-UPDATE claims_task
+UPDATE claims_tasks
 SET {waiting_from_2}, attempts = 0, failures = 0, losses = 0, worker = NULL, failed_worker = NULL, started_wall = NULL,
     finished_wall = NULL, lane = iif(?3, -abs(lane), abs(lane))
 WHERE id = ?1;
@@ -98,19 +98,19 @@ WHERE id = ?1;
 -- The cancelled dependents of a task that is open again, except dependents that have a further dependency which failed
 -- or was cancelled.
 -- name: restorable
-SELECT t.id FROM claims_dependency d CROSS JOIN claims_task t ON t.id = d.task
+SELECT t.id FROM claims_dependencies d CROSS JOIN claims_tasks t ON t.id = d.task
 WHERE d.depends_on = ?1 AND t.state = {task.cancelled} AND NOT EXISTS (
-    SELECT 1 FROM claims_dependency other CROSS JOIN claims_task p ON p.id = other.depends_on
+    SELECT 1 FROM claims_dependencies other CROSS JOIN claims_tasks p ON p.id = other.depends_on
     WHERE other.task = t.id AND p.state IN ({task.failed}, {task.cancelled})
 );
 
 -- name: restore_dependent
-UPDATE claims_task
+UPDATE claims_tasks
 SET state = {task.blocked}, finished_wall = NULL, lane = iif(?2, -abs(lane), abs(lane))
 WHERE id = ?1;
 
 -- Count the tasks that are open again: ?2 tasks that had failed, and ?3 tasks that were cancelled.
 -- name: reopen_instance
-UPDATE claims_instance
+UPDATE claims_instances
 SET failed = failed - ?2, cancelled = cancelled - ?3, blocked = blocked + ?3, {reopened}, finished_wall = NULL
 WHERE id = ?1;
