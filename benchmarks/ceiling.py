@@ -14,7 +14,7 @@ from sqlite_claims.sqlite.statements import sql
 
 _SOURCE = Path(__file__).with_name("ceiling.c")
 # The number of -wal frames after which a checkpoint runs. The checkpoint runs within a commit, because the baseline has
-# no thread for checkpoints. It runs about as often as a checkpoint of the store.
+# no thread for checkpoints. This checkpoint runs about as often as a checkpoint of the store.
 _CHECKPOINT_FRAMES = 4000
 _STATEMENTS = [
     sql.begin_write,

@@ -17,7 +17,8 @@ from typing import Any
 
 from .machine import ROOT
 
-# The time from the sending of the start time to the start. It is long enough for all workers to receive the message.
+# The time from the sending of the start time to the start. This time is long enough for all workers to receive the
+# message.
 _NOTICE_S = 0.03
 
 
@@ -46,7 +47,7 @@ class Crew:
             order = {"job": job, "path": str(path), "worker_id": f"worker-{number}", "options": options}
             self._tell(number, order)
         for number in range(count):
-            self._hear(number)  # the worker reports that it is ready
+            self._hear(number)  # the worker reports that the worker is ready
         start = time.monotonic() + _NOTICE_S
         for number in range(count):
             self._tell(number, {"start": start, "until": start + span})

@@ -110,7 +110,7 @@ def acknowledged_unsynced(calls: Iterable[Call]) -> tuple[int, int]:
     and succeeded before the completion was acknowledged.
     """
     wrote: dict[int, int] = {}  # for each thread: the end of the thread's last write since its last acknowledgement
-    covered = -1  # the latest start of a successful sync: all writes that ended before it are on the disk
+    covered = -1  # the latest start of a successful sync: all writes that ended before this time are on the disk
     acknowledged = unsynced = 0
     for call in sorted(calls, key=lambda call: call.began if call.path.endswith(ACKNOWLEDGED) else call.ended):
         if call.name in _SYNCS and call.path.endswith("-wal") and call.result == 0:

@@ -15,8 +15,8 @@ MARKS = "-marks"
 """The suffix of a file to which a byte is written before and after the operations of each kind."""
 OPERATIONS = ("find", "claim", "renew", "complete", "complete, durable", "release", "add")
 BARE_OPERATIONS = ("claim and complete",)
-# The number of tasks for which -wal pages are counted. It is so small that neither the store nor the baseline runs a
-# checkpoint.
+# The number of tasks for which -wal pages are counted. The number is so small that neither the store nor the baseline
+# runs a checkpoint.
 _COUNTED = 100
 _WAL_HEAD, _FRAME_HEAD = 32, 24
 

@@ -23,8 +23,8 @@ class Sizes:
     rounds: int
     processes: tuple[int, ...]  # numbers of processes that work at the same time
     span: float  # seconds for which these processes work in a round
-    tasks_a_second: int  # more tasks than these processes can complete in a second
-    tail: int  # number of cycles to run; the slowest of them are reported
+    tasks_a_second: int  # number of tasks per second of a round: more than all these processes together can complete
+    tail: int  # number of cycles to run; the figures describe the slowest cycles
     wakes: int  # number of tasks that a worker waits for in a round
     idle: float  # seconds for which a process waits without any task
     written: int  # number of tasks for which writes and system calls are counted

@@ -107,7 +107,7 @@ def visits(path: str, worker_id: str, cycles: int) -> Job:
         if os.waitpid(child, 0)[1]:
             raise RuntimeError("a process that came and went did not do its work")
         visits += 1
-        with suppress(FileNotFoundError):  # the last process that closes the store removes the -wal
+        with suppress(FileNotFoundError):  # the last process to close the store removes the -wal
             wal = max(wal, os.stat(f"{path}-wal").st_size)
     return {"visits": visits, "wal": wal}
 

@@ -48,7 +48,7 @@ def explain(
         case TaskState.COMPLETED:
             return f"{subject} was completed{_at(task.finished_at)}."
         case TaskState.FAILED:
-            error = (task.error or "").partition("\n")[0]  # a traceback may follow the first line
+            error = (task.error or "").partition("\n")[0]  # the first line has the error, and a traceback may follow
             return (
                 f"{subject} failed{_at(task.finished_at)}, after {_count(task.failures, 'failure')} and "
                 f"{_count(task.losses, 'lost claim')}, and runs again only if it is retried: {error}"

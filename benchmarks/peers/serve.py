@@ -162,7 +162,8 @@ def _said(error: Exception) -> str:
 
 
 def _adapter(path: str) -> Any:
-    # Load the adapter by its path: it has the same name as the peer's module, which the import would find instead.
+    # Load the adapter by its path, because the adapter has the same name as the peer's module, and `import` would find
+    # that module.
     spec = importlib.util.spec_from_file_location("adapter", path)
     if spec is None or spec.loader is None:
         raise ImportError(path)

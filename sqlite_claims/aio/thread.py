@@ -248,7 +248,7 @@ class StoreThread:
                 self.close()
             elif call.decide():
                 self._perform(call)
-            del call  # so that the call is not kept in memory while the thread waits for the next call
+            del call  # otherwise the call would stay in memory until the next call arrives
         # From here on, no more calls are added to the queue or to the deferred calls.
         while self._deferred or not self._queue.empty():
             left = self._deferred.popleft() if self._deferred else self._queue.get()

@@ -19,8 +19,8 @@ Execute = Callable[..., apsw.Cursor]
 # The number of rows in a page. Reading a page takes a few milliseconds.
 _PAGE = 1_000
 _COUNTERS_PAGE = 50
-# An instance with this number of dependencies or more is not searched for cycles. A hundred calls can add that many
-# dependencies.
+# An instance with this number of dependencies or more is not searched for cycles. A hundred calls of ``add_tasks`` can
+# add that many dependencies.
 _EDGES_MAX = 10_000_000
 _SUSPECT = (
     apsw.SQLError,

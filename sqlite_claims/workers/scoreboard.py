@@ -92,7 +92,7 @@ class Scoreboard:
         at = _HEADER_BYTES + slot * _SLOT_BYTES
         names = f"{task.instance_id}\0{task.task_id}\0{task.worker_id}\0{task.kind}".encode()
         names_at = at + _START.size
-        _START.pack_into(self._map, at, 0)  # marks the slot as empty while the names are replaced
+        _START.pack_into(self._map, at, 0)  # a start time of 0 marks the slot as empty while the names are replaced
         _NAMES.pack_into(self._map, names_at, task.claim.token, task.attempt, len(names))
         self._map[names_at + _NAMES.size : names_at + _NAMES.size + len(names)] = names
         _START.pack_into(self._map, at, time.monotonic_ns())

@@ -101,7 +101,7 @@ class Slot:
     def _run_batch(self, batch: list[ClaimedTask]) -> int:
         """Run the tasks of a batch for ``BATCH_SECONDS``, and return the size of the next batch."""
         with self.lock:
-            self.waiting.extend(batch)  # before anything else, because an error releases only these tasks
+            self.waiting.extend(batch)  # first, because after an error only these tasks are released
         began = time.monotonic()
         held = _count_held_together(batch)
         if held < len(batch):

@@ -71,7 +71,8 @@ async def test_a_claim_that_is_cancelled_while_it_is_made_is_given_back(
         call: Coroutine[Any, Any, Any] = store.claim_available_tasks("w", 1, None, tags=hold)
         if by_name:
             call.close()
-            # claim_task has no argument that could block the thread, so the call is blocked before claim_task.
+            # No argument of claim_task could block the thread, so the test blocks the thread before the call of
+            # claim_task.
             call = store._claim(lambda on: (list(hold), on.claim_task("i", "t", "w", None))[1])
         claiming = asyncio.create_task(call)
         await soon(hold.started)
@@ -230,8 +231,7 @@ async def cancel_at_random(path: str, options: dict[str, Any], rounds: int) -> N
     more = threading.active_count() - threads
     print(f"\n{rounds:,} claims, {cut_off:,} of them cut off: no claim and {more} threads left")
     assert more == 0
-    # Otherwise, the test proves nothing: a few cancellations must have come after the call was done, but most must have
-    # come before.
+    # The test is useful only if some cancellations came after the end of the call, and most came before.
     assert rounds // 10 < cut_off < rounds
 
 

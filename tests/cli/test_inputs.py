@@ -29,8 +29,8 @@ def test_a_pipe_that_is_non_blocking_is_read_to_its_end(cli: Cli, command: list[
     os.set_blocking(given, False)
     process = subprocess.Popen([sys.executable, "-m", "sqlite_claims", *command], stdin=given, cwd=cli.folder)
     os.close(given)
-    # The data is larger than a pipe's buffer. The last part can be written only after the command has read the first
-    # part. Before the last part is written, the command finds the pipe empty.
+    # The data is larger than a pipe's buffer. The test can write the last part only after the command has read the
+    # first part. Before the last part is written, the command finds the pipe empty.
     with open(give, "wb", buffering=0) as pipe:
         pipe.writelines(b"%d" % number * 10_000 + b"\n" for number in range(20))
     assert process.wait(60) == 0

@@ -288,7 +288,7 @@ def test_many_lost_last_claims_hide_nothing(store: Any, clock: ManualClock) -> N
     for _ in range(2500):
         if store.get_instance("dead").state is InstanceState.FAILED:
             break
-        clock.advance(0.01)  # a single search need not settle all expired claims
+        clock.advance(0.01)  # a single search may leave some expired claims for the next search
         store.find_available_tasks("v", 5)
     assert store.get_instance("dead").counts[TaskState.FAILED] == 2500
 

@@ -44,7 +44,7 @@ enum {
 static char watched[DESCRIPTORS];
 static long counts[CALLS];
 static int armed = -1; /* index of the system call that must fail; -1: none */
-static long left;      /* number of such calls that still succeed before one fails */
+static long left;      /* number of these calls that succeed before the failing call */
 static int code;       /* errno of the failure; 0: a read or write transfers only half of the bytes */
 static int sticky;     /* true if all later calls of the same kind fail, too */
 static long failed;
@@ -80,8 +80,8 @@ static int is_below(const char *path) {
 
 static int is_watched(int fd) { return fd >= 0 && fd < DESCRIPTORS && watched[fd]; }
 
-/* Count a system call. Return whether it must fail, and set errno. A short read or write is not a failure: the caller
- * checks is_short for it. */
+/* Count a system call. Return whether the call must fail, and set errno. A short read or write does not count as a
+ * failure: the caller checks is_short. */
 static int fails(int call) {
   counts[call]++;
   if (armed != call || left-- > 0) {

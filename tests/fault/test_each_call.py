@@ -18,7 +18,7 @@ from sqlite_claims.sqlite.scan import core_available
 from ..tiers import first_is_fast
 from . import each_call
 
-# Number of failing calls of each kind per operation. The soak test lets nearly all calls fail.
+# Number of failing calls of each kind per operation. The soak test makes nearly every call fail once.
 EACH_MAX = 4
 EACH_MAX_SOAK = 60
 GROUPS = 4

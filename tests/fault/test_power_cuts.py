@@ -212,8 +212,8 @@ def test_without_the_sync_that_full_durability_adds_a_power_cut_does_lose_someth
     assert not [finding for findings in broken for finding in findings if "SQLite" in finding or "token" in finding]
 
 
-# A similar program for one boot, on a disk whose syncs sometimes fail. If a call raises an error, its result does not
-# count as acknowledged.
+# A similar program for one boot, on a disk whose syncs sometimes fail. If a call raises an error, the result of the
+# call does not count as acknowledged.
 FAILING = """
 import hashlib, os, random, sys
 from contextlib import suppress

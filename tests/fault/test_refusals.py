@@ -281,8 +281,8 @@ def test_a_backup_is_no_more_open_to_others_than_the_store(tmp_path: Path) -> No
     assert stat.S_IMODE((tmp_path / "copy.db").stat().st_mode) == 0o600
 
 
-# This program changes its user id. It imports all modules before, because the new user may not be able to read Python's
-# installation.
+# This program changes its user id. The program imports all modules first, because the new user may not be able to read
+# Python's installation.
 AS_NOBODY = """
 import tempfile
 with tempfile.TemporaryDirectory() as warm:

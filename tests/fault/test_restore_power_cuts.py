@@ -13,8 +13,8 @@ from sqlite_claims.testing import ManualClock
 
 from .power import ACKNOWLEDGED, cut_power, record
 
-# This program makes a store whose last commits are in the -wal, because the process that wrote them died. It restores a
-# backup over this store, and then restores the backup to a path at which no file exists.
+# This program makes a store whose last commits are in the -wal, because the process that wrote them died. The program
+# restores a backup over this store, and then restores the backup to a path at which no file exists.
 WORK = """
 import os, sys
 from sqlite_claims import *

@@ -26,8 +26,8 @@ store.add_instance("in the -wal", [NewTask("t")])
 say("written")
 hear()
 """
-# This program changes to a user who may only read the store. It imports the modules before, while it can still read
-# their files.
+# This program changes to a user who may only read the store. The program imports all modules first, because the new
+# user may not be able to read the modules' files.
 AS_NOBODY = """
 from sqlite_claims.sqlite import read_only
 SqliteClaimStore(args[0] + ".elsewhere").close()

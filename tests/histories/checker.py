@@ -37,7 +37,7 @@ class Call:
     token: int = 0
     lease: float = 0.0
     ended: float = inf
-    outcome: str = ""  # "" if the process was killed within the call
+    outcome: str = ""  # "" if the process was killed during the call
     granted: list[tuple[str, int]] = field(default_factory=list)
     error: str = ""
 
@@ -59,7 +59,7 @@ class Log:
     """The log of one process."""
 
     pid: int = 0
-    gone: float = inf  # time at which the process ended by itself
+    gone: float = inf  # time at which the process ended without being killed
     calls: list[Call] = field(default_factory=list)
 
 
@@ -94,7 +94,8 @@ class History:
         """
         Args:
             calls: The calls of all processes.
-            gone: By process id, the time at which the process ended by itself, or a time shortly before it was killed.
+            gone: By process id, the time at which the process ended without being killed, or a time shortly before it
+                was killed.
             completed: The outputs of the tasks that were completed at the end, by task.
         """
         self.calls = list(calls)

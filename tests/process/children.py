@@ -18,8 +18,8 @@ from textwrap import dedent
 import pytest
 
 PATIENCE = 60.0
-# Every program begins with this code. Each line is written by one call, so that threads and forked children can write
-# lines, too.
+# Every program begins with this code. One call writes a whole line, so that lines of threads and forked children don't
+# mix.
 PRELUDE = """
 import os, signal, sys, threading, time
 from sqlite_claims import *

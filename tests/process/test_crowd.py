@@ -36,9 +36,9 @@ while claimed := store.claim_available_tasks(args[1], 3):
         say("did", claim.task_id)
 say("end")
 """
-# This program claims and completes tasks for a number of rounds or until no task is left. Then it waits until the test
-# kills it. The claims are bound to the process's session, so the tasks become free when the process dies, even if the
-# leases have not ended.
+# This program claims and completes tasks for a number of rounds or until no task is left. Then the program waits until
+# the test kills the process. The claims are bound to the process's session, so the tasks become free when the process
+# dies, even if the leases have not ended.
 MORTAL = """
 store = SqliteClaimStore(args[0], durability="process")
 session = store.open_session(args[1])

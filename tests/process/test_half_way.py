@@ -18,7 +18,7 @@ from .children import Start
 TASKS = max(10 * control.ROWS_PER_MOVE, 3 * pruning.TASKS_PER_STEP)
 AT_ONCE = 100_000
 
-# This code reports that the process can be killed, and waits. It does so within the statement that changes the n-th
+# This code reports that the process can be killed, and waits. The code runs within the statement that changes the n-th
 # row, or between two steps.
 HALF_WAY = """
 path, what, where, n = args

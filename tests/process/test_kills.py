@@ -12,7 +12,7 @@ from sqlite_claims import SqliteClaimStore, TaskState
 from .children import Child, Start
 
 # This program adds tasks, claims them in both ways, and completes, fails and releases them one by one and in batches.
-# It prints each acknowledged result.
+# The program prints each acknowledged result.
 WORKER = """
 import random
 path, me, seed = args
@@ -107,7 +107,7 @@ def verify(start: Start, path: Path, said: list[list[str]]) -> None:
     assert len(completed) == len(set(completed)), "a completed task was done again"
     for key, given in tokens.items():
         assert len(given) == len(set(given)), f"{key}: a token was given twice"
-        # The stored output comes from the claim that was made last.
+        # The latest claim of the task has produced the stored output.
         assert (tasks[key].output or b"").decode().endswith(f":{max(given)}") or key not in completed
 
 

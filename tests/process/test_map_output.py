@@ -25,15 +25,15 @@ from .map_runs import Runs, runs, wait_for
 
 __all__ = ["cli", "runs"]
 
-# This program prints the argument repeatedly. It writes pieces that may end within a character or a line.
+# This program prints the argument repeatedly. The program writes pieces that may end within a character or a line.
 _IN_PIECES = """
 import os, sys
 data = (sys.argv[1] * 30 + "\\n").encode() * 400
 for start in range(0, len(data), 701):
     os.write(1, data[start:start + 701])
 """
-# This program prints three million bytes without a line end. Then it waits until two such programs have printed theirs,
-# and ends the line.
+# This program prints three million bytes without a line end. Then the program waits until two such programs have
+# printed their bytes, and ends the line.
 _LONG_LINE = """
 import os, sys
 data = sys.argv[1].encode() * 100_000

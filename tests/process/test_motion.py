@@ -15,7 +15,7 @@ from .children import Start
 from .motion import fill, measure, shown
 
 TASKS = 5000
-# Limit on the number of rows that a control call moves in one transaction. The limit also covers the rows that a claim
+# Limit on the number of rows that a control call moves in one transaction. The limit includes the rows that a claim
 # between two such transactions moves.
 ROWS_PER_TRANSACTION_MAX = 1000
 # Limit on the longest call: less than any sensible lease, and ten times the duration measured on an idle machine.

@@ -54,7 +54,7 @@ class Havoc:
     def strike(self) -> None:
         """Kill the supervisor or one of its processes at a random moment, or stop one of them and let it continue
         later."""
-        time.sleep(self._choose.uniform(0, 0.5))  # this makes the moment random
+        time.sleep(self._choose.uniform(0, 0.5))  # this sleep makes the moment of the kill random
         assert self.program.poll() is None, "the pool gave up"
         what = self._choose.choices(["child", "supervisor", "freeze"], [8, 1, 2 * (self._lease == SHORT_LEASE)])[0]
         children = eventually(lambda: children_of(self.program.pid))
@@ -124,7 +124,7 @@ def verify(pools: Pools) -> None:
     )
     for name, task in tasks.items():
         assert len(set(starts[name])) == len(starts[name]), f"{name} was started twice under one claim"
-        # The stored result comes from the last claim of the task, which has the largest token.
+        # The last claim of the task, which has the largest token, has produced the stored result.
         assert int(task.output or b"") == last_tokens[name] == max(starts[name]), name
         assert task.attempts == task.losses + 1, name
 

@@ -18,7 +18,7 @@ from .pool_runs import Pools, children_of, eventually, pools
 
 __all__ = ["pools"]
 
-# This command simulates a container: it has separate process ids and mounts, on the same kernel.
+# This command simulates a container: the command has separate process ids and mounts, on the same kernel.
 CONTAINER = ("unshare", "--pid", "--mount", "--fork", "--kill-child", "--mount-proc")
 
 

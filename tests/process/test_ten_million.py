@@ -20,8 +20,8 @@ from .children import Start
 
 AT_ONCE = 100_000
 WORKERS = 2
-# Limit on the duration of calls whose result a person waits for. A call takes milliseconds, unless the call reads the
-# whole file.
+# Limit on the duration of calls whose result a person waits for. Such a call takes milliseconds, except a call that
+# reads the whole file.
 SOON_S = 1.0
 
 WORKER = """

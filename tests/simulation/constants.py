@@ -20,7 +20,7 @@ def small_constants(random: Random) -> Iterator[None]:
         (adding, "OWN_LANES_FROM", random.choice([2, 4, 6, 5000])),
         (lanes, "OWN_MAX", random.choice([1, 2, 6, 32])),
         (sweep, "TASKS_PER_SWEEP", random.choice([1, 2, 1000])),
-        (sweep, "REST_US", 0),  # otherwise, the file would sweep some rows later than the oracle
+        (sweep, "REST_US", 0),  # otherwise, the file store would sweep some rows later than the oracle
         (control, "ROWS_PER_MOVE", random.choice([1, 2, 3, 300])),
         (pruning, "TASKS_PER_STEP", random.choice([1, 3, 1000])),
         (reading, "PAGE", page),

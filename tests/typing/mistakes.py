@@ -26,7 +26,8 @@ def transactions(of_file: SqliteClaimStore, in_memory: InMemoryClaimStore) -> li
 def from_a_method_to_an_engine(backend: WriterBackend, claim: TaskClaim) -> None:
     # A correct call.
     backend.claim_task(instance_id="i", task_id="t", worker_id="w", ttl_us=30_000_000, session_id=None)
-    # Wrong calls: positional arguments. If two of these arguments were swapped, their types would be the same.
+    # Wrong calls: positional arguments. The arguments of each call have one type, so a swap of two positional arguments
+    # would be no type error.
     backend.claim_task("i", "t", "w", 30_000_000, None)  # type: ignore[call-arg]
     # A missing argument, a wrong name, a wrong type.
     backend.claim_task(instance_id="i", task_id="t", worker_id="w", ttl_us=30_000_000)  # type: ignore[call-arg]
@@ -42,7 +43,7 @@ def from_an_engine_to_an_operation(
     backend._write(by_token.renew, False, claim, ttl_us=30_000_000)
     backend._write(adding.add_tasks, True, "i", [], skip_existing=True)
     backend._read(reading.get_task, instance_id="i", task_id="t")
-    # Wrong calls: the names are missing that distinguish arguments of the same type.
+    # Wrong calls, which pass arguments of the same type without their names.
     backend._write(by_token.renew, False, claim, 30_000_000)  # type: ignore[call-arg]
     backend._read(reading.get_task, "i", "t")  # type: ignore[call-arg]
     # Swapped arguments.
@@ -66,6 +67,6 @@ def statements(db: Database) -> None:
     token = db.rows(sql.task_by_name, "i", "t")[0].tokens  # type: ignore[attr-defined]
     version, token = db.rows(sql.lanes_version)[0]  # type: ignore[misc]
 
-    # A column that is used as a value of a wrong type, and a statement that returns no rows but whose rows are used.
+    # The use of a column as a value of a wrong type, and the use of rows of a statement that returns no rows.
     worker: str = db.rows(sql.task_by_name, "i", "t")[0].token  # type: ignore[assignment]
     db.rows(sql.claim_one, worker, version, token)  # type: ignore[arg-type]

@@ -133,7 +133,7 @@ def test_a_wal_that_is_made_anew_is_the_one_that_is_synced(disk: Disk, wal: WalS
     wal.sync()
     wal.close()
     (tmp_path / "jobs.db-wal").unlink()
-    wal.sync()  # the -wal is gone, so it contains no data that a sync could save
+    wal.sync()  # the -wal is gone, so there is no data for a sync to save
     assert disk.syncs == 1
     (tmp_path / "jobs.db-wal").write_bytes(b"others")
     wal._files.watch()

@@ -225,8 +225,8 @@ def prune_the_newest(other: SqliteClaimStore) -> None:
     other.add_instance("new", [task(3)])
 
 
-# Actions of another process. They happen after the removal of unused lanes has read all tasks, and before it removes
-# the lanes.
+# Actions of another process. These calls run after the removal of unused lanes has read all tasks, and before the lanes
+# are removed.
 MEANWHILE: dict[str, Callable[[SqliteClaimStore], Any]] = {
     "uses an unused lane and policy": lambda other: other.add_instance("new", [task(3)]),
     "uses them after the newest task is gone": prune_the_newest,

@@ -87,7 +87,8 @@ def figures(folder: str, *, seconds: float, processes: int) -> Iterator[Figure]:
     """Yield the measured figures. The measurements take about ``seconds``, plus the time to start the processes."""
     names = count()
     with ExitStack() as stack:
-        # The parent creates the files before it starts the children. Otherwise all children would try to create them.
+        # The parent creates the files before it starts the children. Otherwise all children would try to create the
+        # files.
         by_process, by_full, to_wake = (
             stack.enter_context(SqliteClaimStore(os.path.join(folder, name), durability="process"))
             for name in (PROCESS_DB, FULL_DB, WAKE_DB)
@@ -201,7 +202,7 @@ def _wake_figures(store: SqliteClaimStore, child: Child, names: Iterator[int], *
     while len(wakes_ms) < _WAKES_MIN or time.monotonic() < until:
         child.send("wake", _WAKE_TIMEOUT_S)
         child.receive_word()
-        _sleep_briefly()  # by then, the child waits
+        _sleep_briefly()  # at that time, the child waits for its first instruction
         began = time.monotonic()
         add_tasks(store, 1, names)
         wakes_ms.append((child.receive_time() - began) * 1e3)

@@ -15,7 +15,7 @@ from .plan import Plan
 _LINES_PER_STEP = 300
 # Each run of map chooses its own number of retries, so the stored task has no limit.
 _MAX_ATTEMPTS = 2**31 - 1
-# The limit of lost claims is high. A claim is lost whenever a run of map is killed, and the reason is rarely the line.
+# The limit of lost claims is high. A claim is lost whenever a run of map is killed, and the line is rarely the reason.
 _MAX_LOST = 100
 _RETRY = RetryPolicy(initial_delay=1.0, multiplier=2.0, max_delay=60.0)
 

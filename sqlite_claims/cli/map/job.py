@@ -12,7 +12,7 @@ from .command import describe_end
 from .output import Relay, Sink
 from .plan import Plan
 
-# The lease of a claim. No expiry is needed if the kernel can report that the command has ended.
+# The lease of a claim. The claim needs no expiry if the kernel can report that the command has ended.
 TTL_S = None if SUPPORTED else 60.0
 # A background process of the command may keep the output open. After the command's end, its
 # output is read for at most this many seconds.

@@ -27,7 +27,7 @@ CHECKPOINT = SESSIONS_MAX
 # Every process with an open connection holds a shared lock on this byte. While any process holds this lock, a missing
 # -shm is a fault.
 CONNECTED = CHECKPOINT + 1
-# From this byte on: one byte for each command that inherited a session. The offset is made of the session's number, the
+# From this byte on: one byte for each command that inherited a session. This offset contains the session's number, the
 # process-id namespace (10 bits) and the command's process id (22 bits).
 _COMMANDS = CHECKPOINT
 _COMMAND_SESSION_BITS = 29

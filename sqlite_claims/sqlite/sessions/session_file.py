@@ -135,7 +135,7 @@ class SessionFile:
 
     def begin(self, first: int, now: int) -> None:
         """Record that sessions from ``first`` on belong to this file, which was created at ``now`` (store time)."""
-        with suppress(OSError):  # until this succeeds, all sessions count as older than the file
+        with suppress(OSError):  # until the new file has this record, all sessions count as older than the file
             os.pwrite(self._descriptor, _ORIGIN.pack(first, now), _ORIGIN_AT)
 
     def may_be_elsewhere(self, session: int, now: int) -> bool | None:

@@ -1,8 +1,8 @@
 -- Statements with which check() finds values that the store never writes. A page_of_ statement returns the last key of
--- the page that begins at ?1. The check_ statement of the same name returns the rows with faults between the keys ?1
--- and ?2. Such a row has the key, the faults (one per line), and the texts that are not printable ASCII, which Python
--- has to check. All texts are read as bytes, since they may be invalid UTF-8. Each statement reads its own table, and
--- the tables that it refers to, by key.
+-- the page that begins at ?1. The check_ statement of the same name returns the faulty rows between the keys ?1 and ?2.
+-- Such a row has the key, the faults (one per line), and the texts that are not printable ASCII, which Python has to
+-- check. All texts are read as bytes, since they may be invalid UTF-8. Each statement reads its own table, and the
+-- tables that it refers to, by key.
 
 -- name: page_of_meta
 SELECT id FROM claims_meta WHERE id >= ?1 ORDER BY id LIMIT 1 OFFSET ?2;

@@ -92,12 +92,12 @@ UPDATE claims_tasks
 SET lease_expires = ?2, expires_wall = ?3, next_at = iif(losses + 1 >= max_lost OR ?2 IS NULL, {never}, ?2)
 WHERE id = ?1;
 
--- The tasks in the rows that the claims name. The caller compares the names and tokens with those of the claims.
+-- The tasks whose row ids are in the claims. The caller compares the names and tokens with those of the claims.
 -- name: claims_by_row
 SELECT {held_columns}
 FROM carray(?1) c CROSS JOIN claims_tasks t ON t.id = c.value CROSS JOIN claims_instances i ON i.id = t.instance;
 
--- The task in the row that one claim names. The caller compares the names and the token with those of the claim.
+-- The task whose row id is in the claim. The caller compares the names and the token with those of the claim.
 -- name: claim_by_row
 SELECT {held_columns}
 FROM claims_tasks t CROSS JOIN claims_instances i ON i.id = t.instance
