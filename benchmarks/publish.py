@@ -1,8 +1,8 @@
 """``python -m benchmarks.publish``: writes ``benchmarks/results`` as tables in docs/performance.md and as plots.
 
-For each case, the newest figures are published, also figures whose names the code no longer uses. This module does not
-import the package, because results may be older than the code. A test compares the page with ``tables()``, and the
-plots with their figures.
+For each case, the newest figures are published, even if the code no longer uses the names of the figures. This module
+does not import the package, because results may be older than the code. A test compares the page with ``tables()``, and
+the plots with their figures.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ def _claimed(number: int, max_lost: int, store: SqliteClaimStore) -> None:
 
 
 def _moving(number: int, signal: Callable[..., bool], store: SqliteClaimStore) -> None:
-    """Put the store into the state right after a control, before the row of any task is updated."""
+    """Put the store into the state right after a pause, resume or cancel, before the row of any task is updated."""
     fill(store, _AHEAD, number, for_tag("cpu", 1))
     store._db.write(signal, False, _AHEAD)
 

@@ -111,7 +111,8 @@ def _during_a_reader(bench: Bench) -> dict[str, float]:
 
 
 def _visited(bench: Bench) -> dict[str, float]:
-    """Measure the -wal while short-lived processes use the store. Half of them exit without closing the store."""
+    """Measure the -wal while short-lived processes use the store. Half of these processes exit without closing the
+    store."""
     span = bench.sizes.span
     path = bench.stores.copied(round(span * bench.sizes.tasks_a_second))
     with closing(Crew(_VISITORS)) as crew:

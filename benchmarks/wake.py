@@ -1,4 +1,5 @@
-"""The time from adding a task in one process to the task's claim in a sleeping process, and the cost of sleeping."""
+"""The time from the call that adds a task in one process to the claim of this task in a sleeping process, and the cost
+of sleeping."""
 
 from __future__ import annotations
 

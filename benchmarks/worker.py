@@ -60,7 +60,7 @@ def _cycle(store: SqliteClaimStore, worker_id: str, batch: int) -> tuple[float, 
 
 
 def durable(path: str, worker_id: str, held: int, within_commit: bool, durability: Durability, note: bool) -> Job:
-    """Complete one task at a time.
+    """Complete one task per call.
 
     The job claims ``held`` tasks beforehand; if ``held`` is 0, the job claims each task right before the completion.
     ``within_commit``: use ``synchronous=FULL``, with which SQLite syncs within COMMIT. ``note``: write a byte to a file
@@ -113,7 +113,7 @@ def visits(path: str, worker_id: str, cycles: int) -> Job:
 
 
 def wake(path: str, worker_id: str, tasks: int) -> Job:
-    """Sleep until there is a task, and claim the task, ``tasks`` times. The result has the time of each claim."""
+    """``tasks`` times: sleep until there is a task, and claim the task. The result has the time of each claim."""
     with closing(SqliteClaimStore(path, durability="process")) as store:
         until = yield
         claimed_at: dict[str, float] = {}

@@ -3,9 +3,9 @@ both with the C core and with the Python scan.
 
 ``make test-pythons`` runs this script. Slow tests are left out. The C core is not tested on the Python version of
 .venv, because ``make test`` does that. The script searches PATH and pyenv's folder for the Python versions that
-pyproject.toml lists. It builds one wheel with the C core and one wheel without it, and installs the package from the
-wheel, as users do. If a version is missing, the script reports and skips the version. Each version that is found has to
-pass the tests.
+pyproject.toml lists. The script builds one wheel with the C core and one wheel without the C core, and installs the
+package from the wheel, as users do. If a version is missing, the script reports and skips the version. Each version
+that is found has to pass the tests.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The clocks that a store reads, in integer microseconds. Tests use a ``ManualClock`` instead.
 
-A store needs three clocks:
+A store reads three clocks:
 
 * The *boot* clock orders tasks and ends leases. All processes of one boot share this clock, and changes of the wall
   clock do not affect it.

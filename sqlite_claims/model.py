@@ -54,7 +54,7 @@ class InstanceState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TaskClaim:
-    """The right of one worker to one task for a limited time. The claim's token proves this right.
+    """The exclusive right of a worker to do a task, for a limited time. The claim's token proves this right.
 
     Attributes:
         instance_id: Name of the instance.
@@ -143,8 +143,8 @@ def _maker(record: type[T]) -> Callable[..., T]:
 
 
     The usual constructor of a frozen record makes one function call per field, and takes three times as long. The fast
-    constructor takes all fields by position. It fills an object of a class that has the same slots but is not frozen.
-    Then it changes the object's class to the class of the record.
+    constructor takes all fields by position. The fast constructor fills an object of a class that has the same slots
+    but is not frozen. Then the constructor changes the object's class to the class of the record.
     """
 
     def freeze(made: Any) -> None:

@@ -102,7 +102,7 @@ class Session:
         return _took(done, began)
 
     async def crowd(self, seconds: float) -> dict[str, Any]:
-        """Claim and complete one task at a time, while other processes do the same. Report the time of each claim,
+        """Claim and complete one task at a time, while other processes do the same. Report the duration of each claim,
         including failed tries, and the errors."""
         peer, done, errors, waits = self._peer, 0, [], []
         began = since = perf_counter()

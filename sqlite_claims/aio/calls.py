@@ -17,8 +17,8 @@ T = TypeVar("T")
 
 
 class WriterCalls:
-    """The base class of an asynchronous store and its transactions. The class runs the methods that the store
-    and its transactions have in common."""
+    """The base class of an asynchronous store and its transactions. The class runs the methods that the store and the
+    store's transactions have in common."""
 
     async def _call(self, run: Callable[[Writer], T], undo: Callable[[Writer, T], object] | None = None) -> T:
         """Run a function on the store's thread. If the caller cannot receive the result, call ``undo`` with the

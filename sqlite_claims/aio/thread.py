@@ -2,8 +2,8 @@
 
 One thread is enough, because the synchronous store has only one lock, and because a transaction belongs to the thread
 that began it. Each access to the synchronous store is a call in this thread's queue. This rule includes the calls that
-open or close the store. It also includes a call that undoes an earlier call, because the caller did not receive the
-result.
+open or close the store. This rule also includes a call that undoes an earlier call, because the caller did not receive
+the result.
 
 While a transaction is open, only calls made within the transaction run. All other calls are deferred until the
 transaction has ended or has timed out.
@@ -201,7 +201,8 @@ class StoreThread:
     # -- on the thread
 
     def store(self) -> SqliteClaimStore:
-        """Return the synchronous store. The first call opens the store. Only the store's thread may call this."""
+        """Return the synchronous store. The first call opens the store. Only the store's thread may call this
+        method."""
         if self._store is None:
             self._store = self._open_store()
         return self._store
@@ -276,7 +277,7 @@ class StoreThread:
 
     def _time_left(self, scope: Scope) -> float:
         """Return the seconds until the open transaction or a deferred call times out. Return 0 if the transaction has
-        just timed out, and this call has ended it."""
+        just timed out, so that this call has ended the transaction."""
         assert scope.tx is not None
         now = time.monotonic()
         if now > scope.tx._backend.deadline:

@@ -222,11 +222,11 @@ def _from_json(lines: Iterable[_InputLine], defaults: TaskDefaults) -> Iterator[
 
 
 def _dependents_last(tasks: Iterable[NewTask], stored: Collection[str]) -> Iterator[NewTask]:
-    """Yield all tasks. If a task comes before one of its dependencies, the task is yielded after all other tasks.
+    """Yield all tasks. A task that comes before one of its dependencies is yielded at the end, after its dependencies.
 
     Args:
         tasks: Tasks in any order.
-        stored: Names of stored tasks. A dependency on a stored task need not be among ``tasks``.
+        stored: Names of tasks that the store is assumed to contain, so that ``tasks`` need not contain these tasks.
     """
     yielded = Counts()
     waiting: dict[str, list[NewTask]] = {}

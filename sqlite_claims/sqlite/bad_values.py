@@ -157,8 +157,8 @@ def _are_tags(text: str) -> bool:
 
 
 def _cycles(execute: Execute, go_on: Callable[[], None]) -> Iterator[str]:
-    """Yield findings about tasks that wait for each other in a cycle. Such a cycle always contains a task that waits
-    for a task that was added later."""
+    """Yield findings about tasks that wait for each other in a cycle. Each cycle contains a task that waits for a task
+    that was added later."""
     done: set[int] = set()
     for bounds in _pages(execute, sql.page_of_dependency, _PAGE):
         go_on()

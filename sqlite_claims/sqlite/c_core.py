@@ -48,8 +48,8 @@ def why_missing() -> str:
 
 def vfs() -> str | None:
     """Return the name of the core's VFS, which gathers the writes of a commit. Return ``None`` if SQLite's default VFS
-    must be used. This is so if the core or the core's VFS is not available, or if ``SQLITE_CLAIMS_PLAIN_WAL=1`` is
-    set."""
+    must be used. SQLite's VFS must be used if the core or the core's VFS is not available, or if
+    ``SQLITE_CLAIMS_PLAIN_WAL=1`` is set."""
     core = load()
     if core is None or os.environ.get("SQLITE_CLAIMS_PLAIN_WAL") == "1":
         return None
@@ -134,8 +134,8 @@ class CBell:
     """
 
     def __init__(self, core: CCore, descriptor: int) -> None:
-        """Map the file of ``descriptor``, which must have the size of a doorbell file. Raise ``OSError`` if that
-        fails."""
+        """Map the file of ``descriptor``, which must have the size of a doorbell file. Raise ``OSError`` if the file
+        can't be mapped."""
         self.core, self._lib = core, core.lib
         self._ring = core.lib.claims_bell_ring
         bell = core.ffi.new("claims_bell **")

@@ -30,7 +30,8 @@ class Doorbell(Protocol):
     """A doorbell. A process can ring the doorbell to wake other processes, or wait for a ring."""
 
     def read(self, which: int) -> int:
-        """Return a number that changes with every ring. Call this before a search, so that no later ring is missed."""
+        """Return a number that changes with every ring. Call this method before a search, so that the caller misses no
+        later ring."""
 
     def ring(self, which: int) -> None:
         """Wake all processes and threads that wait for this reason."""

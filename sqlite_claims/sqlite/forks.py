@@ -3,8 +3,8 @@
 SQLite records its locks in tables in the memory of the process, and a fork copies these tables. If a connection is open
 during the fork, the child's copy of the tables lists locks that the kernel has not given to the child. Then even a new
 connection of the child commits without any lock. So this module closes every connection before the fork. The parent and
-the child each open a new connection when they need one. If the connections can't be closed in time, or if the fork
-bypasses Python's hooks, the child must not use the files at all.
+the child each open a new connection when they next use the store. If the connections can't be closed in time, or if the
+fork bypasses Python's hooks, the child must not use the files at all.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class Forkable(Protocol):
         """Let the threads of the parent use the connection again."""
 
     def after_fork_in_child(self, usable: bool) -> None:
-        """Drop the objects that belong to the parent. If ``usable`` is false, never use the connection again."""
+        """Drop the objects that belong to the parent. If ``usable`` is false, the child must never use the connection
+        again."""
 
 
 _stores: weakref.WeakSet[Forkable] = weakref.WeakSet()

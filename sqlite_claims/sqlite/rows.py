@@ -186,8 +186,8 @@ class ControlledInstance(NamedTuple):
 
 
 class MovingInstance(NamedTuple):
-    """An instance whose task rows are being updated after a control. The rows of the tasks up to the name ``moving``
-    are up to date."""
+    """An instance whose task rows are being updated after a pause, resume or cancel. The rows of the tasks up to the
+    name ``moving`` are up to date."""
 
     id: int
     state: int

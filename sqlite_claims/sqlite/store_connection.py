@@ -269,7 +269,7 @@ class StoreConnection:
     def refuse_reentry(self) -> None:
         """Begin a call. Raise an error if this thread is already within a call. Otherwise a signal handler or a
         destructor that uses the store during a call would commit half of that call's changes. The caller has to reset
-        ``in_call``."""
+        ``in_call`` at the end of the call."""
         if self.in_call:
             self._raise_reentry()
         self.in_call = True
@@ -315,8 +315,8 @@ class StoreConnection:
         self._check_due = 0
 
     def check_before_connecting(self) -> None:
-        """Raise an error if a file was removed or replaced. Call this, from any thread, before this process opens one
-        more connection. After an error, the next call of the store opens the files again."""
+        """Raise an error if a file was removed or replaced. Call this method, from any thread, before this process
+        opens one more connection. After an error, the next call of the store opens the files again."""
         try:
             self.files.check_before_connecting()
         except StoreUnavailableError:

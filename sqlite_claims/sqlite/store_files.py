@@ -98,7 +98,7 @@ class StoreFiles:
     def begin_sessions(self, connection: apsw.Connection) -> None:
         """Record in a new ``-sessions`` file which worker sessions are older than the file. Take the write lock, so
         that no process opens a session during the recording. If the write lock or disk space is not available, a later
-        check makes the record."""
+        check writes the record."""
         assert self.sessions is not None
         self._sessions_unbegun = False
         if not self.sessions.is_new():

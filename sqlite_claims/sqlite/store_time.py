@@ -46,8 +46,8 @@ def _stored(execute: Callable[..., apsw.Cursor]) -> tuple[Any, ...]:
 
 
 class StoreTime:
-    """The store time of one open store. Each operation reads ``now`` and ``wall`` once. An operation that writes reads
-    both times while the operation holds the write lock."""
+    """The store time of one open store. Each operation reads ``now`` (store time) and ``wall`` (wall-clock time) once.
+    An operation that writes reads both times while the operation holds the write lock."""
 
     __slots__ = (
         "_anchor",
@@ -184,7 +184,7 @@ class StoreTime:
         in the file. All later tokens are then larger than all earlier tokens.
 
         This method syncs the record before the method returns. Otherwise a power cut could undo the record together
-        with later claims, and the store would give the tokens of these claims a second time after the next boot.
+        with later claims, and the store would issue the tokens of these claims a second time after the next boot.
         """
         self._identity, self._sessions = identity_of(path), sessions
         if self._change_to_write(connection, path) is None:

@@ -19,6 +19,5 @@ class EndedAttempt(NamedTuple):
 
 
 def claim_key(claim: TaskClaim) -> ClaimKey:
-    """Return the instance id, task id and token of a claim. A renewal of the claim does not change these three
-    values."""
+    """Return the instance id, task id and token of a claim. A renewal of the claim changes none of the three values."""
     return claim.instance_id, claim.task_id, claim.token

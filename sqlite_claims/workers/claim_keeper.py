@@ -29,7 +29,7 @@ class ClaimKeeper:
     """Renews all claims of the worker in one transaction, and checks the claims of long-running tasks.
 
     With the check, the worker detects that an instance was cancelled, or that another worker has taken a task over.
-    Without the check, the worker would detect this only at the next renewal, which may be much later.
+    Without the check, the worker would detect a lost claim only at the next renewal, which may be much later.
     """
 
     def __init__(

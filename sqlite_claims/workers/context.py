@@ -69,7 +69,8 @@ class StopWorker(BaseException):
     """Raised by a handler to end the worker's run. The handler's task is released, and the attempt does not count.
 
     In a pool, ``StopWorker`` ends the run of the whole pool. ``CheckpointingRunner.run`` raises ``StopWorker`` to its
-    caller. The class derives from ``BaseException``, so that ``except Exception`` in a handler does not catch it.
+    caller. The class derives from ``BaseException``, so that ``except Exception`` in a handler does not catch the
+    exception.
     """
 
 

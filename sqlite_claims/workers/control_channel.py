@@ -1,7 +1,7 @@
 """The socket between a supervisor and a process of its pool. Each message on the socket is one line with a JSON object.
 
-The process sends ``Ready`` at its start and ``Ended`` at its end. If the process cannot run tasks, it sends ``Failed``.
-The supervisor sends ``Stop``.
+The process sends ``Ready`` at its start and ``Ended`` at its end. A process that cannot run tasks sends ``Failed``. The
+supervisor sends ``Stop``.
 """
 
 from __future__ import annotations
@@ -102,8 +102,8 @@ class ControlChannel:
         return self._socket.fileno()
 
     def send(self, message: Message) -> bool:
-        """Send a message. Return ``False`` if either end is closed, or if the socket is full because the other
-        process does not read."""
+        """Send a message. Return ``False`` if either end is closed, or if a nonblocking socket has no room for the
+        message."""
         try:
             self._socket.sendall(encode(message))
         except OSError:

@@ -3,9 +3,9 @@
 A worker imports this module when a handler first returns a coroutine, because the import of asyncio is slow. The
 coroutines share the loop, and each coroutine can end the loop for all coroutines. For example, a coroutine can stop the
 loop, shut down the loop's executor, or cancel every asyncio task. A coroutine can also start an asyncio task that calls
-``sys.exit``. In these cases, the same loop continues if possible. Otherwise, a new loop replaces the broken
-loop. If a loop ends while a coroutine is still running, the coroutine's task is released, and the attempt does not
-count.
+``sys.exit``. If a coroutine ends the loop, the same loop continues if possible. Otherwise, a new loop replaces the
+broken loop. If a loop ends while a coroutine is still running, the coroutine's task is released, and the attempt does
+not count.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class Coroutines:
         """Block until the coroutine has ended, and return its error or its value. Cancel the coroutine if the task's
         attempt is dropped.
 
-        The returned error is ``EventLoopLost`` if the loop ended while the coroutine was still running. The
-        coroutine's own error is returned, never raised.
+        The returned error is ``EventLoopLost`` if the loop ended before the coroutine. The coroutine's own error is
+        returned, never raised.
         """
         return self._loop().wait_for(awaitable, task)
 

@@ -38,9 +38,9 @@ def new_tasks(draw: st.DrawFn) -> list[dict[str, Any]]:
     names = sorted(draw(st.lists(task_ids, min_size=2, max_size=6, unique=True)))
     tasks = []
     for name in names:
-        # A task depends only on earlier names. Otherwise, one call could have several faults, and no store promises
-        # which of them it reports. Sometimes, a dependency is on an earlier task of the store, or on a task that does
-        # not exist.
+        # A task depends only on earlier names. Otherwise, one call could have several faults, and each store may report
+        # a different fault. Sometimes, a dependency is on an earlier task of the store, or on a task that does not
+        # exist.
         earlier = [other for other in names if other < name] + ([f"t{int(name[1:]) - 1}"] if name > "t5" else [])
         depends_on = draw(st.lists(st.sampled_from(earlier), max_size=2, unique=True)) if earlier else []
         tasks.append(
@@ -77,7 +77,8 @@ class Stores(RuleBasedStateMachine):
         self.watch.begin()
         self.sessions: list[Each] = []
         self.over_sessions: list[Each] = []
-        # Claims in the order in which they were made. Some may have been lost without an action of the holder.
+        # Claims in the order in which they were made. Some of the claims may have been lost without an action of the
+        # holder.
         self.claims: list[Each] = []
         self.stale: list[Each] = []  # claims that were settled
         for name, made in (("i", self.made(tasks)), ("j", self.made(more))):

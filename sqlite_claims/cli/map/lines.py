@@ -53,7 +53,7 @@ def task_name(digest: bytes, ordinal: int) -> str:
 
 
 def parse_task_name(task_id: str) -> TaskNameParts | None:
-    """Split a task name into its parts. Return ``None`` if ``task_name`` cannot have made this name."""
+    """Split a task name into its parts. Return ``None`` if the function ``task_name`` never makes such a name."""
     digest, dash, ordinal = task_id.partition("-")
     try:
         parts = TaskNameParts(bytes.fromhex(digest), int(ordinal))

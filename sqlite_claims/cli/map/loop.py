@@ -309,7 +309,7 @@ class MapLoop:
         self._display.print_line("interrupted: running commands may finish; interrupt again to kill them")
 
     def _stop(self, problem: str | None, status: int) -> None:
-        """Start no more commands. Only the first problem is reported."""
+        """Start no more commands. Only the first problem of a run is reported."""
         if not self._problem_status:
             self._problem, self._problem_status = problem, status
         self._stopping = True

@@ -1,4 +1,4 @@
-"""Reads the state of ``map``'s instance at intervals, and shows the progress."""
+"""Reads the state of the instance that ``map`` works on at intervals, and shows the progress."""
 
 from __future__ import annotations
 

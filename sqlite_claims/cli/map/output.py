@@ -146,8 +146,8 @@ class Relay:
     def close(self) -> None:
         """Stop reading. A newline is added to an unfinished last line.
 
-        Before this call, unregister the descriptor from all selectors. A command that is just being started has a copy
-        of the descriptor for a moment, so a selector would still report the descriptor.
+        Before this call, the caller must unregister the descriptor from all selectors. A command that is just being
+        started has a copy of the descriptor for a moment, so a selector would still report the descriptor.
         """
         if self._descriptor >= 0:
             os.close(self._descriptor)
@@ -156,7 +156,7 @@ class Relay:
                 self._flush(b"\n")
 
     def abandon(self) -> None:
-        """Stop reading, and drop the unfinished line."""
+        """Stop reading the command's output, and drop the unfinished line."""
         self.is_written = self.is_written and self._descriptor < 0
         self._line.clear()
         if self._file is not None:

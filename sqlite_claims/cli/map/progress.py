@@ -16,7 +16,8 @@ _LINE_INTERVAL_S = 5.0
 class ProgressState:
     """Numbers of the instance's tasks. ``running`` and ``ended_here`` count only jobs of this run.
 
-    ``reading``: True if the input may contain more lines. ``note``: the reason why no job is running, if none is.
+    ``reading``: True if the input may contain more lines. ``note``: the reason why no job is running, if no job is
+    running.
     """
 
     total: int

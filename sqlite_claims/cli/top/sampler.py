@@ -108,7 +108,8 @@ class Sampler:
         return list(rows.values()), not next(claims.pages, None)
 
     def _read_instances(self, busy: set[str]) -> None:
-        """Read instances with claims that are not known yet, then read the known instances again, then search for more.
+        """First read instances that have claims and are not known yet, then read the known instances again, then search
+        for more instances.
 
         If the store contains many ended instances, all open instances are known only after several snapshots.
         """

@@ -1,7 +1,7 @@
 """Recognition of copied files. A store contains the identity of its file. This module compares the stored identity with
 the present identity of the file.
 
-A copy that was made without the library (by ``cp``, ``VACUUM INTO``, a replicator, or a snapshot) would give the same
+A copy that was made without the library (by ``cp``, ``VACUUM INTO``, a replicator, or a snapshot) would issue the same
 tokens as the original. So a store records the device, the inode and the time of birth of its file. A copy has different
 values, while a rename keeps the values. The store doesn't record the path, because a file may be moved, and may have
 several names.

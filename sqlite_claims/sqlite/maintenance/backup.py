@@ -28,7 +28,7 @@ PAGES_PER_STEP = 1000
 
 
 def backup(db: Database, target: str) -> LongRead[None]:
-    """Copy a snapshot to a new file. The copy contains a mark. Because of the mark, a store that opens the copy gives
+    """Copy a snapshot to a new file. The copy contains a mark. Because of the mark, a store that opens the copy issues
     tokens that are larger than the tokens of the original."""
     if db.store_closed:
         raise StoreClosedError(f"{db.path}: the store is closed")
@@ -63,8 +63,8 @@ def backup(db: Database, target: str) -> LongRead[None]:
 
 
 def copy_to(new: str, source: apsw.Connection, token_floor: int = 0, between: Callable[[], None] | None = None) -> None:
-    """Fill a new file, which no other process uses yet, with a marked copy of ``source``. The tokens that the copy
-    gives later are also larger than ``token_floor``. If ``between`` is ``None``, the copy is made in one step.
+    """Fill a new file, which no other process uses yet, with a marked copy of ``source``. The tokens that a store later
+    issues for the copy are also larger than ``token_floor``. If ``between`` is ``None``, the copy is made in one step.
     Otherwise the copy is made in many steps, and ``between`` is called after each step. In this case, ``source`` must
     have a transaction open, since otherwise a commit between two steps would make the copy start over."""
     copy = apsw.Connection(new)

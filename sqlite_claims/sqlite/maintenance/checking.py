@@ -44,7 +44,7 @@ def check(db: Database, more: Sequence[str]) -> LongRead[list[str]]:
 
 
 class _Unread(LongRead[list[str]]):
-    """A check that reads nothing, because a new connection would roll the journal back into the database."""
+    """A check that opens no connection, because a new connection would roll the journal back into the database."""
 
     def __init__(self, db: Database, found: list[str]) -> None:
         super().__init__(db, lambda *_: found)

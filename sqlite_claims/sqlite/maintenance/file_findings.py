@@ -12,8 +12,8 @@ from ..error_translation import translate
 
 def other_driver_findings(path: str) -> list[str]:
     """Return a finding if the standard library's driver seems to have the file open in this process. When that driver
-    closes the file, the locks of the store's connections are dropped. The test works only if the kernel lists a
-    process's descriptors."""
+    closes the file, the locks of the store's connections are dropped. This test works only on a system whose kernel
+    lists a process's descriptors."""
     if "_sqlite3" not in sys.modules:
         return []
     own = os.stat(path)

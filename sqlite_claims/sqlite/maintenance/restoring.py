@@ -1,5 +1,5 @@
 """Restoring a backup to the path of a store. Three errors must not happen: a process continues to use the old file,
-SQLite uses an old -wal file with the new file, or the store gives the same token twice.
+SQLite uses an old -wal file with the new file, or the store issues the same token twice.
 
 SQLite itself writes the backup into the file, in one transaction. When the transaction has ended, the data and the
 names of the files are on the disk. No other process has the file open during the transaction. A rename would be unsafe.
@@ -38,9 +38,9 @@ def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str], *, rep
     """Put a copy of a backup at ``path``, completely or not at all. The backup doesn't change.
 
     Raise ``AlreadyExistsError`` if anything is stored at ``path`` and ``replace`` is false. If ``replace`` is true, the
-    copy replaces the store at ``path``, and later tokens are larger than all tokens that the replaced store gave. Raise
-    ``StoreBusyError`` if any process has the store at ``path`` open, for reading or writing. The first open of the
-    restored store ends the claims in the backup, without a loss. The tokens that the restored store gives are larger
+    copy replaces the store at ``path``, and later tokens are larger than all tokens that the replaced store has issued.
+    Raise ``StoreBusyError`` if any process has the store at ``path`` open, for reading or writing. The first open of
+    the restored store ends the claims in the backup, without a loss. The restored store issues tokens that are larger
     than the tokens of the store that was backed up. A restore temporarily needs twice the disk space of the backup.
     """
     source, target = store_path(backup), store_path(path)

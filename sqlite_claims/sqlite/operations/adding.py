@@ -1,4 +1,5 @@
-"""Adding instances and tasks. A call checks all its tasks before it writes any task, so it adds all of them or none."""
+"""Adding instances and tasks. A call checks all its tasks before it writes any task, so the call adds either all tasks
+or none."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def find(db: Database, worker_id: str, limit: int, tags: Tags, kinds: Kinds, sta
 
 
 def _ready_ids(db: Database, tags: Tags, kinds: Kinds, limit: int, state: SweepState) -> array[int]:
-    """Return the ids of the tasks that can be claimed, in order. Some instances may be moving."""
+    """Return the ids of the tasks that can be claimed, in order. The function also works while instances are moving."""
     aging, _, moving, _, _ = state
     if moving:
         return control.ready_ids(db, tags, kinds, limit, aging)
@@ -73,7 +73,8 @@ def find_available(
 
 
 def any_available(db: Database, *, tags: Tags, kinds: Kinds, may_sweep: bool) -> bool | None:
-    """Return whether a worker with these tags and kinds could claim a task. ``None``: run the sweep first."""
+    """Return whether a worker with these tags and kinds could claim a task. ``None``: the caller must run the sweep
+    first."""
     state = sweep.sweep_state(db)
     if may_sweep and sweep.is_needed(db, state):
         return None
@@ -159,7 +160,7 @@ def _by_name(db: Database, *, instance_id: str, task_id: str) -> NamedTask:
 def claim_task(
     db: Database, *, instance_id: str, task_id: str, worker_id: str, ttl_us: int | None, session_id: int | None
 ) -> TaskClaim | None:
-    """Claim one task by name; return ``None`` if it can't be claimed now."""
+    """Claim one task by name; return ``None`` if the task can't be claimed now."""
     task = _by_name(db, instance_id=instance_id, task_id=task_id)
     if task.instance_state in (InstanceCode.IN_PROGRESS, InstanceCode.PAUSED) and sweep.sweep_task(db, task):
         task = _by_name(db, instance_id=instance_id, task_id=task_id)

@@ -27,7 +27,7 @@ def candidates(db: Database, *, before_wall: int, limit: int) -> list[EndedInsta
 
 
 def newest_token(db: Database, id: int) -> int:
-    """Return the newest token of an instance's tasks. This reads all tasks of the instance.
+    """Return the newest token of an instance's tasks. The function reads all tasks of the instance.
 
     Call this function in a separate transaction for each instance, because one long transaction would prevent a reset
     of the -wal.
@@ -36,7 +36,8 @@ def newest_token(db: Database, id: int) -> int:
 
 
 def prune_instance(db: Database, id: int, *, finished_wall: int, token: int) -> bool:
-    """Delete an instance's row, unless the instance has changed since its selection or a process is adding tasks to it.
+    """Delete an instance's row, unless the instance has changed since its selection or a process is adding tasks to the
+    instance.
 
     The instance's tasks are deleted in later steps. ``token``: the newest token of the instance's tasks. All later
     tokens of the store are larger, so a task that is added under the same name never gets a token that was already

@@ -95,7 +95,7 @@ def stored_policy(db: Database, id: int) -> RetryPolicy:
 
 
 def fail_for_good(db: Database, id: int, *, instance: int, error: str, failures: int, losses: int) -> None:
-    """Fail a task without another attempt, and cancel all tasks that depend on it.
+    """Set a task to failed without a further attempt, and cancel all direct and indirect dependents of the task.
 
     ``failures`` and ``losses`` are added to the task's counts.
     """

@@ -74,7 +74,7 @@ def dead_sessions(db: Database) -> list[int]:
 def is_over(db: Database, session: int) -> bool:
     """Return whether a session is known to have ended.
 
-    If the locks don't decide this, check whether the session's process is running.
+    If the locks don't show whether the session has ended, check whether the session's process is running.
     """
     sessions = db.sessions
     if sessions is None or session in db.left_behind:
@@ -94,7 +94,8 @@ def is_over(db: Database, session: int) -> bool:
 def sweep(db: Database) -> bool:
     """Sweep a bounded number of tasks; return whether more tasks are left that a sweep would make claimable.
 
-    The sweep doesn't prolong leases after the machine slept, because that is done when the write lock is taken.
+    The sweep doesn't prolong leases after the machine slept, because a process prolongs leases when the process takes
+    the write lock.
     """
     expired = db.rows(sql.expired_last_claims, db.time.now, EXPIRED_PER_SWEEP)
     expired += db.rows(sql.expired_last_claims_in_motion, db.time.now, EXPIRED_PER_SWEEP - len(expired))

@@ -1,8 +1,9 @@
-"""The scan in Python, used if the C core is not installed. It runs the same SQL and returns the same results.
+"""The scan in Python, used if the C core is not installed. This scan runs the same SQL as the scan in C, and returns
+the same results.
 
-``csrc/scan.c`` explains the merge. Here a stream is a generator of (position, id), and ``heapq`` merges the streams.
-All streams share one cursor, which costs a quarter less time than ``Connection.execute``. So the scan reads all rows of
-a statement with ``fetchall`` before it runs the next statement.
+``csrc/scan.c`` explains the merge. A stream is a generator of (position, id), and ``heapq`` merges the streams. All
+streams share one cursor, which costs a quarter less time than ``Connection.execute``. So the scan reads all rows of a
+statement with ``fetchall`` before it runs the next statement.
 """
 
 from __future__ import annotations

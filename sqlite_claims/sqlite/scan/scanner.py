@@ -22,7 +22,8 @@ class ScanStatements(NamedTuple):
 
 
 class Scanner(Protocol):
-    """An object that finds the tasks that can be claimed, on one connection. Only one thread at a time may use it."""
+    """An object that finds the tasks that can be claimed, on one connection. Only one thread at a time may use the
+    object."""
 
     def ready_ids(self, lanes: array[int], now: int, aging: int | None, limit: int, moving: bool) -> array[int]:
         """Return the ids of up to ``limit`` tasks in these lanes that can be claimed at ``now``, in order.

@@ -1,7 +1,8 @@
 """Locks on single bytes of ``<store>-sessions``, and the meaning of the bytes.
 
 The locks are open-file-description (OFD) locks, not classic POSIX locks. The kernel releases a process's classic locks
-as soon as any code in the process opens and closes the file. Then a live worker would count as dead.
+as soon as any code in the process opens and closes the file. With classic locks, a live worker would then count as
+dead.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def try_exclusive(descriptor: int, byte: int) -> bool:
 
 @contextmanager
 def locked(descriptor: int, byte: int) -> Iterator[bool]:
-    """Lock a byte exclusively within the block. Yield ``False`` if a different descriptor has it locked."""
+    """Lock a byte exclusively within the block. Yield ``False`` if a different descriptor holds a lock on the byte."""
     free = try_exclusive(descriptor, byte)
     try:
         yield free

@@ -104,7 +104,8 @@ class SessionFile:
         return (status.st_dev, status.st_ino) == self._identity
 
     def reopen(self, locks: Iterable[OwnedLock]) -> None:
-        """Open the file that is now at the path, or create a file there, and take all locks of this store in it."""
+        """Open the file that is now at the path, or create a file there, and take all locks of this store in this
+        file."""
         descriptor, noted = self._open(), self.noted()
         if descriptor < 0 or self._descriptor < 0:
             self.close()
@@ -235,7 +236,8 @@ class SessionFile:
         return locked(self._descriptor, CHECKPOINT)
 
     def lock(self, session: int) -> int | None:
-        """Take a session's lock on a new descriptor and return it; ``None`` if a different descriptor holds it."""
+        """Take a session's lock on a new descriptor, and return the descriptor; ``None`` if a different descriptor
+        holds the lock."""
         descriptor = self._open()
         if try_exclusive(descriptor, session):
             return descriptor

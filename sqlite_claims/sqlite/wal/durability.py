@@ -59,8 +59,8 @@ class WalSync:
         return True
 
     def failure(self) -> bytes:
-        """Return the number of the failure to recover from. Call this method before the recovery counts the frames of
-        the -wal file."""
+        """Return the number of the failed sync from which the caller has to recover. Call this method before the
+        recovery counts the frames of the -wal file."""
         with self._lock:
             try:
                 if self._descriptor < 0:

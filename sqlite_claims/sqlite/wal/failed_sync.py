@@ -2,7 +2,7 @@
 
 If the kernel can't write pages of a file, the kernel reports the failure once to each descriptor. Then the kernel
 treats the pages as written, and no later sync writes these pages. A power cut would then undo later commits together
-with these pages, even commits that were synced. A checkpoint could write pages to the database that the -wal file on
+with the lost pages, even commits that were synced. A checkpoint could write pages to the database that the -wal file on
 the disk does not contain. So the process whose sync fails sets a mark for the store. Until the frames have been written
 again and synced, no process acknowledges a result or runs a checkpoint.
 
@@ -65,7 +65,7 @@ class UnsyncedMark:
 
     def set(self) -> bool:
         """Set the mark. Return whether a process has recovered from a failure since the mark was last read. That
-        failure may be the one that the kernel has just reported to this process."""
+        failure may be the failure that the kernel has just reported to this process."""
         self._unwritten = True
         with suppress(OSError):
             now = self._read()
