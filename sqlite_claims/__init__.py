@@ -26,6 +26,7 @@ from .errors import (
 )
 from .interface import TaskClaimStore, WorkerSession, WorkerStore
 from .model import (
+    AttemptInfo,
     AvailableTask,
     ClaimedTask,
     InstanceInfo,
@@ -84,6 +85,7 @@ __all__ = [
     "AlreadyExistsError",
     "AsyncSqliteClaimStore",
     "AsyncTaskClaimStore",
+    "AttemptInfo",
     "AvailableTask",
     "BackendError",
     "CheckpointingRunner",

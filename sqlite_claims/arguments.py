@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final, TypeVar
 
 from . import validate
 from .errors import InvalidArgumentError
 from .model import NewTask, TaskClaim
 
 T = TypeVar("T")
+FAILURE_OPTIONS: Final = frozenset({"retry", "retry_in", "detail", "timed_out"})
+"""The keyword arguments of ``fail_task``, which each tuple that ``fail_tasks`` takes may contain."""
 
 
 def claim(argument: str, value: object) -> TaskClaim:
@@ -53,6 +55,43 @@ def pairs(argument: str, part: str, values: object, check: Callable[[str, object
                 f"each of {argument} must be a pair of a TaskClaim and its {part}, not {validate.shown(pair)}"
             )
         checked.append((claim(f"each of {argument}", pair[0]), check(f"{part} of each of {argument}", pair[1])))
+    return checked
+
+
+def failures(values: object) -> Iterator[tuple[TaskClaim, object, dict[str, Any]]]:
+    """Check the argument of ``fail_tasks``, and yield each claim with its error and the options of its failure."""
+    if not isinstance(values, Iterable):
+        raise InvalidArgumentError(
+            f"failures must be tuples of a TaskClaim and its error, not {validate.shown(values)}"
+        )
+    for value in values:
+        if not isinstance(value, (tuple, list)) or len(value) not in (2, 3):
+            raise InvalidArgumentError(
+                "each of failures must be a tuple of a TaskClaim, its error and, optionally, a mapping of options, "
+                f"not {validate.shown(value)}"
+            )
+        options = value[2] if len(value) == 3 else {}
+        if not isinstance(options, Mapping) or not FAILURE_OPTIONS.issuperset(options):
+            raise InvalidArgumentError(
+                f"the options of each of failures must be a mapping with keys among {sorted(FAILURE_OPTIONS)}, "
+                f"not {validate.shown(options)}"
+            )
+        yield claim("each of failures", value[0]), value[1], dict(options)
+
+
+def refs(values: object) -> list[tuple[str, str]]:
+    """Check a collection of pairs of the names of an instance and a task, and return a list of the pairs."""
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise InvalidArgumentError(f"refs must be pairs of an instance_id and a task_id, not {validate.shown(values)}")
+    checked = []
+    for value in values:
+        if not isinstance(value, (tuple, list)) or len(value) != 2:
+            raise InvalidArgumentError(
+                f"each of refs must be a pair of an instance_id and a task_id, not {validate.shown(value)}"
+            )
+        checked.append(
+            (validate.name("instance_id of each of refs", value[0]), validate.name("task_id of each of refs", value[1]))
+        )
     return checked
 
 

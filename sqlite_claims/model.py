@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, make_dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from . import validate
 from .clock import SYSTEM_CLOCK, Clock
@@ -327,6 +327,29 @@ class TaskInfo:
     added_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptInfo:
+    """An attempt that ended without completion.
+
+    Attributes:
+        attempt: Number of the attempt. The first attempt has the number 1.
+        worker_id: Name of the worker that had claimed the task.
+        started_at: Time of the claim, as an aware ``datetime`` in UTC by the wall clock.
+        ended_at: Time at which the failure or the loss was recorded.
+        outcome: ``"failed"``, ``"timed out"``, or ``"lost"`` (the claim was lost, for example because the worker died).
+        error: Text of the failure, or the cause of the loss.
+        detail: The bytes that were passed to ``fail_task``; ``b""`` for a lost claim.
+    """
+
+    attempt: int
+    worker_id: str
+    started_at: datetime
+    ended_at: datetime
+    outcome: Literal["failed", "lost", "timed out"]
+    error: str
+    detail: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,16 +72,18 @@ def kinds(values: Collection[str] | None) -> frozenset[str] | None:
     return found
 
 
-def data(argument: str, value: object) -> bytes:
-    """Check a bytes-like value, and return it as ``bytes``."""
-    if type(value) is bytes:
-        return value
-    if not isinstance(value, str):
+def data(argument: str, value: object, bytes_max: int | None = None) -> bytes:
+    """Check a bytes-like value, and return it as ``bytes``. ``bytes_max``: the largest allowed size."""
+    if type(value) is not bytes:
         try:
-            return memoryview(value).tobytes()  # type: ignore[arg-type]
+            value = memoryview(value).tobytes()  # type: ignore[arg-type]
         except TypeError:
-            pass
-    raise InvalidArgumentError(f"{argument} must be bytes-like, not {type(value).__name__}: {shown(value)}")
+            raise InvalidArgumentError(
+                f"{argument} must be bytes-like, not {type(value).__name__}: {shown(value)}"
+            ) from None
+    if bytes_max is not None and len(value) > bytes_max:
+        raise InvalidArgumentError(f"{argument} is {len(value):,} bytes long; at most {bytes_max:,}")
+    return value
 
 
 def text(argument: str, value: object) -> str:

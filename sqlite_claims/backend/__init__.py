@@ -15,11 +15,11 @@ from .claims import StoreClaimsBackend
 from .instances import StoreInstancesBackend
 from .tasks import StoreTasksBackend
 from .transaction import TransactionBackend, WriterBackend
-from .types import Kinds, S, S_co, Steps, Tags
+from .types import Failure, Kinds, S, S_co, Steps, Tags
 from .waiting import StoreWaitingBackend
 from .whole import LongRead, WholeStoreBackend
 
-__all__ = ["Backend", "Kinds", "LongRead", "S", "Steps", "Tags", "TransactionBackend", "WriterBackend"]
+__all__ = ["Backend", "Failure", "Kinds", "LongRead", "S", "Steps", "Tags", "TransactionBackend", "WriterBackend"]
 
 
 class Backend(

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from ..interface import Settled
 from ..model import AvailableTask, ClaimedTask, TaskClaim
-from .types import Kinds, Tags
+from .types import Failure, Kinds, Tags
 
 
 class SharedClaimsBackend(Protocol):
@@ -30,7 +30,7 @@ class SharedClaimsBackend(Protocol):
 
     def complete_task(self, claim: TaskClaim, output: bytes) -> None: ...
 
-    def fail_task(self, claim: TaskClaim, *, error: str, retry: bool, retry_in_us: int | None) -> None: ...
+    def fail_task(self, claim: TaskClaim, failure: Failure) -> None: ...
 
     def release_task(self, claim: TaskClaim, *, delay_us: int | None) -> None: ...
 
@@ -38,7 +38,7 @@ class SharedClaimsBackend(Protocol):
 
     def complete_tasks(self, results: Sequence[tuple[TaskClaim, bytes]]) -> Settled: ...
 
-    def fail_tasks(self, failures: Sequence[tuple[TaskClaim, str]]) -> Settled: ...
+    def fail_tasks(self, failures: Sequence[tuple[TaskClaim, Failure]]) -> Settled: ...
 
     def release_tasks(self, claims: Sequence[TaskClaim]) -> Settled: ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Protocol
 
-from ..model import NewTask, TaskInfo, TaskState
+from ..model import AttemptInfo, NewTask, TaskInfo, TaskState
 from .types import Kinds
 
 
@@ -22,11 +22,15 @@ class SharedTasksBackend(Protocol):
 
     def get_task(self, *, instance_id: str, task_id: str) -> TaskInfo: ...
 
+    def get_tasks(self, refs: Sequence[tuple[str, str]]) -> list[TaskInfo | None]: ...
+
 
 class StoreTasksBackend(Protocol):
     """The operations for tasks that only stores have."""
 
     def explain_task(self, *, instance_id: str, task_id: str) -> str: ...
+
+    def list_attempts(self, *, instance_id: str, task_id: str) -> list[AttemptInfo]: ...
 
     def list_tasks(
         self, *, instance_id: str | None, states: Collection[TaskState] | None, kinds: Kinds

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from ..interface import WorkerSession
 
 S = TypeVar("S", bound=WorkerSession)
 S_co = TypeVar("S_co", bound=WorkerSession, covariant=True)
 T_co = TypeVar("T_co", covariant=True)
+
+
+class Failure(NamedTuple):
+    """The arguments of ``fail_task``. ``retry_in_us``: the delay before a retry; ``None``: as the retry policy says."""
+
+    error: str
+    retry: bool = True
+    retry_in_us: int | None = None
+    detail: bytes = b""
+    timed_out: bool = False
+
 
 Tags = tuple[str, ...]
 """The tags of a worker, sorted and without duplicates."""

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from typing import Final
 
 from .. import arguments, validate
+from ..backend import Failure
 from ..errors import InvalidArgumentError
-from ..interface import Settled, WorkerSession
+from ..interface import FailureArguments, Settled, WorkerSession
 from ..interface.claims import SharedClaims, StoreClaims
 from ..model import AvailableTask, ClaimedTask, Duration, TaskClaim
 from .base import SharedFront, StoreFront
 from .paging import Paged
+
+DETAIL_BYTES_MAX: Final = 65_536
+"""The largest size of ``detail`` in ``fail_task``."""
 
 
 class SharedClaimsFront(SharedFront, SharedClaims):
@@ -87,12 +92,37 @@ class SharedClaimsFront(SharedFront, SharedClaims):
     def complete_task(self, claim: TaskClaim, output: bytes = b"") -> None:
         self._backend.complete_task(arguments.claim("claim", claim), validate.data("output", output))
 
-    def fail_task(self, claim: TaskClaim, error: str, *, retry: bool = True, retry_in: Duration | None = None) -> None:
+    def fail_task(
+        self,
+        claim: TaskClaim,
+        error: str,
+        *,
+        retry: bool = True,
+        retry_in: Duration | None = None,
+        detail: bytes = b"",
+        timed_out: bool = False,
+    ) -> None:
         self._backend.fail_task(
             arguments.claim("claim", claim),
-            error=validate.text("error", error),
-            retry=validate.boolean("retry", retry),
-            retry_in_us=None if retry_in is None else self._duration_us("retry_in", retry_in),
+            self._failure(error, retry=retry, retry_in=retry_in, detail=detail, timed_out=timed_out),
+        )
+
+    def _failure(
+        self,
+        error: object,
+        *,
+        retry: object = True,
+        retry_in: Duration | None = None,
+        detail: object = b"",
+        timed_out: object = False,
+        of: str = "",
+    ) -> Failure:
+        return Failure(
+            validate.text(f"error{of}", error),
+            validate.boolean(f"retry{of}", retry),
+            None if retry_in is None else self._duration_us(f"retry_in{of}", retry_in),
+            validate.data(f"detail{of}", detail, DETAIL_BYTES_MAX),
+            validate.boolean(f"timed_out{of}", timed_out),
         )
 
     def release_task(self, claim: TaskClaim, *, delay: Duration | None = None) -> None:
@@ -108,8 +138,12 @@ class SharedClaimsFront(SharedFront, SharedClaims):
     def complete_tasks(self, results: Iterable[tuple[TaskClaim, bytes]]) -> Settled:
         return self._backend.complete_tasks(arguments.pairs("results", "output", results, validate.data))
 
-    def fail_tasks(self, failures: Iterable[tuple[TaskClaim, str]]) -> Settled:
-        return self._backend.fail_tasks(arguments.pairs("failures", "error", failures, validate.text))
+    def fail_tasks(self, failures: Iterable[FailureArguments]) -> Settled:
+        checked = [
+            (claim, self._failure(error, of=" of each of failures", **options))
+            for claim, error, options in arguments.failures(failures)
+        ]
+        return self._backend.fail_tasks(checked)
 
     def release_tasks(self, claims: Iterable[TaskClaim]) -> Settled:
         return self._backend.release_tasks(arguments.claims(claims))

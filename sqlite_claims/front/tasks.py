@@ -8,7 +8,7 @@ from .. import arguments, validate
 from ..graph import check_graph
 from ..interface import IfExists
 from ..interface.tasks import SharedTasks, StoreTasks
-from ..model import NewTask, TaskInfo, TaskState
+from ..model import AttemptInfo, NewTask, TaskInfo, TaskState
 from .base import SharedFront, StoreFront
 from .paging import first, maximum
 
@@ -50,12 +50,20 @@ class SharedTasksFront(SharedFront, SharedTasks):
             instance_id=validate.name("instance_id", instance_id), task_id=validate.name("task_id", task_id)
         )
 
+    def get_tasks(self, refs: Iterable[tuple[str, str]]) -> list[TaskInfo | None]:
+        return self._backend.get_tasks(arguments.refs(refs))
+
 
 class StoreTasksFront(StoreFront, StoreTasks):
     """The methods of ``StoreTasks``."""
 
     def explain_task(self, instance_id: str, task_id: str) -> str:
         return self._backend.explain_task(
+            instance_id=validate.name("instance_id", instance_id), task_id=validate.name("task_id", task_id)
+        )
+
+    def list_attempts(self, instance_id: str, task_id: str) -> list[AttemptInfo]:
+        return self._backend.list_attempts(
             instance_id=validate.name("instance_id", instance_id), task_id=validate.name("task_id", task_id)
         )
 

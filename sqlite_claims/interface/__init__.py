@@ -11,10 +11,19 @@ Every method may raise the following errors, in addition to the errors in its ow
 If a method raises an error, it has changed nothing.
 """
 
-from .claims import Settled
+from .claims import FailureArguments, Settled
 from .sessions import WorkerSession
 from .store import TaskClaimStore, WorkerStore
 from .tasks import IfExists
 from .transaction import ClaimWriter, Transaction
 
-__all__ = ["ClaimWriter", "IfExists", "Settled", "TaskClaimStore", "Transaction", "WorkerSession", "WorkerStore"]
+__all__ = [
+    "ClaimWriter",
+    "FailureArguments",
+    "IfExists",
+    "Settled",
+    "TaskClaimStore",
+    "Transaction",
+    "WorkerSession",
+    "WorkerStore",
+]

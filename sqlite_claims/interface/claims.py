@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
-from typing import NamedTuple, Protocol
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, Protocol
 
 from ..model import AvailableTask, ClaimedTask, Duration, TaskClaim
 from .sessions import WorkerSession
+
+FailureArguments = tuple[TaskClaim, str] | tuple[TaskClaim, str, Mapping[str, Any]]
+"""A claim, its error text and, optionally, the keyword arguments of ``fail_task``."""
 
 
 class Settled(NamedTuple):
@@ -137,7 +140,16 @@ class SharedClaims(Protocol):
             ClaimLostError: The claim is no longer valid. The output is not stored.
         """
 
-    def fail_task(self, claim: TaskClaim, error: str, *, retry: bool = True, retry_in: Duration | None = None) -> None:
+    def fail_task(
+        self,
+        claim: TaskClaim,
+        error: str,
+        *,
+        retry: bool = True,
+        retry_in: Duration | None = None,
+        detail: bytes = b"",
+        timed_out: bool = False,
+    ) -> None:
         """End a claim, and record that the attempt failed.
 
         The task is ``SCHEDULED`` for a retry. But if this is the task's ``max_attempts``-th failure, or with
@@ -148,6 +160,8 @@ class SharedClaims(Protocol):
             error: Description of the error.
             retry: ``True`` if a retry is allowed.
             retry_in: Seconds (or a ``timedelta``) before the retry. ``None``: the delay of the task's retry policy.
+            detail: Bytes to keep with the attempt, at most 64 KiB, for example a traceback.
+            timed_out: ``True`` if the attempt ran for too long. ``list_attempts`` then shows ``"timed out"``.
 
         Raises:
             ClaimLostError: The claim is no longer valid.
@@ -188,11 +202,12 @@ class SharedClaims(Protocol):
             Two lists: the claims that were completed, and the claims that were lost.
         """
 
-    def fail_tasks(self, failures: Iterable[tuple[TaskClaim, str]]) -> Settled:
-        """Fail many tasks in one transaction, each as ``fail_task`` does with its task's retry policy.
+    def fail_tasks(self, failures: Iterable[FailureArguments]) -> Settled:
+        """Fail many tasks in one transaction, each as ``fail_task`` does.
 
         Args:
-            failures: Pairs of a claim and its error text.
+            failures: Tuples of a claim, its error text and, optionally, a mapping of the keyword arguments of
+                ``fail_task``.
 
         Returns:
             Two lists: the claims that were failed, and the claims that were lost.

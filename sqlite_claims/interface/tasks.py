@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from typing import Literal, Protocol
 
-from ..model import NewTask, TaskInfo, TaskState
+from ..model import AttemptInfo, NewTask, TaskInfo, TaskState
 
 IfExists = Literal["error", "skip"]
 
@@ -84,12 +84,36 @@ class SharedTasks(Protocol):
             NotFoundError: There is no such task.
         """
 
+    def get_tasks(self, refs: Iterable[tuple[str, str]]) -> list[TaskInfo | None]:
+        """Return all information about several tasks, as of one moment.
+
+        Args:
+            refs: Pairs of the names of an instance and a task.
+
+        Returns:
+            One entry for each pair, in the same order. ``None``: there is no such task.
+        """
+
 
 class StoreTasks(Protocol):
     """The methods for tasks that only stores have."""
 
     def explain_task(self, instance_id: str, task_id: str) -> str:
         """Explain in one sentence why a task is not running.
+
+        Args:
+            instance_id: Name of the instance.
+            task_id: Name of the task.
+
+        Raises:
+            NotFoundError: There is no such task.
+        """
+
+    def list_attempts(self, instance_id: str, task_id: str) -> list[AttemptInfo]:
+        """Return the attempts of a task that ended without completion, oldest first. The newest 20 are kept.
+
+        The list contains failures, time-outs and losses. Claims that were released or cancelled, or that a reboot
+        ended, are not listed. ``retry_task`` keeps the attempts.
 
         Args:
             instance_id: Name of the instance.

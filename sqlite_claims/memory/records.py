@@ -12,7 +12,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from typing import Self
 
-from ..model import InstanceState, NewTask, TaskState
+from ..model import AttemptInfo, InstanceState, NewTask, TaskState
 
 TaskKey = tuple[str, str]
 # (time, order of adding, task). A timeline is a sorted list of these entries.
@@ -49,6 +49,7 @@ class Task:
     failed_on: str | None = None
     output: bytes | None = None
     error: str | None = None
+    ended_attempts: tuple[AttemptInfo, ...] = ()
 
     @property
     def key(self) -> TaskKey:

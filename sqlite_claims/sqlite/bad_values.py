@@ -47,6 +47,7 @@ _PASSES = (
     ("claims_inputs", sql.page_of_input, sql.check_input),
     ("claims_outputs", sql.page_of_output, sql.check_output),
     ("claims_errors", sql.page_of_error, sql.check_error),
+    ("claims_attempts", sql.page_of_attempt, sql.check_attempt),
     ("claims_dependencies", sql.page_of_dependency, sql.check_dependency),
 )
 

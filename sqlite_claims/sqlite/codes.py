@@ -36,6 +36,14 @@ class InstanceCode:
     CANCELLED: Final = 4
 
 
+class AttemptCode:
+    """``claims_attempts.outcome``."""
+
+    FAILED: Final = 0
+    LOST: Final = 1
+    TIMED_OUT: Final = 2
+
+
 TASK_STATES: dict[int, TaskState] = {
     TaskCode.BLOCKED: TaskState.BLOCKED,
     TaskCode.CLAIMED: TaskState.CLAIMED,
@@ -74,6 +82,7 @@ or is the last claim of its task. No id, count or token reaches this number."""
 NUMBERS: dict[str, int] = {
     **{f"task.{name.lower()}": code for name, code in vars(TaskCode).items() if name.isupper()},
     **{f"instance.{name.lower()}": code for name, code in vars(InstanceCode).items() if name.isupper()},
+    **{f"attempt.{name.lower()}": code for name, code in vars(AttemptCode).items() if name.isupper()},
     "claimed_side": CLAIMED_SIDE,
     "queue_min": QUEUE_MIN,
     "traits_max": HAS_OPTIONS | IS_LIMITED,

@@ -25,8 +25,9 @@ FoundTask = tuple[int, str, str, bytes | None, str, int, int, int, str | None, i
 # started_wall, has_dependents: the columns of the task that a claim refers to.
 HeldTask = tuple[int, str, str, int, int, int, int, int, int, int, int, str, int, int]
 
-# The index of the row id in FoundTask and HeldTask, and the index of failed_worker in FoundTask.
+# The index of the row id in FoundTask and HeldTask, and the indices of lane and failed_worker in FoundTask.
 ID: Final = 0
+LANE: Final = 5
 FAILED_WORKER: Final = 8
 
 
@@ -153,6 +154,18 @@ class TaskRow(NamedTuple):
     added_wall: int
     finished_wall: int | None
     instance_finished_wall: int | None
+
+
+class AttemptRow(NamedTuple):
+    """An attempt that ended without completion. ``outcome``: see ``AttemptCode``."""
+
+    attempt: int
+    worker: str
+    started_wall: int
+    ended_wall: int
+    outcome: int
+    error: str
+    detail: bytes
 
 
 class ClaimRow(NamedTuple):

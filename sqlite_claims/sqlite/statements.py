@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar, get_args
 
 from .codes import NUMBERS
 from .rows import (
+    AttemptRow,
     ClaimRow,
     ControlledInstance,
     DueTask,
@@ -90,6 +91,8 @@ class Statements:
     check_output: Statement[tuple[int, bytes]]
     page_of_error: Statement[tuple[int]]
     check_error: Statement[tuple[int, bytes, bytes]]
+    page_of_attempt: Statement[tuple[int]]
+    check_attempt: Statement[tuple[int, bytes, bytes, bytes]]
     page_of_dependency: Statement[tuple[int]]
     check_dependency: Statement[tuple[int, bytes]]
     cycle_candidates: Statement[tuple[int]]
@@ -187,6 +190,7 @@ class Statements:
     drop_inputs: str
     drop_outputs: str
     drop_errors: str
+    drop_attempts: str
     drop_dependencies: str
     shared_lanes: Statement[tuple[int]]
     policies: Statement[tuple[int]]
@@ -240,6 +244,10 @@ class Statements:
     policy: Statement[tuple[float, float, float, float]]
     retry_later: str
     fail: str
+    add_attempt: str
+    add_lost_attempts: str
+    drop_oldest_attempt: str
+    attempts: Statement[AttemptRow]
     record_loss: str
     count_ended: str
     open_tasks: Statement[tuple[int, int]]

@@ -25,13 +25,14 @@ class Failure:
     """A result: the attempt has failed. If ``retry`` is ``False``, the task fails without another attempt.
 
     ``cause``: the exception that ``error`` describes. ``retry_in_s``: the seconds until the next attempt. ``None``: the
-    task's retry policy applies.
+    task's retry policy applies. ``timed_out``: the attempt ran for longer than its timeout.
     """
 
     error: str
     retry: bool = True
     cause: BaseException | None = None
     retry_in_s: float | None = None
+    timed_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,7 +137,7 @@ class PoolClaims:
         failure = Failure(error)
         try:
             with self._store.transaction(_BUSY_TIMEOUT_S) as tx:
-                tx.fail_task(task.claim, failure.error)
+                tx.fail_task(task.claim, failure.error, timed_out=True)
                 info = tx.get_task(task.instance_id, task.task_id)
         except ClaimLostError:
             return True

@@ -120,7 +120,8 @@ class ResultWriter:
 
     def _fail(self, failed: list[tuple[EndedAttempt, Failure]]) -> None:
         settled = self._persist(
-            self._store.fail_tasks, [(attempt.claimed.claim, failure.error) for attempt, failure in failed]
+            self._store.fail_tasks,
+            [(attempt.claimed.claim, failure.error, {"timed_out": failure.timed_out}) for attempt, failure in failed],
         )
         if settled is None:
             return
@@ -135,7 +136,11 @@ class ResultWriter:
     def _fail_one(self, attempt: EndedAttempt, failure: Failure) -> None:
         try:
             self._store.fail_task(
-                attempt.claimed.claim, failure.error, retry=failure.retry, retry_in=failure.retry_in_s
+                attempt.claimed.claim,
+                failure.error,
+                retry=failure.retry,
+                retry_in=failure.retry_in_s,
+                timed_out=failure.timed_out,
             )
         except ClaimLostError:
             self.count(lost=1)

@@ -202,7 +202,7 @@ class WorkerLoop:
             if now < started_at + timeout_s:
                 return min(due_at, started_at + timeout_s)
             if slot.drop(task):
-                failure = Failure(f"timed out after {timeout_s:g} s")
+                failure = Failure(f"timed out after {timeout_s:g} s", timed_out=True)
                 self._results.settle([EndedAttempt(task._claimed, failure, now - started_at)])
         if task._dropped:
             abandon_at = slot.dropped_at + _RETURN_S_MAX

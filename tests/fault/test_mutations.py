@@ -29,12 +29,12 @@ def outcomes(base: Path, table: str, seeds: range) -> list[str]:
 
 
 TABLES = [
-    "dependencies", "errors", "inputs", "instances", "lanes", "meta", "outputs", "policies", "pruned", "sessions",
-    "tasks",
+    "attempts", "dependencies", "errors", "inputs", "instances", "lanes", "meta", "outputs", "policies", "pruned",
+    "sessions", "tasks",
 ]  # fmt: skip
 # Tables in which the store of these tests has no rows.
 EMPTY = [
-    "attempts", "checkpoints", "heads", "keys", "limits", "options", "partitions", "progress", "queues", "rated",
+    "checkpoints", "heads", "keys", "limits", "options", "partitions", "progress", "queues", "rated",
     "schedules",
 ]  # fmt: skip
 

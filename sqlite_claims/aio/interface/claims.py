@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Iterable
 from typing import Protocol
 
-from ...interface import Settled
+from ...interface import FailureArguments, Settled
 from ...model import AvailableTask, ClaimedTask, Duration, TaskClaim
 from ..session import AsyncWorkerSession
 
@@ -137,7 +137,14 @@ class AsyncSharedClaims(Protocol):
         """
 
     async def fail_task(
-        self, claim: TaskClaim, error: str, *, retry: bool = True, retry_in: Duration | None = None
+        self,
+        claim: TaskClaim,
+        error: str,
+        *,
+        retry: bool = True,
+        retry_in: Duration | None = None,
+        detail: bytes = b"",
+        timed_out: bool = False,
     ) -> None:
         """End a claim, and record that the attempt failed.
 
@@ -149,6 +156,8 @@ class AsyncSharedClaims(Protocol):
             error: Description of the error.
             retry: ``True`` if a retry is allowed.
             retry_in: Seconds (or a ``timedelta``) before the retry. ``None``: the delay of the task's retry policy.
+            detail: Bytes to keep with the attempt, at most 64 KiB, for example a traceback.
+            timed_out: ``True`` if the attempt ran for too long. ``list_attempts`` then shows ``"timed out"``.
 
         Raises:
             ClaimLostError: The claim is no longer valid.
@@ -189,11 +198,12 @@ class AsyncSharedClaims(Protocol):
             Two lists: the claims that were completed, and the claims that were lost.
         """
 
-    async def fail_tasks(self, failures: Iterable[tuple[TaskClaim, str]]) -> Settled:
-        """Fail many tasks in one transaction, each as ``fail_task`` does with its task's retry policy.
+    async def fail_tasks(self, failures: Iterable[FailureArguments]) -> Settled:
+        """Fail many tasks in one transaction, each as ``fail_task`` does.
 
         Args:
-            failures: Pairs of a claim and its error text.
+            failures: Tuples of a claim, its error text and, optionally, a mapping of the keyword arguments of
+                ``fail_task``.
 
         Returns:
             Two lists: the claims that were failed, and the claims that were lost.

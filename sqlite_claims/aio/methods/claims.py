@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Iterable
 
-from ...interface import Settled
+from ...interface import FailureArguments, Settled
 from ...model import AvailableTask, ClaimedTask, Duration, TaskClaim
 from ..calls import StoreCalls, WriterCalls
 from ..interface.claims import AsyncSharedClaims, AsyncStoreClaims
@@ -57,9 +57,18 @@ class AsyncSharedClaimsMethods(WriterCalls, AsyncSharedClaims):
         await self._call(lambda on: on.complete_task(claim, output))
 
     async def fail_task(
-        self, claim: TaskClaim, error: str, *, retry: bool = True, retry_in: Duration | None = None
+        self,
+        claim: TaskClaim,
+        error: str,
+        *,
+        retry: bool = True,
+        retry_in: Duration | None = None,
+        detail: bytes = b"",
+        timed_out: bool = False,
     ) -> None:
-        await self._call(lambda on: on.fail_task(claim, error, retry=retry, retry_in=retry_in))
+        await self._call(
+            lambda on: on.fail_task(claim, error, retry=retry, retry_in=retry_in, detail=detail, timed_out=timed_out)
+        )
 
     async def release_task(self, claim: TaskClaim, *, delay: Duration | None = None) -> None:
         await self._call(lambda on: on.release_task(claim, delay=delay))
@@ -70,7 +79,7 @@ class AsyncSharedClaimsMethods(WriterCalls, AsyncSharedClaims):
     async def complete_tasks(self, results: Iterable[tuple[TaskClaim, bytes]]) -> Settled:
         return await self._call(lambda on: on.complete_tasks(results))
 
-    async def fail_tasks(self, failures: Iterable[tuple[TaskClaim, str]]) -> Settled:
+    async def fail_tasks(self, failures: Iterable[FailureArguments]) -> Settled:
         return await self._call(lambda on: on.fail_tasks(failures))
 
     async def release_tasks(self, claims: Iterable[TaskClaim]) -> Settled:

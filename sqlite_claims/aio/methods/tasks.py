@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Iterable
 
 from ...interface import IfExists
-from ...model import NewTask, TaskInfo, TaskState
+from ...model import AttemptInfo, NewTask, TaskInfo, TaskState
 from ..calls import StoreCalls, WriterCalls
 from ..interface.tasks import AsyncSharedTasks, AsyncStoreTasks
 
@@ -37,12 +37,18 @@ class AsyncSharedTasksMethods(WriterCalls, AsyncSharedTasks):
     async def get_task(self, instance_id: str, task_id: str) -> TaskInfo:
         return await self._call(lambda on: on.get_task(instance_id, task_id))
 
+    async def get_tasks(self, refs: Iterable[tuple[str, str]]) -> list[TaskInfo | None]:
+        return await self._call(lambda on: on.get_tasks(refs))
+
 
 class AsyncStoreTasksMethods(StoreCalls, AsyncStoreTasks):
     """The methods of ``StoreTasks`` as coroutines."""
 
     async def explain_task(self, instance_id: str, task_id: str) -> str:
         return await self._call(lambda on: on.explain_task(instance_id, task_id))
+
+    async def list_attempts(self, instance_id: str, task_id: str) -> list[AttemptInfo]:
+        return await self._call(lambda on: on.list_attempts(instance_id, task_id))
 
     def list_tasks(
         self,

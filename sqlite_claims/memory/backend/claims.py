@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
-from ...backend import Kinds, Tags
+from ...backend import Failure, Kinds, Tags
 from ...errors import ClaimLostError
 from ...interface import Settled
 from ...model import AvailableTask, ClaimedTask, TaskClaim, TaskState
@@ -60,9 +60,9 @@ class MemorySharedClaims(MemoryOperations):
         with self._engine() as engine:
             engine.complete(engine.held_by_token(claim), output)
 
-    def fail_task(self, claim: TaskClaim, *, error: str, retry: bool, retry_in_us: int | None) -> None:
+    def fail_task(self, claim: TaskClaim, failure: Failure) -> None:
         with self._engine() as engine:
-            engine.fail(engine.held_by_token(claim), error, retry, retry_in_us)
+            engine.fail(engine.held_by_token(claim), failure)
 
     def release_task(self, claim: TaskClaim, *, delay_us: int | None) -> None:
         with self._engine() as engine:
@@ -81,10 +81,10 @@ class MemorySharedClaims(MemoryOperations):
             claims = [claim for claim, _ in results]
             return _in_turn(engine, claims, lambda task, index: engine.complete(task, results[index][1]))
 
-    def fail_tasks(self, failures: Sequence[tuple[TaskClaim, str]]) -> Settled:
+    def fail_tasks(self, failures: Sequence[tuple[TaskClaim, Failure]]) -> Settled:
         with self._engine() as engine:
             claims = [claim for claim, _ in failures]
-            return _in_turn(engine, claims, lambda task, index: engine.fail(task, failures[index][1], True, None))
+            return _in_turn(engine, claims, lambda task, index: engine.fail(task, failures[index][1]))
 
     def release_tasks(self, claims: Sequence[TaskClaim]) -> Settled:
         with self._engine() as engine:

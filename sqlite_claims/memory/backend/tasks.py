@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from ...backend import Kinds
-from ...model import NewTask, TaskInfo, TaskState
+from ...model import AttemptInfo, NewTask, TaskInfo, TaskState
 from .. import reading
 from ..engine import Engine
 from .base import MemoryOperations, MemoryStoreOperations
@@ -32,6 +32,11 @@ class MemorySharedTasks(MemoryOperations):
         with self._engine(writes=False) as engine:
             return reading.task_info(engine, engine.task(instance_id, task_id))
 
+    def get_tasks(self, refs: Sequence[tuple[str, str]]) -> list[TaskInfo | None]:
+        with self._engine(writes=False) as engine:
+            found = (engine.state.tasks.get(ref) for ref in refs)
+            return [None if task is None else reading.task_info(engine, task) for task in found]
+
 
 class MemoryStoreTasks(MemorySharedTasks, MemoryStoreOperations):
     """The operations of ``SharedTasksBackend`` and ``StoreTasksBackend``."""
@@ -39,6 +44,10 @@ class MemoryStoreTasks(MemorySharedTasks, MemoryStoreOperations):
     def explain_task(self, *, instance_id: str, task_id: str) -> str:
         with self._engine(writes=False) as engine:
             return reading.explanation(engine, engine.task(instance_id, task_id))
+
+    def list_attempts(self, *, instance_id: str, task_id: str) -> list[AttemptInfo]:
+        with self._engine(writes=False) as engine:
+            return list(engine.task(instance_id, task_id).ended_attempts)
 
     def list_tasks(
         self, *, instance_id: str | None, states: Collection[TaskState] | None, kinds: Kinds

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Literal
 
+from ...backend import Failure
 from ...errors import ClaimLostError, NotFoundError
-from ...model import TaskClaim, TaskState
+from ...model import AttemptInfo, TaskClaim, TaskState
 from ..records import Task
 from .base import without_claim
 from .tasks import Tasks
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# The number of attempts that are kept for each task.
+_ATTEMPTS_MAX = 20
 
 
 class Claims(Tasks):
@@ -21,6 +28,8 @@ class Claims(Tasks):
         If the task has an expired claim, this claim becomes a loss, and its expiry becomes the task's position.
         """
         took_over = task.state is TaskState.CLAIMED
+        if took_over:
+            task = self._with_attempt(task, "lost", "the claim expired")
         task = replace(
             task,
             state=TaskState.CLAIMED,
@@ -66,8 +75,10 @@ class Claims(Tasks):
                 state.put(self._unblocked(dependent))
         self._end_if_done(task.instance_id)
 
-    def fail(self, task: Task, error: str, retry: bool, retry_in_us: int | None) -> None:
+    def fail(self, task: Task, failure: Failure) -> None:
+        error, retry, retry_in_us, detail, timed_out = failure
         failures = task.failures + 1
+        task = self._with_attempt(task, "timed out" if timed_out else "failed", error, detail)
         failed = without_claim(task, failures=failures, error=error, failed_on=task.worker_id)
         if not retry or failures >= task.spec.max_attempts:
             self._fail_for_good(failed)
@@ -76,8 +87,18 @@ class Claims(Tasks):
             retry_in_us = task.spec.retry.delay_us(failures, random.uniform(-1, 1))
         self.state.put(replace(failed, state=TaskState.READY, place=self.now + retry_in_us))
 
-    def _lose(self, task: Task) -> None:
+    def _with_attempt(
+        self, task: Task, outcome: Literal["failed", "lost", "timed out"], error: str, detail: bytes = b""
+    ) -> Task:
+        """Return the task with a record of its current attempt, whose claim ends now."""
+        started = _EPOCH + timedelta(microseconds=task.started_wall or 0)
+        now = _EPOCH + timedelta(microseconds=self.wall)
+        ended = AttemptInfo(task.attempts, task.worker_id or "", started, now, outcome, error, detail)
+        return replace(task, ended_attempts=(*task.ended_attempts, ended)[-_ATTEMPTS_MAX:])
+
+    def _lose(self, task: Task, cause: str) -> None:
         losses = task.losses + 1
+        task = self._with_attempt(task, "lost", cause)
         lost = without_claim(task, losses=losses, failed_on=None)
         if losses >= task.spec.max_lost:
             self._fail_for_good(replace(lost, error=f"lost {losses} claims; max_lost is {task.spec.max_lost}"))

@@ -22,7 +22,7 @@ class Search(Claims):
         self._settle_the_calendar()
         for _, _, key in list(takewhile(self._has_come, self.state.last_claims)):
             if self.state.instances[key[0]].state is InstanceState.IN_PROGRESS:
-                self._lose(self.state.tasks[key])
+                self._lose(self.state.tasks[key], "the claim expired")
 
     def sweep_task(self, task: Task) -> None:
         """Do the part of the sweep that concerns one task."""
@@ -33,12 +33,12 @@ class Search(Claims):
             self._settle_the_calendar(task)
         in_progress = self.state.instances[task.instance_id].state is InstanceState.IN_PROGRESS
         if in_progress and self._has_expired(task) and task.is_last_claim:
-            self._lose(task)
+            self._lose(task, "the claim expired")
 
     def _lose_claims_of(self, session: int) -> None:
         for key in list(self.state.held):
             if self.state.tasks[key].session == session:
-                self._lose(self.state.tasks[key])
+                self._lose(self.state.tasks[key], "the worker's process ended")
         del self.state.sessions[session]
 
     def _settle_the_calendar(self, just: Task | None = None) -> None:

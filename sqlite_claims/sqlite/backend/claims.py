@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ...backend import Kinds, Tags
+from ...backend import Failure, Kinds, Tags
 from ...interface import Settled
 from ...model import AvailableTask, ClaimedTask, TaskClaim
 from ..operations import by_token, claiming, reading, sessions
@@ -65,8 +65,8 @@ class SqliteSharedClaims(SqliteOperations):
     def complete_task(self, claim: TaskClaim, output: bytes) -> None:
         self._write(by_token.complete, True, claim, output)
 
-    def fail_task(self, claim: TaskClaim, *, error: str, retry: bool, retry_in_us: int | None) -> None:
-        self._write(by_token.fail, True, claim, error=error, retry=retry, retry_in_us=retry_in_us)
+    def fail_task(self, claim: TaskClaim, failure: Failure) -> None:
+        self._write(by_token.fail, True, claim, failure)
 
     def release_task(self, claim: TaskClaim, *, delay_us: int | None) -> None:
         self._write(by_token.release, False, claim, delay_us=delay_us)
@@ -77,7 +77,7 @@ class SqliteSharedClaims(SqliteOperations):
     def complete_tasks(self, results: Sequence[tuple[TaskClaim, bytes]]) -> Settled:
         return self._write(by_token.complete_many, True, results)
 
-    def fail_tasks(self, failures: Sequence[tuple[TaskClaim, str]]) -> Settled:
+    def fail_tasks(self, failures: Sequence[tuple[TaskClaim, Failure]]) -> Settled:
         return self._write(by_token.fail_many, True, failures)
 
     def release_tasks(self, claims: Sequence[TaskClaim]) -> Settled:

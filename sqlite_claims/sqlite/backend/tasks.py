@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from ...backend import Kinds
-from ...model import NewTask, TaskInfo, TaskState
-from ..operations import adding, listing, reading, settling
+from ...model import AttemptInfo, NewTask, TaskInfo, TaskState
+from ..operations import adding, attempts, listing, reading, settling
 from .base import SqliteOperations, SqliteStoreOperations
 
 
@@ -29,12 +29,18 @@ class SqliteSharedTasks(SqliteOperations):
     def get_task(self, *, instance_id: str, task_id: str) -> TaskInfo:
         return self._read(reading.get_task, instance_id=instance_id, task_id=task_id)
 
+    def get_tasks(self, refs: Sequence[tuple[str, str]]) -> list[TaskInfo | None]:
+        return self._read(reading.get_tasks, refs)
+
 
 class SqliteStoreTasks(SqliteSharedTasks, SqliteStoreOperations):
     """The operations of ``SharedTasksBackend`` and ``StoreTasksBackend``."""
 
     def explain_task(self, *, instance_id: str, task_id: str) -> str:
         return self._read(reading.explain_task, instance_id, task_id)
+
+    def list_attempts(self, *, instance_id: str, task_id: str) -> list[AttemptInfo]:
+        return self._read(attempts.listed, instance_id=instance_id, task_id=task_id)
 
     def list_tasks(
         self, *, instance_id: str | None, states: Collection[TaskState] | None, kinds: Kinds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...backend import Failure
 from ...interface import Settled
 from ...model import TaskClaim
 from ..database import Database
@@ -22,9 +23,9 @@ def complete(db: Database, claim: TaskClaim, output: bytes) -> None:
         settling.complete(db, [claiming.require_held(db, claim)], [output])
 
 
-def fail(db: Database, claim: TaskClaim, *, error: str, retry: bool, retry_in_us: int | None) -> None:
+def fail(db: Database, claim: TaskClaim, failure: Failure) -> None:
     """Record a failure of the task, which ends the claim."""
-    settling.fail(db, claiming.require_held(db, claim), error=error, retry=retry, retry_in_us=retry_in_us)
+    settling.fail(db, claiming.require_held(db, claim), failure)
 
 
 def release(db: Database, claim: TaskClaim, *, delay_us: int | None) -> None:
@@ -47,11 +48,11 @@ def complete_many(db: Database, results: Sequence[tuple[TaskClaim, bytes]]) -> S
     return Settled(done, lost)
 
 
-def fail_many(db: Database, failures: Sequence[tuple[TaskClaim, str]]) -> Settled:
-    """Record a failure of each claim that is still held. The task's retry policy sets the delay of a retry."""
+def fail_many(db: Database, failures: Sequence[tuple[TaskClaim, Failure]]) -> Settled:
+    """Record a failure of each claim that is still held."""
     held, done, lost = _split_held(db, [claim for claim, _ in failures])
     for index, task in held:
-        settling.fail(db, task, error=failures[index][1], retry=True, retry_in_us=None)
+        settling.fail(db, task, failures[index][1])
     return Settled(done, lost)
 
 

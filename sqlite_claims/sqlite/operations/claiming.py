@@ -12,12 +12,12 @@ from ...arguments import claim_names
 from ...errors import ClaimLostError, NotFoundError
 from ...model import AvailableTask, ClaimedTask, TaskClaim, make_available, make_claim, make_claimed
 from ...validate import WALL_US_MAX
-from ..codes import InstanceCode, TaskCode
+from ..codes import CLAIMED_SIDE, InstanceCode, TaskCode
 from ..database import Database
 from ..lanes import Kinds, Tags
-from ..rows import FAILED_WORKER, ID, FoundTask, HeldTask, NamedTask, SweepState
+from ..rows import FAILED_WORKER, ID, LANE, FoundTask, HeldTask, NamedTask, SweepState
 from ..statements import sql
-from . import control, sweep
+from . import attempts, control, sweep
 
 # The longest time between two searches of a worker that waits for work. Each search detects dead workers, so a waiting
 # worker detects a dead worker within this time.
@@ -121,6 +121,9 @@ def claim_available(
     lease = None if ttl_us is None else now + ttl_us
     expires = None if ttl_us is None else wall + ttl_us
     _ring_for_short_lease(db, ttl_us)
+    taken_over = [task[ID] for task in tasks if abs(task[LANE]) > CLAIMED_SIDE]
+    if taken_over:
+        record_lost_attempts(db, taken_over)
     if len(tasks) == 1:
         db.execute(sql.claim_one, (tasks[0][ID], floor, lease, worker_id, session_id, wall, expires))
     else:
@@ -133,6 +136,13 @@ def claim_available(
         token = token + 1 if token > floor else floor + 1
         claimed.append(make_claimed(available(db, task), make(instance_id, task_id, token, id)))
     return claimed
+
+
+def record_lost_attempts(db: Database, ids: list[int]) -> None:
+    """Record the losses of the expired claims of these tasks, before the tasks are claimed again."""
+    db.execute(sql.add_lost_attempts, (apsw.carray(array("q", ids)), db.time.wall, attempts.EXPIRED))
+    for id in ids:
+        db.execute(sql.drop_oldest_attempt, (id,))
 
 
 def claim_maker(
@@ -172,8 +182,9 @@ def claim_task(
         if lease_expires is None or lease_expires > now:
             return None
         if losses + 1 >= max_lost:
-            sweep.record_loss(db, id)
+            sweep.record_loss(db, id, attempts.EXPIRED)
             return None
+        record_lost_attempts(db, [id])
     elif state != TaskCode.WAITING or next_at is None or next_at > now:
         return None
     lease = None if ttl_us is None else now + ttl_us

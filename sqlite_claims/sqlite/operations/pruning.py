@@ -61,7 +61,14 @@ def remove_step(db: Database) -> bool:
     ids = array("q", [id for (id,) in db.rows(sql.pruned_tasks, instance, TASKS_PER_STEP)])
     if ids:
         bound = apsw.carray(ids)
-        statements = (sql.drop_inputs, sql.drop_outputs, sql.drop_errors, sql.drop_dependencies, sql.drop_tasks)
+        statements = (
+            sql.drop_inputs,
+            sql.drop_outputs,
+            sql.drop_errors,
+            sql.drop_attempts,
+            sql.drop_dependencies,
+            sql.drop_tasks,
+        )
         for statement in statements:
             db.execute(statement, (bound,))
     if len(ids) < TASKS_PER_STEP:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection
-from datetime import UTC, datetime, timedelta
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import apsw
@@ -16,6 +15,7 @@ from ..codes import INSTANCE_STATES, TASK_STATES, InstanceCode, TaskCode
 from ..database import Database
 from ..rows import ClaimRow, InstanceRow, TaskRow, Totals
 from ..statements import sql
+from ..times import moment, moment_or_none
 from .settling import stored_policy
 from .sweep import is_over, sweep_state
 
@@ -24,16 +24,6 @@ PAGE = 500
 # If an instance has at most this many tasks, its scheduled tasks are counted by reading all tasks of the instance. For
 # a larger instance, all scheduled tasks of the store are read instead.
 _COUNT_OWN_MAX = 10_000
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def moment(wall_us: int) -> datetime:
-    """Return a wall-clock time as an aware ``datetime`` in UTC, exact to the microsecond."""
-    return EPOCH + timedelta(microseconds=wall_us)
-
-
-def _moment(wall_us: int | None) -> datetime | None:
-    return None if wall_us is None else moment(wall_us)
 
 
 def task_state(
@@ -67,6 +57,12 @@ def get_task(db: Database, *, instance_id: str, task_id: str) -> TaskInfo:
     return task_info(db, _task_row(db, instance_id, task_id))
 
 
+def get_tasks(db: Database, refs: Sequence[tuple[str, str]]) -> list[TaskInfo | None]:
+    """Return the record of each task; ``None`` for a task that doesn't exist."""
+    found = (db.rows(sql.task, instance_id, task_id) for instance_id, task_id in refs)
+    return [task_info(db, rows[0]) if rows else None for rows in found]
+
+
 def task_info(db: Database, row: TaskRow) -> TaskInfo:
     """Return the public record for a task's row."""
     waits_for_day = row.state == TaskCode.WAITING and row.next_at is None
@@ -90,7 +86,7 @@ def task_info(db: Database, row: TaskRow) -> TaskInfo:
         tags=tags,
         depends_on=tuple(name for name, _ in db.rows(sql.dependencies, row.id)),
         delay=None if row.delay is None else row.delay / 1e6,
-        available_at=_moment(row.due_wall),
+        available_at=moment_or_none(row.due_wall),
         max_attempts=row.max_attempts,
         max_lost=row.max_lost,
         retry=stored_policy(db, row.policy),
@@ -103,15 +99,15 @@ def task_info(db: Database, row: TaskRow) -> TaskInfo:
         worker_id=row.worker,
         claim=claim,
         added_at=moment(row.added_wall),
-        started_at=_moment(row.started_wall),
-        finished_at=_moment(finished),
+        started_at=moment_or_none(row.started_wall),
+        finished_at=moment_or_none(finished),
     )
 
 
 def _claim(db: Database, row: ClaimRow) -> TaskClaim:
     ends = None if row.lease_expires is None else db.time.lease_ends(row.lease_expires)
     for wall in (row.started_wall, row.expires_wall):
-        _moment(wall)  # raises an error if the number is not a valid date
+        moment_or_none(wall)  # raises an error if the number is not a valid date
     expires_at = None if row.expires_wall is None else row.expires_wall / 1e6
     return TaskClaim(
         row.instance_id,
@@ -171,7 +167,7 @@ def _instance_info(db: Database, row: InstanceRow) -> InstanceInfo:
         row.definition_hash,
         row.reason,
         moment(row.added_wall),
-        _moment(row.finished_wall),
+        moment_or_none(row.finished_wall),
     )
 
 

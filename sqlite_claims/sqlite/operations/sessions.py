@@ -16,7 +16,7 @@ from ..rows import ID
 from ..sessions.locks import SESSIONS_MAX
 from ..sessions.owned_locks import InstanceFeed, SqliteWorkerSession
 from ..statements import sql
-from . import claiming, sweep
+from . import attempts, claiming, sweep
 from .reading import instance_row
 
 
@@ -70,7 +70,11 @@ def record_losses(db: Database, claims: Sequence[TaskClaim], why: str) -> list[T
     dead = sweep.dead_sessions(db)
     lost = []
     for claim, task in zip(claims, claiming.held_tasks(db, claims), strict=True):
-        if task is not None and db.value(sql.session_of, task[ID]) in dead and sweep.record_loss(db, task[ID], why):
+        if (
+            task is not None
+            and db.value(sql.session_of, task[ID]) in dead
+            and sweep.record_loss(db, task[ID], attempts.WORKER_DIED, why)
+        ):
             lost.append(claim)
     return lost
 

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 
 import apsw
 
+from ...backend import Failure
 from ...errors import InvalidArgumentError, InvalidStateError, NotFoundError, StoreCorruptError
 from ...model import RetryPolicy, TaskClaim
-from ..codes import InstanceCode, TaskCode
+from ..codes import AttemptCode, InstanceCode, TaskCode
 from ..database import Database
 from ..rows import ID, HeldTask
 from ..statements import sql
+from . import attempts
 
 
 def complete_plain(db: Database, claim: TaskClaim, output: bytes) -> bool:
@@ -72,10 +74,12 @@ def count_ended(
         db.execute(sql.end_instance, (instance, state, db.time.wall))
 
 
-def fail(db: Database, task: HeldTask, *, error: str, retry: bool, retry_in_us: int | None) -> None:
+def fail(db: Database, task: HeldTask, failure: Failure) -> None:
     """Record a failure of a held task, which ends its claim."""
     id, _, _, _, _, _, instance, failures, max_attempts, policy, _, _, _, _ = task
+    error, retry, retry_in_us, detail, timed_out = failure
     failures += 1
+    attempts.record(db, id, AttemptCode.TIMED_OUT if timed_out else AttemptCode.FAILED, error, detail)
     if not retry or failures >= max_attempts:
         fail_for_good(db, id, instance=instance, error=error, failures=1, losses=0)
         return

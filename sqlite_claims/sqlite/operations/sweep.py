@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import islice
 
-from ..codes import InstanceCode, TaskCode
+from ..codes import AttemptCode, InstanceCode, TaskCode
 from ..database import Database
 from ..rows import DueTask, NamedTask, SweepState
 from ..sessions.lock_holders import runs
 from ..statements import sql
-from . import control, settling
+from . import attempts, control, settling
 
 # The number of due tasks, and of dead sessions, that are swept in one transaction. The transaction holds the write lock
 # for a few milliseconds.
@@ -100,7 +100,7 @@ def sweep(db: Database) -> bool:
     expired = db.rows(sql.expired_last_claims, db.time.now, EXPIRED_PER_SWEEP)
     expired += db.rows(sql.expired_last_claims_in_motion, db.time.now, EXPIRED_PER_SWEEP - len(expired))
     for (id,) in expired:
-        record_loss(db, id)
+        record_loss(db, id, attempts.EXPIRED)
     remaining = TASKS_PER_SWEEP
     for priority in range(1, 6):
         due = db.rows(sql.due_tasks, priority, db.time.wall, remaining)
@@ -119,7 +119,9 @@ def end_session(db: Database, session: int) -> bool:
     Return whether more claims of the session are left. Claims on tasks of a cancelled instance are not counted here,
     because control.move_step ends these claims.
     """
-    lost = sum(record_loss(db, id) for (id,) in db.rows(sql.session_claims, session, TASKS_PER_SWEEP))
+    lost = sum(
+        record_loss(db, id, attempts.WORKER_DIED) for (id,) in db.rows(sql.session_claims, session, TASKS_PER_SWEEP)
+    )
     if db.rows(sql.session_claims, session, 1):
         return lost > 0
     db.execute(sql.drop_session, (session,))
@@ -140,18 +142,19 @@ def make_due(db: Database, tasks: Sequence[DueTask]) -> None:
     db.executemany(sql.set_position, [(task.id, min(now, task.due_wall + offset)) for task in tasks])
 
 
-def record_loss(db: Database, id: int, why: str = "") -> bool:
+def record_loss(db: Database, id: int, cause: str, why: str = "") -> bool:
     """Record the claim of a task as lost. The task then becomes ready, or fails.
 
     A ready task gets the current store time as its position. The task fails if the number of its losses reaches
-    ``max_lost``. Return ``False`` if the task has no claim. ``why``: the cause of the loss, if known, for the task's
-    error.
+    ``max_lost``. Return ``False`` if the task has no claim. ``cause``: the error of the attempt. ``why``: a more exact
+    cause, if known, which also becomes a part of the task's error.
     """
     task = db.rows(sql.task_of_loss, id)[0]
     # The tasks of a cancelled instance are cancelled by control.move_step.
     if task.state != TaskCode.CLAIMED or task.instance_state == InstanceCode.CANCELLED:
         return False
     losses = task.losses + 1
+    attempts.record(db, id, AttemptCode.LOST, why or cause)
     if losses < task.max_lost:
         db.ring()
         db.execute(sql.record_loss, (id, db.time.now))
@@ -168,7 +171,7 @@ def sweep_task(db: Database, task: NamedTask) -> bool:
             make_due(db, [DueTask(task.id, task.due_wall)])
             return True
     elif task.state == TaskCode.CLAIMED and task.session is not None and is_over(db, task.session):
-        record_loss(db, task.id)
+        record_loss(db, task.id, attempts.WORKER_DIED)
         end_session(db, task.session)
         return True
     return False

@@ -209,6 +209,22 @@ SELECT task, CAST(CASE WHEN t.id IS NULL THEN 'belongs to no task'
     CAST(e.message AS BLOB) AS "message: text"
 FROM claims_errors e LEFT JOIN claims_tasks t ON t.id = e.task WHERE task BETWEEN ?1 AND ?2;
 
+-- name: page_of_attempt
+SELECT id FROM claims_attempts WHERE id >= ?1 ORDER BY id LIMIT 1 OFFSET ?2;
+
+-- name: check_attempt
+SELECT a.id, CAST(concat_ws(char(10),
+    iif(t.id IS NULL, 'belongs to no task', NULL),
+    iif(a.attempt BETWEEN 1 AND {number_max}, NULL, format('attempt is %Q', a.attempt)),
+    iif(octet_length(a.worker) BETWEEN 1 AND 256, NULL, format('worker is %Q', substr(a.worker, 1, 80))),
+    iif(a.started_wall BETWEEN {wall_min} AND {wall_max}, NULL, format('started_wall is %Q', a.started_wall)),
+    iif(a.ended_wall BETWEEN {wall_min} AND {wall_max}, NULL, format('ended_wall is %Q', a.ended_wall)),
+    iif(a.outcome BETWEEN {attempt.failed} AND {attempt.timed_out}, NULL, format('outcome is %Q', a.outcome)),
+    iif(octet_length(a.detail) <= 65536, NULL, 'detail is longer than 64 KiB')
+) AS BLOB) AS found,
+    CAST(a.worker AS BLOB) AS "worker: name", CAST(a.error AS BLOB) AS "error: text"
+FROM claims_attempts a LEFT JOIN claims_tasks t ON t.id = a.task WHERE a.id BETWEEN ?1 AND ?2;
+
 -- name: page_of_dependency
 SELECT task FROM claims_dependencies WHERE task >= ?1 ORDER BY task LIMIT 1 OFFSET ?2;
 

@@ -39,6 +39,9 @@ DELETE FROM claims_outputs WHERE task IN (SELECT value FROM carray(?1));
 -- name: drop_errors
 DELETE FROM claims_errors WHERE task IN (SELECT value FROM carray(?1));
 
+-- name: drop_attempts
+DELETE FROM claims_attempts WHERE task IN (SELECT value FROM carray(?1));
+
 -- name: drop_dependencies
 DELETE FROM claims_dependencies WHERE task IN (SELECT value FROM carray(?1));
 

@@ -42,6 +42,25 @@ SET state = {task.failed}, next_at = NULL, failures = failures + ?2, losses = lo
     failed_worker = iif(?2, worker, failed_worker), finished_wall = ?4, {end_claim}
 WHERE id = ?1;
 
+-- Record how the current attempt of a task ended.
+-- name: add_attempt
+INSERT INTO claims_attempts (task, attempt, worker, started_wall, ended_wall, outcome, error, detail)
+SELECT id, attempts, worker, started_wall, ?2, ?3, ?4, ?5 FROM claims_tasks WHERE id = ?1;
+
+-- Record the losses of the expired claims among these tasks, before the tasks are claimed again.
+-- name: add_lost_attempts
+INSERT INTO claims_attempts (task, attempt, worker, started_wall, ended_wall, outcome, error, detail)
+SELECT t.id, t.attempts, t.worker, t.started_wall, ?2, {attempt.lost}, ?3, x''
+FROM carray(?1) c CROSS JOIN claims_tasks t ON t.id = c.value WHERE t.state = {task.claimed};
+
+-- Delete the oldest attempt of a task if there are more than 20.
+-- name: drop_oldest_attempt
+DELETE FROM claims_attempts
+WHERE id = (SELECT id FROM claims_attempts WHERE task = ?1 ORDER BY id DESC LIMIT 1 OFFSET 20);
+
+-- name: attempts
+SELECT attempt, worker, started_wall, ended_wall, outcome, error, detail FROM claims_attempts WHERE task = ? ORDER BY id;
+
 -- Record the loss of a claim. The task's position becomes ?2, the current store time.
 -- name: record_loss
 UPDATE claims_tasks SET {waiting_from_2}, losses = losses + 1, failed_worker = NULL, {end_claim} WHERE id = ?1;
