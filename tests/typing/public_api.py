@@ -3,10 +3,10 @@ documentation promises to callers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import assert_type
+from typing import Any, assert_type
 
 from sqlite_claims import (
     AsyncSqliteClaimStore,
@@ -33,6 +33,7 @@ from sqlite_claims import (
     WorkerPool,
     WorkerSession,
     WorkerStore,
+    current_task,
     durable_map,
     restore,
 )
@@ -118,6 +119,30 @@ def workers(store: SqliteClaimStore) -> None:
     assert_type(PooledWorker(store, shout).spawn().join(), RunSummary)
     assert_type(WorkerPool("jobs.db", "tasks:registry", processes=2).run(), RunSummary)
     assert_type(CheckpointingRunner(store, registry).run("i"), InstanceInfo)
+
+
+def task_functions(store: SqliteClaimStore) -> None:
+    registry = TaskRegistry()
+
+    @registry.task("add", codec="json", timeout=60, max_attempts=1)
+    def add(left: int, right: int) -> int:
+        return left + right
+
+    @registry.lifespan
+    def open_connection() -> Iterator[None]:
+        yield
+
+    @registry.middleware
+    def measure(call_next: Callable[[TaskContext], Any], context: TaskContext) -> Any:
+        return call_next(context)
+
+    assert_type(add(1, right=2), int)
+    add("1", 2)  # type: ignore[arg-type]
+    assert_type(add.new("t", 1, right=2), NewTask)
+    assert_type(add.options(priority=1)(1, 2), int)
+    assert_type(current_task(), TaskContext)
+    registry.task("none")(add)  # type: ignore[type-var, arg-type]  # without a codec, a handler takes the context
+    assert_type(PooledWorker(store, {"add": add}).run(), RunSummary)
 
 
 def keeping() -> None:
