@@ -62,12 +62,13 @@ def test_a_replaced_process_runs_the_lifespans_of_its_own(pools: Pools, handlers
 
 
 def test_a_lifespan_that_fails_ends_the_run_as_a_child_that_cannot_be_started(
-    pools: Pools, monkeypatch: pytest.MonkeyPatch
+    pools: Pools, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("LIFESPAN_FAILS", "enter")
     with pytest.raises(WorkerStartError, match="crash on start-up; last error: ValueError: cannot be entered"):
         WorkerPool(pools.path, PATH, processes=1).run(until_idle=True)
     assert [pools.hear()[0] for _ in range(2)] == ["enter-outer", "leave-outer"]
+    assert sum("died" in record.getMessage() for record in caplog.records) == 1  # no second process was tried
 
 
 def test_lifespans_are_left_when_a_handler_stops_the_pool(pools: Pools) -> None:

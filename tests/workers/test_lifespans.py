@@ -170,6 +170,16 @@ def test_a_lifespan_that_fails_after_its_yield_ends_the_run_with_its_error(
     assert store.get_task("i", "second").state is TaskState.COMPLETED
 
 
+def test_of_several_errors_at_the_end_the_first_is_raised_and_the_others_are_logged(
+    store: Any, run: Run, registry: TaskRegistry, notes: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    add_async_lifespan(registry, "a", notes, fails="leave")
+    add_lifespan(registry, "b", notes, fails="leave")
+    with pytest.raises(ValueError, match="b cannot be left"):
+        run(store, registry)
+    assert "a lifespan failed at the end of the run: ValueError('a cannot be left')" in caplog.text
+
+
 @pytest.mark.parametrize("add", ADD)
 @pytest.mark.parametrize("error", [StopWorker, KeyboardInterrupt])
 def test_lifespans_are_left_when_a_handler_ends_the_run(

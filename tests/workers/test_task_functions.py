@@ -51,6 +51,11 @@ async def coroutine(a: int, task: TaskContext | None = None) -> dict[str, object
     return {"a": a, "task": task and task.task_id}
 
 
+@registry.task("positional only", codec="json")
+def positional_only(a: int = 1, task: TaskContext | None = None, /) -> list[object]:
+    return [a, task and task.task_id]
+
+
 @registry.task("nothing", codec="json")
 def nothing() -> None: ...
 
@@ -105,6 +110,7 @@ def test_a_parameter_annotated_as_context_gets_the_context(store: Any) -> None:
         coroutine.new("c", 7),
         coroutine.new("k", a=8),
         only_for_type_checkers.new("d", "1.5"),
+        positional_only.new("p"),
     ]
     results = [info.output for info in run(store, *tasks)]
     assert [json.loads(result) for result in results] == [
@@ -112,6 +118,7 @@ def test_a_parameter_annotated_as_context_gets_the_context(store: Any) -> None:
         {"a": 7, "task": "c"},
         {"a": 8, "task": "k"},
         "1.5 only for type checkers",
+        [1, "p"],
     ]
 
 
@@ -153,7 +160,7 @@ WRONG = b'{"args": [1, 2, 3], "kwargs": {}}'  # too many arguments
         b"",
         b"no JSON",
         b"[1]",
-        b'{"args": "ab", "kwargs": {}}',
+        b'{"args": "a", "kwargs": {}}',
         b'{"args": [1], "kwargs": []}',
         b'{"args": [1, 2]}',
         WRONG,
