@@ -301,6 +301,8 @@ class TaskInfo:
         added_at: Time at which the task was added.
         started_at: Time of the last claim; ``None`` if the task was never claimed.
         finished_at: Time at which the task was completed, failed or cancelled; ``None`` before that.
+        progress: The latest report of progress; ``None`` if nothing was reported.
+        checkpoint: The latest checkpoint; ``None`` if there is none, or if the task is completed.
     """
 
     instance_id: str
@@ -327,6 +329,25 @@ class TaskInfo:
     added_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    progress: Progress | None = None
+    checkpoint: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The progress that the holders of a task's claims have reported.
+
+    Attributes:
+        done: Amount of work that is done, in a unit of the caller; ``None`` if no amount was reported.
+        total: Amount of all work, in the same unit; ``None`` if no total was reported.
+        note: Text for people; ``None`` if no note was reported.
+        reported_at: Time of the latest report, as an aware ``datetime`` in UTC by the wall clock.
+    """
+
+    done: float | None
+    total: float | None
+    note: str | None
+    reported_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,11 +86,16 @@ def data(argument: str, value: object, bytes_max: int | None = None) -> bytes:
     return value
 
 
-def text(argument: str, value: object) -> str:
-    """Check a ``str``, and return it. Characters that UTF-8 cannot encode are replaced by escape sequences."""
+def text(argument: str, value: object, bytes_max: int | None = None) -> str:
+    """Check a ``str``, and return it. Characters that UTF-8 cannot encode are replaced by escape sequences.
+
+    ``bytes_max``: the largest allowed size in UTF-8."""
     if not isinstance(value, str):
         raise InvalidArgumentError(f"{argument} must be a str, not {type(value).__name__}: {shown(value)}")
-    return value.encode("utf-8", "backslashreplace").decode()
+    encoded = value.encode("utf-8", "backslashreplace")
+    if bytes_max is not None and len(encoded) > bytes_max:
+        raise InvalidArgumentError(f"{argument} is {len(encoded):,} bytes long; at most {bytes_max:,}")
+    return encoded.decode()
 
 
 def boolean(argument: str, value: object) -> bool:

@@ -15,11 +15,22 @@ from .claims import StoreClaimsBackend
 from .instances import StoreInstancesBackend
 from .tasks import StoreTasksBackend
 from .transaction import TransactionBackend, WriterBackend
-from .types import Failure, Kinds, S, S_co, Steps, Tags
+from .types import Failure, Kinds, ProgressReport, S, S_co, Steps, Tags
 from .waiting import StoreWaitingBackend
 from .whole import LongRead, WholeStoreBackend
 
-__all__ = ["Backend", "Failure", "Kinds", "LongRead", "S", "Steps", "Tags", "TransactionBackend", "WriterBackend"]
+__all__ = [
+    "Backend",
+    "Failure",
+    "Kinds",
+    "LongRead",
+    "ProgressReport",
+    "S",
+    "Steps",
+    "Tags",
+    "TransactionBackend",
+    "WriterBackend",
+]
 
 
 class Backend(

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from ..interface import Settled
 from ..model import AvailableTask, ClaimedTask, TaskClaim
-from .types import Failure, Kinds, Tags
+from .types import Failure, Kinds, ProgressReport, Tags
 
 
 class SharedClaimsBackend(Protocol):
@@ -27,6 +27,8 @@ class SharedClaimsBackend(Protocol):
     ) -> list[ClaimedTask]: ...
 
     def renew_task_claim(self, claim: TaskClaim, *, ttl_us: int | None) -> TaskClaim: ...
+
+    def report_progress(self, claim: TaskClaim, report: ProgressReport) -> None: ...
 
     def complete_task(self, claim: TaskClaim, output: bytes) -> None: ...
 

@@ -22,6 +22,15 @@ class Failure(NamedTuple):
     timed_out: bool = False
 
 
+class ProgressReport(NamedTuple):
+    """The arguments of ``report_progress``. ``None``: the stored value stays."""
+
+    done: float | None
+    total: float | None
+    note: str | None
+    checkpoint: bytes | None
+
+
 Tags = tuple[str, ...]
 """The tags of a worker, sorted and without duplicates."""
 Kinds = frozenset[str] | None

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 from .. import arguments, validate
-from ..backend import Failure
+from ..backend import Failure, ProgressReport
 from ..errors import InvalidArgumentError
 from ..interface import FailureArguments, Settled, WorkerSession
 from ..interface.claims import SharedClaims, StoreClaims
@@ -16,6 +16,10 @@ from .paging import Paged
 
 DETAIL_BYTES_MAX: Final = 65_536
 """The largest size of ``detail`` in ``fail_task``."""
+NOTE_BYTES_MAX: Final = 1_024
+"""The largest size of ``note`` in ``report_progress``, as UTF-8."""
+CHECKPOINT_BYTES_MAX: Final = 1 << 20
+"""The largest size of ``checkpoint`` in ``report_progress``."""
 
 
 class SharedClaimsFront(SharedFront, SharedClaims):
@@ -87,6 +91,25 @@ class SharedClaimsFront(SharedFront, SharedClaims):
     def renew_task_claim(self, claim: TaskClaim, ttl: Duration | None) -> TaskClaim:
         return self._backend.renew_task_claim(
             arguments.claim("claim", claim), ttl_us=None if ttl is None else self._duration_us("ttl", ttl)
+        )
+
+    def report_progress(
+        self,
+        claim: TaskClaim,
+        *,
+        done: float | None = None,
+        total: float | None = None,
+        note: str | None = None,
+        checkpoint: bytes | None = None,
+    ) -> None:
+        self._backend.report_progress(
+            arguments.claim("claim", claim),
+            ProgressReport(
+                None if done is None else validate.number("done", done, 0.0),
+                None if total is None else validate.number("total", total, 0.0),
+                None if note is None else validate.text("note", note, NOTE_BYTES_MAX),
+                None if checkpoint is None else validate.data("checkpoint", checkpoint, CHECKPOINT_BYTES_MAX),
+            ),
         )
 
     def complete_task(self, claim: TaskClaim, output: bytes = b"") -> None:

@@ -105,6 +105,8 @@ def task_info(engine: Engine, task: Task) -> TaskInfo:
         added_at=moment(task.added_wall),
         started_at=_moment_or_none(task.started_wall),
         finished_at=_moment_or_none(task.finished_wall),
+        progress=task.progress,
+        checkpoint=task.checkpoint,
     )
 
 

@@ -12,7 +12,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from typing import Self
 
-from ..model import AttemptInfo, InstanceState, NewTask, TaskState
+from ..model import AttemptInfo, InstanceState, NewTask, Progress, TaskState
 
 TaskKey = tuple[str, str]
 # (time, order of adding, task). A timeline is a sorted list of these entries.
@@ -50,6 +50,8 @@ class Task:
     output: bytes | None = None
     error: str | None = None
     ended_attempts: tuple[AttemptInfo, ...] = ()
+    progress: Progress | None = None
+    checkpoint: bytes | None = None
 
     @property
     def key(self) -> TaskKey:

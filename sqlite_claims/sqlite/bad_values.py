@@ -48,6 +48,8 @@ _PASSES = (
     ("claims_outputs", sql.page_of_output, sql.check_output),
     ("claims_errors", sql.page_of_error, sql.check_error),
     ("claims_attempts", sql.page_of_attempt, sql.check_attempt),
+    ("claims_progress", sql.page_of_progress, sql.check_progress),
+    ("claims_checkpoints", sql.page_of_checkpoint, sql.check_checkpoint),
     ("claims_dependencies", sql.page_of_dependency, sql.check_dependency),
 )
 

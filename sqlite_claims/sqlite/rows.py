@@ -22,7 +22,8 @@ SweepState = tuple[int | None, int, int, int, int]
 FoundTask = tuple[int, str, str, bytes | None, str, int, int, int, str | None, int]
 
 # id, instance_id, task_id, token, state, instance_state, instance, failures, max_attempts, policy, losses, worker,
-# started_wall, has_dependents: the columns of the task that a claim refers to.
+# started_wall, followers: the columns of the task that a claim refers to. followers: a sum of 1 if other tasks depend
+# on the task, and 2 if the task has a checkpoint.
 HeldTask = tuple[int, str, str, int, int, int, int, int, int, int, int, str, int, int]
 
 # The index of the row id in FoundTask and HeldTask, and the indices of lane and failed_worker in FoundTask.
@@ -154,6 +155,11 @@ class TaskRow(NamedTuple):
     added_wall: int
     finished_wall: int | None
     instance_finished_wall: int | None
+    done: float | None
+    total: float | None
+    note: str | None
+    reported_wall: int | None
+    checkpoint: bytes | None
 
 
 class AttemptRow(NamedTuple):

@@ -93,6 +93,10 @@ class Statements:
     check_error: Statement[tuple[int, bytes, bytes]]
     page_of_attempt: Statement[tuple[int]]
     check_attempt: Statement[tuple[int, bytes, bytes, bytes]]
+    page_of_progress: Statement[tuple[int]]
+    check_progress: Statement[tuple[int, bytes, bytes | None]]
+    page_of_checkpoint: Statement[tuple[int]]
+    check_checkpoint: Statement[tuple[int, bytes]]
     page_of_dependency: Statement[tuple[int]]
     check_dependency: Statement[tuple[int, bytes]]
     cycle_candidates: Statement[tuple[int]]
@@ -191,6 +195,8 @@ class Statements:
     drop_outputs: str
     drop_errors: str
     drop_attempts: str
+    drop_checkpoints: str
+    drop_all_progress: str
     drop_dependencies: str
     shared_lanes: Statement[tuple[int]]
     policies: Statement[tuple[int]]
@@ -236,6 +242,11 @@ class Statements:
 
     # settle.sql
     complete_plain: str
+    set_progress: str
+    set_checkpoint: str
+    mark_checkpoint: str
+    drop_checkpoint: str
+    drop_progress: str
     count_completed: str
     complete_many: str
     store_output: str

@@ -42,6 +42,7 @@ def sound(path: Path) -> None:
         store.add_instance("pruned", [NewTask("t")])
         store.complete_task(store.claim_task("pruned", "t", "w", 60))
         claimed = [one.claim for one in store.claim_available_tasks("w", 7, 600)]
+        store.report_progress(claimed[5], done=1, total=2.5, note="half", checkpoint=b"state")
         store.complete_tasks([(claim, b"o" * 90) for claim in claimed[:3]])
         store.fail_task(claimed[3], "no good", retry=False)
         store.fail_task(claimed[4], "not yet")

@@ -29,12 +29,12 @@ def outcomes(base: Path, table: str, seeds: range) -> list[str]:
 
 
 TABLES = [
-    "attempts", "dependencies", "errors", "inputs", "instances", "lanes", "meta", "outputs", "policies", "pruned",
-    "sessions", "tasks",
+    "attempts", "checkpoints", "dependencies", "errors", "inputs", "instances", "lanes", "meta", "outputs", "policies",
+    "progress", "pruned", "sessions", "tasks",
 ]  # fmt: skip
 # Tables in which the store of these tests has no rows.
 EMPTY = [
-    "checkpoints", "heads", "keys", "limits", "options", "partitions", "progress", "queues", "rated",
+    "heads", "keys", "limits", "options", "partitions", "queues", "rated",
     "schedules",
 ]  # fmt: skip
 

@@ -123,6 +123,32 @@ class AsyncSharedClaims(Protocol):
             ClaimLostError: The claim is no longer valid. Stop working on the task.
         """
 
+    async def report_progress(
+        self,
+        claim: TaskClaim,
+        *,
+        done: float | None = None,
+        total: float | None = None,
+        note: str | None = None,
+        checkpoint: bytes | None = None,
+    ) -> None:
+        """Store how far the work on a task has come. A power cut may lose the report.
+
+        Progress and checkpoint are kept when the attempt fails, is lost or is released. ``retry_task`` deletes both,
+        and completion deletes the checkpoint.
+
+        Args:
+            claim: The claim. Its token must be the task's current token.
+            done: Amount of work that is done, at least 0. ``None``: keep the stored amount.
+            total: Amount of all work, at least 0. ``None``: keep the stored amount.
+            note: Text for people, at most 1 KiB. ``None``: keep the stored text.
+            checkpoint: Bytes from which the next attempt can continue the work, at most 1 MiB. ``None``: keep the
+                stored bytes.
+
+        Raises:
+            ClaimLostError: The claim is no longer valid. Stop working on the task.
+        """
+
     async def complete_task(self, claim: TaskClaim, output: bytes = b"") -> None:
         """Store a result, end the claim, and make dependent tasks ready, in one transaction.
 

@@ -53,6 +53,17 @@ class AsyncSharedClaimsMethods(WriterCalls, AsyncSharedClaims):
     async def renew_task_claim(self, claim: TaskClaim, ttl: Duration | None) -> TaskClaim:
         return await self._call(lambda on: on.renew_task_claim(claim, ttl))
 
+    async def report_progress(
+        self,
+        claim: TaskClaim,
+        *,
+        done: float | None = None,
+        total: float | None = None,
+        note: str | None = None,
+        checkpoint: bytes | None = None,
+    ) -> None:
+        await self._call(lambda on: on.report_progress(claim, done=done, total=total, note=note, checkpoint=checkpoint))
+
     async def complete_task(self, claim: TaskClaim, output: bytes = b"") -> None:
         await self._call(lambda on: on.complete_task(claim, output))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
-from ...backend import Failure, Kinds, Tags
+from ...backend import Failure, Kinds, ProgressReport, Tags
 from ...errors import ClaimLostError
 from ...interface import Settled
 from ...model import AvailableTask, ClaimedTask, TaskClaim, TaskState
@@ -55,6 +55,10 @@ class MemorySharedClaims(MemoryOperations):
     def renew_task_claim(self, claim: TaskClaim, *, ttl_us: int | None) -> TaskClaim:
         with self._engine() as engine:
             return reading.claim_of(engine, engine.renew(engine.held_by_token(claim), ttl_us))
+
+    def report_progress(self, claim: TaskClaim, report: ProgressReport) -> None:
+        with self._engine() as engine:
+            engine.report_progress(engine.held_by_token(claim), report)
 
     def complete_task(self, claim: TaskClaim, output: bytes) -> None:
         with self._engine() as engine:

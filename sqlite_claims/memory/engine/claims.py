@@ -7,9 +7,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from ...backend import Failure
+from ...backend import Failure, ProgressReport
 from ...errors import ClaimLostError, NotFoundError
-from ...model import AttemptInfo, TaskClaim, TaskState
+from ...model import AttemptInfo, Progress, TaskClaim, TaskState
 from ..records import Task
 from .base import without_claim
 from .tasks import Tasks
@@ -66,8 +66,21 @@ class Claims(Tasks):
             )
         )
 
+    def report_progress(self, task: Task, report: ProgressReport) -> None:
+        given = report[:3]
+        if given != (None, None, None):
+            before = task.progress
+            stored = (None, None, None) if before is None else (before.done, before.total, before.note)
+            done, total, note = (old if new is None else new for old, new in zip(stored, given, strict=True))
+            now = _EPOCH + timedelta(microseconds=self.wall)
+            task = replace(task, progress=Progress(done, total, note, now))  # type: ignore[arg-type]
+        if report.checkpoint is not None:
+            task = replace(task, checkpoint=report.checkpoint)
+        self.state.put(task)
+
     def complete(self, task: Task, output: bytes) -> None:
         state = self.state
+        task = replace(task, checkpoint=None)
         state.put(without_claim(task, state=TaskState.COMPLETED, output=output, error=None, finished_wall=self.wall))
         for name in state.dependents.get(task.key, ()):
             dependent = state.tasks[task.instance_id, name]

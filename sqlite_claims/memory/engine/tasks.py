@@ -108,7 +108,7 @@ class Tasks(EngineBase):
             )
         fresh = replace(task, state=TaskState.READY, place=self.now, attempts=0, failures=0, losses=0)
         fresh = replace(fresh, worker_id=None, started_wall=None, finished_wall=None)
-        self.state.put(replace(fresh, error=None, failed_on=None))
+        self.state.put(replace(fresh, error=None, failed_on=None, progress=None, checkpoint=None))
         for dependent in self._dependents_of(task):
             needed = (self.state.tasks[instance_id, name].state for name in dependent.depends_on)
             if dependent.state is TaskState.CANCELLED and not {TaskState.FAILED, TaskState.CANCELLED} & set(needed):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ...backend import Failure, Kinds, Tags
+from ...backend import Failure, Kinds, ProgressReport, Tags
 from ...interface import Settled
 from ...model import AvailableTask, ClaimedTask, TaskClaim
 from ..operations import by_token, claiming, reading, sessions
@@ -61,6 +61,9 @@ class SqliteSharedClaims(SqliteOperations):
 
     def renew_task_claim(self, claim: TaskClaim, *, ttl_us: int | None) -> TaskClaim:
         return self._write(by_token.renew, False, claim, ttl_us=ttl_us)
+
+    def report_progress(self, claim: TaskClaim, report: ProgressReport) -> None:
+        self._write(by_token.report_progress, False, claim, report)
 
     def complete_task(self, claim: TaskClaim, output: bytes) -> None:
         self._write(by_token.complete, True, claim, output)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...backend import Failure
+from ...backend import Failure, ProgressReport
 from ...interface import Settled
 from ...model import TaskClaim
 from ..database import Database
 from ..rows import ID, HeldTask
+from ..statements import sql
 from . import claiming, settling
 
 
@@ -21,6 +22,17 @@ def complete(db: Database, claim: TaskClaim, output: bytes) -> None:
     """Complete the claim's task."""
     if not (claim._row and settling.complete_plain(db, claim, output)):
         settling.complete(db, [claiming.require_held(db, claim)], [output])
+
+
+def report_progress(db: Database, claim: TaskClaim, report: ProgressReport) -> None:
+    """Store a report of progress, and a checkpoint."""
+    id = claiming.require_held(db, claim)[ID]
+    done, total, note, checkpoint = report
+    if report[:3] != (None, None, None):
+        db.execute(sql.set_progress, (id, done, total, note, db.time.wall))
+    if checkpoint is not None:
+        db.execute(sql.set_checkpoint, (id, checkpoint))
+        db.execute(sql.mark_checkpoint, (id,))
 
 
 def fail(db: Database, claim: TaskClaim, failure: Failure) -> None:

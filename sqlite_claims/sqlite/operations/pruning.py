@@ -66,6 +66,8 @@ def remove_step(db: Database) -> bool:
             sql.drop_outputs,
             sql.drop_errors,
             sql.drop_attempts,
+            sql.drop_checkpoints,
+            sql.drop_all_progress,
             sql.drop_dependencies,
             sql.drop_tasks,
         )

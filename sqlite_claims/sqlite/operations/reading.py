@@ -10,7 +10,7 @@ import apsw
 
 from ...errors import NotFoundError
 from ...explain import explain
-from ...model import InstanceInfo, InstanceState, StoreStats, TaskClaim, TaskInfo, TaskState, WorkerInfo
+from ...model import InstanceInfo, InstanceState, Progress, StoreStats, TaskClaim, TaskInfo, TaskState, WorkerInfo
 from ..codes import INSTANCE_STATES, TASK_STATES, InstanceCode, TaskCode
 from ..database import Database
 from ..rows import ClaimRow, InstanceRow, TaskRow, Totals
@@ -101,6 +101,10 @@ def task_info(db: Database, row: TaskRow) -> TaskInfo:
         added_at=moment(row.added_wall),
         started_at=moment_or_none(row.started_wall),
         finished_at=moment_or_none(finished),
+        progress=None
+        if row.reported_wall is None
+        else Progress(row.done, row.total, row.note, moment(row.reported_wall)),
+        checkpoint=row.checkpoint,
     )
 
 

@@ -48,11 +48,13 @@ def complete(db: Database, tasks: Sequence[HeldTask], outputs: Sequence[bytes]) 
         db.executemany(sql.store_output, stored)
     unblocked: Counter[int] = Counter()
     completed: dict[int, int] = {}
-    for id, _, _, _, _, _, instance, failures, _, _, losses, _, _, has_dependents in tasks:
+    for id, _, _, _, _, _, instance, failures, _, _, losses, _, _, followers in tasks:
         completed[instance] = completed.get(instance, 0) + 1
         if failures or losses:  # such a task can have a stored error
             db.execute(sql.drop_error, (id,))
-        if has_dependents:
+        if followers & 2:
+            db.execute(sql.drop_checkpoint, (id,))
+        if followers & 1:
             unblocked[instance] += db.value(sql.count_unblocked, id)
             db.execute(sql.unblock, (id, db.time.now, wall))
             db.ring()
@@ -128,6 +130,8 @@ def retry_task(db: Database, *, instance_id: str, task_id: str) -> None:
     db.ring()
     db.execute(sql.retry, (task.id, db.time.now, paused))
     db.execute(sql.drop_error, (task.id,))
+    db.execute(sql.drop_checkpoint, (task.id,))
+    db.execute(sql.drop_progress, (task.id,))
     restored = 0
     reopened = [task.id]
     while reopened:

@@ -152,10 +152,10 @@ SELECT * FROM (SELECT t.id, CAST(concat_ws(char(10),
     iif(t.max_attempts BETWEEN 1 AND {int_max}, NULL, format('max_attempts is %Q', t.max_attempts)),
     iif(t.max_lost BETWEEN 1 AND {int_max}, NULL, format('max_lost is %Q', t.max_lost)),
     iif(EXISTS (SELECT 1 FROM claims_policies p WHERE p.id = t.policy), NULL, format('policy is %Q: there is none such', t.policy)),
-    iif(i.id IS NULL OR t.open_deps = (
+    iif(i.id IS NULL OR max(t.open_deps, 0) = (
         SELECT count(*) FROM claims_dependencies d CROSS JOIN claims_tasks p ON p.id = d.depends_on WHERE d.task = t.id AND p.state != {task.completed}),
         NULL, format('open_deps is %Q: its count of open dependencies is wrong', t.open_deps)),
-    iif(CASE t.state WHEN {task.blocked} THEN t.open_deps > 0 WHEN {task.cancelled} THEN TRUE ELSE t.open_deps = 0 END, NULL,
+    iif(CASE t.state WHEN {task.blocked} THEN t.open_deps > 0 WHEN {task.cancelled} THEN TRUE ELSE t.open_deps IN (0, -1) END, NULL,
         format('open_deps is %Q, which does not fit its state', t.open_deps)),
     iif(coalesce(octet_length(t.worker) BETWEEN 1 AND 256, t.state != {task.claimed}), NULL, format('worker is %Q', substr(t.worker, 1, 80))),
     iif(t.session IS NULL OR t.state = {task.claimed} AND EXISTS (SELECT 1 FROM claims_sessions s WHERE s.id = t.session), NULL,
@@ -224,6 +224,32 @@ SELECT a.id, CAST(concat_ws(char(10),
 ) AS BLOB) AS found,
     CAST(a.worker AS BLOB) AS "worker: name", CAST(a.error AS BLOB) AS "error: text"
 FROM claims_attempts a LEFT JOIN claims_tasks t ON t.id = a.task WHERE a.id BETWEEN ?1 AND ?2;
+
+-- name: page_of_progress
+SELECT task FROM claims_progress WHERE task >= ?1 ORDER BY task LIMIT 1 OFFSET ?2;
+
+-- name: check_progress
+SELECT * FROM (SELECT g.task, CAST(concat_ws(char(10),
+    iif(t.id IS NULL, 'belongs to no task', NULL),
+    iif(coalesce(g.done BETWEEN 0 AND 1.8e308, TRUE), NULL, format('done is %Q', g.done)),
+    iif(coalesce(g.total BETWEEN 0 AND 1.8e308, TRUE), NULL, format('total is %Q', g.total)),
+    iif(coalesce(octet_length(g.note) <= 1024, TRUE), NULL, 'note is longer than 1 KiB'),
+    iif(g.reported_wall BETWEEN {wall_min} AND {wall_max}, NULL, format('reported_wall is %Q', g.reported_wall))
+) AS BLOB) AS found,
+    CAST(g.note AS BLOB) AS "note: text"
+FROM claims_progress g LEFT JOIN claims_tasks t ON t.id = g.task WHERE g.task BETWEEN ?1 AND ?2)
+WHERE found != x'' OR "note: text" IS NOT NULL;
+
+-- name: page_of_checkpoint
+SELECT task FROM claims_checkpoints WHERE task >= ?1 ORDER BY task LIMIT 1 OFFSET ?2;
+
+-- name: check_checkpoint
+SELECT k.task, CAST(CASE WHEN t.id IS NULL THEN 'belongs to no task'
+    WHEN t.state = {task.completed} OR t.open_deps != -1 THEN 'its task has no checkpoint'
+    ELSE 'is longer than 1 MiB' END AS BLOB) AS found
+FROM claims_checkpoints k LEFT JOIN claims_tasks t ON t.id = k.task
+WHERE k.task BETWEEN ?1 AND ?2
+    AND (t.id IS NULL OR t.state = {task.completed} OR t.open_deps != -1 OR octet_length(k.data) > 1048576);
 
 -- name: page_of_dependency
 SELECT task FROM claims_dependencies WHERE task >= ?1 ORDER BY task LIMIT 1 OFFSET ?2;

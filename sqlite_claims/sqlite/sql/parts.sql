@@ -60,17 +60,18 @@ LEFT JOIN claims_inputs n ON n.task = t.id LEFT JOIN claims_outputs o ON o.task 
 -- part: held_columns
 t.id, i.name AS instance_id, t.name AS task_id, t.token, t.state, i.state AS instance_state, t.instance, t.failures,
     t.max_attempts, t.policy, t.losses, t.worker, t.started_wall,
-    EXISTS (SELECT 1 FROM claims_dependencies d WHERE d.depends_on = t.id) AS has_dependents
+    EXISTS (SELECT 1 FROM claims_dependencies d WHERE d.depends_on = t.id) + iif(t.open_deps < 0, 2, 0) AS followers
 
 -- part: task_columns
 t.id, i.name AS instance_id, t.name AS task_id, coalesce(n.data, o.data) AS input, i.definition_hash, t.lane, t.priority,
     t.delay, t.due_wall, t.max_attempts, t.max_lost, t.policy, t.state, i.state AS instance_state,
     t.available_at AS position, t.next_at, t.attempts, t.failures, t.losses, r.data AS output, e.message AS error, t.worker,
     t.token, t.lease_expires, t.started_wall, t.expires_wall, t.added_wall, t.finished_wall,
-    i.finished_wall AS instance_finished_wall
+    i.finished_wall AS instance_finished_wall, g.done, g.total, g.note, g.reported_wall, k.data AS checkpoint
 
 -- part: result_joins
 LEFT JOIN claims_outputs r ON r.task = t.id LEFT JOIN claims_errors e ON e.task = t.id
+    LEFT JOIN claims_progress g ON g.task = t.id LEFT JOIN claims_checkpoints k ON k.task = t.id
 
 -- part: instance_columns
 id, name, state, definition_hash, reason, total, blocked, completed, failed, cancelled, added_wall, finished_wall

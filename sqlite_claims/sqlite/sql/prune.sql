@@ -42,6 +42,12 @@ DELETE FROM claims_errors WHERE task IN (SELECT value FROM carray(?1));
 -- name: drop_attempts
 DELETE FROM claims_attempts WHERE task IN (SELECT value FROM carray(?1));
 
+-- name: drop_checkpoints
+DELETE FROM claims_checkpoints WHERE task IN (SELECT value FROM carray(?1));
+
+-- name: drop_all_progress
+DELETE FROM claims_progress WHERE task IN (SELECT value FROM carray(?1));
+
 -- name: drop_dependencies
 DELETE FROM claims_dependencies WHERE task IN (SELECT value FROM carray(?1));
 

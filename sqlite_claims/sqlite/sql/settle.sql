@@ -5,13 +5,32 @@
 state = {task.completed}, next_at = NULL, finished_wall = ?2, {end_claim}
 
 -- Check a claim and complete its task in one statement, if only the instance's counter has to be updated afterwards.
--- The statement matches a task only if the task has no losses, failures or dependents, and is not the last open task of
--- its instance.
+-- The statement matches a task only if the task has no losses, failures, checkpoint or dependents, and is not the last
+-- open task of its instance.
 -- name: complete_plain
 UPDATE claims_tasks SET {completed_at_2}
 WHERE id = ?1 AND token = ?3 AND state = {task.claimed} AND name = ?4 AND failures = 0 AND losses = 0
-    AND instance = (SELECT id FROM claims_instances WHERE name = ?5 AND total - completed - failed - cancelled > 1)
+    AND open_deps = 0 AND instance = (SELECT id FROM claims_instances WHERE name = ?5 AND total - completed - failed - cancelled > 1)
     AND NOT EXISTS (SELECT 1 FROM claims_dependencies WHERE depends_on = ?1);
+
+-- Store a report of progress. A value that is NULL keeps the stored value.
+-- name: set_progress
+INSERT INTO claims_progress (task, done, total, note, reported_wall) VALUES (?1, ?2, ?3, ?4, ?5)
+ON CONFLICT (task) DO UPDATE SET done = coalesce(excluded.done, done), total = coalesce(excluded.total, total),
+    note = coalesce(excluded.note, note), reported_wall = excluded.reported_wall;
+
+-- name: set_checkpoint
+INSERT INTO claims_checkpoints (task, data) VALUES (?, ?) ON CONFLICT (task) DO UPDATE SET data = excluded.data;
+
+-- Record that the task has a checkpoint, so that complete_plain leaves the task to complete_many.
+-- name: mark_checkpoint
+UPDATE claims_tasks SET open_deps = -1 WHERE id = ? AND open_deps = 0;
+
+-- name: drop_checkpoint
+DELETE FROM claims_checkpoints WHERE task = ?;
+
+-- name: drop_progress
+DELETE FROM claims_progress WHERE task = ?;
 
 -- name: count_completed
 UPDATE claims_instances SET completed = completed + 1 WHERE name = ?;
@@ -111,7 +130,7 @@ WHERE i.name = ?1;
 -- name: retry
 UPDATE claims_tasks
 SET {waiting_from_2}, attempts = 0, failures = 0, losses = 0, worker = NULL, failed_worker = NULL, started_wall = NULL,
-    finished_wall = NULL, lane = iif(?3, -abs(lane), abs(lane))
+    finished_wall = NULL, open_deps = 0, lane = iif(?3, -abs(lane), abs(lane))
 WHERE id = ?1;
 
 -- The cancelled dependents of a task that is open again, except dependents that have a further dependency which failed
