@@ -34,6 +34,10 @@ class Failure:
     retry_in_s: float | None = None
     timed_out: bool = False
 
+    def options(self) -> dict[str, object]:
+        """Return the arguments of ``fail_task`` that describe this failure."""
+        return {"retry": self.retry, "retry_in": self.retry_in_s, "timed_out": self.timed_out}
+
 
 @dataclass(frozen=True, slots=True)
 class Snooze:

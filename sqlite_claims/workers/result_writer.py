@@ -45,8 +45,8 @@ class ResultWriter:
         self.completed = self.failed = self.lost = 0
 
     def settle(self, attempts: list[EndedAttempt]) -> None:
-        """Store the results of attempts. All completions are stored in one transaction. All failures that the
-        retry policy applies to are stored in a second transaction."""
+        """Store the results of attempts. All completions are stored in one transaction, and all failures in a second
+        transaction."""
         completed: list[tuple[TaskClaim, bytes]] = []
         failed: list[tuple[EndedAttempt, Failure]] = []
         released: list[EndedAttempt] = []
@@ -56,12 +56,10 @@ class ResultWriter:
                 completed.append((attempt.claimed.claim, result))
             elif isinstance(result, Snooze):
                 self._persist(self._snooze, attempt, result.delay_s)
-            elif not isinstance(result, Failure):
-                released.append(attempt)
-            elif result.retry and result.retry_in_s is None:
+            elif isinstance(result, Failure):
                 failed.append((attempt, result))
             else:
-                self._persist(self._fail_one, attempt, result)
+                released.append(attempt)
         if completed:
             self._complete(completed, attempts)
         if failed:
@@ -121,7 +119,7 @@ class ResultWriter:
     def _fail(self, failed: list[tuple[EndedAttempt, Failure]]) -> None:
         settled = self._persist(
             self._store.fail_tasks,
-            [(attempt.claimed.claim, failure.error, {"timed_out": failure.timed_out}) for attempt, failure in failed],
+            [(attempt.claimed.claim, failure.error, failure.options()) for attempt, failure in failed],
         )
         if settled is None:
             return
@@ -132,22 +130,6 @@ class ResultWriter:
             if claim_key(attempt.claimed.claim) in done_keys:
                 self._log_failed(attempt, failure)
         self._log_lost(lost, [attempt for attempt, _ in failed])
-
-    def _fail_one(self, attempt: EndedAttempt, failure: Failure) -> None:
-        try:
-            self._store.fail_task(
-                attempt.claimed.claim,
-                failure.error,
-                retry=failure.retry,
-                retry_in=failure.retry_in_s,
-                timed_out=failure.timed_out,
-            )
-        except ClaimLostError:
-            self.count(lost=1)
-            self._log_lost([attempt.claimed.claim], [attempt])
-        else:
-            self.count(failed=1)
-            self._log_failed(attempt, failure)
 
     def _snooze(self, attempt: EndedAttempt, delay_s: float) -> None:
         try:
