@@ -102,15 +102,8 @@ class SharedClaimsFront(SharedFront, SharedClaims):
         note: str | None = None,
         checkpoint: bytes | None = None,
     ) -> None:
-        self._backend.report_progress(
-            arguments.claim("claim", claim),
-            ProgressReport(
-                None if done is None else validate.number("done", done, 0.0),
-                None if total is None else validate.number("total", total, 0.0),
-                None if note is None else validate.text("note", note, NOTE_BYTES_MAX),
-                None if checkpoint is None else validate.data("checkpoint", checkpoint, CHECKPOINT_BYTES_MAX),
-            ),
-        )
+        report = progress_report(done=done, total=total, note=note, checkpoint=checkpoint)
+        self._backend.report_progress(arguments.claim("claim", claim), report)
 
     def complete_task(self, claim: TaskClaim, output: bytes = b"") -> None:
         self._backend.complete_task(arguments.claim("claim", claim), validate.data("output", output))
@@ -197,3 +190,15 @@ class StoreClaimsFront(StoreFront, StoreClaims):
     def list_claims(self, worker_id: str | None = None) -> Iterator[TaskClaim]:
         name = None if worker_id is None else validate.name("worker_id", worker_id)
         return Paged(self._backend.list_claims(worker_id=name))
+
+
+def progress_report(
+    *, done: float | None, total: float | None, note: str | None, checkpoint: bytes | None
+) -> ProgressReport:
+    """Check the arguments of ``report_progress``, and return them."""
+    return ProgressReport(
+        None if done is None else validate.number("done", done, 0.0),
+        None if total is None else validate.number("total", total, 0.0),
+        None if note is None else validate.text("note", note, NOTE_BYTES_MAX),
+        None if checkpoint is None else validate.data("checkpoint", checkpoint, CHECKPOINT_BYTES_MAX),
+    )

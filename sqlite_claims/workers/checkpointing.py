@@ -210,6 +210,7 @@ class _AttemptRunner:
         task_log.started(task)
         try:
             result = execute(handler, task, self._coroutines.wait_for, self._home)
+            task._end_progress()
         finally:
             with self._lock:
                 self._current = None

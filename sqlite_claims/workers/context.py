@@ -16,6 +16,10 @@ from ..model import Duration, TaskState
 if TYPE_CHECKING:
     from ..interface import TaskClaimStore
     from ..model import ClaimedTask, TaskClaim
+    from .progress_reports import ProgressReports
+
+# Held while the reports of an attempt are created, because several threads may report for the first time.
+_creating = threading.Lock()
 
 Reason = Literal["idle", "stopped", "interrupted"]
 
@@ -117,6 +121,7 @@ class TaskContext:
         "_claimed",
         "_dropped",
         "_on_drop",
+        "_reports",
         "_store",
         "attempt",
         "cancelled",
@@ -148,11 +153,53 @@ class TaskContext:
         self._dropped = False
         self._claimed = claimed
         self._on_drop: Callable[[], object] | None = None
+        self._reports: ProgressReports | None = None
 
     @property
     def worker_id(self) -> str:
         """The id of the worker that has claimed the task."""
         return self.claim.worker_id
+
+    @property
+    def checkpoint(self) -> bytes | None:
+        """The latest checkpoint of the task, which this attempt or an earlier attempt has reported with ``progress``.
+        ``None`` if there is no checkpoint."""
+        if self._reports is not None and self._reports.checkpoint is not None:
+            return self._reports.checkpoint
+        return self._store.get_task(self.instance_id, self.task_id).checkpoint
+
+    def progress(
+        self,
+        done: float | None = None,
+        total: float | None = None,
+        note: str | None = None,
+        checkpoint: bytes | None = None,
+    ) -> None:
+        """Report how far the work on this task has come. Arguments that are left out keep their stored values.
+
+        The method may be called often. The first report is written at once. Later reports are written within a second,
+        and the last report is written before the task ends. If the claim is lost, ``cancelled`` is set. If the store
+        cannot be written, a warning is logged once, and the values are written with the next report.
+
+        Args:
+            done: the amount of work that is done, at least 0.
+            total: the amount of all work, at least 0.
+            note: a text for people, at most 1 KiB.
+            checkpoint: bytes from which the next attempt can continue the work, at most 1 MiB.
+
+        Raises:
+            InvalidArgumentError: an argument has a bad value.
+        """
+        from ..front.claims import progress_report  # few handlers report progress
+        from .progress_reports import ProgressReports
+
+        report = progress_report(done=done, total=total, note=note, checkpoint=checkpoint)
+        values = {name: value for name, value in report._asdict().items() if value is not None}
+        if values:
+            with _creating:
+                if self._reports is None:
+                    self._reports = ProgressReports(self._store, self.claim, on_lost=self.cancelled.set)
+            self._reports.add(values)
 
     def result_of(self, task_id: str) -> bytes:
         """Return the output of another task of the same instance, for example of a task that this task depends on.
@@ -174,6 +221,11 @@ class TaskContext:
 
     def __repr__(self) -> str:
         return f"<TaskContext {self.instance_id!r} {self.task_id!r} attempt {self.attempt}>"
+
+    def _end_progress(self) -> None:
+        """Write the last report of progress."""
+        if self._reports is not None:
+            self._reports.end()
 
     def _drop(self) -> None:
         """Notify the handler that the attempt no longer counts. Before this call, the caller must hold its own lock and

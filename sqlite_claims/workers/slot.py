@@ -143,6 +143,7 @@ class Slot:
         handler = services.handlers.find(task.kind)
         assert handler is not None, f"the store returned a task of kind {task.kind!r}, which was not requested"
         result = execute(handler, task, services.coroutines.wait_for, services.home)
+        task._end_progress()
         now = time.monotonic()
         with self.lock:
             if not task._dropped:

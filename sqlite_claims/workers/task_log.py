@@ -8,12 +8,9 @@ from __future__ import annotations
 import logging
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from ..model import TaskInfo, TaskState
-
-if TYPE_CHECKING:
-    from .execute import Failure
 
 _ERROR_CHARS_MAX = 10_000
 
@@ -75,6 +72,19 @@ class Attempt(Protocol):
     def worker_id(self) -> str: ...
 
 
+class AttemptFailure(Protocol):
+    """The attributes of a ``Failure`` that the log records contain."""
+
+    @property
+    def error(self) -> str: ...
+    @property
+    def retry(self) -> bool: ...
+    @property
+    def cause(self) -> BaseException | None: ...
+    @property
+    def retry_in_s(self) -> float | None: ...
+
+
 def wants_all() -> bool:
     """Return whether the starts and completions of attempts are logged."""
     return tasks.isEnabledFor(logging.INFO)
@@ -104,7 +114,7 @@ def lost(attempt: Attempt, seconds: float, why: str = _CLAIM_GONE) -> None:
     _log_attempt(logging.WARNING, attempt, seconds, "lost: %s", why)
 
 
-def failed(attempt: Attempt, seconds: float, failure: Failure, info: TaskInfo | None) -> None:
+def failed(attempt: Attempt, seconds: float, failure: AttemptFailure, info: TaskInfo | None) -> None:
     """Log that the attempt's failure is stored. ``info``: the task's state after the failure, if known."""
     error, trace = failure.error[:_ERROR_CHARS_MAX], ""
     if failure.cause is not None:

@@ -202,6 +202,7 @@ class WorkerLoop:
             if now < started_at + timeout_s:
                 return min(due_at, started_at + timeout_s)
             if slot.drop(task):
+                task._end_progress()
                 failure = Failure(f"timed out after {timeout_s:g} s", timed_out=True)
                 self._results.settle([EndedAttempt(task._claimed, failure, now - started_at)])
         if task._dropped:
@@ -242,6 +243,7 @@ class WorkerLoop:
             unfinished += claims
             task = slot.current
             if task is not None and slot.drop(task):
+                task._end_progress()
                 unfinished.append(task.claim)
                 task_log.released(task, slot.dropped_at - slot.started_at)
             try:
