@@ -33,7 +33,7 @@ test: $(FOR_TEST) ## Run the fast tests: about two minutes on two cores
 	$(PYTEST) -n $(JOBS) -m "not slow and not soak"
 
 test-all: $(FOR_TEST) ## Run all tests, including the slow ones: about ten minutes
-	$(PYTEST) -n $(JOBS)
+	$(PYTEST) -n $(JOBS) -p tests.guarantees
 
 test-pythons: $(FOR_TEST) ## Run conformance, unit and scan tests on every Python here, with the C core and without
 	$(PY) scripts/test_pythons.py
@@ -82,6 +82,7 @@ soak: $(FOR_CHECK) ## Run the tests that take hours and print figures
 	$(PYTEST) -m soak -s -o faulthandler_timeout=0 --hypothesis-profile=soak --hypothesis-seed=$(SEED)
 	$(PY) -m tests.sanitize -n 0 -m soak -s -o faulthandler_timeout=0 --hypothesis-profile=soak --hypothesis-seed=$(SEED) \
 		tests/scan/test_same_answers.py tests/fault/test_fuzz_files.py
+	$(PY) -m tests.sqlite_suite.run --jobs $(JOBS) build/sqlite-suite
 	$(MAKE) mutants SEED=$(SEED)
 
 sanitize: $(FOR_TEST) ## Run the tests of the C core on a build with sanitizers (gcc)
