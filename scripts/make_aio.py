@@ -84,7 +84,16 @@ DOCSTRINGS = {
 }
 
 # Methods that are written by hand in aio/store.py, because these methods wait, or open or close an object.
-BY_HAND = {"wait_for_tasks", "wait_for_instance", "open_session", "transaction", "path", "close"}
+BY_HAND = {
+    "wait_for_tasks",
+    "wait_for_instance",
+    "wait_for_task",
+    "wait_for_any",
+    "open_session",
+    "transaction",
+    "path",
+    "close",
+}
 # Methods that claim tasks. If the caller of such a method is cancelled, the claims must be released.
 CLAIMING = {"claim_task", "claim_available_tasks"}
 # Long reads, which run on a separate thread. The store's method with the same name and a leading underscore returns the

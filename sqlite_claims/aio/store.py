@@ -6,15 +6,15 @@ import asyncio
 import os
 import time
 import weakref
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from types import TracebackType
 from typing import Literal, Self, TypeVar
 
-from .. import validate
+from .. import arguments, validate
 from ..clock import SYSTEM_CLOCK, Clock
 from ..errors import StoreClosedError, StoreUnavailableError
-from ..model import Duration, InstanceInfo
+from ..model import Duration, InstanceInfo, TaskInfo
 from ..sqlite.store import SqliteClaimStore
 from .methods import AsyncStoreMethods
 from .session import AsyncWorkerSession
@@ -25,6 +25,10 @@ T = TypeVar("T")
 # The wait methods poll the store. The interval between two polls begins at the minimum, and doubles up to the
 # maximum.
 _POLL_S_MIN, _POLL_S_MAX = 0.001, 0.05
+# The longest wait for a commit. A thread of a cancelled call ends within this time.
+_COMMIT_S_MAX = 0.5
+# With more tasks than this, a read takes so long that the interval between two reads is longer.
+_FEW, _GATHER_S = 100, 0.05
 
 
 class AsyncSqliteClaimStore(AsyncStoreMethods):
@@ -91,7 +95,22 @@ class AsyncSqliteClaimStore(AsyncStoreMethods):
         return found is not None
 
     async def wait_for_instance(self, instance_id: str, timeout: Duration) -> InstanceInfo | None:
-        return await self._wait(lambda on: on.wait_for_instance(instance_id, 0), timeout)
+        return await self._wait_for_commit(lambda on: on.wait_for_instance(instance_id, 0), timeout)
+
+    async def wait_for_task(self, instance_id: str, task_id: str, timeout: Duration) -> TaskInfo | None:
+        return await self._wait_for_commit(lambda on: on.wait_for_task(instance_id, task_id, 0), timeout)
+
+    async def wait_for_any(self, refs: Iterable[tuple[str, str]], timeout: Duration) -> list[TaskInfo]:
+        checked = arguments.refs(refs)
+        timeout_s = validate.duration_us("timeout", timeout) / 1e6
+        watch = await self._call(lambda on: on._backend.watch_tasks(checked))
+
+        def poll(_: SqliteClaimStore) -> list[TaskInfo] | None:
+            ended = watch.poll()
+            return ended if ended or not watch.size else None
+
+        pause_s = _POLL_S_MIN if watch.size <= _FEW else _GATHER_S
+        return await self._wait_for_commit(poll, timeout_s, pause_s) or []
 
     async def _wait(self, poll: Callable[[SqliteClaimStore], T | None], timeout: Duration) -> T | None:
         deadline = time.monotonic() + validate.duration_us("timeout", timeout) / 1e6
@@ -103,6 +122,24 @@ class AsyncSqliteClaimStore(AsyncStoreMethods):
                 return found
             await asyncio.sleep(min(pause, left))
             pause = min(2 * pause, _POLL_S_MAX)
+
+    async def _wait_for_commit(
+        self, poll: Callable[[SqliteClaimStore], T | None], timeout: Duration, pause_s: float = _POLL_S_MIN
+    ) -> T | None:
+        """Poll after each commit until the result is not ``None``, or until the timeout. Return the result.
+
+        A second thread waits for the commits, so that the store's thread can run other calls. If the caller is
+        cancelled, this thread ends within half a second.
+        """
+        deadline = time.monotonic() + validate.duration_us("timeout", timeout) / 1e6
+        while True:
+            number, wait = await self._call(lambda on: (on._backend.commit_number(), on._backend.wait_commit))
+            found = await self._call(poll)
+            left = deadline - time.monotonic()
+            if found is not None or left <= 0:
+                return found
+            await asyncio.to_thread(wait, number, timeout_s=min(left, _COMMIT_S_MAX))
+            await asyncio.sleep(min(pause_s, max(0.0, deadline - time.monotonic())))
 
     # -- sessions and transactions
 

@@ -16,7 +16,7 @@ from .instances import StoreInstancesBackend
 from .tasks import StoreTasksBackend
 from .transaction import TransactionBackend, WriterBackend
 from .types import Failure, Kinds, ProgressReport, S, S_co, Steps, Tags
-from .waiting import StoreWaitingBackend
+from .waiting import StoreWaitingBackend, TaskWatch
 from .whole import LongRead, WholeStoreBackend
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "S",
     "Steps",
     "Tags",
+    "TaskWatch",
     "TransactionBackend",
     "WriterBackend",
 ]

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
+from ..model import TaskInfo
 from .types import Kinds, Tags
+
+
+class TaskWatch(Protocol):
+    """The tasks that a caller waits for."""
+
+    @property
+    def size(self) -> int:
+        """The number of tasks that still exist and have not ended."""
+
+    def poll(self) -> list[TaskInfo]:
+        """Return the tasks that have ended since the last poll, in the order of their ends."""
 
 
 class StoreWaitingBackend(Protocol):
@@ -25,6 +38,9 @@ class StoreWaitingBackend(Protocol):
 
         Wait at most ``timeout_s`` seconds. The call may return before any of these events.
         """
+
+    def watch_tasks(self, refs: Sequence[tuple[str, str]]) -> TaskWatch:
+        """Return an object that reports the ends of these tasks. If a task does not exist, raise an error."""
 
     def commit_number(self) -> int:
         """Return a number that changes with each commit."""

@@ -50,6 +50,8 @@ class Task:
     output: bytes | None = None
     error: str | None = None
     ended_attempts: tuple[AttemptInfo, ...] = ()
+    # The store time at which the task ended.
+    ended: int = 0
     progress: Progress | None = None
     checkpoint: bytes | None = None
 

@@ -101,8 +101,8 @@ class StoredTask(NamedTuple):
     state: int
 
 
-class TaskToRetry(NamedTuple):
-    """A task that a caller wants to retry."""
+class TaskAndInstance(NamedTuple):
+    """A task and the row of its instance."""
 
     id: int
     instance: int

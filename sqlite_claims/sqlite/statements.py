@@ -33,9 +33,9 @@ from .rows import (
     StoredTask,
     StrayTask,
     SweepState,
+    TaskAndInstance,
     TaskPosition,
     TaskRow,
-    TaskToRetry,
     Totals,
     WorkerRow,
 )
@@ -213,6 +213,9 @@ class Statements:
     # read.sql
     task: Statement[TaskRow]
     task_by_row: Statement[TaskRow]
+    ended_among: Statement[tuple[int, int]]
+    existing_among: Statement[tuple[int, int]]
+    moving: Statement[tuple[int]]
     dependencies: Statement[tuple[str, int]]
     instance: Statement[InstanceRow]
     instances_page: Statement[InstanceRow]
@@ -266,7 +269,7 @@ class Statements:
     count_unblocked: Statement[tuple[int]]
     unblock: str
     cancel_dependents: str
-    task_to_retry: Statement[TaskToRetry]
+    task_and_instance: Statement[TaskAndInstance]
     retry: str
     restorable: Statement[tuple[int]]
     restore_dependent: str

@@ -81,7 +81,11 @@ class Claims(Tasks):
     def complete(self, task: Task, output: bytes) -> None:
         state = self.state
         task = replace(task, checkpoint=None)
-        state.put(without_claim(task, state=TaskState.COMPLETED, output=output, error=None, finished_wall=self.wall))
+        state.put(
+            without_claim(
+                task, state=TaskState.COMPLETED, output=output, error=None, finished_wall=self.wall, ended=self.now
+            )
+        )
         for name in state.dependents.get(task.key, ()):
             dependent = state.tasks[task.instance_id, name]
             if self._is_met(dependent):
@@ -119,10 +123,10 @@ class Claims(Tasks):
             self.state.put(replace(lost, state=TaskState.READY, place=self.now))
 
     def _fail_for_good(self, task: Task) -> None:
-        self.state.put(replace(task, state=TaskState.FAILED, finished_wall=self.wall))
+        self.state.put(replace(task, state=TaskState.FAILED, finished_wall=self.wall, ended=self.now))
         for dependent in self._dependents_of(task):
             if dependent.state is TaskState.BLOCKED:
-                self.state.put(replace(dependent, state=TaskState.CANCELLED, finished_wall=self.wall))
+                self.state.put(replace(dependent, state=TaskState.CANCELLED, finished_wall=self.wall, ended=self.now))
         self._end_if_done(task.instance_id)
 
     def held_by_token(self, claim: TaskClaim) -> Task:

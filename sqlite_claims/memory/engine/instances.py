@@ -38,7 +38,7 @@ class Instances(EngineBase):
             )
         for task in list(self.state.members_of(instance_id)):
             if task.state in OPEN_STATES:
-                self.state.put(without_claim(task, state=TaskState.CANCELLED, finished_wall=self.wall))
+                self.state.put(without_claim(task, state=TaskState.CANCELLED, finished_wall=self.wall, ended=self.now))
         self._put_instance(instance, InstanceState.CANCELLED, reason)
 
     def prune(self, older_than_us: int, limit: int) -> int:

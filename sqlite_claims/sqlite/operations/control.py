@@ -96,7 +96,7 @@ def move_step(db: Database) -> bool:
     end = end_rows[0][0] if end_rows else None
     last = _LAST_NAME if end is None else end
     if state == InstanceCode.CANCELLED:
-        db.execute(sql.move_to_cancelled, (id, after, last, finished_wall))
+        db.execute(sql.move_to_cancelled, (id, after, last, finished_wall, db.time.now))
     elif state == InstanceCode.PAUSED:
         db.execute(sql.move_out, (id, after, last))
     else:

@@ -27,7 +27,7 @@ def complete_plain(db: Database, claim: TaskClaim, output: bytes) -> bool:
     """
     row = claim._row
     try:
-        db.execute(sql.complete_plain, (row, db.time.wall, claim.token, claim.task_id, claim.instance_id))
+        db.execute(sql.complete_plain, (row, db.time.wall, db.time.now, claim.token, claim.task_id, claim.instance_id))
     except (TypeError, ValueError, OverflowError):
         return False  # a field of the claim was changed by the caller
     if not db.changes():
@@ -42,7 +42,7 @@ def complete(db: Database, tasks: Sequence[HeldTask], outputs: Sequence[bytes]) 
     """Complete held tasks, each with its output."""
     wall = db.time.wall
     ids = [task[ID] for task in tasks]
-    db.execute(sql.complete_many, (apsw.carray(array("q", ids)), wall))
+    db.execute(sql.complete_many, (apsw.carray(array("q", ids)), wall, db.time.now))
     stored = [(id, output) for id, output in zip(ids, outputs, strict=True) if output]
     if stored:
         db.executemany(sql.store_output, stored)
@@ -105,16 +105,16 @@ def fail_for_good(db: Database, id: int, *, instance: int, error: str, failures:
 
     ``failures`` and ``losses`` are added to the task's counts.
     """
-    db.execute(sql.fail, (id, failures, losses, db.time.wall))
+    db.execute(sql.fail, (id, db.time.wall, db.time.now, failures, losses))
     db.execute(sql.store_error, (id, error))
-    db.execute(sql.cancel_dependents, (id, db.time.wall))
+    db.execute(sql.cancel_dependents, (id, db.time.wall, db.time.now))
     cancelled = db.changes()
     count_ended(db, instance, failed=1, cancelled=cancelled, unblocked=cancelled)
 
 
 def retry_task(db: Database, *, instance_id: str, task_id: str) -> None:
     """Restart a failed task, and restore the tasks that were cancelled because this task failed."""
-    rows = db.rows(sql.task_to_retry, instance_id, task_id)
+    rows = db.rows(sql.task_and_instance, instance_id, task_id)
     if not rows:
         raise NotFoundError(
             f"there is no task {task_id!r} in instance {instance_id!r}", instance_id=instance_id, task_id=task_id

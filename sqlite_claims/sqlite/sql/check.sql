@@ -160,11 +160,11 @@ SELECT * FROM (SELECT t.id, CAST(concat_ws(char(10),
     iif(coalesce(octet_length(t.worker) BETWEEN 1 AND 256, t.state != {task.claimed}), NULL, format('worker is %Q', substr(t.worker, 1, 80))),
     iif(t.session IS NULL OR t.state = {task.claimed} AND EXISTS (SELECT 1 FROM claims_sessions s WHERE s.id = t.session), NULL,
         format('session is %Q: there is none such, or no claim', t.session)),
-    iif(t.lease_expires IS NULL OR t.state = {task.claimed} AND t.lease_expires BETWEEN -{store_time_max} AND {store_time_max}, NULL,
+    iif(t.lease_expires IS NULL OR t.state >= {task.claimed} AND t.lease_expires BETWEEN -{store_time_max} AND {store_time_max}, NULL,
         format('lease_expires is %Q', t.lease_expires)),
     iif((t.started_wall IS NULL) = (t.attempts = 0) AND coalesce(t.started_wall BETWEEN {wall_min} AND {wall_max}, TRUE), NULL,
         format('started_wall is %Q', t.started_wall)),
-    iif((t.expires_wall IS NULL) = (t.lease_expires IS NULL)
+    iif((t.expires_wall IS NULL) = (t.lease_expires IS NULL OR t.state > {task.claimed})
         AND coalesce(t.expires_wall BETWEEN {wall_min} AND {wall_max}, TRUE), NULL, format('expires_wall is %Q', t.expires_wall)),
     iif(coalesce(octet_length(t.failed_worker) BETWEEN 1 AND 256, TRUE), NULL, format('failed_worker is %Q', substr(t.failed_worker, 1, 80))),
     iif(t.added_wall BETWEEN {wall_min} AND {wall_max}, NULL, format('added_wall is %Q', t.added_wall)),

@@ -50,7 +50,7 @@ WHERE instance = ?1 AND name > ?2 AND name <= ?3 AND lane > 0 AND state < {task.
 -- Update the tasks of a cancelled instance: set unfinished tasks to cancelled.
 -- name: move_to_cancelled
 UPDATE claims_tasks
-SET state = {task.cancelled}, next_at = NULL, session = NULL, lease_expires = NULL, expires_wall = NULL, finished_wall = ?4,
+SET state = {task.cancelled}, next_at = NULL, session = NULL, lease_expires = ?5, expires_wall = NULL, finished_wall = ?4,
     lane = iif(state != {task.claimed}, lane, {from_claimed_side})
 WHERE instance = ?1 AND name > ?2 AND name <= ?3 AND state < {task.completed};
 

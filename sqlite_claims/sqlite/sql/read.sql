@@ -11,6 +11,21 @@ SELECT {task_columns}
 FROM carray(?1) c CROSS JOIN claims_tasks t ON t.id = c.value CROSS JOIN claims_instances i ON i.id = t.instance
     {input_joins} {result_joins};
 
+-- The tasks among ?1 that have ended, with the store time of the end. ?2: 1 if instances are moving, so that tasks of
+-- cancelled instances have ended now (?3) although their rows do not show it yet. A task that ended under schema version
+-- 2 has no store time of its end, and comes first.
+-- name: ended_among
+SELECT iif(t.state >= {task.completed}, coalesce(t.lease_expires, 0), ?3), t.id FROM carray(?1) c CROSS JOIN claims_tasks t ON t.id = c.value
+WHERE t.state >= {task.completed}
+    OR ?2 AND (SELECT i.state FROM claims_instances i WHERE i.id = t.instance) = {instance.cancelled};
+
+-- The tasks among ?1 that still exist, with the rows of their instances.
+-- name: existing_among
+SELECT t.id, t.instance FROM carray(?1) c CROSS JOIN claims_tasks t ON t.id = c.value CROSS JOIN claims_instances i ON i.id = t.instance;
+
+-- name: moving
+SELECT moving FROM claims_meta WHERE id = 1;
+
 -- The names and states of the tasks that a task depends on.
 -- name: dependencies
 SELECT p.name, p.state FROM claims_dependencies d CROSS JOIN claims_tasks p ON p.id = d.depends_on

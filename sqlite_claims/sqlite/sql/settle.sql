@@ -1,16 +1,17 @@
 -- Statements that complete, fail and retry tasks, record losses, and update the dependents and the instance of a task.
 
--- Assignments that complete the task.
--- part: completed_at_2
-state = {task.completed}, next_at = NULL, finished_wall = ?2, {end_claim}
+-- Assignments that end the task's claim and the task. ?2: the wall-clock time. ?3: the store time, by which ended tasks
+-- are ordered.
+-- part: ended_at_2_3
+next_at = NULL, finished_wall = ?2, session = NULL, lease_expires = ?3, expires_wall = NULL, lane = {from_claimed_side}
 
 -- Check a claim and complete its task in one statement, if only the instance's counter has to be updated afterwards.
 -- The statement matches a task only if the task has no losses, failures, checkpoint or dependents, and is not the last
 -- open task of its instance.
 -- name: complete_plain
-UPDATE claims_tasks SET {completed_at_2}
-WHERE id = ?1 AND token = ?3 AND state = {task.claimed} AND name = ?4 AND failures = 0 AND losses = 0
-    AND open_deps = 0 AND instance = (SELECT id FROM claims_instances WHERE name = ?5 AND total - completed - failed - cancelled > 1)
+UPDATE claims_tasks SET state = {task.completed}, {ended_at_2_3}
+WHERE id = ?1 AND token = ?4 AND state = {task.claimed} AND name = ?5 AND failures = 0 AND losses = 0
+    AND open_deps = 0 AND instance = (SELECT id FROM claims_instances WHERE name = ?6 AND total - completed - failed - cancelled > 1)
     AND NOT EXISTS (SELECT 1 FROM claims_dependencies WHERE depends_on = ?1);
 
 -- Store a report of progress. A value that is NULL keeps the stored value.
@@ -36,7 +37,7 @@ DELETE FROM claims_progress WHERE task = ?;
 UPDATE claims_instances SET completed = completed + 1 WHERE name = ?;
 
 -- name: complete_many
-UPDATE claims_tasks SET {completed_at_2} WHERE id IN (SELECT value FROM carray(?1));
+UPDATE claims_tasks SET state = {task.completed}, {ended_at_2_3} WHERE id IN (SELECT value FROM carray(?1));
 
 -- name: store_output
 INSERT INTO claims_outputs (task, data) VALUES (?, ?);
@@ -54,11 +55,11 @@ SELECT initial_delay, multiplier, max_delay, jitter FROM claims_policies WHERE i
 -- name: retry_later
 UPDATE claims_tasks SET {waiting_from_2}, failures = failures + 1, failed_worker = worker, {end_claim} WHERE id = ?1;
 
--- Set a task to failed. Add ?2 to the task's failures and ?3 to its losses.
+-- Set a task to failed. Add ?4 to the task's failures and ?5 to its losses.
 -- name: fail
 UPDATE claims_tasks
-SET state = {task.failed}, next_at = NULL, failures = failures + ?2, losses = losses + ?3,
-    failed_worker = iif(?2, worker, failed_worker), finished_wall = ?4, {end_claim}
+SET state = {task.failed}, failures = failures + ?4, losses = losses + ?5, failed_worker = iif(?4, worker, failed_worker),
+    {ended_at_2_3}
 WHERE id = ?1;
 
 -- Record how the current attempt of a task ended.
@@ -118,10 +119,10 @@ WITH RECURSIVE dependent (id) AS (
     UNION
     SELECT d.task FROM dependent CROSS JOIN claims_dependencies d ON d.depends_on = dependent.id
 )
-UPDATE claims_tasks SET state = {task.cancelled}, next_at = NULL, finished_wall = ?2
+UPDATE claims_tasks SET state = {task.cancelled}, next_at = NULL, finished_wall = ?2, lease_expires = ?3
 WHERE id IN (SELECT id FROM dependent) AND state = {task.blocked};
 
--- name: task_to_retry
+-- name: task_and_instance
 SELECT t.id, t.instance, t.state, i.state AS instance_state
 FROM claims_instances i CROSS JOIN claims_tasks t ON t.instance = i.id AND t.name = ?2
 WHERE i.name = ?1;
@@ -130,7 +131,7 @@ WHERE i.name = ?1;
 -- name: retry
 UPDATE claims_tasks
 SET {waiting_from_2}, attempts = 0, failures = 0, losses = 0, worker = NULL, failed_worker = NULL, started_wall = NULL,
-    finished_wall = NULL, open_deps = 0, lane = iif(?3, -abs(lane), abs(lane))
+    finished_wall = NULL, lease_expires = NULL, open_deps = 0, lane = iif(?3, -abs(lane), abs(lane))
 WHERE id = ?1;
 
 -- The cancelled dependents of a task that is open again, except dependents that have a further dependency which failed
@@ -144,7 +145,7 @@ WHERE d.depends_on = ?1 AND t.state = {task.cancelled} AND NOT EXISTS (
 
 -- name: restore_dependent
 UPDATE claims_tasks
-SET state = {task.blocked}, finished_wall = NULL, lane = iif(?2, -abs(lane), abs(lane))
+SET state = {task.blocked}, finished_wall = NULL, lease_expires = NULL, lane = iif(?2, -abs(lane), abs(lane))
 WHERE id = ?1;
 
 -- Count the tasks that are open again: ?2 tasks that had failed, and ?3 tasks that were cancelled.
