@@ -152,6 +152,7 @@ async def test_a_timeout_round_a_claim_gives_it_back(path: str, options: dict[st
         assert (await store.get_task("i", "t")).attempts == 0
 
 
+@pytest.mark.slow
 @on_a_loop
 async def test_closing_gives_back_what_its_caller_has_not_got_yet(path: str, options: dict[str, Any]) -> None:
     store = AsyncSqliteClaimStore(path, **options)

@@ -42,6 +42,7 @@ def test_each_figure_stands_beside_what_was_measured_in_the_same_run(cli: Cli) -
     assert list(cli.folder.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_it_says_in_sentences_what_the_disk_allows(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(cli.folder)
     result = cli.raw("bench", *QUICK)
@@ -63,6 +64,7 @@ def test_interrupted_it_removes_what_it_made_and_ends_its_processes(cli: Cli, nu
         assert not any(os.path.exists(f"/proc/{child}") for child in children)
 
 
+@pytest.mark.slow
 def test_the_processes_of_a_crowd_end_when_their_parent_is_killed(cli: Cli) -> None:
     with _at_work(cli.folder) as (process, folder):
         children = [os.pidfd_open(child) for child in _children(process.pid)]

@@ -16,6 +16,7 @@ from sqlite_claims.model import InstanceState, TaskState
 from sqlite_claims.sqlite import c_core
 from sqlite_claims.sqlite.store import SqliteClaimStore
 
+from ..tiers import first_is_fast
 from .conftest import Cli
 
 OTHERS = ["status", "ls", "prune --older-than 0", "check"]
@@ -304,8 +305,10 @@ def test_an_unknown_command_is_a_wrong_use(cli: Cli) -> None:
         assert told in result.err
 
 
-@pytest.mark.parametrize("args", [["status"], ["ls", "--limit", "0"], ["ls", "--json"], ["check"], ["--help"]])
-@pytest.mark.parametrize(("device", "status"), [("pipe", 141), ("/dev/full", 2)])
+@pytest.mark.parametrize(
+    "args", first_is_fast([["status"], ["ls", "--limit", "0"], ["ls", "--json"], ["check"], ["--help"]])
+)
+@pytest.mark.parametrize(("device", "status"), first_is_fast([("pipe", 141), ("/dev/full", 2)]))
 def test_output_that_can_not_be_written_is_no_traceback(cli: Cli, args: list[str], device: str, status: int) -> None:
     if device != "pipe" and not os.path.exists(device):
         pytest.skip(f"no {device} here")

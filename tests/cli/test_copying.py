@@ -15,6 +15,7 @@ import pytest
 import sqlite_claims
 from sqlite_claims.cli.app import _ADVICE_FOR_THE_SHELL, for_the_shell
 
+from ..tiers import first_is_fast
 from .conftest import Cli
 
 # This program runs the command, and interrupts it after the first bytes of the copy are written.
@@ -34,8 +35,8 @@ sys.exit(run(sys.argv[2:]))
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("command", ["backup jobs.db out.db", "restore made.db out.db"])
+@pytest.mark.parametrize("number", first_is_fast([signal.SIGTERM, signal.SIGHUP]))
+@pytest.mark.parametrize("command", first_is_fast(["backup jobs.db out.db", "restore made.db out.db"]))
 def test_a_copy_that_is_ended_by_a_signal_leaves_nothing_behind(cli: Cli, command: str, number: int) -> None:
     with cli.store() as store:
         store.add_instance("i")

@@ -59,6 +59,7 @@ def test_counts_are_those_of_a_dictionary(numbers: list[int]) -> None:
         assert counts.get(line_digest(b"%d" % number)) == expected[number]
 
 
+@pytest.mark.slow
 def test_counting_takes_little_memory_for_each_line() -> None:
     tracemalloc.start()
     counts = Counts()

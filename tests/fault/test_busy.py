@@ -112,6 +112,7 @@ def test_a_killed_holder_lets_the_writer_go_and_leaves_nothing_of_its_transactio
     assert store.check() == []
 
 
+@pytest.mark.slow
 def test_threads_that_wait_for_each_others_transaction_give_up_too(store: SqliteClaimStore) -> None:
     inside, leave = threading.Event(), threading.Event()
 

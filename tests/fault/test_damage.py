@@ -13,6 +13,7 @@ from sqlite_claims import NewTask, RetryPolicy, SqliteClaimStore, StoreCorruptEr
 from sqlite_claims.sqlite.scan import core_available
 
 from ..process.children import Start
+from ..tiers import first_is_fast
 
 
 @pytest.fixture
@@ -119,7 +120,7 @@ def outcomes(start: Start, path: Path, seeds: range, core: str) -> Counter[str]:
     return total
 
 
-@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("core", first_is_fast(CORES))
 def test_a_damaged_store_raises_our_errors_alone_and_crashes_nobody(start: Start, sound: Path, core: str) -> None:
     total = outcomes(start, sound, range(45), core)
     assert total["StoreCorruptError"] > 50

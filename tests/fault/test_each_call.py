@@ -15,7 +15,6 @@ import pytest
 
 from sqlite_claims.sqlite.scan import core_available
 
-from ..tiers import first_is_fast
 from . import each_call
 
 # Number of failing calls of each kind per operation. The soak test makes nearly every call fail once.
@@ -38,7 +37,8 @@ def try_each(injector: Path, folder: Path, durability: str, core: str, each_max:
     return Counter(told["made"])
 
 
-@pytest.mark.parametrize("group", first_is_fast(range(GROUPS)))
+@pytest.mark.slow
+@pytest.mark.parametrize("group", range(GROUPS))
 def test_an_operation_survives_the_failure_of_each_of_its_calls(injector: Path, folder: Path, group: int) -> None:
     names = list(each_call.OPERATIONS)[group::GROUPS]
     made = try_each(injector, folder, "full", "c" if core_available() else "python", EACH_MAX, names)

@@ -273,6 +273,7 @@ def cut_after_failed_syncs(recorder: Path, folder: Path, number: int, seed: int)
         assert broken == [], f"cut at {moment} of {len(records)}, {attempt=}"
 
 
+@pytest.mark.slow
 def test_a_result_acknowledged_after_a_failed_sync_survives_a_power_cut(recorder: Path, folder: Path) -> None:
     cut_after_failed_syncs(recorder, folder, 80, 1)
 

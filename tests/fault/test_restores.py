@@ -28,6 +28,7 @@ from sqlite_claims import (
 )
 
 from ..process.children import Start
+from ..tiers import first_is_fast
 
 # A program whose restore stops half-way through the file and continues when the program reads a line of input.
 HALTING = """
@@ -243,7 +244,7 @@ def test_a_restore_that_is_killed_half_way_leaves_no_store_where_there_was_none(
         SqliteClaimStore(target, create=False)
 
 
-@pytest.mark.parametrize("program", [RESTORE, BEFORE], ids=["half way", "before it is written to"])
+@pytest.mark.parametrize("program", first_is_fast([RESTORE, BEFORE]), ids=["half way", "before it is written to"])
 def test_a_process_that_opens_the_store_meanwhile_waits_and_finds_it_restored(
     start: Start, backup: Path, other: Path, program: str
 ) -> None:

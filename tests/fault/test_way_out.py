@@ -18,6 +18,7 @@ from sqlite_claims.sqlite.files import reserve
 from sqlite_claims.sqlite.wal import checkpoints
 
 from ..process.children import Start
+from ..tiers import first_is_fast
 from .test_full_disk import fill
 
 
@@ -40,9 +41,9 @@ def complete_some(store: SqliteClaimStore, number: int) -> None:
     store.complete_tasks([(task.claim, b"") for task in work])
 
 
-@pytest.mark.parametrize("use_c_core", [None, False])
-@pytest.mark.parametrize("durability", ["full", "process"])
-@pytest.mark.parametrize("first", ["prune", "cancel"])
+@pytest.mark.parametrize("use_c_core", first_is_fast([None, False]))
+@pytest.mark.parametrize("durability", first_is_fast(["full", "process"]))
+@pytest.mark.parametrize("first", first_is_fast(["prune", "cancel"]))
 def test_once_adding_has_filled_the_disk_cancel_and_prune_make_room(
     mount: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, first: str, durability: Any, use_c_core: bool | None
 ) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from sqlite_claims import SqliteClaimStore
 
 from .children import Start
@@ -98,6 +100,7 @@ store.close()
     parent.end()
 
 
+@pytest.mark.slow
 def test_a_long_reader_holds_the_wal_back_and_nothing_else(start: Start, tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     with SqliteClaimStore(path) as store:

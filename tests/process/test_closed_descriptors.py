@@ -91,6 +91,7 @@ with SqliteClaimStore(args[0], create=False) as store:
     assert with_store.says("state") == [TaskState.COMPLETED]
 
 
+@pytest.mark.slow
 def test_a_worker_whose_handler_has_closed_all_descriptors_ends_by_an_error_of_the_librarys_own(
     start: Start, tmp_path: Path
 ) -> None:
@@ -112,6 +113,7 @@ except BackendError as error:
     program.end()
 
 
+@pytest.mark.slow
 def test_join_returns_although_the_program_has_closed_the_descriptors_of_its_pool(start: Start, tmp_path: Path) -> None:
     program = start(
         """

@@ -10,6 +10,7 @@ import pytest
 from sqlite_claims import NewTask, SqliteClaimStore, TaskState
 from sqlite_claims.workers import WorkerPool
 
+from ..tiers import first_is_fast
 from .children import Start
 from .pool_runs import Pools, pools
 
@@ -70,8 +71,8 @@ say("end")
 """
 
 
-@pytest.mark.parametrize("entry", ["plain", "unhooked", "coroutine", "subtask", "runner", "transaction"])
-@pytest.mark.parametrize(("how", "status"), [("return", 0), ("raise", 1), ("exit", 5)])
+@pytest.mark.parametrize("entry", first_is_fast(["plain", "unhooked", "coroutine", "subtask", "runner", "transaction"]))
+@pytest.mark.parametrize(("how", "status"), first_is_fast([("return", 0), ("raise", 1), ("exit", 5)]))
 def test_the_forked_child_of_a_handler_leaves_at_once_and_its_parents_result_counts(
     start: Start, tmp_path: Path, how: str, status: int, entry: str
 ) -> None:
@@ -94,8 +95,8 @@ def test_the_forked_child_of_a_handler_leaves_at_once_and_its_parents_result_cou
         assert task.output == (b"in the transaction" if entry == "transaction" else b"of the parent")
 
 
-@pytest.mark.parametrize("how", ["exit", "raise", "return"])
-@pytest.mark.parametrize("order", ["first", "last"])
+@pytest.mark.parametrize("how", first_is_fast(["exit", "raise", "return"]))
+@pytest.mark.parametrize("order", first_is_fast(["first", "last"]))
 def test_in_a_pool_a_forked_child_changes_neither_the_task_nor_the_count(pools: Pools, how: str, order: str) -> None:
     pools.store.add_instance("i", [NewTask("0", f"{how} {order}".encode(), kind="fork", max_attempts=1)])
     summary = WorkerPool(pools.path, "pool_handlers:registry", processes=1).run(until_idle=True)
@@ -141,6 +142,7 @@ with handle:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["worker", "pool"])
 def test_a_child_that_is_forked_beside_a_worker_ends_as_any_program_and_leaves_the_worker_alone(
     start: Start, tmp_path: Path, how: str

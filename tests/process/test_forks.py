@@ -9,6 +9,7 @@ import pytest
 
 from sqlite_claims import SqliteClaimStore
 
+from ..tiers import first_is_fast
 from .children import Child, Start
 
 # This program starts threads that write, read and hold transactions. Meanwhile, the main thread forks repeatedly.
@@ -79,7 +80,7 @@ say("end")
 """
 
 
-@pytest.mark.parametrize("first_to_close", ["parent", "child"])
+@pytest.mark.parametrize("first_to_close", first_is_fast(["parent", "child"]))
 def test_after_forks_amid_other_threads_work_each_committed_row_is_there(
     start: Start, tmp_path: Path, first_to_close: str
 ) -> None:
@@ -140,6 +141,7 @@ say("parent", "done")
         assert [info.instance_id for info in store.list_instances()] == ["one", "two", "three"]
 
 
+@pytest.mark.slow
 def test_a_child_forked_while_another_thread_stays_in_a_transaction_may_not_use_the_file(
     start: Start, tmp_path: Path
 ) -> None:

@@ -140,7 +140,7 @@ def test_a_cancellation_stands_and_is_followed_through(start: Start, tmp_path: P
     assert one(path, "SELECT count(*) FROM claims_tasks WHERE state != 5") == 1
 
 
-@pytest.mark.parametrize(("where", "n"), [*MOMENTS[1:3], ("step", 1)])
+@pytest.mark.parametrize(("where", "n"), first_is_fast([*MOMENTS[1:3], ("step", 1)]))
 def test_a_pruned_instance_is_gone_and_the_next_to_prune_removes_what_is_left(
     start: Start, tmp_path: Path, where: str, n: int
 ) -> None:

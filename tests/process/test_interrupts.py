@@ -10,6 +10,7 @@ import pytest
 from sqlite_claims import SqliteClaimStore
 
 from ..conftest import WITH_CORE
+from ..tiers import first_is_fast
 from .children import Start
 
 INTERRUPTED = """
@@ -81,7 +82,7 @@ store.close()
 """
 
 
-@pytest.mark.parametrize("core", ["core", "python"] if WITH_CORE else ["python"])
+@pytest.mark.parametrize("core", first_is_fast(["core", "python"] if WITH_CORE else ["python"]))
 def test_calls_that_are_interrupted_at_any_moment_are_done_or_not_and_the_store_goes_on(
     start: Start, tmp_path: Path, core: str
 ) -> None:

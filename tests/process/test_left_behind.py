@@ -125,6 +125,7 @@ def test_a_session_lives_as_long_as_its_command_and_no_longer_whatever_that_leav
     assert is_running(left_behind)
 
 
+@pytest.mark.slow
 def test_a_session_lives_as_long_as_its_opener_when_its_command_has_ended(
     start: Start, store: SqliteClaimStore, kill: list[int]
 ) -> None:
@@ -139,6 +140,7 @@ def test_a_session_lives_as_long_as_its_opener_when_its_command_has_ended(
     wait_for(lambda: store.claim_available_tasks("other", 1, 60))
 
 
+@pytest.mark.slow
 def test_a_session_whose_command_nobody_has_told_of_is_kept_by_all_that_hold_it_and_they_are_named(
     start: Start, store: SqliteClaimStore, kill: list[int]
 ) -> None:

@@ -91,6 +91,7 @@ def test_processes_wake_each_other_again_by_a_new_one(path: Path, removed: bool)
         assert os.path.getsize(f"{path}-bell") == 4096
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("handler", ["default", "of the program's"])
 def test_another_bus_error_ends_as_it_would_have(start: Start, path: Path, handler: str) -> None:
     """A SIGBUS caused by a different mapping, and a SIGBUS sent by kill(), both end the process."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ..tiers import first_is_fast
 from .pool_runs import ENVIRONMENT, PATIENCE
 
 PROGRAM = """
@@ -39,7 +40,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("what", ["worker", "pool", "pool on a thread"])
+@pytest.mark.parametrize("what", first_is_fast(["worker", "pool", "pool on a thread"]))
 def test_workers_run_in_a_program_with_more_than_1024_open_files(tmp_path: Path, what: str) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)

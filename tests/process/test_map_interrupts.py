@@ -13,6 +13,7 @@ import pytest
 
 from sqlite_claims.model import TaskState
 
+from ..tiers import first_is_fast
 from .map_runs import COMMAND, Runs, runs, wait_for
 
 __all__ = ["runs"]
@@ -60,7 +61,7 @@ class Terminal:
         return status
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", first_is_fast([signal.SIGINT, signal.SIGTERM, signal.SIGHUP]))
 def test_interrupted_once_it_lets_the_running_commands_finish_and_starts_no_more(
     runs: Runs, number: signal.Signals
 ) -> None:

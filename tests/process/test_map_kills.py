@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
+import pytest
+
 from sqlite_claims.model import TaskState
 
 from .map_runs import Runs, runs, wait_for
@@ -34,6 +36,7 @@ def test_a_killed_run_and_its_commands_make_only_the_lines_that_were_running_run
     assert {line for line, starts in runs.count("start").items() if starts > 1} == {"line10", "line11", "line12"}
 
 
+@pytest.mark.slow
 def test_a_command_that_outlives_its_killed_parent_is_not_started_beside_itself(runs: Runs) -> None:
     runs.hold("line0")
     killed = runs.start("-j", "2", lines=["line0"])
@@ -51,6 +54,7 @@ def test_a_command_that_outlives_its_killed_parent_is_not_started_beside_itself(
     assert runs.count("start") == {**dict.fromkeys(LINES, 1), "line0": 2}
 
 
+@pytest.mark.slow
 def test_a_script_that_uses_descriptors_of_its_own_keeps_its_task(runs: Runs) -> None:
     runs.hold("line0")
     script = "exec 3</dev/null 4<&3 5<&3 6<&3 7<&3 8<&3 9<&3; " + f'exec "{runs.act}" "$1"'
@@ -68,6 +72,7 @@ def test_a_script_that_uses_descriptors_of_its_own_keeps_its_task(runs: Runs) ->
     assert runs.overlapping() == []
 
 
+@pytest.mark.slow
 def test_two_runs_share_one_input_and_each_waits_for_the_other(runs: Runs) -> None:
     runs.hold("line0", "line1")
     first = runs.start("-j", "1", lines=LINES)
@@ -111,6 +116,7 @@ def test_two_commands_on_one_file_do_not_touch_each_others_lines(runs: Runs) -> 
     assert runs.finish(first).status == 0
 
 
+@pytest.mark.slow
 def test_completed_lines_are_not_run_again_and_added_lines_are(runs: Runs) -> None:
     assert runs.run("-j", "2", lines=["a", "b", "a"]).status == 0
     assert runs.count("end") == {"a": 2, "b": 1}

@@ -11,6 +11,7 @@ import pytest
 from sqlite_claims.model import NewTask, TaskState
 from sqlite_claims.sqlite.store import SqliteClaimStore
 
+from ..tiers import first_is_fast
 from .map_runs import Runs, runs, wait_for
 
 __all__ = ["runs"]
@@ -43,6 +44,7 @@ def test_escape_sequences_in_lines_and_errors_do_not_reach_the_terminal(runs: Ru
     assert "\x1b" not in ended.err
 
 
+@pytest.mark.slow
 def test_failed_lines_of_the_input_are_tried_again_by_a_new_run(runs: Runs) -> None:
     runs.fail("b", "c")
     assert runs.run(lines=["a", "b", "c"]).status == 1
@@ -59,6 +61,7 @@ def test_nothing_is_retried_unless_asked(runs: Runs) -> None:
     assert runs.count("start")["a"] == 1
 
 
+@pytest.mark.slow
 def test_retries_are_counted_by_each_run(runs: Runs) -> None:
     runs.fail("a")
     assert runs.run(lines=["a"]).status == 1
@@ -82,6 +85,7 @@ def test_a_run_whose_lines_all_ended_well_does_not_fail_for_lines_of_others(runs
     assert runs.run(lines=["new"]).status == 0
 
 
+@pytest.mark.slow
 def test_a_line_that_another_run_failed_fails_both(runs: Runs) -> None:
     runs.hold("a", "b")
     runs.fail("a")
@@ -102,12 +106,14 @@ def test_no_lines_are_no_failure(runs: Runs) -> None:
 
 @pytest.mark.parametrize(
     ("command", "told"),
-    [
-        (["no-such-program", "{}"], "program not found"),
-        (["/no/such/program"], "program not found"),
-        (["/etc/passwd"], "it is not executable"),
-        (["/"], "it is a folder"),
-    ],
+    first_is_fast(
+        [
+            (["no-such-program", "{}"], "program not found"),
+            (["/no/such/program"], "program not found"),
+            (["/etc/passwd"], "it is not executable"),
+            (["/"], "it is a folder"),
+        ]
+    ),
 )
 def test_a_command_that_cannot_be_run_is_told_before_anything_is_done(
     runs: Runs, command: list[str], told: str

@@ -21,6 +21,7 @@ from sqlite_claims.cli.map import output
 from sqlite_claims.model import TaskState
 
 from ..cli.conftest import Cli, cli
+from ..tiers import first_is_fast
 from .map_runs import Runs, runs, wait_for
 
 __all__ = ["cli", "runs"]
@@ -59,6 +60,7 @@ def test_lines_of_millions_of_bytes_are_not_mixed_either(runs: Runs) -> None:
     assert sorted(ended.out.splitlines()) == [b"a" * 3_000_000, b"b" * 3_000_000]
 
 
+@pytest.mark.slow
 def test_a_very_long_line_is_not_held_in_memory(runs: Runs) -> None:
     limit, size = 128 << 20, 192 << 20
 
@@ -167,6 +169,7 @@ def test_a_full_disk_behind_an_output_is_an_error_and_no_line_is_done(runs: Runs
     assert sorted((again.out or again.err.encode()).splitlines()) == [b"did a", b"did b"]
 
 
+@pytest.mark.slow
 def test_killing_an_output_that_waits_for_its_reader_leaves_its_line_undone(runs: Runs) -> None:
     """The command has ended, but a process that the command left behind keeps the output pipe open."""
     read, write = os.pipe()
@@ -249,6 +252,7 @@ def test_a_run_after_a_kill_counts_what_that_had_done(runs: Runs) -> None:
     assert f"{20 - done} done, 0 failed in this run; {done} done before;" in err
 
 
+@pytest.mark.slow
 def test_a_file_that_was_emptied_is_told_to_lack_what_was_done_before(runs: Runs) -> None:
     for number in range(2):
         with (runs.folder / "out").open("wb") as out:
@@ -285,6 +289,7 @@ def test_a_temporary_file_that_takes_less_than_it_was_given_loses_nothing(monkey
     assert relay.is_written
 
 
+@pytest.mark.slow
 def test_a_process_that_a_command_leaves_behind_holds_nobody_up(runs: Runs) -> None:
     pids = runs.folder / "pids"
     command = ["sh", "-c", f'sleep 1000 & echo $! >> {pids}; echo "$1"', "sh"]
@@ -296,7 +301,7 @@ def test_a_process_that_a_command_leaves_behind_holds_nobody_up(runs: Runs) -> N
             os.kill(int(pid), signal.SIGKILL)
 
 
-@pytest.mark.parametrize("descriptor", [0, 1, 2])
+@pytest.mark.parametrize("descriptor", first_is_fast([0, 1, 2]))
 def test_a_closed_standard_descriptor_does_not_become_a_store_file(runs: Runs, tmp_path: Path, descriptor: int) -> None:
     (tmp_path / "input").write_text("a\n")
     ended = runs.run(

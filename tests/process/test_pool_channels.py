@@ -121,6 +121,7 @@ def stuck() -> Iterator[Stuck]:
     logger.removeHandler(handler)
 
 
+@pytest.mark.slow
 def test_a_log_handler_that_is_stuck_slows_who_logs_and_never_the_supervisor(pools: Pools, stuck: Stuck) -> None:
     pools.add("flood", max_attempts=1)
     pool = WorkerPool(pools.path, "pool_handlers:registry", processes=1, task_timeout=1)
@@ -135,6 +136,7 @@ def test_a_log_handler_that_is_stuck_slows_who_logs_and_never_the_supervisor(poo
         assert handle.join().failed == 1
 
 
+@pytest.mark.slow
 def test_commands_in_sessions_of_their_own_are_killed_with_the_task_that_waits_for_them(pools: Pools) -> None:
     pools.add("own session", max_attempts=1)
     run(pools, task_timeout=2)

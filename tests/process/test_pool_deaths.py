@@ -14,6 +14,7 @@ import pytest
 from sqlite_claims import NewTask, RetryPolicy, TaskState
 from sqlite_claims.workers import WorkerPool, WorkerStartError
 
+from ..tiers import first_is_fast
 from .pool_runs import Pools, children_of, eventually, is_gone, pools
 
 __all__ = ["pools"]
@@ -45,7 +46,7 @@ def test_a_task_that_kills_its_process_ends_and_its_neighbours_pay_nothing(pools
     assert all(task.losses == 0 and task.attempts == 1 for task in tasks.values())
 
 
-@pytest.mark.parametrize("kind", ["hold", "seize", "command"])
+@pytest.mark.parametrize("kind", first_is_fast(["hold", "seize", "command"]))
 def test_a_task_past_its_time_is_killed_with_its_process_and_fails(pools: Pools, kind: str) -> None:
     """The supervisor also kills a process whose task never releases the interpreter lock. It also kills the commands
     that a task has started."""
@@ -59,6 +60,7 @@ def test_a_task_past_its_time_is_killed_with_its_process_and_fails(pools: Pools,
     eventually(lambda: is_gone(pid))
 
 
+@pytest.mark.slow
 def test_a_task_that_timed_out_is_tried_again_by_its_policy(pools: Pools) -> None:
     pools.store.add_instance("i", [NewTask("0", kind="hold", retry=RetryPolicy(initial_delay=0))])
     with WorkerPool(pools.path, "pool_handlers:registry", processes=1, task_timeout=1).spawn(until_idle=True) as handle:
@@ -69,6 +71,7 @@ def test_a_task_that_timed_out_is_tried_again_by_its_policy(pools: Pools) -> Non
     assert (summary.completed, summary.failed) == (1, 1)
 
 
+@pytest.mark.slow
 def test_other_tasks_of_a_process_that_is_killed_for_a_timeout_lose_no_attempt(pools: Pools) -> None:
     pools.add("hold", max_attempts=1)
     pool = WorkerPool(pools.path, "pool_handlers:registry", processes=1, concurrency=2, task_timeout=4)
@@ -88,6 +91,7 @@ def test_other_tasks_of_a_process_that_is_killed_for_a_timeout_lose_no_attempt(p
     assert (info.attempts, info.losses, info.failures) == (1, 0, 0)
 
 
+@pytest.mark.slow
 def test_a_process_whose_cancelled_handler_does_not_leave_is_replaced(pools: Pools) -> None:
     pools.add("command")
     pool = WorkerPool(pools.path, "pool_handlers:registry", processes=1, poll_interval=0.05)
@@ -106,6 +110,7 @@ def test_a_process_whose_cancelled_handler_does_not_leave_is_replaced(pools: Poo
     assert pools.store.get_task("j", "0").output != str(pid).encode()
 
 
+@pytest.mark.slow
 def test_other_tasks_of_a_process_that_is_replaced_are_given_back_at_no_cost(pools: Pools) -> None:
     pools.add("hold")
     pool = WorkerPool(
@@ -143,12 +148,14 @@ def write(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [
-        ("import no_such_module", "No module named 'no_such_module'"),
-        ("raise SystemExit('wrong configuration')", "SystemExit: wrong configuration"),
-        ("handlers = {}", "handlers is empty"),
-        ("", "has no attribute 'handlers'"),
-    ],
+    first_is_fast(
+        [
+            ("import no_such_module", "No module named 'no_such_module'"),
+            ("raise SystemExit('wrong configuration')", "SystemExit: wrong configuration"),
+            ("handlers = {}", "handlers is empty"),
+            ("", "has no attribute 'handlers'"),
+        ]
+    ),
 )
 def test_handlers_that_cannot_be_loaded_end_the_pool_and_say_why(
     pools: Pools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, said: str
@@ -158,6 +165,7 @@ def test_handlers_that_cannot_be_loaded_end_the_pool_and_say_why(
         WorkerPool(pools.path, "bad_handlers:handlers", processes=2).run()
 
 
+@pytest.mark.slow
 def test_processes_that_die_without_a_word_end_the_pool_after_some_tries(
     pools: Pools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +176,7 @@ def test_processes_that_die_without_a_word_end_the_pool_after_some_tries(
     assert time.monotonic() - began >= 0.1 + 0.2 + 0.4 + 0.8  # the delay between restarts doubles each time
 
 
+@pytest.mark.slow
 def test_a_store_that_is_busy_when_a_process_dies_keeps_no_other_from_being_supervised(pools: Pools) -> None:
     pools.add("hold")
     pool = WorkerPool(pools.path, "pool_handlers:registry", processes=1, store_options={"busy_timeout": 3600})

@@ -99,11 +99,13 @@ def test_functions_of_the_main_file_are_found_with_whatever_flags_python_runs(
     assert ended.stdout == "[2, 4]\n", ended.stderr
 
 
+@pytest.mark.slow
 def test_a_function_of_the_main_file_may_run_a_map_of_another_one(tmp_path: Path) -> None:
     ended = start(tmp_path, program(tmp_path, NESTED))
     assert ended.stdout == "[3, 5]\n", ended.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", first_is_fast([GUARDED, NESTED]))
 def test_the_main_module_of_a_package_has_functions_too(tmp_path: Path, text: str) -> None:
     program(tmp_path, "", "package/__init__.py")
@@ -116,6 +118,7 @@ def test_the_main_module_of_a_package_has_functions_too(tmp_path: Path, text: st
         assert ended.stdout == expected, ended.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", first_is_fast([GUARDED, NESTED]))
 def test_a_program_in_an_archive_or_a_folder_has_functions_too(tmp_path: Path, text: str) -> None:
     with zipfile.ZipFile(tmp_path / "program.pyz", "w") as archive:
@@ -166,6 +169,7 @@ def test_entries_of_sys_path_that_are_not_text_are_left_out(tmp_path: Path, monk
     assert list(durable_map(json.dumps, [1, "a"], path=tmp_path / "s.db", processes=1)) == ["1", '"a"']
 
 
+@pytest.mark.slow
 def test_a_program_whose_folder_is_gone_has_a_pool_all_the_same(tmp_path: Path) -> None:
     text = "import os, shutil\nos.mkdir('gone')\nos.chdir('gone')\nos.rmdir('../gone')\n" + GUARDED
     text = text.replace("import os, shutil\n", "import os\nif __name__ == '__main__':\n  ").replace("\nos.", "\n  os.")
@@ -210,6 +214,7 @@ def test_handlers_that_would_be_others_in_a_process_are_refused(tmp_path: Path, 
         WorkerPool(tmp_path / "s.db", handlers)
 
 
+@pytest.mark.slow
 def test_a_relative_path_is_that_of_the_call_wherever_the_program_goes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

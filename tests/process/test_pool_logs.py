@@ -44,6 +44,7 @@ def test_a_task_whose_process_died_is_logged_as_lost_with_how_it_died(
     assert vars(record)["seconds"] > 0
 
 
+@pytest.mark.slow
 def test_the_last_loss_that_a_task_may_have_is_logged_as_its_failure_too(
     pools: Pools, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -58,6 +59,7 @@ def test_the_last_loss_that_a_task_may_have_is_logged_as_its_failure_too(
     assert failed.getMessage().endswith(pools.task().error or "")
 
 
+@pytest.mark.slow
 def test_a_task_that_a_pool_killed_for_time_is_logged_as_a_failure(
     pools: Pools, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -42,6 +42,7 @@ def test_a_second_run_computes_nothing_and_starts_no_process(
     assert pools.calls() == 3
 
 
+@pytest.mark.slow
 def test_only_items_that_are_new_or_have_changed_are_computed(pools: Pools, functions: Any) -> None:
     assert list(durable_map(functions.count_bytes, ["a", "bb", "ccc"], path=pools.path, processes=1)) == [1, 2, 3]
     second = ["new at the start", "a", "changed", "ccc"]
@@ -49,6 +50,7 @@ def test_only_items_that_are_new_or_have_changed_are_computed(pools: Pools, func
     assert pools.calls() == 5
 
 
+@pytest.mark.slow
 def test_a_failed_item_raises_when_it_is_reached_and_the_next_run_tries_it_again(
     pools: Pools, functions: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -63,6 +65,7 @@ def test_a_failed_item_raises_when_it_is_reached_and_the_next_run_tries_it_again
     assert 4 <= pools.calls() <= 5  # the third call may have started before the program left the first loop
 
 
+@pytest.mark.slow
 def test_an_error_is_tried_again_as_often_as_asked(
     pools: Pools, functions: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,6 +122,7 @@ def test_an_error_of_the_generator_comes_out_and_leaves_no_process(pools: Pools,
     assert list(pools.store.list_workers()) == []
 
 
+@pytest.mark.slow
 def test_leaving_the_loop_gives_back_what_runs(pools: Pools, functions: Any) -> None:
     results = durable_map(functions.held_item, range(4), path=pools.path, processes=1)
     pools.open_gate()

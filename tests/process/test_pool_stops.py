@@ -14,6 +14,7 @@ import pytest
 from sqlite_claims import TaskState
 from sqlite_claims.workers import WorkerPool
 
+from ..tiers import first_is_fast
 from .pool_runs import ENVIRONMENT, Pools, eventually, is_gone, pools
 
 __all__ = ["pools"]
@@ -24,7 +25,7 @@ PROGRAMS = pytest.mark.parametrize(
 
 
 @PROGRAMS
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", first_is_fast([signal.SIGTERM, signal.SIGINT]))
 def test_after_a_signal_what_runs_finishes_and_nothing_more_starts(
     pools: Pools, what: str, options: dict[str, int], number: int
 ) -> None:
@@ -38,6 +39,7 @@ def test_after_a_signal_what_runs_finishes_and_nothing_more_starts(
     assert (other.state, other.attempts) == (TaskState.READY, 0)
 
 
+@pytest.mark.slow
 @PROGRAMS
 def test_tasks_that_do_not_finish_in_time_are_given_back_at_no_cost(
     pools: Pools, what: str, options: dict[str, int]
@@ -62,6 +64,7 @@ def test_a_second_signal_does_not_wait(pools: Pools, what: str, options: dict[st
     assert pools.task().attempts == 0
 
 
+@pytest.mark.slow
 def test_all_processes_of_a_pool_are_told_to_stop_before_it_waits_for_any(pools: Pools) -> None:
     pools.add(*["outlast at gate"] * 8)
     program = pools.start("pool", processes=4, concurrency=2, shutdown_timeout=3600)
@@ -72,6 +75,7 @@ def test_all_processes_of_a_pool_are_told_to_stop_before_it_waits_for_any(pools:
     assert pools.finish(program) == (0, ["interrupted", 8, 0, 0])
 
 
+@pytest.mark.slow
 def test_a_pool_ends_although_its_tasks_do_not_with_no_claim_left_and_nothing_counted(pools: Pools) -> None:
     pools.add(*["hold"] * 8)
     program = pools.start("pool", processes=4, concurrency=2, shutdown_timeout=0.5)
@@ -95,6 +99,7 @@ def test_a_signal_to_the_supervisor_and_all_its_processes_is_one_stop(pools: Poo
     assert pools.finish(program) == (0, ["interrupted", 2, 0, 0])
 
 
+@pytest.mark.slow
 def test_a_process_that_does_not_hear_is_killed_and_its_task_given_back_at_no_cost(pools: Pools) -> None:
     pools.add("seize")
     program = pools.start("pool", processes=1, shutdown_timeout=0.1)
@@ -106,6 +111,7 @@ def test_a_process_that_does_not_hear_is_killed_and_its_task_given_back_at_no_co
     assert (info.state, info.attempts, info.losses) == (TaskState.READY, 0, 0)
 
 
+@pytest.mark.slow
 def test_a_process_kept_from_ending_by_a_thread_of_its_tasks_is_killed(pools: Pools) -> None:
     pools.add("linger")
     summary = WorkerPool(pools.path, "pool_handlers:registry", processes=1).run(until_idle=True)
@@ -145,6 +151,7 @@ def test_when_the_supervisor_is_killed_its_processes_give_back_and_end(pools: Po
         assert (info.state, info.attempts, info.losses) == (TaskState.READY, 0, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kinds", [[], ["heed", "heed"]], ids=["asleep", "at work"])
 def test_processes_end_when_their_supervisor_was_killed_without_waiting_for_their_next_poll(
     pools: Pools, kinds: list[str]
@@ -173,6 +180,7 @@ def test_when_the_supervisor_is_killed_its_processes_may_finish_first(pools: Poo
     assert pools.task().state is TaskState.COMPLETED
 
 
+@pytest.mark.slow
 def test_a_program_that_forgets_its_worker_ends_and_gives_back_what_it_holds(pools: Pools) -> None:
     pools.add("hold")
     program = pools.start("forget")
@@ -230,6 +238,7 @@ def test_as_process_1_a_supervisor_buries_orphans_and_leaves_its_own_to_their_ow
     assert subprocess.run([sys.executable, "-c", _REAPER], env=ENVIRONMENT, timeout=60, check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_processes_stop_without_their_supervisor_also_where_a_fork_of_it_lives_on(pools: Pools) -> None:
     pools.add("heed")
     program = pools.start("fork", processes=1, shutdown_timeout=1)

@@ -120,6 +120,7 @@ def test_a_process_is_replaced_after_its_number_of_tasks(pools: Pools) -> None:
     assert all(workers.count(worker) == 5 for worker in workers)
 
 
+@pytest.mark.slow
 def test_a_process_that_holds_too_much_memory_is_replaced_after_its_task(pools: Pools) -> None:
     pools.add("hold", "hold")
     pool = WorkerPool(pools.path, "pool_handlers:registry", processes=1, max_memory_per_child=1)
@@ -142,6 +143,7 @@ def test_a_pool_that_waits_for_work_takes_what_is_added(pools: Pools) -> None:
     assert list(pools.store.list_workers()) == []
 
 
+@pytest.mark.slow
 def test_pools_of_one_name_have_workers_of_different_names(pools: Pools) -> None:
     start = [WorkerPool(pools.path, "pool_handlers:registry", processes=1, worker_id="w").spawn() for _ in range(2)]
     with start[0], start[1]:

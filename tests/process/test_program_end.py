@@ -8,6 +8,7 @@ import pytest
 
 from sqlite_claims import NewTask, SqliteClaimStore, TaskState
 
+from ..tiers import first_is_fast
 from .children import Start
 
 PROGRAM = """
@@ -35,7 +36,7 @@ threading.Thread(target=stay).start()
 """
 
 
-@pytest.mark.parametrize("kind", ["use_executor", "start_thread", "use_loops_executor"])
+@pytest.mark.parametrize("kind", first_is_fast(["use_executor", "start_thread", "use_loops_executor"]))
 def test_when_the_main_thread_ends_what_is_held_is_given_back_and_no_attempt_is_used_up(
     start: Start, tmp_path: Path, kind: str
 ) -> None:

@@ -54,6 +54,7 @@ def inner(program: subprocess.Popen[bytes]) -> int:
     return int(pid)
 
 
+@pytest.mark.slow
 @in_containers
 def test_a_pool_that_is_process_1_buries_orphans_and_ends_at_a_signal_with_nothing_held(pools: Pools) -> None:
     pools.add(*["orphan"] * 5, "hold")
@@ -112,6 +113,7 @@ def test_a_worker_in_a_container_takes_over_from_a_dead_one_outside_and_not_from
     assert pools.task().losses == 1
 
 
+@pytest.mark.slow
 def test_a_frozen_worker_keeps_its_task_until_the_lease_ends_and_its_late_result_is_dropped(pools: Pools) -> None:
     pools.add("hold")
     frozen = pools.start("worker", claim_ttl=1)
@@ -138,6 +140,7 @@ def test_a_frozen_worker_keeps_its_task_until_the_lease_ends_and_its_late_result
     assert (task.worker_id, task.attempts, task.losses) == (holder, 2, 1)
 
 
+@pytest.mark.slow
 def test_a_process_that_a_debugger_holds_is_not_taken_for_dead(pools: Pools) -> None:
     if not may_debug():
         pytest.skip("there is no gdb, or it may not attach")

@@ -11,6 +11,7 @@ import pytest
 from sqlite_claims import SqliteClaimStore, TaskState
 
 from ..docs.pages import ROOT, blocks
+from ..tiers import first_is_fast
 from .children import Start
 
 PAGE = ROOT / "docs" / "how-to" / "transactions.md"
@@ -48,7 +49,9 @@ database.close()
 
 @pytest.mark.parametrize(
     "moment",
-    ["before the instance is added", "before it is noted", "before the effect", "before it is completed", "never"],
+    first_is_fast(
+        ["before the instance is added", "before it is noted", "before the effect", "before it is completed", "never"]
+    ),
 )
 def test_a_program_killed_between_two_commits_goes_on_where_it_was(start: Start, tmp_path: Path, moment: str) -> None:
     (shop,) = [block.code for block in blocks(PAGE) if block.module == "shop.py"]

@@ -12,12 +12,14 @@ from sqlite_claims import NewTask, SqliteClaimStore
 from sqlite_claims.sqlite.scan import core_available
 from sqlite_claims.sqlite.wal import checkpoints
 
+from ..tiers import first_is_fast
+
 
 def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-@pytest.mark.parametrize("use_c_core", [True, False] if core_available() else [False])
+@pytest.mark.parametrize("use_c_core", first_is_fast([True, False] if core_available() else [False]))
 def test_a_store_that_is_dropped_leaves_no_descriptor_no_session_and_no_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use_c_core: bool
 ) -> None:
@@ -40,7 +42,7 @@ def test_a_store_that_is_dropped_leaves_no_descriptor_no_session_and_no_thread(
         assert store.check() == []
 
 
-@pytest.mark.parametrize("use_c_core", [True, False] if core_available() else [False])
+@pytest.mark.parametrize("use_c_core", first_is_fast([True, False] if core_available() else [False]))
 def test_the_thread_of_checkpoints_ends_with_a_store_that_is_dropped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use_c_core: bool
 ) -> None:

@@ -222,6 +222,7 @@ def test_bytes_that_are_no_record_raise_value_error(line: bytes) -> None:
         decode(line, "worker")
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from(sorted(json.loads(encode(record())))), JSON))
 @example({"lineno": 10**400})  # more than a float can hold
 def test_a_record_with_wrong_values_is_refused_or_can_be_shown(changes: dict[str, Any]) -> None:
@@ -240,6 +241,7 @@ def test_attributes_that_would_break_a_record_are_left_out(name: str) -> None:
     assert decode(json.dumps(shown).encode(), "worker").getMessage() == "text"
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.binary()

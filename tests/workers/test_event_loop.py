@@ -12,6 +12,8 @@ import pytest
 from sqlite_claims import NewTask, RetryPolicy, TaskState
 from sqlite_claims.workers import CheckpointingRunner, PooledWorker, TaskContext, WorkerStartError
 
+from ..tiers import first_is_fast
+
 
 def break_the_loop() -> None:
     """Break the loop in the same way as a closed descriptor of the loop."""
@@ -99,7 +101,7 @@ class BreaksTheSelector(Meeting):
 HARM = [Exits, CallsBackAnExit, Stops, CancelsAll, ShutsDownTheExecutor, ShutsDownItsOwnExecutor, BreaksTheSelector]
 
 
-@pytest.mark.parametrize("kind", HARM)
+@pytest.mark.parametrize("kind", first_is_fast(HARM))
 def test_no_other_task_pays_for_the_loop_that_a_coroutine_ends(store: Any, kind: type[Meeting]) -> None:
     tasks = [NewTask("harm", priority=1, max_attempts=1), *(NewTask(f"t{n}", max_attempts=1) for n in range(4))]
     store.add_instance("i", tasks)
@@ -166,6 +168,7 @@ def test_if_no_event_loop_can_be_made_the_run_ends_and_no_task_pays(
     assert (task.state, task.attempts, task.failures, task.losses) == (TaskState.READY, 0, 0, 0)
 
 
+@pytest.mark.slow
 def test_a_coroutine_that_blocks_its_loop_after_its_end_leaves_the_next_ones_another(store: Any, gate: Any) -> None:
     async def block(task: TaskContext) -> bytes:
         if task.task_id == "block":

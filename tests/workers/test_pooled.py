@@ -326,6 +326,7 @@ def test_a_task_past_its_time_is_a_failure_and_its_late_result_is_dropped(store:
     assert (info.state, info.error, info.losses) == (TaskState.FAILED, "timed out after 0.05 s", 0)
 
 
+@pytest.mark.slow
 def test_a_handler_that_ignores_its_end_keeps_neither_the_next_task_nor_the_run_from_ending(
     store: Any, gate: Any
 ) -> None:

@@ -52,6 +52,7 @@ def test_tasks_not_finished_in_time_are_given_back_at_no_cost(store: Any) -> Non
     assert (info.state, info.attempts, info.claim) == (TaskState.READY, 0, None)
 
 
+@pytest.mark.slow
 def test_a_second_shutdown_shortens_the_first(store: Any, gate: Any) -> None:
     store.add_instance("i", [NewTask("t")])
     handle = PooledWorker(store, lambda _: gate.pass_through()).spawn()
