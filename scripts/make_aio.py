@@ -229,6 +229,8 @@ def _signature(source: str, node: ast.FunctionDef) -> str:
         parts.append("*")
     for argument, default in zip(spec.kwonlyargs, spec.kw_defaults, strict=True):
         parts.append(_parameter(source, argument, default))
+    if spec.kwarg is not None:
+        parts.append(f"**{_parameter(source, spec.kwarg, None)}")
     end = f") -> {returns}:"
     return _laid_out(4, start, parts, end)
 
@@ -255,6 +257,8 @@ def _call(method: ast.FunctionDef) -> str:
     returns = ast.unparse(method.returns)
     arguments = [argument.arg for argument in method.args.args[1:]]
     arguments += [f"{argument.arg}={_passed(argument.arg)}" for argument in method.args.kwonlyargs]
+    if method.args.kwarg is not None:
+        arguments.append(f"**{method.args.kwarg.arg}")
     if returns.startswith("Iterator["):
         before, through = "return ", "_listed"
     else:

@@ -37,6 +37,7 @@ from .model import (
     StoreStats,
     TaskClaim,
     TaskInfo,
+    TaskRef,
     TaskState,
     WorkerInfo,
 )
@@ -120,6 +121,7 @@ __all__ = [
     "TaskContext",
     "TaskFailedError",
     "TaskInfo",
+    "TaskRef",
     "TaskRegistry",
     "TaskState",
     "WorkerHandle",

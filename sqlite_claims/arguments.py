@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields
 from typing import Any, Final, TypeVar
 
 from . import validate
@@ -12,6 +13,7 @@ from .model import NewTask, TaskClaim
 T = TypeVar("T")
 FAILURE_OPTIONS: Final = frozenset({"retry", "retry_in", "detail", "timed_out"})
 """The keyword arguments of ``fail_task``, which each tuple that ``fail_tasks`` takes may contain."""
+_ENQUEUE_OPTIONS = {field.name for field in fields(NewTask)} - {"task_id", "input", "kind", "depends_on"}
 
 
 def claim(argument: str, value: object) -> TaskClaim:
@@ -109,6 +111,14 @@ def tasks(values: object) -> list[NewTask]:
                 f"tasks has more than {validate.TASKS_PER_CALL_MAX:,}; add them in several calls"
             )
     return checked
+
+
+def enqueue_options(options: Mapping[str, object]) -> None:
+    """Check the names of the options of ``enqueue``."""
+    if "depends_on" in options:
+        raise InvalidArgumentError("depends_on can't be given to enqueue, because the instance has only one task")
+    if unknown := options.keys() - _ENQUEUE_OPTIONS:
+        raise TypeError(f"enqueue got an unknown option {min(unknown)!r}; see the arguments of NewTask")
 
 
 def skips_existing(if_exists: object) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, make_dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from . import validate
 from .clock import SYSTEM_CLOCK, Clock
@@ -115,6 +115,8 @@ class AvailableTask:
         priority: 1 (first) to 5 (last).
         tags: The tags of the task, sorted and without duplicates.
         attempt: Number of the task's next attempt. The first attempt has the number 1.
+        metadata: The metadata that the task was added with; ``{}`` if it was added without metadata.
+        timeout: Seconds that one attempt may run; ``None``: the task has no timeout of its own.
     """
 
     instance_id: str
@@ -125,6 +127,8 @@ class AvailableTask:
     priority: int = 3
     tags: tuple[str, ...] = ()
     attempt: int = 1
+    metadata: Mapping[str, str] = field(default_factory=dict, hash=False)
+    timeout: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +224,12 @@ class NewTask:
         max_attempts: Number of failed attempts after which the task is ``FAILED``.
         max_lost: Number of lost claims after which the task is ``FAILED``.
         retry: The delay before each retry.
+        unique_key: At most one open task of the store has this key. The key is free again when the task ends.
+        metadata: Names and values to keep with the task, for example a request id. At most 4 KiB as JSON.
+        timeout: Seconds (or a ``timedelta``) that one attempt may run. Workers apply this timeout instead of their
+            ``task_timeout``.
+        expires_at: Aware ``datetime`` by the wall clock. If no worker has claimed the task by then, the task is
+            cancelled with the error ``expired``.
     """
 
     task_id: str
@@ -233,6 +243,10 @@ class NewTask:
     max_attempts: int = field(default=3, kw_only=True)
     max_lost: int = field(default=5, kw_only=True)
     retry: RetryPolicy = field(default=DEFAULT_RETRY, kw_only=True)
+    unique_key: str | None = field(default=None, kw_only=True)
+    metadata: Mapping[str, str] | None = field(default=None, kw_only=True, hash=False)
+    timeout: Duration | None = field(default=None, kw_only=True)
+    expires_at: datetime | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -257,17 +271,28 @@ class NewTask:
                 raise InvalidArgumentError("delay and available_at cannot be combined; give only one of them")
             put(self, "delay", validate.duration_us("delay", self.delay) / 1e6)
         if self.available_at is not None:
-            at = self.available_at
-            if not isinstance(at, datetime) or at.utcoffset() is None:
-                raise InvalidArgumentError(f"available_at must be an aware datetime, not {validate.shown(at)}")
-            try:
-                put(self, "available_at", at.astimezone(UTC))
-            except OverflowError:
-                raise InvalidArgumentError(
-                    f"available_at is not in the years 1 to 9999: {validate.shown(at)}"
-                ) from None
+            put(self, "available_at", validate.moment("available_at", self.available_at))
         if not isinstance(self.retry, RetryPolicy):
             raise InvalidArgumentError(f"retry must be a RetryPolicy, not {validate.shown(self.retry)}")
+        if self.has_rare_options():
+            self._check_rare_options()
+
+    def has_rare_options(self) -> bool:
+        """Return whether the task has a unique key, metadata, a timeout or an expiry."""
+        return not (
+            self.unique_key is None and self.metadata is None and self.timeout is None and self.expires_at is None
+        )
+
+    def _check_rare_options(self) -> None:
+        put = object.__setattr__
+        if self.unique_key is not None:
+            put(self, "unique_key", validate.name("unique_key", self.unique_key))
+        if self.metadata is not None:
+            put(self, "metadata", validate.metadata(self.metadata) or None)
+        if self.timeout is not None:
+            put(self, "timeout", validate.timeout_us("timeout", self.timeout) / 1e6)
+        if self.expires_at is not None:
+            put(self, "expires_at", validate.moment("expires_at", self.expires_at))
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +328,10 @@ class TaskInfo:
         finished_at: Time at which the task was completed, failed or cancelled; ``None`` before that.
         progress: The latest report of progress; ``None`` if nothing was reported.
         checkpoint: The latest checkpoint; ``None`` if there is none, or if the task is completed.
+        unique_key: The ``unique_key`` that the task was added with, or ``None``.
+        metadata: The metadata that the task was added with; ``{}`` if it was added without metadata.
+        timeout: Seconds that one attempt may run; ``None``: the task has no timeout of its own.
+        expires_at: The ``expires_at`` that the task was added with, or ``None``.
     """
 
     instance_id: str
@@ -331,6 +360,10 @@ class TaskInfo:
     finished_at: datetime | None
     progress: Progress | None = None
     checkpoint: bytes | None = None
+    unique_key: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict, hash=False)
+    timeout: float | None = None
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,6 +381,13 @@ class Progress:
     total: float | None
     note: str | None
     reported_at: datetime
+
+
+class TaskRef(NamedTuple):
+    """The names that refer to a task. ``*ref`` passes both names to a method."""
+
+    instance_id: str
+    task_id: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,11 @@ The checks run before every operation. Therefore each function first tests quick
 
 from __future__ import annotations
 
+import json
 import math
 import os
-from collections.abc import Collection, Iterable
-from datetime import timedelta
+from collections.abc import Collection, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ S = TypeVar("S", bound=StrEnum)
 NAME_BYTES_MAX = 256
 TASKS_PER_CALL_MAX = 100_000
 LIMIT_MAX = 2**31 - 1
+METADATA_BYTES_MAX = 4096
 # The end of year 9999, the last second that a datetime can show.
 WALL_US_MAX = 253_402_300_799 * 1_000_000
 
@@ -156,6 +158,50 @@ def duration_us(argument: str, value: object, *, wall_us: int = 0) -> int:
     if us + wall_us > WALL_US_MAX:
         raise InvalidArgumentError(f"{argument} reaches past the year 9999: {shown(value)}")
     return us
+
+
+def timeout_us(argument: str, value: object) -> int:
+    """Check a duration that must be longer than 0, and return it in microseconds."""
+    us = duration_us(argument, value)
+    if us == 0:
+        raise InvalidArgumentError(f"{argument} must be a duration of more than 0 s, not {shown(value)}")
+    return us
+
+
+def moment(argument: str, value: object) -> datetime:
+    """Check an aware ``datetime``, and return it in UTC."""
+    if not isinstance(value, datetime) or value.utcoffset() is None:
+        raise InvalidArgumentError(f"{argument} must be an aware datetime, not {shown(value)}")
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise InvalidArgumentError(f"{argument} is not in the years 1 to 9999: {shown(value)}") from None
+
+
+def metadata(value: object) -> dict[str, str]:
+    """Check the metadata of a task: a mapping of ``str`` to ``str`` with at most 4 KiB as JSON. Return a copy."""
+    if not isinstance(value, Mapping):
+        raise InvalidArgumentError(f"metadata must be a mapping of str to str, not {shown(value)}")
+    checked = {_utf8("each key of metadata", key): _utf8("each value of metadata", text) for key, text in value.items()}
+    size = len(metadata_json(checked).encode())
+    if size > METADATA_BYTES_MAX:
+        raise InvalidArgumentError(f"metadata is {size:,} bytes long as JSON; at most {METADATA_BYTES_MAX:,}")
+    return checked
+
+
+def metadata_json(checked: Mapping[str, str]) -> str:
+    """Return checked metadata as JSON, in the form that stores keep and whose size is limited."""
+    return json.dumps(dict(checked), ensure_ascii=False, separators=(",", ":"))
+
+
+def _utf8(argument: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise InvalidArgumentError(f"{argument} must be a str, not {type(value).__name__}: {shown(value)}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidArgumentError(f"{argument} is not valid UTF-8: {shown(value)}") from None
+    return str.__str__(value)
 
 
 def states(argument: str, values: object, kind: type[S]) -> frozenset[S] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Protocol
 
-from ..model import AttemptInfo, NewTask, TaskInfo, TaskState
+from ..model import AttemptInfo, NewTask, TaskInfo, TaskRef, TaskState
 from .types import Kinds
 
 
@@ -17,6 +17,8 @@ class SharedTasksBackend(Protocol):
     ) -> bool: ...
 
     def add_tasks(self, instance_id: str, tasks: Sequence[NewTask], *, skip_existing: bool) -> int: ...
+
+    def enqueue(self, instance_id: str, task: NewTask, *, skip_existing: bool) -> TaskRef: ...
 
     def retry_task(self, *, instance_id: str, task_id: str) -> None: ...
 

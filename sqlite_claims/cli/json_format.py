@@ -83,6 +83,10 @@ def task_entry(task: TaskInfo) -> JsonObject:
         "added_at": _time_entry(task.added_at),
         "started_at": _time_entry(task.started_at),
         "finished_at": _time_entry(task.finished_at),
+        "unique_key": task.unique_key,
+        "metadata": dict(task.metadata),
+        "timeout": task.timeout,
+        "expires_at": _time_entry(task.expires_at),
     }
 
 
@@ -154,11 +158,11 @@ def _new_task(given: JsonObject, defaults: TaskDefaults) -> NewTask:
         if not isinstance(values["input"], str):
             raise InvalidArgumentError(f"input must be a string, not {json.dumps(values['input'])[:80]}")
         values["input"] = values["input"].encode("utf-8", "surrogatepass")
-    if "available_at" in values:
+    for key in values.keys() & {"available_at", "expires_at"}:
         try:
-            values["available_at"] = datetime.fromisoformat(values["available_at"])
+            values[key] = datetime.fromisoformat(values[key])
         except (ValueError, TypeError) as error:
-            raise InvalidArgumentError(f"available_at: {error}") from None
+            raise InvalidArgumentError(f"{key}: {error}") from None
     if "retry" in values:
         try:
             values["retry"] = RetryPolicy(**values["retry"])

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from typing import Unpack
 
 from .. import arguments, validate
 from ..graph import check_graph
 from ..interface import IfExists
-from ..interface.tasks import SharedTasks, StoreTasks
-from ..model import AttemptInfo, NewTask, TaskInfo, TaskState
+from ..interface.tasks import SharedTasks, StoreTasks, TaskOptions
+from ..model import AttemptInfo, NewTask, TaskInfo, TaskRef, TaskState
 from .base import SharedFront, StoreFront
+from .new_id import new_id
 from .paging import first, maximum
 
 
@@ -39,6 +41,23 @@ class SharedTasksFront(SharedFront, SharedTasks):
         new_tasks = arguments.tasks(tasks)
         check_graph(new_tasks, is_whole=False)
         return self._backend.add_tasks(instance_id, new_tasks, skip_existing=arguments.skips_existing(if_exists))
+
+    def enqueue(
+        self,
+        kind: str | None,
+        input: bytes | None = None,
+        *,
+        instance_id: str | None = None,
+        if_exists: IfExists = "error",
+        **options: Unpack[TaskOptions],
+    ) -> TaskRef:
+        arguments.enqueue_options(options)
+        task = NewTask("task", input, kind=kind, **options)
+        return self._backend.enqueue(
+            new_id() if instance_id is None else validate.name("instance_id", instance_id),
+            task,
+            skip_existing=arguments.skips_existing(if_exists),
+        )
 
     def retry_task(self, instance_id: str, task_id: str) -> None:
         self._backend.retry_task(

@@ -14,7 +14,7 @@ If a method raises an error, it has changed nothing.
 from .claims import FailureArguments, Settled
 from .sessions import WorkerSession
 from .store import TaskClaimStore, WorkerStore
-from .tasks import IfExists
+from .tasks import IfExists, TaskOptions
 from .transaction import ClaimWriter, Transaction
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "IfExists",
     "Settled",
     "TaskClaimStore",
+    "TaskOptions",
     "Transaction",
     "WorkerSession",
     "WorkerStore",

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
-from typing import Literal, Protocol
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Literal, Protocol, TypedDict, Unpack
 
-from ..model import AttemptInfo, NewTask, TaskInfo, TaskState
+from ..model import AttemptInfo, Duration, NewTask, RetryPolicy, TaskInfo, TaskRef, TaskState
 
 IfExists = Literal["error", "skip"]
+
+
+class TaskOptions(TypedDict, total=False):
+    """The options of ``enqueue``. ``NewTask`` describes each of them."""
+
+    priority: int
+    tags: Iterable[str]
+    delay: Duration | None
+    available_at: datetime | None
+    max_attempts: int
+    max_lost: int
+    retry: RetryPolicy
+    unique_key: str | None
+    metadata: Mapping[str, str] | None
+    timeout: Duration | None
+    expires_at: datetime | None
 
 
 class SharedTasks(Protocol):
@@ -56,6 +73,34 @@ class SharedTasks(Protocol):
             AlreadyExistsError: A task of that name is stored.
             InvalidStateError: The instance is cancelled, or a dependency has failed or was cancelled.
             InvalidArgumentError: As in ``add_instance``.
+        """
+
+    def enqueue(
+        self,
+        kind: str | None,
+        input: bytes | None = None,
+        *,
+        instance_id: str | None = None,
+        if_exists: IfExists = "error",
+        **options: Unpack[TaskOptions],
+    ) -> TaskRef:
+        """Add one task, in an instance of its own. The task has the name ``"task"``.
+
+        Args:
+            kind: Name that selects the handler. ``None``: only the handler for all other kinds (``"*"``) gets the task.
+            input: Bytes for the handler.
+            instance_id: Name of the instance. ``None``: a new UUID, version 7.
+            if_exists: If an instance of that name is stored: ``"error"`` raises an error, ``"skip"`` adds nothing.
+            options: The options of ``NewTask``, except ``depends_on``.
+
+        Returns:
+            The names of the instance and of the task.
+
+        Raises:
+            AlreadyExistsError: An instance of that name is stored. With ``if_exists="skip"``: the stored instance has
+                no task of the name ``"task"``.
+            InvalidArgumentError: ``depends_on`` was given, or an option is wrong.
+            TypeError: An option is unknown.
         """
 
     def retry_task(self, instance_id: str, task_id: str) -> None:

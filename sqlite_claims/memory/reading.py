@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from ..explain import explain
 from ..model import (
     AvailableTask,
+    Duration,
     InstanceInfo,
     InstanceState,
     StoreStats,
@@ -75,6 +76,8 @@ def available_task(engine: Engine, task: Task, attempt: int) -> AvailableTask:
         task.spec.priority,
         tuple(task.spec.tags),
         attempt,
+        metadata=dict(task.spec.metadata or {}),
+        timeout=_seconds_or_none(task.spec.timeout),
     )
 
 
@@ -107,7 +110,15 @@ def task_info(engine: Engine, task: Task) -> TaskInfo:
         finished_at=_moment_or_none(task.finished_wall),
         progress=task.progress,
         checkpoint=task.checkpoint,
+        unique_key=spec.unique_key,
+        metadata=dict(spec.metadata or {}),
+        timeout=_seconds_or_none(spec.timeout),
+        expires_at=spec.expires_at,
     )
+
+
+def _seconds_or_none(seconds: Duration | None) -> float | None:
+    return seconds if isinstance(seconds, float) else None  # a ``NewTask`` contains seconds
 
 
 def instance_info(engine: Engine, instance_id: str) -> InstanceInfo:

@@ -162,6 +162,16 @@ class TaskRow(NamedTuple):
     checkpoint: bytes | None
 
 
+class OptionsRow(NamedTuple):
+    """The options of a task. ``metadata``: a JSON object."""
+
+    task: int
+    unique_key: str | None
+    metadata: str | None
+    timeout: int | None
+    expires_wall: int | None
+
+
 class AttemptRow(NamedTuple):
     """An attempt that ended without completion. ``outcome``: see ``AttemptCode``."""
 

@@ -30,6 +30,7 @@ from .rows import (
     LosingTask,
     MovingInstance,
     NamedTask,
+    OptionsRow,
     StoredTask,
     StrayTask,
     SweepState,
@@ -66,6 +67,8 @@ class Statements:
     policy_id: Statement[tuple[int]]
     add_task: str
     add_input: str
+    add_options: str
+    set_expiring: str
     add_dependency: str
     count_added: str
 
@@ -197,6 +200,8 @@ class Statements:
     drop_attempts: str
     drop_checkpoints: str
     drop_all_progress: str
+    drop_keys: str
+    drop_options: str
     drop_dependencies: str
     shared_lanes: Statement[tuple[int]]
     policies: Statement[tuple[int]]
@@ -216,6 +221,7 @@ class Statements:
     ended_among: Statement[tuple[int, int]]
     existing_among: Statement[tuple[int, int]]
     moving: Statement[tuple[int]]
+    options: Statement[OptionsRow]
     dependencies: Statement[tuple[str, int]]
     instance: Statement[InstanceRow]
     instances_page: Statement[InstanceRow]

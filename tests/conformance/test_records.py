@@ -64,6 +64,7 @@ def test_public_fields_come_in_the_order_that_callers_may_rely_on() -> None:
     assert names(TaskClaim) == ["instance_id", "task_id", "worker_id", "claimed_at", "expires_at", "token"]
     assert names(AvailableTask) == [
         "instance_id", "task_id", "input", "workflow_definition_hash", "kind", "priority", "tags", "attempt",
+        "metadata", "timeout",
     ]  # fmt: skip
     assert names(ClaimedTask) == ["task", "claim"]
     assert names(RetryPolicy) == ["initial_delay", "multiplier", "max_delay", "jitter"]

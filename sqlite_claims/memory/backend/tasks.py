@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from ...backend import Kinds
-from ...model import AttemptInfo, NewTask, TaskInfo, TaskState
+from ...model import AttemptInfo, NewTask, TaskInfo, TaskRef, TaskState
 from .. import reading
 from ..engine import Engine
 from .base import MemoryOperations, MemoryStoreOperations
@@ -23,6 +23,10 @@ class MemorySharedTasks(MemoryOperations):
     def add_tasks(self, instance_id: str, tasks: Sequence[NewTask], *, skip_existing: bool) -> int:
         with self._engine() as engine:
             return engine.add_tasks(instance_id, tasks, skip_existing)
+
+    def enqueue(self, instance_id: str, task: NewTask, *, skip_existing: bool) -> TaskRef:
+        with self._engine() as engine:
+            return engine.enqueue(instance_id, task, skip_existing)
 
     def retry_task(self, *, instance_id: str, task_id: str) -> None:
         with self._engine() as engine:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from ...errors import AlreadyExistsError, InvalidStateError
 from ...graph import unknown_dependency
-from ...model import InstanceState, NewTask, TaskState
+from ...model import InstanceState, NewTask, TaskRef, TaskState
 from ..records import Instance, Task
 from .base import EngineBase
 
@@ -29,6 +29,10 @@ class Tasks(EngineBase):
         state.members[instance_id], state.tally[instance_id] = {}, Counter()
         self._add(instance_id, specs)
         return True
+
+    def enqueue(self, instance_id: str, spec: NewTask, skip: bool) -> TaskRef:
+        self.add_instance(instance_id, [spec], "", skip and (instance_id, spec.task_id) in self.state.tasks)
+        return TaskRef(instance_id, spec.task_id)
 
     def add_tasks(self, instance_id: str, specs: Sequence[NewTask], skip: bool) -> int:
         instance = self.instance(instance_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from ...backend import Kinds
-from ...model import AttemptInfo, NewTask, TaskInfo, TaskState
+from ...model import AttemptInfo, NewTask, TaskInfo, TaskRef, TaskState
 from ..operations import adding, attempts, listing, reading, settling
 from .base import SqliteOperations, SqliteStoreOperations
 
@@ -22,6 +22,9 @@ class SqliteSharedTasks(SqliteOperations):
 
     def add_tasks(self, instance_id: str, tasks: Sequence[NewTask], *, skip_existing: bool) -> int:
         return self._write(adding.add_tasks, True, instance_id, tasks, skip_existing=skip_existing)
+
+    def enqueue(self, instance_id: str, task: NewTask, *, skip_existing: bool) -> TaskRef:
+        return self._write(adding.enqueue, True, instance_id, task, skip_existing=skip_existing)
 
     def retry_task(self, *, instance_id: str, task_id: str) -> None:
         self._write(settling.retry_task, True, instance_id=instance_id, task_id=task_id)

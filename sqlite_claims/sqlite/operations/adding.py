@@ -4,20 +4,21 @@ or none."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import apsw
 
 from ...errors import AlreadyExistsError, InvalidStateError, NotFoundError
 from ...graph import unknown_dependency
-from ...model import DEFAULT_RETRY, NewTask, RetryPolicy
+from ...model import DEFAULT_RETRY, NewTask, RetryPolicy, TaskRef
 from ...validate import duration_us
-from ..codes import InstanceCode, TaskCode
+from ..codes import HAS_OPTIONS, InstanceCode, TaskCode
 from ..database import Database
 from ..lanes import Lane
 from ..rows import StoredTask
 from ..statements import sql
+from ..times import wall_us
+from . import options
 
 # The id of the default retry policy. Every file contains this policy.
 _DEFAULT_POLICY = 1
@@ -25,8 +26,6 @@ _DEFAULT_POLICY = 1
 # instance uses the shared lanes. When a smaller instance is paused or cancelled, its tasks leave the shared lanes in
 # short steps. Until then each search for work skips these tasks one by one, which takes a few milliseconds.
 OWN_LANES_FROM = 5_000
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 def add_instance(
@@ -43,6 +42,16 @@ def add_instance(
     id = db.value(sql.add_instance, instance_id, definition_hash, db.time.wall)
     _add(db, id, tasks, {}, 0, paused=False)
     return True
+
+
+def enqueue(db: Database, instance_id: str, task: NewTask, *, skip_existing: bool) -> TaskRef:
+    """Add a task in an instance of its own; return its names.
+
+    ``skip_existing``: if the instance has a task of this name already, add nothing and return the names of that task.
+    """
+    skip = skip_existing and bool(db.rows(sql.task_by_name, instance_id, task.task_id))
+    add_instance(db, instance_id, [task], definition_hash="", skip_existing=skip)
+    return TaskRef(instance_id, task.task_id)
 
 
 def add_tasks(db: Database, instance_id: str, tasks: Sequence[NewTask], *, skip_existing: bool) -> int:
@@ -98,17 +107,22 @@ def _add(
     first = (db.value(sql.newest_task) or 0) + 1
     ids = {task.task_id: id for id, task in enumerate(tasks, first)}
     policies: dict[RetryPolicy, int] = {DEFAULT_RETRY: _DEFAULT_POLICY}
-    lanes: dict[tuple[Any, Any], int] = {}
+    lanes: dict[tuple[Any, Any, int], int] = {}
     rows: list[tuple[Any, ...]] = []
     inputs: list[tuple[int, bytes]] = []
     edges: list[tuple[int, int]] = []
+    with_options: list[tuple[int, NewTask]] = []
     blocked = 0
     for id, task in enumerate(tasks, first):
-        key = task.kind, task.tags
+        traits = 0
+        if task.has_rare_options():
+            traits = HAS_OPTIONS
+            with_options.append((id, task))
+        key = task.kind, task.tags, traits
         lane = lanes.get(key)
         if lane is None:
-            lane = db.lanes.intern(db, Lane(task.kind or "", tuple(task.tags), 0), own_lanes_of) * (-1 if paused else 1)
-            lanes[key] = lane
+            wanted = Lane(task.kind or "", tuple(task.tags), traits)
+            lane = lanes[key] = db.lanes.intern(db, wanted, own_lanes_of) * (-1 if paused else 1)
         policy = policies.get(task.retry)
         if policy is None:
             policy = policies[task.retry] = _policy(db, task.retry)
@@ -125,7 +139,7 @@ def _add(
             if len(needs) == 1 and task.input is None:
                 source = needs[0].id
         delay = None if task.delay is None else duration_us("delay", task.delay)
-        due = None if task.available_at is None else _wall_us(task.available_at)
+        due = None if task.available_at is None else wall_us(task.available_at)
         position = now + (delay or 0)
         if open_deps:
             state, next_at = TaskCode.BLOCKED, None
@@ -144,6 +158,8 @@ def _add(
         db.executemany(sql.add_input, inputs)
     if edges:
         db.executemany(sql.add_dependency, edges)
+    if with_options:
+        options.add(db, with_options)
     db.execute(sql.count_added, (instance, len(rows), blocked))
 
 
@@ -151,7 +167,3 @@ def _policy(db: Database, retry: RetryPolicy) -> int:
     values = (retry.initial_delay, retry.multiplier, retry.max_delay, retry.jitter)
     rows = db.rows(sql.policy_id, *values) or db.rows(sql.add_policy, *values)
     return rows[0][0]
-
-
-def _wall_us(moment: datetime) -> int:
-    return (moment - _EPOCH) // _MICROSECOND

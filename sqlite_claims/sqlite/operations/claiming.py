@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import apsw
 
@@ -12,12 +13,12 @@ from ...arguments import claim_names
 from ...errors import ClaimLostError, NotFoundError
 from ...model import AvailableTask, ClaimedTask, TaskClaim, make_available, make_claim, make_claimed
 from ...validate import WALL_US_MAX
-from ..codes import CLAIMED_SIDE, InstanceCode, TaskCode
+from ..codes import CLAIMED_SIDE, HAS_OPTIONS, InstanceCode, TaskCode
 from ..database import Database
 from ..lanes import Kinds, Tags
 from ..rows import FAILED_WORKER, ID, LANE, FoundTask, HeldTask, NamedTask, SweepState
 from ..statements import sql
-from . import attempts, control, sweep
+from . import attempts, control, options, sweep
 
 # The longest time between two searches of a worker that waits for work. Each search detects dead workers, so a waiting
 # worker detects a dead worker within this time.
@@ -52,11 +53,27 @@ def _ready_ids(db: Database, tags: Tags, kinds: Kinds, limit: int, state: SweepS
     return db.scan(db.lanes.to_visit(db, tags, kinds, paused=False), limit, aging, False)
 
 
-def available(db: Database, task: FoundTask) -> AvailableTask:
-    """Return the public record of a found task."""
-    _, instance_id, task_id, data, definition_hash, lane, priority, attempts, _, _ = task
-    kind, tags, _ = db.lanes.lane_of(db, lane)
-    return make_available(instance_id, task_id, data or b"", definition_hash, kind, priority, tags, attempts + 1)
+def available(db: Database, tasks: Sequence[FoundTask]) -> list[AvailableTask]:
+    """Return the public records of found tasks."""
+    records = []
+    with_options = []
+    for task in tasks:
+        id, instance_id, task_id, data, definition_hash, lane, priority, attempts, _, _ = task
+        kind, tags, traits = db.lanes.lane_of(db, lane)
+        if traits & HAS_OPTIONS:
+            with_options.append(id)
+        records.append(
+            make_available(
+                instance_id, task_id, data or b"", definition_hash, kind, priority, tags, attempts + 1, {}, None
+            )
+        )
+    if with_options:
+        given = options.of_tasks(db, with_options)
+        for index, task in enumerate(tasks):
+            if (row := given.get(task[ID])) is not None:
+                timeout = None if row.timeout is None else row.timeout / 1e6
+                records[index] = replace(records[index], metadata=options.metadata_of(db, row), timeout=timeout)
+    return records
 
 
 def find_available(
@@ -69,7 +86,7 @@ def find_available(
     tasks = find(db, worker_id, limit, tags, kinds, state)
     if not tasks and may_sweep and sweep.has_deferrable_work(state):
         return None
-    return [available(db, task) for task in tasks]
+    return available(db, tasks)
 
 
 def any_available(db: Database, *, tags: Tags, kinds: Kinds, may_sweep: bool) -> bool | None:
@@ -131,10 +148,10 @@ def claim_available(
         db.execute(sql.claim_many, (ids, floor, lease, worker_id, session_id, wall, expires))
     make = claim_maker(db, worker_id, wall=wall, ttl_us=ttl_us)
     claimed = []
-    for task in tasks:
+    for task, record in zip(tasks, available(db, tasks), strict=True):
         id, instance_id, task_id, _, _, _, _, _, _, token = task
         token = token + 1 if token > floor else floor + 1
-        claimed.append(make_claimed(available(db, task), make(instance_id, task_id, token, id)))
+        claimed.append(make_claimed(record, make(instance_id, task_id, token, id)))
     return claimed
 
 

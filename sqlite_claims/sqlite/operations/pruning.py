@@ -68,6 +68,8 @@ def remove_step(db: Database) -> bool:
             sql.drop_attempts,
             sql.drop_checkpoints,
             sql.drop_all_progress,
+            sql.drop_keys,
+            sql.drop_options,
             sql.drop_dependencies,
             sql.drop_tasks,
         )

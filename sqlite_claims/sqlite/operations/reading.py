@@ -11,11 +11,12 @@ import apsw
 from ...errors import NotFoundError
 from ...explain import explain
 from ...model import InstanceInfo, InstanceState, Progress, StoreStats, TaskClaim, TaskInfo, TaskState, WorkerInfo
-from ..codes import INSTANCE_STATES, TASK_STATES, InstanceCode, TaskCode
+from ..codes import HAS_OPTIONS, INSTANCE_STATES, TASK_STATES, InstanceCode, TaskCode
 from ..database import Database
 from ..rows import ClaimRow, InstanceRow, TaskRow, Totals
 from ..statements import sql
 from ..times import moment, moment_or_none
+from . import options
 from .settling import stored_policy
 from .sweep import is_over, sweep_state
 
@@ -75,7 +76,8 @@ def task_info(db: Database, row: TaskRow) -> TaskInfo:
     finished = row.finished_wall
     if state is TaskState.CANCELLED and finished is None:
         finished = row.instance_finished_wall
-    kind, tags, _ = db.lanes.lane_of(db, row.lane)
+    kind, tags, traits = db.lanes.lane_of(db, row.lane)
+    given = options.of_tasks(db, [row.id])[row.id] if traits & HAS_OPTIONS else options.NO_OPTIONS
     return TaskInfo(
         instance_id=row.instance_id,
         task_id=row.task_id,
@@ -105,6 +107,10 @@ def task_info(db: Database, row: TaskRow) -> TaskInfo:
         if row.reported_wall is None
         else Progress(row.done, row.total, row.note, moment(row.reported_wall)),
         checkpoint=row.checkpoint,
+        unique_key=given.unique_key,
+        metadata=options.metadata_of(db, given),
+        timeout=None if given.timeout is None else given.timeout / 1e6,
+        expires_at=moment_or_none(given.expires_wall),
     )
 
 

@@ -35,6 +35,12 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, ?, ?, ?, ?, ?, ?, ?, ?);
 -- name: add_input
 INSERT INTO claims_inputs (task, data) VALUES (?, ?);
 
+-- name: add_options
+INSERT INTO claims_options (task, unique_key, metadata, timeout, expires_wall, expiring) VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: set_expiring
+UPDATE claims_meta SET expiring = 1 WHERE id = 1 AND NOT expiring;
+
 -- name: add_dependency
 INSERT INTO claims_dependencies (task, depends_on) VALUES (?, ?);
 

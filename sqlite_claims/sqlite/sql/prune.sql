@@ -48,6 +48,13 @@ DELETE FROM claims_checkpoints WHERE task IN (SELECT value FROM carray(?1));
 -- name: drop_all_progress
 DELETE FROM claims_progress WHERE task IN (SELECT value FROM carray(?1));
 
+-- name: drop_keys
+DELETE FROM claims_keys
+WHERE (key, task) IN (SELECT unique_key, task FROM claims_options WHERE task IN (SELECT value FROM carray(?1)));
+
+-- name: drop_options
+DELETE FROM claims_options WHERE task IN (SELECT value FROM carray(?1));
+
 -- name: drop_dependencies
 DELETE FROM claims_dependencies WHERE task IN (SELECT value FROM carray(?1));
 

@@ -26,6 +26,10 @@ SELECT t.id, t.instance FROM carray(?1) c CROSS JOIN claims_tasks t ON t.id = c.
 -- name: moving
 SELECT moving FROM claims_meta WHERE id = 1;
 
+-- name: options
+SELECT o.task, o.unique_key, o.metadata, o.timeout, o.expires_wall
+FROM carray(?1) c CROSS JOIN claims_options o ON o.task = c.value;
+
 -- The names and states of the tasks that a task depends on.
 -- name: dependencies
 SELECT p.name, p.state FROM claims_dependencies d CROSS JOIN claims_tasks p ON p.id = d.depends_on
