@@ -34,6 +34,8 @@ crash6 crash7 crash8 crashM ioerr ioerr2 ioerr3 ioerr4 ioerr5 ioerr6
 _SLOW = "walslow walcrash3 pager2 savepoint4 savepoint6 walbig"
 _CRASHES = "walcrash walcrash2 walcrash4"
 _IN_WAL_MODE = "savepoint savepoint2 trans avtrans"
+# The number of tests in this file is random, without wal_file.c, too.
+_RANDOM = {"crash"}
 
 
 class Variant(NamedTuple):
@@ -174,7 +176,7 @@ def differences(name: str, label: str, plain: Result, ours: Result) -> list[str]
         # The tests of faults make each write and each allocation fail once. With gathered commits, there are fewer
         # writes and other allocations.
         print(f"{name}, {label}: {ours.tests} tests instead of {plain.tests}")
-        if "fault" not in name:
+        if "fault" not in name and name not in _RANDOM:
             unexplained.append(f"{name}, {label}: {ours.tests} tests instead of {plain.tests}")
     return unexplained
 
@@ -198,8 +200,10 @@ def compare(work: list[Work], results: Results, counts: dict[str, Path]) -> list
         if variant.ours:
             found = read_counts(counts[label])
             print(f"  {found}")
-            if found.held or found.failures or not found.writes:
-                unexplained.append(f"{label}: held bytes after a commit, an impossible state, or no gathered commit")
+            if found.held or found.failures:
+                unexplained.append(f"{label}: held bytes after a commit, or an impossible state")
+            if not found.writes and any(item.name == "wal" for item in work):
+                unexplained.append(f"{label}: no gathered commit")
     return unexplained
 
 
