@@ -14,7 +14,7 @@ from ..model import AvailableTask, ClaimedTask, Duration, InstanceInfo, Instance
 from . import task_log
 from .attempts import EndedAttempt, claim_key
 from .context import TaskContext, WorkerStartError
-from .execute import Abort, Quit, execute
+from .execute import Abort, Failure, Quit, execute
 from .forked import HomeProcess
 from .idle import OPEN
 from .lazy_coroutines import LazyCoroutines
@@ -39,6 +39,9 @@ class CheckpointingRunner:
     loop on a different thread. A task whose handler raises an exception is tried again according to the task's retry
     policy, and the runner waits for the retry. Other workers may use the store at the same time. The runner never runs
     a task that another worker holds.
+
+    If an attempt takes longer than the ``timeout`` of its task, the attempt has failed, and the context's ``cancelled``
+    is set. The runner continues when the handler returns, and drops the handler's result.
 
     If a handler raises ``StopWorker`` or ``KeyboardInterrupt``, the runner releases the task without counting the
     attempt, and raises the exception to the caller.
@@ -129,7 +132,8 @@ class _AttemptRunner:
         self._lock = threading.Lock()
         self._current: TaskContext | None = None
         self._started_at = 0.0
-        self._over = threading.Event()
+        self._is_over = False
+        self._wake = threading.Event()  # set at the end, and if a task with a timeout starts
         self._home = HomeProcess()
         self._coroutines = LazyCoroutines(self._home)
         self._lifespans = Lifespans(handlers.lifespans, self._coroutines, self._home)
@@ -155,7 +159,8 @@ class _AttemptRunner:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._over.set()
+            self._is_over = True
+            self._wake.set()
             self._keeper.join()
             self._session.close()
         finally:
@@ -202,11 +207,15 @@ class _AttemptRunner:
             info.priority,
             info.tags,
             info.attempts,
+            metadata=info.metadata,
+            timeout=info.timeout,
         )
         task = TaskContext(self._store, ClaimedTask(available, claim))
         with self._lock:
             self._current = task
             self._started_at = started_at = time.monotonic()
+        if task.timeout is not None:
+            self._wake.set()
         task_log.started(task)
         try:
             result = execute(handler, task, self._coroutines.wait_for, self._home)
@@ -223,34 +232,61 @@ class _AttemptRunner:
 
     def _keep_claim(self) -> None:
         options = self._options
-        interval_s = options.heartbeat_interval
-        renew_at = time.monotonic() + (interval_s or 0.0)
-        while not self._over.wait(min(options.poll_interval, interval_s or options.poll_interval)):
+        poll_s = min(options.poll_interval, options.heartbeat_interval or options.poll_interval)
+        self._renew_at = time.monotonic() + (options.heartbeat_interval or 0.0)
+        pause_s = poll_s
+        while True:
+            self._wake.wait(pause_s)
+            self._wake.clear()
+            if self._is_over:
+                return
+            pause_s = poll_s
             with self._lock:
-                task = self._current
-            if task is None:
+                task, started_at = self._current, self._started_at
+            if task is None or task._dropped:
                 continue
             try:
-                held_keys = {claim_key(claim) for claim in self._store.list_claims(options.worker_id)}
-                is_held = claim_key(task.claim) in held_keys
-                if is_held and interval_s is not None and time.monotonic() >= renew_at:
-                    renewed, _ = self._store.renew_task_claims([task.claim], options.claim_ttl)
-                    renew_at = time.monotonic() + interval_s
-                    for claim in renewed:
-                        task.claim = claim
+                if task.timeout is not None:
+                    pause_s = min(poll_s, started_at + task.timeout - time.monotonic())
+                    if pause_s <= 0:
+                        self._time_out(task, task.timeout)
+                        pause_s = poll_s
+                        continue
+                self._check_claim(task)
             except TRANSIENT as error:
                 log.warning("could not renew a claim, will retry: %s", error)
-                continue
             except BackendError as error:
                 log.error("stopped renewing the claim on task %r: %s", task.task_id, error)
                 return
-            if not is_held:
-                self._drop(task)
+
+    def _check_claim(self, task: TaskContext) -> None:
+        """Drop the task if its claim is lost. Renew the claim if the renewal is due."""
+        options = self._options
+        held_keys = {claim_key(claim) for claim in self._store.list_claims(options.worker_id)}
+        if claim_key(task.claim) not in held_keys:
+            self._drop(task)
+        elif options.heartbeat_interval is not None and time.monotonic() >= self._renew_at:
+            renewed, _ = self._store.renew_task_claims([task.claim], options.claim_ttl)
+            self._renew_at = time.monotonic() + options.heartbeat_interval
+            for claim in renewed:
+                task.claim = claim
 
     def _drop(self, task: TaskContext) -> None:
+        if self._mark_dropped(task):
+            task_log.lost(task, time.monotonic() - self._started_at)
+            task._drop()
+
+    def _time_out(self, task: TaskContext, timeout_s: float) -> None:
+        if self._mark_dropped(task):
+            task._drop()
+            task._end_progress()
+            failure = Failure(f"timed out after {timeout_s:g} s", timed_out=True)
+            self._results.settle([EndedAttempt(task._claimed, failure, time.monotonic() - self._started_at)])
+
+    def _mark_dropped(self, task: TaskContext) -> bool:
+        """Let the result of the task be ignored. Return ``False`` if the handler has ended already."""
         with self._lock:
             if self._current is not task:
-                return
+                return False
             task._dropped = True
-        task_log.lost(task, time.monotonic() - self._started_at)
-        task._drop()
+        return True

@@ -21,7 +21,7 @@ from ..opening import open_store
 from ..sqlite.store import SqliteClaimStore
 from . import child_config, importing
 from .child_config import ChildConfig
-from .control_channel import ControlChannel, Ended, Failed, Ready, Stage, Stop
+from .control_channel import ControlChannel, Ended, Failed, HasTimeout, Ready, Stage, Stop
 from .execute import describe
 from .handle import WorkerHandle
 from .log_lines import LogSender
@@ -115,6 +115,7 @@ def _make_loop(
         max_tasks=config.pool.max_tasks,
         exceeds_memory=None if max_bytes is None else lambda: memory_used() > max_bytes,
         on_start=lambda: control.send(Ready()),
+        on_timeout=lambda timeout_s: control.send(HasTimeout(timeout_s)),
     )
 
 

@@ -4,7 +4,7 @@ the summary of a worker's run."""
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -159,6 +159,16 @@ class TaskContext:
     def worker_id(self) -> str:
         """The id of the worker that has claimed the task."""
         return self.claim.worker_id
+
+    @property
+    def timeout(self) -> float | None:
+        """The seconds that an attempt at this task may take. ``None``: the worker's ``task_timeout`` applies."""
+        return self._claimed.task.timeout
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """The metadata that the task was added with."""
+        return self._claimed.task.metadata
 
     @property
     def checkpoint(self) -> bytes | None:

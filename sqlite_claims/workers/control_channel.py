@@ -1,7 +1,7 @@
 """The socket between a supervisor and a process of its pool. Each message on the socket is one line with a JSON object.
 
-The process sends ``Ready`` at its start and ``Ended`` at its end. A process that cannot run tasks sends ``Failed``. The
-supervisor sends ``Stop``.
+The process sends ``Ready`` at its start, ``HasTimeout`` if a task has its own timeout, and ``Ended`` at its end. A
+process that cannot run tasks sends ``Failed``. The supervisor sends ``Stop``.
 """
 
 from __future__ import annotations
@@ -36,6 +36,14 @@ class Failed:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class HasTimeout:
+    """A message from a process that has started a task with its own timeout, which is shorter than the timeouts in
+    earlier messages. The supervisor then checks the running tasks often enough."""
+
+    timeout_s: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
     """A message from a process whose worker has ended, and which is about to exit.
@@ -57,9 +65,15 @@ class Stop:
     timeout_s: float | None
 
 
-Message = Ready | Failed | Ended | Stop
+Message = Ready | Failed | HasTimeout | Ended | Stop
 
-_TYPES: dict[str, type[Message]] = {"ready": Ready, "failed": Failed, "ended": Ended, "stop": Stop}
+_TYPES: dict[str, type[Message]] = {
+    "ready": Ready,
+    "failed": Failed,
+    "has timeout": HasTimeout,
+    "ended": Ended,
+    "stop": Stop,
+}
 _NAMES = {kind: name for name, kind in _TYPES.items()}
 
 

@@ -54,9 +54,9 @@ class WorkerPool:
         tags: see ``PooledWorker``. Default: ``None``, any tags.
         batch_size: see ``PooledWorker``. Default: 128.
         poll_interval: see ``PooledWorker``. Default: 1 s.
-        task_timeout: the time that an attempt may take. After this time, the attempt has failed ("timed out"). The
-            attempt's process and the commands that the task has started (except daemons) are killed. The
-            other tasks of the process are released. Default: ``None``, no limit.
+        task_timeout: the time that an attempt may take, if the task has no ``timeout``. After this time, the attempt
+            has failed ("timed out"). The attempt's process and the commands that the task has started (except daemons)
+            are killed. The other tasks of the process are released. Default: ``None``, no limit.
         shutdown_timeout: the time within which running tasks have to finish after a signal. Default: 5 s.
         max_tasks_per_child: replace a process after this many tasks. Default: ``None``, never.
         max_memory_per_child: replace a process that uses more than this many bytes of memory after a task. Default:

@@ -42,9 +42,9 @@ class PooledWorker:
         batch_size: the largest number of short tasks that one thread claims at a time. Default: 128.
         poll_interval: the time between two checks that the worker still holds the claims of its running tasks. Default:
             1 s.
-        task_timeout: the time that an attempt may take. After this time, the attempt has failed ("timed out"), the
-            context's ``cancelled`` is set, and the handler's result is dropped. The handler is not stopped, because
-            only a ``WorkerPool`` can kill a handler. Default: ``None``, no limit.
+        task_timeout: the time that an attempt may take, if the task has no ``timeout``. After this time, the attempt
+            has failed ("timed out"), the context's ``cancelled`` is set, and the handler's result is dropped. The
+            handler is not stopped, because only a ``WorkerPool`` can kill a handler. Default: ``None``, no limit.
         shutdown_timeout: the time within which running tasks have to finish after a signal. Default: 5 s.
     """
 

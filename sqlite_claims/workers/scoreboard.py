@@ -21,9 +21,9 @@ from .context import TaskContext
 
 _TOTALS = struct.Struct("=qqq")  # completed, failed, lost
 _START = struct.Struct("=q")  # start time in monotonic nanoseconds; 0: no task
-_NAMES = struct.Struct("=qqi")  # token, attempt, number of bytes of the names that follow
+_NAMES = struct.Struct("=qqdi")  # token, attempt, timeout in seconds or 0, number of bytes of the names that follow
 _HEADER_BYTES = 64
-_SLOT_BYTES = 1088  # four numbers and four names of at most 256 bytes
+_SLOT_BYTES = 1088  # five numbers and four names of at most 256 bytes
 
 
 class Totals(NamedTuple):
@@ -36,13 +36,17 @@ class Totals(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningTask:
-    """A task that a slot of a worker process is running. ``started_ns`` is the start time on the monotonic clock."""
+    """A task that a slot of a worker process is running.
+
+    ``started_ns`` is the start time on the monotonic clock. ``timeout_s`` is the task's own timeout, or ``None``.
+    """
 
     slot: int
     started_ns: int
     claim: TaskClaim
     kind: str
     attempt: int
+    timeout_s: float | None
 
     @property
     def instance_id(self) -> str:
@@ -93,7 +97,7 @@ class Scoreboard:
         names = f"{task.instance_id}\0{task.task_id}\0{task.worker_id}\0{task.kind}".encode()
         names_at = at + _START.size
         _START.pack_into(self._map, at, 0)  # a start time of 0 marks the slot as empty while the names are replaced
-        _NAMES.pack_into(self._map, names_at, task.claim.token, task.attempt, len(names))
+        _NAMES.pack_into(self._map, names_at, task.claim.token, task.attempt, task.timeout or 0.0, len(names))
         self._map[names_at + _NAMES.size : names_at + _NAMES.size + len(names)] = names
         _START.pack_into(self._map, at, time.monotonic_ns())
 
@@ -124,14 +128,21 @@ class Scoreboard:
             started_ns = self.started_ns(slot)
             if started_ns:
                 names_at = _HEADER_BYTES + slot * _SLOT_BYTES + _START.size
-                token, attempt, length = _NAMES.unpack_from(self._map, names_at)
+                token, attempt, timeout_s, length = _NAMES.unpack_from(self._map, names_at)
                 names = self._map[names_at + _NAMES.size : names_at + _NAMES.size + max(0, length)]
                 if self.started_ns(slot) == started_ns:
                     with suppress(ValueError):  # the bytes are not UTF-8, or do not contain four names
                         instance_id, task_id, worker_id, kind = names.decode().split("\0")
                         claim = TaskClaim(instance_id, task_id, worker_id, 0.0, None, token)
                         tasks.append(
-                            RunningTask(slot=slot, started_ns=started_ns, claim=claim, kind=kind, attempt=attempt)
+                            RunningTask(
+                                slot=slot,
+                                started_ns=started_ns,
+                                claim=claim,
+                                kind=kind,
+                                attempt=attempt,
+                                timeout_s=timeout_s or None,
+                            )
                         )
         return tasks
 

@@ -36,7 +36,8 @@ class SlotServices:
     """The parts of a worker that its slots share.
 
     ``patience_s``: the running time in seconds after which the main loop has to check a task. ``wake_at``: a
-    function that makes the main loop wake up at a time on the monotonic clock.
+    function that makes the main loop wake up at a time on the monotonic clock. ``on_timeout``: a function that is
+    called when a task with its own timeout starts, and returns when the main loop has to check this task.
     """
 
     store: WorkerStore
@@ -49,6 +50,7 @@ class SlotServices:
     scoreboard: Scoreboard | None
     patience_s: float
     wake_at: Callable[[float], None]
+    on_timeout: Callable[[float], float]
 
 
 class Slot:
@@ -134,7 +136,8 @@ class Slot:
             holds_more = bool(self.waiting or self.ended)
         if services.scoreboard is not None:
             services.scoreboard.task_started(self.index, task)
-        services.wake_at(started_at + (BATCH_SECONDS if holds_more else services.patience_s))
+        patience_s = services.patience_s if task.timeout is None else services.on_timeout(task.timeout)
+        services.wake_at(started_at + (BATCH_SECONDS if holds_more else patience_s))
         return task
 
     def _run_task(self, task: TaskContext) -> float:

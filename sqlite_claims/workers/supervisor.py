@@ -20,7 +20,7 @@ from ..errors import BackendError
 from . import task_log
 from .child_config import PoolConfig
 from .context import Reason, RunSummary, WorkerStartError
-from .control_channel import Ended, Failed, Message, Ready, Stage
+from .control_channel import Ended, Failed, HasTimeout, Message, Ready, Stage
 from .descendants import reap_orphans
 from .log_relay import LogRelay
 from .pool_claims import DeadWorker, PoolClaims
@@ -77,11 +77,10 @@ class Supervisor:
         self._waker, self._wakeups = socket.socketpair()
         self._waker.setblocking(False)
         self._wakeups.setblocking(False)
+        self._check_timeouts_every_s = _TIMEOUT_CHECK_S_MAX
         self._check_timeouts_at = math.inf
         if self._options.task_timeout is not None:
-            every_s = max(self._options.task_timeout / 10, _TIMEOUT_CHECK_S_MIN)
-            self._check_timeouts_every_s = min(every_s, _TIMEOUT_CHECK_S_MAX)
-            self._check_timeouts_at = 0.0
+            self._watch_timeout(self._options.task_timeout)
 
     def stop(self, reason: Reason, timeout: float | None = None) -> None:
         """Make the pool claim no more tasks. Tasks that still run after ``timeout`` seconds are released. ``stop`` may
@@ -209,6 +208,8 @@ class Supervisor:
                 process.is_ready = self._was_ready = True
             case Failed():
                 process.failure_message = message
+            case HasTimeout():
+                self._watch_timeout(message.timeout_s)
             case Ended():
                 process.exit_message = message
                 # Threads that still run in the process, for example threads of the user's code, no longer hold claims.
@@ -316,15 +317,25 @@ class Supervisor:
 
     # -- timeouts
 
+    def _watch_timeout(self, timeout_s: float) -> None:
+        """Check the running tasks often enough for this timeout."""
+        every_s = max(timeout_s / 10, _TIMEOUT_CHECK_S_MIN)
+        self._check_timeouts_every_s = min(every_s, self._check_timeouts_every_s)
+        self._check_timeouts_at = 0.0
+
+    def _timeout_s(self, task: RunningTask) -> float:
+        timeout_s = self._options.task_timeout if task.timeout_s is None else task.timeout_s
+        return math.inf if timeout_s is None else timeout_s
+
     def _kill_overdue(self) -> None:
-        now, timeout_s = time.monotonic(), self._options.task_timeout
-        if timeout_s is None or now < self._check_timeouts_at:
+        now = time.monotonic()
+        if now < self._check_timeouts_at:
             return
         self._check_timeouts_at = now + self._check_timeouts_every_s
         for process in [member.process for member in self._members]:
             if process is None or process.was_killed:
                 continue
-            overdue = [task for task in process.scoreboard.running() if task.seconds() >= timeout_s]
+            overdue = [task for task in process.scoreboard.running() if task.seconds() >= self._timeout_s(task)]
             # Store the failure before the process is killed. Otherwise, between the kill and the write, a different
             # worker could record a loss of the task.
             unstored = [task for task in overdue if not self._fail_overdue(task)]
@@ -334,4 +345,4 @@ class Supervisor:
                 process.kill()
 
     def _fail_overdue(self, task: RunningTask) -> bool:
-        return self._claims.fail_overdue(task, f"timed out after {self._options.task_timeout:g} s")
+        return self._claims.fail_overdue(task, f"timed out after {self._timeout_s(task):g} s")

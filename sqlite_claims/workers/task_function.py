@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import fields
 from functools import update_wrapper
-from typing import Any, Generic, ParamSpec, TypeVar, get_args
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, Unpack, get_args
 
 from .. import arguments, validate
 from ..errors import InvalidArgumentError, TaskFailedError
+from ..interface import IfExists, TaskOptions
 from ..model import NewTask, TaskInfo
 from .codecs import Codec, encoded
 from .context import FailTask, Runner, TaskContext
@@ -18,6 +19,8 @@ from .execute import describe
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 CallNext = Callable[..., Any]
 """The first argument of a middleware. Its argument is the context. Default: the middleware's context."""
@@ -26,6 +29,28 @@ Middleware = Callable[[CallNext, TaskContext], Any]
 DEFAULT = "*"
 _NEW_TASK_OPTIONS = frozenset(field.name for field in fields(NewTask)) - {"task_id", "input", "kind"}
 _ENQUEUE_OPTIONS = frozenset({"instance_id", "if_exists"})
+
+
+class Enqueues(Protocol[T_co]):
+    """A store or a transaction. ``T_co`` is ``TaskRef``, or an awaitable of a ``TaskRef``."""
+
+    def enqueue(
+        self,
+        kind: str | None,
+        input: bytes | None = None,
+        *,
+        instance_id: str | None = None,
+        if_exists: IfExists = "error",
+        **options: Unpack[TaskOptions],
+    ) -> T_co: ...
+
+
+class FunctionOptions(TaskOptions, total=False):
+    """The options of the tasks that a ``TaskFunction`` makes."""
+
+    depends_on: Iterable[str]
+    instance_id: str | None
+    if_exists: IfExists
 
 
 class TaskFunction(Generic[P, R]):
@@ -61,7 +86,7 @@ class TaskFunction(Generic[P, R]):
     def __reduce__(self) -> str:
         return str(self.__qualname__)  # type: ignore[attr-defined] # update_wrapper has set the attribute
 
-    def options(self, **options: Any) -> TaskFunction[P, R]:
+    def options(self, **options: Unpack[FunctionOptions]) -> TaskFunction[P, R]:
         """Return a copy whose tasks have other options. The copy runs the same function.
 
         Args:
@@ -75,6 +100,24 @@ class TaskFunction(Generic[P, R]):
             TypeError: there is no such option.
         """
         return TaskFunction(self._function, self._kind, self._codec, {**self._options, **options})
+
+    def enqueue(self, store: Enqueues[T], /, *args: object, **kwargs: object) -> T:
+        """Add a task that calls the function with these arguments, as the only task of a new instance.
+
+        Args:
+            store: the store, or a transaction of a store.
+            args: positional arguments of the function.
+            kwargs: keyword arguments of the function.
+
+        Returns:
+            The ``TaskRef`` of the task. If the store is asynchronous, an awaitable of the ``TaskRef``.
+
+        Raises:
+            InvalidArgumentError: the arguments do not fit the function, or the codec cannot encode the arguments.
+            AlreadyExistsError: the instance exists, or an open task has the same ``unique_key``. With the option
+                ``if_exists="skip"``, the reference of the existing task is returned instead.
+        """
+        return store.enqueue(_kind_of_tasks(self._kind), self._encode(args, kwargs), **self._options)
 
     def new(self, task_id: str, /, *args: object, **kwargs: object) -> NewTask:
         """Return a task that calls the function with these arguments, for ``add_instance`` and ``add_tasks``.

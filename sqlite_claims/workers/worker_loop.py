@@ -47,6 +47,8 @@ class WorkerLoop:
         max_tasks: end after this many tasks. ``None`` means no limit.
         exceeds_memory: a function that is called before each claim except the first claim. The worker ends if the
             function returns ``True``. ``None`` means no limit.
+        on_timeout: in a process of a pool, a function that lets the supervisor watch a task with this timeout in
+            seconds. ``None``: this worker ends tasks that have timed out.
         on_start: a function that is called when the lifespans were entered, before the first claim.
     """
 
@@ -61,6 +63,7 @@ class WorkerLoop:
         max_tasks: int | None = None,
         exceeds_memory: Callable[[], bool] | None = None,
         on_start: Callable[[], object] = lambda: None,
+        on_timeout: Callable[[float], object] | None = None,
     ) -> None:
         self._store = store
         self._handlers = handlers
@@ -70,6 +73,8 @@ class WorkerLoop:
         self._max_tasks = max_tasks
         self._exceeds_memory = exceeds_memory
         self._on_start = on_start
+        self._on_timeout = on_timeout
+        self._shortest_timeout_s = math.inf
         # True while the lifespans are entered, and after one of them has failed.
         self.is_starting = False
         self._stop_state = StopState(
@@ -157,6 +162,7 @@ class WorkerLoop:
             scoreboard=self._scoreboard,
             patience_s=min(interval_s for interval_s in intervals_s if interval_s is not None),
             wake_at=self._wake_at,
+            on_timeout=self._watch_timeout,
         )
 
     def _is_past_deadline(self) -> bool:
@@ -165,6 +171,15 @@ class WorkerLoop:
     def _wake_at(self, due_at: float) -> None:
         if due_at < self._due_at:
             self._stop_state.wake.set()
+
+    def _watch_timeout(self, timeout_s: float) -> float:
+        """Return when the main loop has to check a task with its own timeout, in seconds after its start."""
+        if self._on_timeout is None:
+            return min(timeout_s, self._services.patience_s)
+        if timeout_s < self._shortest_timeout_s:
+            self._shortest_timeout_s = timeout_s
+            self._on_timeout(timeout_s)
+        return self._services.patience_s
 
     # -- checking running tasks
 
@@ -198,6 +213,8 @@ class WorkerLoop:
                 slot.flush()
                 due_at = math.inf
         timeout_s = self._options.task_timeout
+        if task.timeout is not None and self._on_timeout is None:
+            timeout_s = task.timeout
         if timeout_s is not None and not task._dropped:
             if now < started_at + timeout_s:
                 return min(due_at, started_at + timeout_s)

@@ -27,6 +27,7 @@ from sqlite_claims import (
     TaskClaimStore,
     TaskContext,
     TaskInfo,
+    TaskRef,
     TaskRegistry,
     TaskState,
     WorkerInfo,
@@ -139,6 +140,10 @@ def task_functions(store: SqliteClaimStore) -> None:
     assert_type(add(1, right=2), int)
     add("1", 2)  # type: ignore[arg-type]
     assert_type(add.new("t", 1, right=2), NewTask)
+    assert_type(add.enqueue(store, 1, 2), TaskRef)
+    with store.transaction() as tx:
+        assert_type(add.enqueue(tx, 1, 2), TaskRef)
+    add.options(priority="high")  # type: ignore[arg-type]
     assert_type(add.options(priority=1)(1, 2), int)
     assert_type(current_task(), TaskContext)
     registry.task("none")(add)  # type: ignore[type-var, arg-type]  # without a codec, a handler takes the context
