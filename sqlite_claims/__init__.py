@@ -41,6 +41,7 @@ from .model import (
     TaskState,
     WorkerInfo,
 )
+from .schedules import Cron, Every, ScheduleInfo
 from .sqlite.maintenance.restoring import restore
 from .sqlite.store import SqliteClaimStore
 
@@ -93,6 +94,8 @@ __all__ = [
     "CheckpointingRunner",
     "ClaimLostError",
     "ClaimedTask",
+    "Cron",
+    "Every",
     "FailTask",
     "InMemoryClaimStore",
     "InstanceInfo",
@@ -106,6 +109,7 @@ __all__ = [
     "RetryPolicy",
     "RetryTask",
     "RunSummary",
+    "ScheduleInfo",
     "SchemaVersionError",
     "SnoozeTask",
     "SqliteClaimStore",

@@ -13,6 +13,7 @@ from typing import Protocol
 from .aging import StoreAgingBackend
 from .claims import StoreClaimsBackend
 from .instances import StoreInstancesBackend
+from .schedules import StoreSchedulesBackend
 from .tasks import StoreTasksBackend
 from .transaction import TransactionBackend, WriterBackend
 from .types import Failure, Kinds, ProgressReport, S, S_co, Steps, Tags
@@ -39,6 +40,7 @@ class Backend(
     StoreClaimsBackend,
     StoreTasksBackend,
     StoreInstancesBackend,
+    StoreSchedulesBackend,
     StoreWaitingBackend,
     StoreAgingBackend,
     WholeStoreBackend[S_co],

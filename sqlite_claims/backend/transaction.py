@@ -9,10 +9,18 @@ from ..interface import WorkerSession
 from .aging import SharedAgingBackend
 from .claims import SharedClaimsBackend
 from .instances import SharedInstancesBackend
+from .schedules import SharedSchedulesBackend
 from .tasks import SharedTasksBackend
 
 
-class WriterBackend(SharedClaimsBackend, SharedTasksBackend, SharedInstancesBackend, SharedAgingBackend, Protocol):
+class WriterBackend(
+    SharedClaimsBackend,
+    SharedTasksBackend,
+    SharedInstancesBackend,
+    SharedSchedulesBackend,
+    SharedAgingBackend,
+    Protocol,
+):
     """The operations that a store and a transaction have in common."""
 
     @property

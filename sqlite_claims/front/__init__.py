@@ -14,6 +14,7 @@ from .aging import StoreAgingFront
 from .claims import StoreClaimsFront
 from .instances import StoreInstancesFront
 from .paging import Paged
+from .schedules import StoreSchedulesFront
 from .tasks import StoreTasksFront
 from .transaction import OpenTransaction, Writer
 from .waiting import StoreWaitingFront
@@ -27,6 +28,7 @@ class Store(
     StoreClaimsFront,
     StoreTasksFront,
     StoreInstancesFront,
+    StoreSchedulesFront,
     StoreWaitingFront,
     StoreAgingFront,
     WholeStoreFront[S],

@@ -12,10 +12,13 @@ from ..interface import ClaimWriter, Transaction
 from .aging import SharedAgingFront
 from .claims import SharedClaimsFront
 from .instances import SharedInstancesFront
+from .schedules import SharedSchedulesFront
 from .tasks import SharedTasksFront
 
 
-class Writer(SharedClaimsFront, SharedTasksFront, SharedInstancesFront, SharedAgingFront, ClaimWriter):
+class Writer(
+    SharedClaimsFront, SharedTasksFront, SharedInstancesFront, SharedSchedulesFront, SharedAgingFront, ClaimWriter
+):
     """The methods that a store and its transactions share."""
 
 

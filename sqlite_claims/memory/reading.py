@@ -17,8 +17,9 @@ from ..model import (
     TaskState,
     WorkerInfo,
 )
+from ..schedules import ScheduleInfo
 from .engine import Engine
-from .records import Session, Task
+from .records import Schedule, Session, Task
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -180,4 +181,16 @@ def explanation(engine: Engine, task: Task) -> str:
         is_holder_gone=task.session in engine.dead_sessions,
         open_sessions=len(engine.state.sessions.keys() - engine.dead_sessions),
         wall_us=engine.wall,
+    )
+
+
+def schedule_info(schedule: Schedule) -> ScheduleInfo:
+    return ScheduleInfo(
+        schedule_id=schedule.schedule_id,
+        when=schedule.when,
+        task=schedule.task,
+        catch_up=schedule.catch_up,
+        next_at=_moment_or_none(schedule.next_wall),
+        last_at=_moment_or_none(schedule.last_wall),
+        paused=schedule.is_paused,
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from ..model import AttemptInfo, InstanceState, NewTask, Progress, TaskState
+from ..schedules import CatchUp, Cron, Every
 
 TaskKey = tuple[str, str]
 # (time, order of adding, task). A timeline is a sorted list of these entries.
@@ -83,6 +84,21 @@ class Session:
     started_wall: int
 
 
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    schedule_id: str
+    when: Cron | Every
+    task: NewTask
+    catch_up: CatchUp
+    definition_hash: str
+    # Times until which all ticks are done, highest first. Each later time is from a clock that was set back.
+    done: tuple[int, ...]
+    offset: int  # wall clock - store time at the last look at the schedule
+    next_wall: int | None
+    last_wall: int | None
+    is_paused: bool
+
+
 @dataclass(slots=True)
 class State:
     """The complete state of a store."""
@@ -98,6 +114,7 @@ class State:
     tasks: dict[TaskKey, Task] = field(default_factory=dict)
     instances: dict[str, Instance] = field(default_factory=dict)
     sessions: dict[int, Session] = field(default_factory=dict)
+    schedules: dict[str, Schedule] = field(default_factory=dict)
     # For each instance: its tasks in the order of adding, and the number of its tasks in each state.
     members: dict[str, dict[str, None]] = field(default_factory=dict)
     tally: dict[str, Counter[TaskState]] = field(default_factory=dict)
@@ -113,7 +130,7 @@ class State:
     def copy(self) -> Self:
         """Return a snapshot of the state. Later changes of the state do not affect the snapshot."""
         snapshot = copy(self)
-        for name in ("tasks", "instances", "sessions", "held", "by_calendar", "last_claims"):
+        for name in ("tasks", "instances", "sessions", "schedules", "held", "by_calendar", "last_claims"):
             setattr(snapshot, name, getattr(self, name).copy())
         for name in ("members", "tally", "dependents", "claimable"):
             setattr(snapshot, name, {key: value.copy() for key, value in getattr(self, name).items()})

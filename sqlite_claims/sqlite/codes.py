@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from ..model import InstanceState, TaskState
+from ..schedules import CatchUp
 from ..validate import WALL_US_MAX
 
 
@@ -59,6 +60,9 @@ INSTANCE_STATES: dict[int, InstanceState] = {
     InstanceCode.FAILED: InstanceState.FAILED,
     InstanceCode.CANCELLED: InstanceState.CANCELLED,
 }
+
+CATCH_UPS: tuple[CatchUp, ...] = ("latest", "all", "none")
+"""The values of ``catch_up`` of schedules. The file stores the index."""
 
 CLAIMED_SIDE = 1 << 32
 """The number that is added to a task's lane while the task is claimed. So claimed tasks form a separate key range in

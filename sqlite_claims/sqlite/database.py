@@ -64,9 +64,12 @@ class Database(StoreConnection):
         "lanes",
         "left_behind",
         "left_behind_us",
+        "next_tick",
         "probe_every_us",
         "probed_us",
         "rest_until",
+        "tick_offset_us",
+        "ticks_rest_until",
     )
 
     transaction: Transaction | None
@@ -92,6 +95,11 @@ class Database(StoreConnection):
         self.lanes = Lanes()
         self.probed_us = self.left_behind_us = -(1 << 62)
         self.left_behind: set[int] = set()  # sessions whose locks only descendants of an ended command hold
+        # The next tick of all schedules, as read by the latest search for work, and the largest difference between wall
+        # clock and store time at which a schedule was looked at.
+        self.next_tick: int | None = None
+        self.tick_offset_us: int | None = None
+        self.ticks_rest_until = 0  # the store time before which this process adds no ticks, because it could not
         self.rest_until = 0  # the store time before which clean-up that can be deferred is skipped
 
     def has_transaction(self) -> bool:

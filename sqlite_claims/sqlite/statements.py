@@ -31,6 +31,7 @@ from .rows import (
     MovingInstance,
     NamedTask,
     OptionsRow,
+    StoredSchedule,
     StoredTask,
     StrayTask,
     SweepState,
@@ -248,6 +249,19 @@ class Statements:
     scan_head: Statement[tuple[int, int, int]]
     scan_range: Statement[tuple[int, int, int]]
     scan_instance_state: Statement[tuple[int]]
+
+    # schedules.sql
+    schedule_by_name: Statement[StoredSchedule]
+    schedules: Statement[StoredSchedule]
+    due_schedules: Statement[StoredSchedule]
+    late_schedules: Statement[tuple[str, int]]
+    tick_offset: Statement[tuple[int | None]]
+    put_schedule: str
+    move_schedule: str
+    pause_schedule: str
+    remove_schedule: str
+    set_next_tick: str
+    count_ticks_from: str
 
     # settle.sql
     complete_plain: str

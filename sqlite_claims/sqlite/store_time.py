@@ -35,6 +35,7 @@ class _Change(NamedTuple):
 
     epochs: int
     ends_claims: bool
+    restarts_schedules: bool
 
 
 def _epochs_per_copy(floor: int) -> int:
@@ -217,7 +218,7 @@ class StoreTime:
             return None
         many = _epochs_per_copy(floor)
         if is_copy:
-            return _Change(many, ends_claims=True)
+            return _Change(many, ends_claims=True, restarts_schedules=True)
         in_use = self._sessions.anyone_present()
         if not same_boot:
             if in_use:
@@ -225,7 +226,8 @@ class StoreTime:
                     f"{path}: in use by processes that see another boot of the machine (a container with a "
                     "boot id of its own?); share the host's /proc/sys/kernel/random/boot_id, or use one container"
                 )
-            return _Change(1 if origin in (Origin.SAME, Origin.UNKNOWN) else many, ends_claims=True)
+            is_new = origin not in (Origin.SAME, Origin.UNKNOWN)
+            return _Change(many if is_new else 1, ends_claims=True, restarts_schedules=is_new)
         if in_use:
             if origin is Origin.COPY:
                 raise StoreUnavailableError(
@@ -234,12 +236,12 @@ class StoreTime:
                 )
             return None  # other processes already use this file, so the file is not a new copy
         if origin in (Origin.COPY, Origin.EARLIER):
-            return _Change(many, ends_claims=True)
+            return _Change(many, ends_claims=True, restarts_schedules=True)
         if origin is Origin.PERHAPS_COPY:
-            return _Change(many, ends_claims=False)
+            return _Change(many, ends_claims=False, restarts_schedules=True)
         # If the platform has no boot ids, this may be a new boot, and a power cut may have undone the last claims of
         # the previous boot.
-        return _Change(0 if boot_is_sure else 1, ends_claims=False)
+        return _Change(0 if boot_is_sure else 1, ends_claims=False, restarts_schedules=False)
 
     def _write_down(self, connection: apsw.Connection, path: str, change: _Change) -> None:
         if change.epochs:
@@ -256,6 +258,10 @@ class StoreTime:
             connection.execute(sql.end_all_sessions)
             assert self._sessions is not None
             self._sessions.begin(0, 0)  # from now on, the numbers of deleted sessions may be used again
+        if change.restarts_schedules:
+            store_time = self.clock.boot_us() + self._anchor
+            connection.execute(sql.count_ticks_from, (self.clock.wall_us(), store_time))
+            connection.execute(sql.set_next_tick)
         boot_id = self.clock.boot_id()
         if boot_id == UNKNOWN_BOOT and not change.ends_claims:
             boot_id = split(_stored(connection.execute)[0])[0]

@@ -50,6 +50,11 @@ ALLOWED: dict[str, dict[str, str]] = {
     "pruned": {"SCAN claims_pruned": "takes the first row"},
     "dependencies": {"USE TEMP B-TREE FOR ORDER BY": "the names of one task's dependencies, for people"},
     "totals": {"SCAN claims_instances": "the sum over all instances, in stats()"},
+    **{
+        name: {"SCAN claims_schedules": "one row a schedule, and only where a store has schedules"}
+        for name in ("due_schedules", "late_schedules", "count_ticks_from")
+    },
+    "schedules": {"SCAN claims_schedules USING INDEX sqlite_autoindex_claims_schedules_1": "lists them all"},
     "rows_with_error": {"SCAN claims_errors": "finds what has failed among what has an error"},
     **{
         name: {

@@ -10,6 +10,7 @@ from typing import Protocol
 from .aging import AsyncStoreAging
 from .claims import AsyncStoreClaims
 from .instances import AsyncStoreInstances
+from .schedules import AsyncStoreSchedules
 from .tasks import AsyncStoreTasks
 from .transaction import AsyncClaimWriter
 from .waiting import AsyncStoreWaiting
@@ -21,6 +22,7 @@ class AsyncTaskClaimStore(
     AsyncStoreClaims,
     AsyncStoreTasks,
     AsyncStoreInstances,
+    AsyncStoreSchedules,
     AsyncStoreWaiting,
     AsyncStoreAging,
     AsyncWholeStore,

@@ -5,6 +5,7 @@ from ..interface import AsyncClaimWriter, AsyncTaskClaimStore
 from .aging import AsyncSharedAgingMethods, AsyncStoreAgingMethods
 from .claims import AsyncSharedClaimsMethods, AsyncStoreClaimsMethods
 from .instances import AsyncSharedInstancesMethods, AsyncStoreInstancesMethods
+from .schedules import AsyncSharedSchedulesMethods, AsyncStoreSchedulesMethods
 from .tasks import AsyncSharedTasksMethods, AsyncStoreTasksMethods
 from .whole import AsyncWholeStoreMethods
 
@@ -13,6 +14,7 @@ class AsyncWriter(
     AsyncSharedClaimsMethods,
     AsyncSharedTasksMethods,
     AsyncSharedInstancesMethods,
+    AsyncSharedSchedulesMethods,
     AsyncSharedAgingMethods,
     AsyncClaimWriter,
 ):
@@ -23,6 +25,7 @@ class AsyncStoreMethods(
     AsyncStoreClaimsMethods,
     AsyncStoreTasksMethods,
     AsyncStoreInstancesMethods,
+    AsyncStoreSchedulesMethods,
     AsyncStoreAgingMethods,
     AsyncWholeStoreMethods,
     AsyncWriter,

@@ -3,6 +3,7 @@
 from .aging import MemoryStoreAging
 from .claims import MemoryStoreClaims
 from .instances import MemoryStoreInstances
+from .schedules import MemoryStoreSchedules
 from .tasks import MemoryStoreTasks
 from .waiting import MemoryStoreWaiting
 from .whole import MemoryWholeStore
@@ -14,6 +15,7 @@ class MemoryBackend(
     MemoryStoreClaims,
     MemoryStoreTasks,
     MemoryStoreInstances,
+    MemoryStoreSchedules,
     MemoryStoreWaiting,
     MemoryStoreAging,
     MemoryWholeStore,

@@ -14,10 +14,13 @@ from .aging import MemorySharedAging
 from .base import MemoryStoreOperations
 from .claims import MemorySharedClaims
 from .instances import MemorySharedInstances
+from .schedules import MemorySharedSchedules
 from .tasks import MemorySharedTasks
 
 
-class MemoryTransaction(MemorySharedClaims, MemorySharedTasks, MemorySharedInstances, MemorySharedAging):
+class MemoryTransaction(
+    MemorySharedClaims, MemorySharedTasks, MemorySharedInstances, MemorySharedSchedules, MemorySharedAging
+):
     """A transaction, which holds the store's lock until its end. A rollback restores the state at its begin."""
 
     def __init__(self, store: MemoryStoreOperations, timeout_s: float) -> None:

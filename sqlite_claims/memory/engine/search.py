@@ -10,15 +10,17 @@ from itertools import takewhile
 from ...model import InstanceState, TaskState
 from ..records import Entry, Task, TaskKey
 from .claims import Claims
+from .schedules import Schedules
 
 
-class Search(Claims):
+class Search(Claims, Schedules):
     """The rules for the sweep and for the search for work."""
 
     def sweep(self) -> None:
         """Do the clean-up before a search for work: dead sessions, due tasks, expired last claims."""
         for session in self.dead_sessions & self.state.sessions.keys():
             self._lose_claims_of(session)
+        self.add_ticks()
         self._settle_the_calendar()
         for _, _, key in list(takewhile(self._has_come, self.state.last_claims)):
             if self.state.instances[key[0]].state is InstanceState.IN_PROGRESS:

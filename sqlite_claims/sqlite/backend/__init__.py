@@ -3,6 +3,7 @@
 from .aging import SqliteStoreAging
 from .claims import SqliteStoreClaims
 from .instances import SqliteStoreInstances
+from .schedules import SqliteStoreSchedules
 from .tasks import SqliteStoreTasks
 from .transaction import SqliteTransaction
 from .waiting import SqliteStoreWaiting
@@ -15,6 +16,7 @@ class SqliteBackend(
     SqliteStoreClaims,
     SqliteStoreTasks,
     SqliteStoreInstances,
+    SqliteStoreSchedules,
     SqliteStoreWaiting,
     SqliteStoreAging,
     SqliteWholeStore,

@@ -8,7 +8,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 from ...errors import StoreFullError
 from ..database import Database
 from ..error_translation import log_after_commit
-from ..operations import sweep
+from ..operations import schedules, sweep
 from ..sessions.owned_locks import SqliteWorkerSession
 
 P = ParamSpec("P")
@@ -48,6 +48,16 @@ class SqliteOperations:
     def check_usable(self, *, writes: bool) -> None:  # noqa: ARG002 - the store's method uses this argument
         self._read(nothing)
 
+    def _add_ticks(self) -> None:
+        """Add the instances of a bounded number of due ticks. The ticks are computed between the two transactions."""
+        if self._db.next_tick is None:
+            return
+        due, wall, now = self._read(schedules.due_schedules)
+        if due:
+            self._write(
+                schedules.add_ticks, False, schedules.plan(self._db, due, wall=wall, now=now), wall=wall, now=now
+            )
+
 
 class SqliteStoreOperations(SqliteOperations):
     """The base class of the operations that only stores have."""
@@ -65,6 +75,7 @@ class SqliteStoreOperations(SqliteOperations):
         """Run a search for work. If a sweep is needed first, run all steps of the sweep, and then search again."""
         found = search(not self._db.read_only and not self._db.has_transaction())
         if found is None:
+            self._add_ticks()
             while self._write(sweep.sweep, False):
                 pass
             found = search(False)

@@ -31,6 +31,7 @@ class SqliteSharedClaims(SqliteOperations):
         self, *, worker_id: str, limit: int, ttl_us: int | None, tags: Tags, kinds: Kinds, session_id: int | None
     ) -> list[ClaimedTask]:
         write, claim = self._write, claiming.claim_available
+        may_add_ticks = True
         while (
             claimed := write(
                 claim,
@@ -41,9 +42,12 @@ class SqliteSharedClaims(SqliteOperations):
                 tags=tags,
                 kinds=kinds,
                 session_id=session_id,
+                may_add_ticks=may_add_ticks,
             )
         ) is None:
-            pass
+            if may_add_ticks:
+                self._add_ticks()
+                may_add_ticks = False
         return claimed
 
     def release_task_claim(self, *, instance_id: str, task_id: str, worker_id: str) -> None:

@@ -7,10 +7,13 @@ from ..transaction import CallerTransaction
 from .aging import SqliteSharedAging
 from .claims import SqliteSharedClaims
 from .instances import SqliteSharedInstances
+from .schedules import SqliteSharedSchedules
 from .tasks import SqliteSharedTasks
 
 
-class SqliteTransaction(SqliteSharedClaims, SqliteSharedTasks, SqliteSharedInstances, SqliteSharedAging):
+class SqliteTransaction(
+    SqliteSharedClaims, SqliteSharedTasks, SqliteSharedInstances, SqliteSharedSchedules, SqliteSharedAging
+):
     """The operations of a ``store.transaction()``. All operations of the object run in the same transaction."""
 
     def __init__(self, db: Database, transaction: CallerTransaction) -> None:

@@ -29,7 +29,7 @@ _CLAIMED, _CANCELLED = TaskCode.CLAIMED, InstanceCode.CANCELLED
 
 def find(db: Database, worker_id: str, limit: int, tags: Tags, kinds: Kinds, state: SweepState) -> Sequence[FoundTask]:
     """Return the tasks that can be claimed, in order. Tasks whose last attempt failed on this worker come last."""
-    aging, lanes_version, moving, _, _ = state
+    aging, lanes_version, moving, _, _, _ = state
     db.lanes.refresh(db, lanes_version)
     if moving or db.lanes.are_many:
         ids = _ready_ids(db, tags, kinds, limit, state)
@@ -47,7 +47,7 @@ def find(db: Database, worker_id: str, limit: int, tags: Tags, kinds: Kinds, sta
 
 def _ready_ids(db: Database, tags: Tags, kinds: Kinds, limit: int, state: SweepState) -> array[int]:
     """Return the ids of the tasks that can be claimed, in order. The function also works while instances are moving."""
-    aging, _, moving, _, _ = state
+    aging, _, moving, _, _, _ = state
     if moving:
         return control.ready_ids(db, tags, kinds, limit, aging)
     return db.scan(db.lanes.to_visit(db, tags, kinds, paused=False), limit, aging, False)
@@ -95,7 +95,7 @@ def any_available(db: Database, *, tags: Tags, kinds: Kinds, may_sweep: bool) ->
     state = sweep.sweep_state(db)
     if may_sweep and sweep.is_needed(db, state):
         return None
-    _, lanes_version, _, _, _ = state
+    _, lanes_version, _, _, _, _ = state
     db.lanes.refresh(db, lanes_version)
     is_any = bool(_ready_ids(db, tags, kinds, 1, state))
     return None if not is_any and may_sweep and sweep.has_deferrable_work(state) else is_any
@@ -105,15 +105,18 @@ def seconds_until_next(db: Database, *, tags: Tags, kinds: Kinds) -> float:
     """Return the seconds until a matching task becomes due or its claim expires; ``inf`` if there is no such task."""
     db.lanes.refresh(db, db.value(sql.lanes_version))
     lanes = db.lanes.to_visit(db, tags, kinds, paused=False)
+    tick_us = math.inf if db.next_tick is None else db.next_tick - db.time.wall
+    # A tick in the past is a tick that this process has left for a later call.
+    tick_s = tick_us / 1e6 if tick_us > 0 else math.inf
     if not lanes:
-        return math.inf
+        return tick_s
     position = db.value(sql.next_position, apsw.carray(lanes), db.time.now)
     due_wall = db.value(sql.next_due)
     spans_us = [
         math.inf if position is None else position - db.time.now,
         math.inf if due_wall is None else due_wall - db.time.wall,
     ]
-    return max(0, min(spans_us)) / 1e6
+    return min(tick_s, max(0, min(spans_us)) / 1e6)
 
 
 def _ring_for_short_lease(db: Database, ttl_us: int | None) -> None:
@@ -123,10 +126,20 @@ def _ring_for_short_lease(db: Database, ttl_us: int | None) -> None:
 
 
 def claim_available(
-    db: Database, *, worker_id: str, limit: int, ttl_us: int | None, tags: Tags, kinds: Kinds, session_id: int | None
+    db: Database,
+    *,
+    worker_id: str,
+    limit: int,
+    ttl_us: int | None,
+    tags: Tags,
+    kinds: Kinds,
+    session_id: int | None,
+    may_add_ticks: bool,
 ) -> list[ClaimedTask] | None:
-    """Find tasks and claim them. ``None``: the sweep ran, but the caller must run the sweep again before the search."""
+    """Find tasks and claim them. ``None``: the caller must add due ticks or run the sweep again before the search."""
     state = sweep.sweep_state(db)
+    if may_add_ticks and sweep.ticks_are_due(db, state):
+        return None
     tasks = None if sweep.is_needed(db, state) else find(db, worker_id, limit, tags, kinds, state)
     if tasks is None or (not tasks and sweep.has_deferrable_work(state)):
         if sweep.sweep(db):

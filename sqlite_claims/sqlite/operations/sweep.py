@@ -14,6 +14,7 @@ from ..database import Database
 from ..rows import DueTask, NamedTask, SweepState
 from ..sessions.lock_holders import runs
 from ..statements import sql
+from ..ticks import DAY_US
 from . import attempts, control, settling
 
 # The number of due tasks, and of dead sessions, that are swept in one transaction. The transaction holds the write lock
@@ -38,15 +39,29 @@ def sweep_state(db: Database) -> SweepState:
 
 def is_needed(db: Database, state: SweepState) -> bool:
     """Return whether the sweep has to run before a search for work."""
-    _, _, _, _, has_due_tasks = state
+    _, _, _, _, has_due_tasks, _ = state
     if has_due_tasks or db.time.slept() or (has_deferrable_work(state) and db.time.now >= db.rest_until):
+        return True
+    if ticks_are_due(db, state):
         return True
     return _probe_is_due(db) and bool(dead_sessions(db))
 
 
+def ticks_are_due(db: Database, state: SweepState) -> bool:
+    """Return whether ticks of schedules are due, or the wall clock was set back by a day or more since a tick."""
+    _, _, _, _, _, next_tick = state
+    if next_tick != db.next_tick:
+        db.next_tick = next_tick
+        db.tick_offset_us = None if next_tick is None else db.value(sql.tick_offset)
+    if next_tick is None or db.time.now < db.ticks_rest_until:
+        return False
+    now, wall = db.time.now, db.time.wall
+    return next_tick <= wall or wall - now <= (db.tick_offset_us or 0) - DAY_US
+
+
 def has_deferrable_work(state: SweepState) -> bool:
     """Return whether there are expired last claims or moving instances, which a sweep may handle later."""
-    _, _, moving, has_expired_last_claims, _ = state
+    _, _, moving, has_expired_last_claims, _, _ = state
     return bool(moving or has_expired_last_claims)
 
 

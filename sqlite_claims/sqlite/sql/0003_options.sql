@@ -125,14 +125,14 @@ CREATE INDEX claims_attempts_task ON claims_attempts (task);
 CREATE TABLE claims_schedules (
     id              INTEGER PRIMARY KEY,
     name            TEXT    NOT NULL UNIQUE,
-    timing          TEXT    NOT NULL, -- JSON: a Cron or an Every
+    timing          TEXT    NOT NULL, -- JSON: a Cron or an Every, and the marks from which ticks count
     task            TEXT    NOT NULL, -- JSON: the NewTask without its input
     input           BLOB,
     catch_up        INTEGER NOT NULL, -- 0 latest, 1 all, 2 none
     definition_hash TEXT    NOT NULL,
     next_wall       INTEGER,          -- the next tick; NULL while the schedule is paused
     last_wall       INTEGER,          -- the latest tick that was added
-    seen_wall       INTEGER NOT NULL, -- the latest wall-clock time at which the schedule's ticks were added
+    seen_wall       INTEGER NOT NULL, -- wall-clock time at which a process last looked at the schedule's ticks
     paused          INTEGER NOT NULL
 ) STRICT;
 

@@ -13,7 +13,8 @@ SELECT aging_interval, lanes AS lanes_version, moving,
     ) AND EXISTS (
         SELECT 1 FROM {priorities} CROSS JOIN claims_tasks t INDEXED BY claims_task_due ON t.priority = p.column1
         WHERE {waits_for_day} AND t.due_wall <= ?2
-    ) AS has_due_tasks
+    ) AS has_due_tasks,
+    next_tick
 FROM claims_meta WHERE id = 1;
 
 -- Tasks whose last claim has expired. The sweep fails these tasks.
