@@ -5,6 +5,7 @@ statement runs."""
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 import apsw
 
@@ -54,9 +55,13 @@ _ACTING_PRAGMAS = {"case_sensitive_like", "incremental_vacuum", "optimize", "shr
 # in these tables as part of DROP and ALTER.
 _SHARED = {"sqlite_sequence", "sqlite_stat1", "sqlite_stat4"}
 _COMMON_TABLE = re.compile(r"(?:\bWITH(?: RECURSIVE)?|\),) (\w+) (?:\([\w, ]+\) )?AS \(")
-# The names of the common table expressions in the store's statements. SQLite passes such a name to the authorizer in
-# the same argument as the name of a trigger or a view.
-_OUR_CONTEXTS = {name for text in sql.all().values() for name in _COMMON_TABLE.findall(text)}
+
+
+@lru_cache
+def _our_contexts() -> frozenset[str]:
+    """Return the names of the common table expressions in the store's statements. SQLite passes such a name to the
+    authorizer in the same argument as the name of a trigger or a view."""
+    return frozenset(name for text in sql.all().values() for name in _COMMON_TABLE.findall(text))
 
 
 def _is_ours(name: str | None) -> bool:
@@ -115,7 +120,7 @@ def _is_unknown(action: int, context: str | None) -> bool:
     if context is None:
         return False
     reads = (apsw.SQLITE_SELECT, apsw.SQLITE_READ, apsw.SQLITE_RECURSIVE, apsw.SQLITE_FUNCTION)
-    return context not in _OUR_CONTEXTS or action not in reads
+    return context not in _our_contexts() or action not in reads
 
 
 class Authorizer:

@@ -8,45 +8,50 @@ number of that name in ``codes.NUMBERS``. Comments are removed to keep the texts
 hashes the text of a statement on every call.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from . import rows
 from .codes import NUMBERS
-from .rows import (
-    AttemptRow,
-    ClaimRow,
-    ControlledInstance,
-    DueTask,
-    EndedInstance,
-    FoundTask,
-    HeldTask,
-    InstanceHead,
-    InstanceRow,
-    LaneRow,
-    ListedTask,
-    LosingTask,
-    MovingInstance,
-    NamedTask,
-    OptionsRow,
-    StoredSchedule,
-    StoredTask,
-    StrayTask,
-    SweepState,
-    TaskAndInstance,
-    TaskPosition,
-    TaskRow,
-    Totals,
-    WorkerRow,
-)
+
+if TYPE_CHECKING:
+    from .rows import (
+        AttemptRow,
+        ClaimRow,
+        ControlledInstance,
+        DueTask,
+        EndedInstance,
+        FoundTask,
+        HeldTask,
+        InstanceHead,
+        InstanceRow,
+        LaneRow,
+        ListedTask,
+        LosingTask,
+        MovingInstance,
+        NamedTask,
+        OptionsRow,
+        StoredSchedule,
+        StoredTask,
+        StrayTask,
+        SweepState,
+        TaskAndInstance,
+        TaskPosition,
+        TaskRow,
+        Totals,
+        WorkerRow,
+    )
 
 Row = TypeVar("Row", bound=tuple[Any, ...])
 _FOLDER = Path(__file__).with_name("sql")
 _HEADING = re.compile(r"^-- (name|part): (\w+)\n", re.MULTILINE)
 _PLACEHOLDER = re.compile(r"\{([\w.]+)\}")
-_COMMENT = re.compile(r"\s*--( .*)?$")
+_COMMENT = re.compile(r"--( .*)?$", re.MULTILINE)
 
 
 class Statement(str, Generic[Row]):
@@ -325,10 +330,11 @@ class Statements:
         return dict(self.__dict__)
 
 
-def row_type(name: str) -> Any:
-    """Return the class of a statement's rows; ``None`` if the statement returns no rows."""
-    declared = Statements.__annotations__[name]
-    return None if declared is str else get_args(declared)[0]
+def _row_class(name: str) -> Any:
+    """Return the class of a statement's rows; ``None`` if the rows are plain tuples, or if there are no rows."""
+    declared: str = Statements.__annotations__[name]
+    row = getattr(rows, declared.removeprefix("Statement[").removesuffix("]"), None)
+    return row if hasattr(row, "_fields") else None
 
 
 def _blocks() -> tuple[dict[str, str], dict[str, str]]:
@@ -341,14 +347,13 @@ def _blocks() -> tuple[dict[str, str], dict[str, str]]:
         for kind, name, body in zip(pieces[1::3], pieces[2::3], pieces[3::3], strict=True):
             if name in blocks[kind]:
                 raise ValueError(f"{entry.name}: the {kind} {name} is there twice")
-            lines = (_COMMENT.sub("", line).strip() for line in body.splitlines())
-            blocks[kind][name] = " ".join(line for line in lines if line).rstrip(";")
+            blocks[kind][name] = " ".join(_COMMENT.sub("", body).split()).rstrip(";")
     return blocks["name"], blocks["part"]
 
 
 sql = Statements()
 ROW_MAKERS: dict[str, Callable[[tuple[Any, ...]], Any]] = {
-    text: partial(tuple.__new__, row) for name, text in sql.all().items() if hasattr(row := row_type(name), "_fields")
+    text: partial(tuple.__new__, row) for name, text in sql.all().items() if (row := _row_class(name))
 }
 """A dictionary with statements as keys. Each value is the function that converts a plain tuple to the row class of the
 statement. The rows of all other statements are plain tuples."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from array import array
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import apsw
 import apsw.ext
@@ -13,7 +13,8 @@ import pytest
 
 import sqlite_claims
 from sqlite_claims import SqliteClaimStore
-from sqlite_claims.sqlite.statements import Statements, row_type, sql
+from sqlite_claims.sqlite import rows, statements
+from sqlite_claims.sqlite.statements import Statements, sql
 
 STATEMENTS = sql.all()
 _NO_PLAN = re.compile(r"(BEGIN|COMMIT|ROLLBACK|SAVEPOINT|RELEASE|PRAGMA)\b")
@@ -125,6 +126,13 @@ def test_every_statement_is_used_and_declared() -> None:
     assert set(STATEMENTS) == set(Statements.__annotations__), "declared names and those of sql/*.sql differ"
 
 
+# The class or the tuple type of each statement's rows; None if a statement returns no rows.
+ROWS: dict[str, Any] = {
+    name: next(iter(get_args(hint)), None)
+    for name, hint in get_type_hints(Statements, vars(statements) | vars(rows)).items()
+}
+
+
 def columns_of(connection: apsw.Connection, name: str) -> list[str]:
     """Return the names of a statement's result columns. The statement is prepared but not run."""
     statement = STATEMENTS[name]
@@ -134,7 +142,7 @@ def columns_of(connection: apsw.Connection, name: str) -> list[str]:
 
 @pytest.mark.parametrize("name", [name for name in sorted(STATEMENTS) if name not in _OF_ANALYZE])
 def test_the_declared_row_has_the_columns_of_the_statement(connection: Any, name: str) -> None:
-    row = row_type(name)
+    row = ROWS[name]
     columns = columns_of(connection, name)
     if hasattr(row, "_fields"):
         assert columns == list(row._fields)
