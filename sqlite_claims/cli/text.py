@@ -37,6 +37,11 @@ def clean_bytes(data: bytes, *, width: int | None = None) -> str:
     return clean(start.decode("utf-8", "backslashreplace"), width=width)
 
 
+def clean_path(path: str | bytes) -> str:
+    """Quote a path, and escape it as ``clean`` does."""
+    return clean(repr(os.fsdecode(path)))
+
+
 def clean_lines(text: str) -> str:
     """Escape each line of a text, and indent all lines but the first."""
     return "\n    ".join(clean(line) for line in text.splitlines())

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from sqlite_claims.cli.map import command, feeder, job, loop
-from sqlite_claims.cli.map.command import CannotRunError, Template, describe_end, ensure_open_files_limit
+from sqlite_claims.cli.map import feeder, job, loop, template
+from sqlite_claims.cli.map.command import describe_end, ensure_open_files_limit
 from sqlite_claims.cli.map.output import Relay
 from sqlite_claims.cli.map.progress import BarDisplay, LineDisplay, ProgressState, QuietDisplay
+from sqlite_claims.cli.map.template import CannotRunError, Template
 from sqlite_claims.errors import StoreBusyError, StoreFullError
 from sqlite_claims.model import TaskState
 from sqlite_claims.sqlite.store import SqliteClaimStore
@@ -256,6 +257,6 @@ def test_quiet_shows_nothing(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_program_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    template = Template(["true"])
-    monkeypatch.setattr(command, "_find", lambda _: pytest.fail("looked up again"))
-    assert template.fill(b"x")[0].endswith(b"/true")
+    command = Template(["true"])
+    monkeypatch.setattr(template, "find_program", lambda _: pytest.fail("looked up again"))
+    assert command.fill(b"x")[0].endswith(b"/true")

@@ -136,3 +136,22 @@ def test_lines_are_worked_on_while_more_are_still_to_come(runs: Runs) -> None:
     os.close(write)
     assert runs.finish(process).status == 0
     assert runs.count("end") == {"early": 1, "late": 1}
+
+
+def test_with_keep_order_the_outputs_of_a_killed_run_and_of_the_next_run_are_in_order(runs: Runs) -> None:
+    runs.hold("line5")
+    path = runs.folder / "output"
+    with path.open("ab") as output:
+        killed = runs.start("-k", "-j", "3", lines=LINES, stdout=output)
+        runs.wait_for("start", "line5")
+        runs.wait_for("end", *LINES[:5], *LINES[6:12])
+        os.killpg(killed.pid, signal.SIGKILL)
+        os.kill(runs.pid_of("line5"), signal.SIGKILL)
+        killed.wait()
+        again = runs.start("-k", "-j", "3", lines=LINES, stdout=output)
+        wait_for(lambda: runs.count("start")["line5"] == 2)
+        runs.let_go("line5")
+        assert runs.finish(again).status == 0
+    printed = [line for number, line in enumerate(path.read_text().splitlines()) if number == 0 or line]
+    without_repeats = [line for number, line in enumerate(printed) if line not in printed[:number]]
+    assert without_repeats == [f"did {line}" for line in LINES]

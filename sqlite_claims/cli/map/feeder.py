@@ -10,6 +10,8 @@ from ...errors import InvalidStateError
 from ...model import NewTask, RetryPolicy, TaskState
 from ...sqlite.store import SqliteClaimStore
 from .lines import Counts, LineSource, parse_task_name, task_name
+from .numbers import TaskNumbers
+from .ordering import Order
 from .plan import Plan
 
 _LINES_PER_STEP = 300
@@ -23,10 +25,19 @@ _RETRY = RetryPolicy(initial_delay=1.0, multiplier=2.0, max_delay=60.0)
 class Feeder:
     """The feeder adds the lines of the source to the plan's instance, and retries lines that failed in earlier runs."""
 
-    def __init__(self, store: SqliteClaimStore, plan: Plan, source: LineSource) -> None:
+    def __init__(
+        self,
+        store: SqliteClaimStore,
+        plan: Plan,
+        source: LineSource,
+        numbers: TaskNumbers | None = None,
+        order: Order | None = None,
+    ) -> None:
         self._store = store
         self._plan = plan
         self._source = source
+        self._numbers = numbers
+        self._order = order
         self._occurrences = Counts()
         self._failed_before: Counts | None = None
         self._to_add: list[NewTask] = []
@@ -43,6 +54,12 @@ class Feeder:
         counts = self._store.get_instance(instance_id).counts
         self._completed_before = counts[TaskState.COMPLETED]
         self._open_before = sum(counts.values()) - self._completed_before - counts[TaskState.FAILED]
+        if self._numbers is not None:
+            for number, task in self._numbers.read():
+                if self._order is not None and not task.state.has_ended:
+                    self._order.expect(number)
+                    if task.attempts:
+                        self._order.out_of_turn.append(task.task_id)
         if not counts[TaskState.FAILED]:
             return
         self._failed_before = Counts()
@@ -106,7 +123,7 @@ class Feeder:
         if not self._to_add and not self._to_retry:
             return False
         if self._to_add:
-            added = self._store.add_tasks(self._plan.instance_id, self._to_add, if_exists="skip")
+            added = self._add()
             self._present += len(self._to_add) - added - len(self._to_retry)
             self._to_add.clear()
         if self._to_retry:
@@ -114,14 +131,34 @@ class Feeder:
                 for name in self._to_retry:
                     with contextlib.suppress(InvalidStateError):  # a different run has retried the task
                         tx.retry_task(self._plan.instance_id, name)
+            if self._order is not None and self._numbers is not None:
+                for name in self._to_retry:
+                    self._order.expect(self._numbers.find(name))
+                self._order.out_of_turn.extend(self._to_retry)
             self._to_retry.clear()
         return True
+
+    def _add(self) -> int:
+        """Add the tasks, and return how many of them were new."""
+        if self._numbers is None:
+            return self._store.add_tasks(self._plan.instance_id, self._to_add, if_exists="skip")
+        with self._store.transaction(timeout=10.0) as tx:
+            count_before = sum(tx.get_instance(self._plan.instance_id).counts.values())
+            added = tx.add_tasks(self._plan.instance_id, self._to_add, if_exists="skip")
+        names = [task.task_id for task in self._to_add]
+        new = self._numbers.note_added(names, count_before=count_before, added=added)
+        if self._order is not None:
+            for number in new:
+                self._order.expect(number)
+        return added
 
     def _read(self) -> None:
         if not self._is_readable and not self._source.holds_lines:
             return
         lines = self._source.take(_LINES_PER_STEP)
         self._is_readable = self._watched_descriptor < 0 and self._source.fileno() >= 0
+        for line in lines:
+            self._plan.template.check_line(line.data)
         for line in lines:
             name = task_name(line.digest, self._occurrences.add(line.digest))
             if self._failed_before is not None and self._failed_before.get(_name_digest(name)):
@@ -131,6 +168,7 @@ class Feeder:
                     name,
                     line.data,
                     kind=self._plan.kind,
+                    tags=self._plan.task_tags,
                     max_attempts=_MAX_ATTEMPTS,
                     max_lost=_MAX_LOST,
                     retry=_RETRY,

@@ -78,6 +78,10 @@ class Counts:
         """Add one occurrence of a digest, and return the number of occurrences of this digest so far."""
         return self._shards[digest[0]].add(int.from_bytes(digest[:8], "big") or 1)
 
+    def put(self, digest: bytes, value: int) -> None:
+        """Set the number that is stored for a digest."""
+        self._shards[digest[0]].put(int.from_bytes(digest[:8], "big") or 1, value)
+
     def get(self, digest: bytes) -> int:
         """Return the number of occurrences of a digest so far."""
         return self._shards[digest[0]].get(int.from_bytes(digest[:8], "big") or 1)
@@ -106,6 +110,14 @@ class _Shard:
         return self._counts[self._slot(key)]
 
     def add(self, key: int) -> int:
+        slot = self._reserve(key)
+        self._counts[slot] += 1
+        return self._counts[slot]
+
+    def put(self, key: int, value: int) -> None:
+        self._counts[self._reserve(key)] = value
+
+    def _reserve(self, key: int) -> int:
         slot = self._slot(key)
         if not self._keys[slot]:
             if 3 * (self._used + 1) > 2 * (self._mask + 1):
@@ -113,8 +125,7 @@ class _Shard:
                 slot = self._slot(key)
             self._keys[slot] = key
             self._used += 1
-        self._counts[slot] += 1
-        return self._counts[slot]
+        return slot
 
     def _grow(self) -> None:
         keys, counts, used = self._keys, self._counts, self._used

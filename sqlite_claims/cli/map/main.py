@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import time
+from dataclasses import replace
 from typing import Literal
 
 import click
@@ -14,13 +15,17 @@ from ...model import NewTask
 from ...opening import open_store
 from ..app import for_the_shell
 from ..exit_status import ExitStatus
-from ..options import Number, Option, database
+from ..options import DurationType, Number, Option, database
 from ..text import clean, clean_bytes, clean_lines, format_duration, note_terminal_input, plural
-from .command import CannotRunError, Template, ensure_open_files_limit
+from .command import ensure_open_files_limit
+from .dry_run import print_commands
+from .joblog import open_joblog
 from .lines import LineSource, open_inputs
-from .loop import MapLoop
-from .plan import Outcome, Plan
+from .loop import WAITING_MAX, MapLoop
+from .plan import Halt, Outcome, Plan
 from .progress import ProgressDisplay, choose_display
+from .results import check_results_folder
+from .template import CannotRunError, Template
 
 
 class _MapCommand(click.Command):
@@ -73,6 +78,36 @@ def _cpu_cores() -> int:
     show_default="made from COMMAND",
     help="Name of the instance with the tasks.",
 )
+@click.option("--timeout", metavar="DURATION", type=DurationType(), help="A command that runs for longer fails.")
+@click.option(
+    "--halt",
+    metavar="RULE",
+    help="now,fail=N: after N failed lines, kill the running commands and end. soon,fail=N: start no more commands.",
+)
+@click.option("--delay", metavar="DURATION", type=DurationType(), default=0.0, help="Time between two starts.")
+@click.option("-k", "--keep-order", is_flag=True, help="Print the outputs in the order of the lines.")
+@click.option("--tag", is_flag=True, help="Print the line and a tab before each line of its output.")
+@click.option(
+    "-C",
+    "--colsep",
+    metavar="REGEXP",
+    help="Split each line into columns at matches of REGEXP. {1} is the first column.",
+)
+@click.option("--joblog", metavar="FILE", type=click.Path(dir_okay=False), help="Append a line for each command.")
+@click.option(
+    "--results",
+    metavar="DIR",
+    type=click.Path(file_okay=False),
+    help="Write stdout, stderr and seq of each command to files in DIR/1/LINE/.",
+)
+@click.option(
+    "--task-tag",
+    "task_tags",
+    multiple=True,
+    metavar="TAG",
+    help="Tag of the tasks of new lines. May be repeated.",
+)
+@click.option("--dry-run", is_flag=True, help="Print the commands that would be run, and change nothing.")
 @click.option("-0", "--null", is_flag=True, help="Input lines end with a NUL byte, as in the output of find -print0.")
 @click.option(
     "--keep-output",
@@ -101,6 +136,16 @@ def map_command(
     retries: int,
     name: str | None,
     null: bool,
+    timeout: float | None,
+    halt: str | None,
+    delay: float,
+    keep_order: bool,
+    tag: bool,
+    colsep: str | None,
+    joblog: str | None,
+    results: str | None,
+    task_tags: tuple[str, ...],
+    dry_run: bool,
     keep_output: int,
     durability: Literal["full", "process"],
     quiet: bool,
@@ -111,7 +156,10 @@ def map_command(
         seq 10 | sqlite-claims map jobs.db -j 4 -- echo number {}
         find . -name '*.wav' -print0 | sqlite-claims map jobs.db -0 --retries 2 -- flac {}
 
-    {} in COMMAND is replaced by the line, also inside an argument. Without {}, the line becomes the last argument.
+    Placeholders in COMMAND, also inside an argument: {} the line, {.} without its extension, {/} its base name, {//}
+    its folder, {/.} its base name without extension, {#} the line's number, {%} the job slot, {1} the first column
+    (with --colsep). Without a placeholder, the line becomes the last argument. Other braces are text.
+
     COMMAND is run without a shell. For pipes, run a shell, and pass the line to the shell as an argument:
 
     \b
@@ -135,25 +183,50 @@ def map_command(
         raise click.UsageError("Give the command to run after --, for example: sqlite-claims map DB -- echo {}", ctx)
     jobs = jobs if jobs is not None else _cpu_cores()
     display = choose_display(quiet)
+    if timeout is not None and timeout <= 0:
+        raise InvalidArgumentError(f"--timeout {timeout}: give a duration of more than 0")
+    rule = None if halt is None else Halt.parse(halt)
+    if results is not None:
+        check_results_folder(results)
     try:
-        template = Template(argv)
-        ensure_open_files_limit(jobs)
+        template = Template(argv, colsep)
+        ensure_open_files_limit(jobs, waiting=WAITING_MAX if keep_order else 0)
     except CannotRunError as error:
         display.print_line(clean(str(error)))
         return ExitStatus.CANNOT_RUN
+    plan = Plan(
+        template.instance_id if name is None else name,
+        template,
+        jobs,
+        retries,
+        keep_output,
+        durable=durability == "full",
+        task_tags=task_tags,
+        timeout_s=timeout,
+        delay_s=delay,
+        halt=rule,
+        keep_order=keep_order,
+        tag=tag,
+        results=results,
+    )
+    _check_names(plan)
     if not files:
         note_terminal_input()
     files = files or ("-",)
     source = LineSource(open_inputs(files), b"\0" if null else b"\n", files)
     try:
-        name = template.instance_id if name is None else name
-        plan = Plan(name, template, jobs, retries, keep_output, durable=durability == "full")
-        _check_instance_name(plan)
+        if dry_run:
+            print_commands(database, plan, source)
+            return ExitStatus.DONE
+        if joblog is not None:
+            plan = replace(plan, joblog_fd=open_joblog(joblog))
         began = time.monotonic()
         with open_store(database, durability=durability) as store:
             outcome = MapLoop(store, plan, source, display).run()
     finally:
         source.close()
+        if plan.joblog_fd >= 0:
+            os.close(plan.joblog_fd)
     _report_failures(outcome, plan, database, display)
     if not quiet:
         display.print_line(_summary(outcome, time.monotonic() - began))
@@ -161,12 +234,16 @@ def map_command(
     return outcome.status
 
 
-def _check_instance_name(plan: Plan) -> None:
-    """Refuse an invalid name of the instance before the store's file is created."""
+def _check_names(plan: Plan) -> None:
+    """Refuse an invalid name of the instance, or an invalid tag, before the store's file is created."""
     try:
         NewTask("any", kind=plan.kind)
     except InvalidArgumentError as error:
         raise InvalidArgumentError(str(error).replace("kind", "--instance", 1)) from None
+    try:
+        NewTask("any", tags=plan.task_tags)
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(str(error).replace("tags", "--task-tag", 1)) from None
 
 
 def _report_failures(outcome: Outcome, plan: Plan, database: str, display: ProgressDisplay) -> None:

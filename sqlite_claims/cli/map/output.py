@@ -9,7 +9,7 @@ import select
 import stat
 import tempfile
 from collections.abc import Callable
-from typing import IO
+from typing import IO, Protocol
 
 from .signals import Signals
 
@@ -19,6 +19,13 @@ _READ_BYTES = 1 << 16
 # Size of the largest pipe that a process without privileges can create. When a command ends, its pipe contains at most
 # this many unread bytes.
 _PIPE_BYTES_MAX = 1 << 20
+
+
+class Writable(Protocol):
+    """An object that takes output."""
+
+    def write(self, data: bytes, /) -> bool:
+        """Write all of the data, and return whether the write succeeded."""
 
 
 class Sink:
@@ -105,12 +112,35 @@ class Relay:
     The relay also stores an excerpt: the first or the last bytes of the output.
     """
 
-    def __init__(self, descriptor: int, sink: Sink, *, keep_first: int = 0, keep_last: int = 0) -> None:
+    def __init__(
+        self,
+        descriptor: int,
+        sink: Writable,
+        *,
+        keep_first: int = 0,
+        keep_last: int = 0,
+        tag: bytes = b"",
+        copy: Writable | None = None,
+    ) -> None:
+        """Create a relay.
+
+        Args:
+            descriptor: The descriptor to read.
+            sink: The sink of whole lines.
+            keep_first: Size of the excerpt in bytes, from the beginning of the output.
+            keep_last: Size of the excerpt in bytes, to the end of the output.
+            tag: Text to write before each line.
+            copy: A sink that gets the output unchanged.
+        """
         os.set_blocking(descriptor, False)
         self._descriptor = descriptor
         self._sink = sink
         self._keep_first = keep_first
         self._keep_last = keep_last
+        self._tag = tag
+        self._is_line_start = True
+        self._copy = copy
+        self.size = 0  # number of bytes read
         self._line = bytearray()  # the part of the unfinished line that is not in the temporary file
         self._file: IO[bytes] | None = None
         self.excerpt = bytearray()
@@ -130,7 +160,10 @@ class Relay:
         if not data:
             self.at_end = True
             return False
+        self.size += len(data)
         self._add_to_excerpt(data)
+        if self._copy is not None and not self._copy.write(data):
+            self.is_written = False
         end = data.rfind(b"\n") + 1
         if end:
             self._flush(data[:end])
@@ -195,5 +228,9 @@ class Relay:
         self._line.clear()
 
     def _write(self, data: bytes) -> None:
+        if self._tag and data:
+            start = self._tag if self._is_line_start else b""
+            self._is_line_start = data.endswith(b"\n")
+            data = start + data[:-1].replace(b"\n", b"\n" + self._tag) + data[-1:]
         before, self.is_written = self.is_written, False  # if an interrupt ends the write, is_written stays False
         self.is_written = self._sink.write(data) and before
