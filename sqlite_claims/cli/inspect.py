@@ -11,8 +11,9 @@ import click
 from ..model import InstanceInfo, TaskInfo, TaskState
 from ..sqlite.store import SqliteClaimStore
 from .app import open_store
-from .instances import INSTANCE_COLUMNS, OPEN_STATES, instance_cells
+from .instances import INSTANCE_COLUMNS, OPEN_STATES, find_instance, find_task, instance_cells
 from .json_format import counts_entry, instance_entry, task_entry, worker_entry
+from .map.lines import DIGEST_BYTES, parse_task_name
 from .options import ROW_COUNT, Option, database, json_option
 from .text import (
     Column,
@@ -22,6 +23,7 @@ from .text import (
     format_duration,
     format_oldest_ready,
     format_time,
+    plain_console,
     print_table,
 )
 
@@ -39,6 +41,10 @@ _TASK_COLUMNS = [
     Column("INPUT", "cut"),
     Column("ERROR", "cut"),
 ]
+# A task of map is named after the hash of its line. On a terminal, a table shows at least so many characters of the
+# name.
+_SHORT_NAME_CHARACTERS = 8
+_DEFAULT_PRIORITY = "3"
 _MORE_ROWS = "there are more; --max 0 shows all"
 
 
@@ -120,7 +126,8 @@ def ls_command(
     max_rows: int | None,
     as_json: bool,
 ) -> None:
-    """List the tasks of INSTANCE, or of all instances.
+    """List the tasks of INSTANCE, or of all instances. INSTANCE may be the beginning of a name, if no other name begins
+    with it.
 
     \b
         sqlite-claims ls jobs.db night --state failed --state cancelled
@@ -131,9 +138,12 @@ def ls_command(
         raise click.UsageError("Give the instance only once, as an argument or with --instance.")
     if max_rows is None:
         max_rows = 0 if as_json else _TABLE_ROWS
+    instance = instance_option if instance is None else instance
     with open_store(database, read_only=True) as store:
+        if instance is not None:
+            instance = find_instance(store, instance)
         tasks = store.list_tasks(
-            instance_option if instance is None else instance,
+            instance,
             states=[TaskState(state) for state in states] or None,
             kinds=kinds or None,
             limit=max_rows + 1 if max_rows else None,
@@ -143,7 +153,8 @@ def ls_command(
             for task in shown:
                 click.echo(json.dumps(task_entry(task)))
             return
-        print_table(_TASK_COLUMNS, map(_task_row, shown))
+        rows = [_task_row(task) for task in shown]
+        print_table(_TASK_COLUMNS, shorter_rows(rows, instance) if plain_console().is_terminal else rows)
         if next(tasks, None) is not None:
             click.echo(_MORE_ROWS)
 
@@ -162,6 +173,37 @@ def _task_row(task: TaskInfo) -> list[str]:
     ]
 
 
+def shorter_rows(rows: list[list[str]], instance: str | None) -> list[list[str]]:
+    """Shorten the rows of the table of tasks for a terminal.
+
+    The function empties cells that say nothing: the instance that the user has named, a kind that repeats the name of
+    the instance, the default priority, and no attempts. A column whose cells are all empty is left out. Names that
+    ``map`` has made become prefixes that differ from the names in all other rows.
+    """
+    names = [row[1] for row in rows if is_map_task(row[1])]
+    length = next(
+        n for n in range(_SHORT_NAME_CHARACTERS, 1000) if len({name[:n] for name in names}) == len(set(names))
+    )
+    return [
+        [
+            "" if name == instance else name,
+            task[:length] if is_map_task(task) else task,
+            state,
+            "" if kind == name else kind,
+            "" if priority == _DEFAULT_PRIORITY else priority,
+            "" if attempts == "0" else attempts,
+            *rest,
+        ]
+        for name, task, state, kind, priority, attempts, *rest in rows
+    ]
+
+
+def is_map_task(name: str) -> bool:
+    """Return whether ``map`` has made the name of a task."""
+    parsed = parse_task_name(name)
+    return parsed is not None and len(parsed.digest) == DIGEST_BYTES
+
+
 @click.command("show")
 @database
 @click.argument("instance")
@@ -170,14 +212,15 @@ def _task_row(task: TaskInfo) -> list[str]:
 def show_command(database: str, instance: str, task: str | None, as_json: bool) -> None:
     """Show all details of INSTANCE, or of one TASK of INSTANCE.
 
-    The details of a task include the input, the output, the error, and a sentence that explains why the task is not
-    running.
+    INSTANCE and TASK may be the beginning of a name, if no other name begins with it. The details of a task include
+    the input, the output, the error, and a sentence that explains why the task is not running.
     """
     with open_store(database, read_only=True) as store:
+        instance = find_instance(store, instance)
         if task is None:
             _show_instance(store.get_instance(instance), as_json)
         else:
-            _show_task(store, instance, task, as_json)
+            _show_task(store, instance, find_task(store, instance, task), as_json)
 
 
 def _show_instance(info: InstanceInfo, as_json: bool) -> None:

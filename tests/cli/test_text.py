@@ -67,7 +67,7 @@ def test_counts_of_zero_are_left_out() -> None:
     assert format_counts({**counts, TaskState.READY: 2, TaskState.FAILED: 1}) == "ready: 2  failed: 1"
 
 
-ROWS = [["map-9305498a7845ce44a77d0865ab96daf9", "in_progress", "", "", "1", "", "1000000", "", ""]]
+ROWS = [["map-9305498a7845ce44a77d0865ab96daf9", "in_progress", "", "", "1", "", "1000000", "", "", ""]]
 
 
 def test_on_a_narrow_terminal_numbers_stay_whole_and_empty_columns_are_left_out() -> None:

@@ -20,7 +20,7 @@ from ...errors import InvalidArgumentError
 # recognized as too long.
 LINE_BYTES_MAX = 131_071
 _READ_BYTES = 65_536
-_DIGEST_BYTES = 16
+DIGEST_BYTES = 16
 _SHARDS = 256
 
 
@@ -44,7 +44,7 @@ class TaskNameParts(NamedTuple):
 
 def line_digest(line: bytes) -> bytes:
     """Return the hash that identifies a line."""
-    return blake2b(line, digest_size=_DIGEST_BYTES).digest()
+    return blake2b(line, digest_size=DIGEST_BYTES).digest()
 
 
 def task_name(digest: bytes, ordinal: int) -> str:
@@ -150,7 +150,7 @@ class Splitter:
         self._crlf = delimiter == b"\n"
         self._tail = b""
         self._long: Line | None = None
-        self._hash = blake2b(digest_size=_DIGEST_BYTES)
+        self._hash = blake2b(digest_size=DIGEST_BYTES)
 
     def feed(self, data: bytes) -> Iterator[Line]:
         """Add data, and yield each line that is complete now, because its delimiter has arrived."""
@@ -167,7 +167,7 @@ class Splitter:
         self._tail = self._tail + part if self._tail else part
         if len(self._tail) > LINE_BYTES_MAX + 1:  # one extra byte is allowed, because it may be a carriage return
             self._long = Line(self._tail[: LINE_BYTES_MAX + 1], b"")
-            self._hash = blake2b(self._tail, digest_size=_DIGEST_BYTES)
+            self._hash = blake2b(self._tail, digest_size=DIGEST_BYTES)
             self._tail = b""
 
     def end(self) -> Iterator[Line]:

@@ -112,7 +112,8 @@ class ResultRecorder:
         else:
             self.failed += 1
             if len(self.failures) < FAILURES_SHOWN_MAX:
-                self.failures.append(Failure(job.line, error))
+                # The command's standard error has been printed already.
+                self.failures.append(Failure(job.line, job.error or ""))
         return retry
 
     def _remove(self, stored: list[Job], *, will_retry: bool = False) -> None:

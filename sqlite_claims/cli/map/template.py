@@ -17,6 +17,8 @@ from .lines import LINE_BYTES_MAX
 _PLACEHOLDER = re.compile(rb"\{(?:|\.|/|//|/\.|#|%|[0-9]+)\}")
 _EXTENSION = re.compile(rb"\.[^/.]*\Z")
 _HASH_BYTES_MAX = 256
+_NAME_CHARACTERS_MAX = 40
+_SHORT_DIGEST_CHARACTERS = 12
 
 
 class CannotRunError(BackendError):
@@ -139,8 +141,9 @@ class Template:
 
     @property
     def instance_id(self) -> str:
-        """The default name of the instance with this command's tasks."""
-        return f"map-{self._digest}"
+        """The default name of the instance with this command's tasks: the name of the program and a hash."""
+        name = base_name(self._words[0].text).decode("utf-8", "backslashreplace")[:_NAME_CHARACTERS_MAX]
+        return f"{name}-{self._digest[:_SHORT_DIGEST_CHARACTERS]}"
 
     @property
     def definition_hash(self) -> str:
