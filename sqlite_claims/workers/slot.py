@@ -130,13 +130,14 @@ class Slot:
         with self.lock:
             if not self.waiting or services.stop_state.requested:
                 return None
-            task = TaskContext(services.store, self.waiting.popleft())
-            self.current = task
+            claimed = self.waiting.popleft()
+            self.current = task = TaskContext(services.store, claimed)
             self.started_at = started_at = time.monotonic()
             holds_more = bool(self.waiting or self.ended)
         if services.scoreboard is not None:
             services.scoreboard.task_started(self.index, task)
-        patience_s = services.patience_s if task.timeout is None else services.on_timeout(task.timeout)
+        timeout_s = claimed.task.timeout
+        patience_s = services.patience_s if timeout_s is None else services.on_timeout(timeout_s)
         services.wake_at(started_at + (BATCH_SECONDS if holds_more else patience_s))
         return task
 
@@ -146,7 +147,8 @@ class Slot:
         handler = services.handlers.find(task.kind)
         assert handler is not None, f"the store returned a task of kind {task.kind!r}, which was not requested"
         result = execute(handler, task, services.coroutines.wait_for, services.home)
-        task._end_progress()
+        if task._reports is not None:
+            task._end_progress()
         now = time.monotonic()
         with self.lock:
             if not task._dropped:
