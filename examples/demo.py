@@ -1,4 +1,4 @@
-"""Compress every file of Python's standard library with two ``sqlite-claims map`` processes that share one store.
+"""Compress files of Python's standard library with two ``sqlite-claims map`` processes that share one store.
 
 The demo kills one of the two processes and the commands that it is running. The second process finishes the work, and
 the demo verifies every result. Run the demo with ``python examples/demo.py``. The exit status is 0 only if all results
@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -23,9 +24,20 @@ from sqlite_claims import SqliteClaimStore, TaskInfo, TaskState
 
 NAME = "standard-library"
 JOBS = 2
+FILES_MAX = 400
 KILL_AT = 0.4  # the first process is killed when this fraction of the tasks is completed
 COMPRESS = Path(__file__).with_name("compress_file.py")
 BEGAN = time.monotonic()
+NEXT_STEPS = """
+To try it yourself (the command is in .venv/bin):
+
+    seq 20 | sqlite-claims map first.db -j 4 -- echo number {}
+    sqlite-claims status first.db --all
+    sqlite-claims ls first.db
+    sqlite-claims map --help
+
+docs/quickstart.md continues from here, also with handlers in Python.
+"""
 
 
 def main() -> int:
@@ -43,18 +55,27 @@ def show(store: SqliteClaimStore, folder: Path, files: list[str]) -> int:
     maps = [start_map(folder), start_map(folder)]
     try:
         first, second = maps
-        say(f"two processes share a store and run {JOBS} commands at a time each: {first.pid} and {second.pid}")
+        say("the same command is started twice, so two processes share the store jobs.db:")
+        show_command(
+            "map", "jobs.db", "-j", str(JOBS), "--instance", NAME, "files.txt", "--", *compress_words("compressed")
+        )
+        say(f"these are the processes {first.pid} and {second.pid}")
         wait_until_done(store, round(KILL_AT * len(files)), first)
         held, killed_at = kill(store, first)
-        say(f"process {first.pid} and its {len(held)} running commands are killed (SIGKILL)")
+        say(f"process {first.pid} and its running commands are killed (SIGKILL); it held {len(held)} tasks")
         back_after = {file: wait_until_back(store, held[file], first) - killed_at for file in held}
+        for file, after in back_after.items():
+            say(f"the task of {Path(file).name} is ready again, {after:.2f} s after the kill")
+        run_command(folder, "status", "jobs.db")
         wait_until_done(store, len(files), second)
         statuses = [second.wait()]
         took = time.monotonic() - BEGAN
         say(f"process {second.pid} has finished, with status {statuses[0]}")
         maps.append(start_map(folder))
         statuses.append(maps[-1].wait())
-        say(f"the same command, run again, finds no open task: status {statuses[1]}")
+        say(f"the same command, run a third time, finds no open task: status {statuses[1]}")
+        if held:
+            run_command(folder, "show", "jobs.db", NAME, next(iter(held.values()))[:12])
     finally:
         for process in maps:
             process.kill()
@@ -65,8 +86,6 @@ def show(store: SqliteClaimStore, folder: Path, files: list[str]) -> int:
     for process in (first, second):
         print(f"process {process.pid} did {sum(task.worker_id == worker_of(process) for task in tasks.values())} tasks")
     print(f"{len(tasks) / took:.0f} tasks a second, in {took:.1f} s")
-    for file, after in back_after.items():
-        print(f"{Path(file).name} was interrupted, ready again after {after:.2f} s, and completed later")
 
     wrong = [] if statuses == [0, 0] else [f"the processes ended with the statuses {statuses}"]
     wrong += verify(tasks, files, held, folder / "compressed")
@@ -74,24 +93,45 @@ def show(store: SqliteClaimStore, folder: Path, files: list[str]) -> int:
         print(f"WRONG: {problem}")
     if not wrong:
         print(f"all {len(tasks)} results verified: no result is missing, and only the interrupted tasks ran twice")
+        print(NEXT_STEPS, end="")
     return 1 if wrong else 0
 
 
 def standard_library() -> list[str]:
-    """Return the paths of the standard library's Python files, without tests and installed packages."""
+    """Return the paths of some of the standard library's Python files, without tests and installed packages."""
     found = []
     for folder, folders, names in os.walk(sysconfig.get_path("stdlib")):
         folders[:] = [name for name in folders if name not in {"site-packages", "dist-packages", "test", "tests"}]
         found += [os.path.join(folder, name) for name in names if name.endswith(".py")]
-    return sorted(found)
+    return sorted(found)[:FILES_MAX]
+
+
+def compress_words(folder: str) -> list[str]:
+    # With -S and -E, Python ignores site-packages and environment variables, so Python starts faster.
+    return ["python3", "-S", "-E", COMPRESS.name, "{}", folder]
 
 
 def start_map(folder: Path) -> subprocess.Popen[bytes]:
-    options = ["--quiet", "-j", str(JOBS), "--instance", NAME, str(folder / "files.txt")]
-    # With -S and -E, Python ignores site-packages and environment variables, so Python starts faster.
-    command = [sys.executable, "-S", "-E", str(COMPRESS), "{}", str(folder / "compressed")]
-    argv = [sys.executable, "-m", "sqlite_claims", "map", str(folder / "jobs.db"), *options, "--", *command]
-    return subprocess.Popen(argv, stdout=subprocess.DEVNULL)
+    options = ["--quiet", "-j", str(JOBS), "--instance", NAME, "files.txt"]
+    command = [sys.executable, "-S", "-E", str(COMPRESS), "{}", "compressed"]
+    argv = [sys.executable, "-m", "sqlite_claims", "map", "jobs.db", *options, "--", *command]
+    return subprocess.Popen(argv, stdout=subprocess.DEVNULL, cwd=folder)
+
+
+def show_command(*words: str) -> None:
+    """Print a command as a person would type it."""
+    command = shlex.join(["sqlite-claims", *words]).replace("'{}'", "{}")
+    print(f"\n    $ {command}\n", flush=True)
+
+
+def run_command(folder: Path, *words: str) -> None:
+    """Print a command and its output."""
+    show_command(*words)
+    argv = [sys.executable, "-m", "sqlite_claims", *words]
+    text = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=True).stdout
+    for line in text.splitlines():
+        print(f"    {line}".rstrip())
+    print(flush=True)
 
 
 def worker_of(process: subprocess.Popen[bytes]) -> str:
@@ -116,13 +156,12 @@ def kill(store: SqliteClaimStore, process: subprocess.Popen[bytes]) -> tuple[dic
         os.waitpid(process.pid, os.WUNTRACED)
         claimed = store.list_tasks(NAME, states=[TaskState.CLAIMED])
         held = {os.fsdecode(task.input): task.task_id for task in claimed if task.worker_id == worker_of(process)}
-        commands = children(process.pid)
-        if len(held) == len(commands) == JOBS:
+        if held:
             break
         os.kill(process.pid, signal.SIGCONT)
         time.sleep(0.01)
     killed_at = time.monotonic()
-    for pid in [*commands, process.pid]:
+    for pid in [*children(process.pid), process.pid]:
         os.kill(pid, signal.SIGKILL)
     process.wait()
     return held, killed_at
