@@ -76,6 +76,10 @@ WAL_FILE: Changes = [
 ]
 
 
+class DownloadError(Exception):
+    """The source package can't be downloaded."""
+
+
 def missing() -> str | None:
     """Return the reason why the test programs can't be built here."""
     for tool in ("apt-get", "tclsh8.6", "make", "gcc", "xz"):
@@ -107,8 +111,10 @@ def download(folder: Path) -> Path:
     options += [f"Dir::State::lists={lists}", f"Dir::Cache={cache}"]
     apt = ["apt-get", "-q", *(f"-o{option}" for option in options)]
     for command in (["update"], ["source", "--download-only", "sqlite3"]):
-        subprocess.run([*apt, *command], cwd=folder, check=True, stdout=subprocess.DEVNULL)
-    [archive] = folder.glob("sqlite3_*.orig.tar.xz")
+        subprocess.run([*apt, *command], cwd=folder, check=False, stdout=subprocess.DEVNULL)
+    archive = next(folder.glob("sqlite3_*.orig.tar.xz"), None)
+    if archive is None:
+        raise DownloadError("apt-get can't download the source package of SQLite from Debian bookworm")
     unpacked = folder / "unpacked"
     unpacked.mkdir()
     subprocess.run(["tar", "xf", archive, "-C", unpacked, "--strip-components=1"], check=True)
