@@ -12,9 +12,10 @@ from ..model import InstanceInfo, TaskInfo, TaskState
 from ..sqlite.store import SqliteClaimStore
 from .app import open_store
 from .instances import INSTANCE_COLUMNS, OPEN_STATES, find_instance, find_task, instance_cells
-from .json_format import counts_entry, instance_entry, task_entry, worker_entry
+from .json_format import counts_entry, instance_entry, schedule_entry, task_entry, worker_entry
 from .map.lines import DIGEST_BYTES, parse_task_name
 from .options import ROW_COUNT, Option, database, json_option
+from .schedule import late_ticks
 from .text import (
     Column,
     clean,
@@ -71,6 +72,7 @@ def status_command(database: str, as_json: bool, include_ended: bool, max_rows: 
         instances = list(islice(all_instances, max_rows or None))
         has_more = next(all_instances, None) is not None
         workers = [worker for worker in store.list_workers() if worker.alive]
+        schedules = store.list_schedules()
     if as_json:
         entry = {
             "counts": counts_entry(stats.counts),
@@ -78,11 +80,14 @@ def status_command(database: str, as_json: bool, include_ended: bool, max_rows: 
             "oldest_ready_age": stats.oldest_ready_age,
             "instances": [instance_entry(instance) for instance in instances],
             "workers": [worker_entry(worker) for worker in workers],
+            "schedules": [schedule_entry(schedule) for schedule in schedules],
         }
         click.echo(json.dumps(entry, indent=2))
         return
     click.echo(format_counts(stats.counts))
     click.echo(f"live claims: {stats.live_claims}; {format_oldest_ready(stats)}")
+    for sentence in late_ticks(schedules):
+        click.echo(clean(sentence))
     if instances:
         click.echo()
         print_table(INSTANCE_COLUMNS, map(instance_cells, instances))

@@ -11,6 +11,7 @@ from typing import Any, TypedDict
 
 from ..errors import BackendError, InvalidArgumentError
 from ..model import InstanceInfo, NewTask, RetryPolicy, TaskClaim, TaskInfo, TaskState, WorkerInfo
+from ..schedules import Cron, Every, ScheduleInfo
 
 JsonObject = dict[str, object]
 
@@ -100,6 +101,25 @@ def instance_entry(instance: InstanceInfo) -> JsonObject:
         "reason": instance.reason,
         "added_at": _time_entry(instance.added_at),
         "finished_at": _time_entry(instance.finished_at),
+    }
+
+
+def schedule_entry(schedule: ScheduleInfo) -> JsonObject:
+    """Return a schedule as JSON."""
+    when = schedule.when
+    return {
+        "schedule_id": schedule.schedule_id,
+        "cron": when.expression if isinstance(when, Cron) else None,
+        "timezone": when.timezone if isinstance(when, Cron) else None,
+        "every": when.interval if isinstance(when, Every) else None,
+        "kind": schedule.task.kind,
+        **_bytes_entry("input", schedule.task.input),
+        "priority": schedule.task.priority,
+        "tags": list(schedule.task.tags),
+        "catch_up": schedule.catch_up,
+        "next_at": _time_entry(schedule.next_at),
+        "last_at": _time_entry(schedule.last_at),
+        "paused": schedule.paused,
     }
 
 

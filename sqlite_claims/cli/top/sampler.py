@@ -14,6 +14,7 @@ from ...front import Paged
 from ...model import InstanceInfo, StoreStats, TaskClaim, TaskState
 from ...sqlite.store import SqliteClaimStore
 from ..instances import OPEN_STATES
+from ..schedule import late_ticks
 
 # Number of pages of claims that a snapshot reads. A page contains several hundred claims.
 _CLAIM_PAGES = 2
@@ -39,7 +40,7 @@ class Snapshot:
     """The state of a store at one time.
 
     ``at``: time of the snapshot, on the clock ``time.monotonic``. ``has_all_claims``: True if all claims were read.
-    ``warnings``: sentences about checkpoints that fail or cannot finish.
+    ``warnings``: sentences about checkpoints that fail or cannot finish, and about late ticks.
     """
 
     at: float
@@ -87,7 +88,7 @@ class Sampler:
             instances=busy_first,
             workers=workers,
             has_all_claims=has_all_claims,
-            warnings=self._store._db.checkpoint_findings(),
+            warnings=[*self._store._db.checkpoint_findings(), *late_ticks(self._store.list_schedules())],
         )
 
     def _read_workers(self) -> tuple[list[WorkerRow], bool]:
