@@ -104,11 +104,11 @@ class Cron:
         return span_us // 60_000_000 + 2
 
     def _after(self, after_us: int) -> Iterator[int]:
-        from cronsim import CronSim
+        from cronsim import CronSim, CronSimError
 
-        last = after_us
+        last, zone = after_us, _zone(self.timezone)
         try:
-            for moment in CronSim(self.expression, to_datetime(after_us).astimezone(_zone(self.timezone))):
+            for moment in CronSim(self.expression, to_datetime(after_us).astimezone(zone)):
                 # After a gap, several local times are one moment. Where local times repeat, cronsim can return a moment
                 # before the start of the search.
                 if (tick := to_us(moment)) > last:
@@ -116,6 +116,8 @@ class Cron:
                     last = tick
         except (OverflowError, ValueError):
             return  # the next tick is after the year 9999
+        except CronSimError as error:  # a process with another version of cronsim has set the schedule
+            raise InvalidArgumentError(f"expression {validate.shown(self.expression)}: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ _PASSES = (
     ("claims_attempts", sql.page_of_attempt, sql.check_attempt),
     ("claims_progress", sql.page_of_progress, sql.check_progress),
     ("claims_checkpoints", sql.page_of_checkpoint, sql.check_checkpoint),
+    ("claims_schedules", sql.page_of_schedule, sql.check_schedule),
     ("claims_dependencies", sql.page_of_dependency, sql.check_dependency),
 )
 

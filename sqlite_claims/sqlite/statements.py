@@ -83,6 +83,8 @@ class Statements:
     check_meta: Statement[tuple[int, bytes, bytes | None]]
     page_of_session: Statement[tuple[int]]
     check_session: Statement[tuple[int, bytes, bytes | None]]
+    page_of_schedule: Statement[tuple[int]]
+    check_schedule: Statement[tuple[int, bytes, bytes | None]]
     page_of_lane: Statement[tuple[int]]
     check_lane: Statement[tuple[int, bytes, bytes, bytes]]
     page_of_policy: Statement[tuple[int]]

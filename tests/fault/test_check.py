@@ -34,6 +34,7 @@ def store(tmp_path: Path) -> Iterator[SqliteClaimStore]:
 
 
 DEEP_TAGS = "UPDATE claims_lanes SET tags = replace(hex(zeroblob(90000)), '0', '[') WHERE id = 1"
+SCHEDULE = "INSERT INTO claims_schedules VALUES (1, 's', '{}', '{}', NULL, 0, '', 5, NULL, 5, 1)"
 FOUND = {
     "claims_meta row 1: aging_interval is '-5'": ["UPDATE claims_meta SET aging_interval = -5"],
     "claims_meta row 1: moving is '3', which is not the number": ["UPDATE claims_meta SET moving = 3"],
@@ -63,6 +64,11 @@ FOUND = {
         "UPDATE claims_tasks SET state = 0, next_at = NULL, open_deps = 1 WHERE id = 1",
         "UPDATE claims_instances SET blocked = 2",
     ],
+    "claims_meta row 1: next_tick is '5', which is not the next tick": ["UPDATE claims_meta SET next_tick = 5"],
+    "claims_schedules row 1: timing is 'x'": [SCHEDULE, "UPDATE claims_schedules SET timing = 'x'"],
+    "claims_schedules row 1: timing is '{}'": [SCHEDULE],
+    "claims_schedules row 1: task is '{}'": [SCHEDULE],
+    "claims_schedules row 1: paused is '1', and next_wall '5'": [SCHEDULE],
     "sqlite_sequence row claims_lanes: seq is '0', below": ["UPDATE sqlite_sequence SET seq = 0"],
     "trigger 't' on claims_tasks does not belong to the store": [
         "CREATE TRIGGER t AFTER UPDATE ON claims_tasks BEGIN SELECT 1; END"

@@ -27,7 +27,7 @@ from . import adding, sweep
 TICKS_PER_CALL = 100
 # If a process can't compute the ticks of a schedule, for example because the machine has no time zone data, the process
 # tries again after this time.
-_UNUSABLE_REST_US = 60_000_000
+_UNUSABLE_REST_US = 1_000_000
 _LOG = logging.getLogger("sqlite_claims")
 
 
@@ -108,10 +108,10 @@ def plan(db: Database, schedules: Sequence[StoredSchedule], *, wall: int, now: i
     limit = TICKS_PER_CALL
     for schedule in schedules:
         try:
-            when, state = _when(schedule), json.loads(schedule.timing)
-            stepped_us = (wall - now) - (schedule.seen_wall - state["seen"])
+            when, marks, seen = _timing(schedule)
+            stepped_us = (wall - now) - (schedule.seen_wall - seen)
             catch_up = CATCH_UPS[schedule.catch_up]
-            look = ticks.look(when, catch_up, state["marks"], wall=wall, stepped_us=stepped_us, limit=limit)
+            look = ticks.look(when, catch_up, marks, wall=wall, stepped_us=stepped_us, limit=limit)
             planned.append(PlannedTicks(schedule, _task(schedule), look))
         except BackendError as error:
             if db.ticks_rest_until == 0:
@@ -190,9 +190,19 @@ def _timing_json(when: Cron | Every, marks: list[int], seen: int) -> str:
 
 
 def _when(schedule: StoredSchedule) -> Cron | Every:
+    return _timing(schedule)[0]
+
+
+def _timing(schedule: StoredSchedule) -> tuple[Cron | Every, list[int], int]:
+    """Return the times of the ticks, the marks, and the store time of the latest look."""
     try:
         timing = json.loads(schedule.timing)
-        return Every(timing["every"]) if "every" in timing else Cron.unchecked(timing["cron"], timing["timezone"])
+        marks, seen = [int(mark) for mark in timing["marks"]], int(timing["seen"])
+        every = "every" in timing
+        when = Every(timing["every"]) if every else Cron.unchecked(str(timing["cron"]), str(timing["timezone"]))
+        if not marks:
+            raise ValueError("no marks")
+        return when, marks, seen
     except (ValueError, LookupError, TypeError) as error:
         raise StoreCorruptError(f"claims_schedules row {schedule.id}: timing is {schedule.timing!r}") from error
 

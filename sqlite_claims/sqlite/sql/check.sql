@@ -23,7 +23,8 @@ SELECT m.id, CAST(concat_ws(char(10),
     iif(is_copy IN (0, 1), NULL, format('is_copy is %Q', is_copy)),
     iif(expiring IN (0, 1), NULL, format('expiring is %Q', expiring)),
     iif(limited IN (0, 1), NULL, format('limited is %Q', limited)),
-    iif(next_tick IS NULL OR next_tick BETWEEN {wall_min} AND {wall_max}, NULL, format('next_tick is %Q', next_tick)),
+    iif(next_tick IS (SELECT min(next_wall) FROM claims_schedules), NULL,
+        format('next_tick is %Q, which is not the next tick of any schedule', next_tick)),
     iif(completed_deleted BETWEEN 0 AND {number_max}, NULL, format('completed_deleted is %Q', completed_deleted))
 ) AS BLOB) AS found,
     CAST(boot_id AS BLOB) AS "boot_id: text"
@@ -42,6 +43,28 @@ SELECT * FROM (SELECT id, CAST(concat_ws(char(10),
 ) AS BLOB) AS found,
     iif(length(worker) = octet_length(worker) AND worker NOT GLOB '*[^ -~]*', NULL, CAST(worker AS BLOB)) AS "worker: name"
 FROM claims_sessions WHERE id BETWEEN ?1 AND ?2) WHERE found != x'' OR "worker: name" IS NOT NULL;
+
+-- name: page_of_schedule
+SELECT id FROM claims_schedules WHERE id >= ?1 ORDER BY id LIMIT 1 OFFSET ?2;
+
+-- name: check_schedule
+SELECT * FROM (SELECT id, CAST(concat_ws(char(10),
+    iif(id BETWEEN 1 AND {number_max}, NULL, 'id is out of bounds'),
+    iif(octet_length(name) BETWEEN 1 AND 228, NULL, format('name is %Q', substr(name, 1, 80))),
+    iif(CASE WHEN json_valid(timing) THEN json_type(timing, '$.seen') = 'integer' AND json_type(timing, '$.marks[0]') = 'integer'
+        AND (json_type(timing, '$.every') IN ('integer', 'real')
+            OR (json_type(timing, '$.cron') = 'text' AND json_type(timing, '$.timezone') = 'text')) END,
+        NULL, format('timing is %Q', substr(timing, 1, 80))),
+    iif(CASE WHEN json_valid(task) THEN json_type(task, '$.task_id') = 'text' END, NULL, format('task is %Q', substr(task, 1, 80))),
+    iif(catch_up BETWEEN 0 AND 2, NULL, format('catch_up is %Q', catch_up)),
+    iif(octet_length(definition_hash) <= 256, NULL, format('definition_hash is %Q', substr(definition_hash, 1, 80))),
+    iif(next_wall IS NULL OR next_wall BETWEEN {wall_min} AND {wall_max}, NULL, format('next_wall is %Q', next_wall)),
+    iif(last_wall IS NULL OR last_wall BETWEEN {wall_min} AND {wall_max}, NULL, format('last_wall is %Q', last_wall)),
+    iif(seen_wall BETWEEN {wall_min} AND {wall_max}, NULL, format('seen_wall is %Q', seen_wall)),
+    iif(paused = (next_wall IS NULL), NULL, format('paused is %Q, and next_wall %Q', paused, next_wall))
+) AS BLOB) AS found,
+    iif(length(name) = octet_length(name) AND name NOT GLOB '*[^ -~]*', NULL, CAST(name AS BLOB)) AS "name: name"
+FROM claims_schedules WHERE id BETWEEN ?1 AND ?2) WHERE found != x'' OR "name: name" IS NOT NULL;
 
 -- name: page_of_lane
 SELECT id FROM claims_lanes WHERE id >= ?1 ORDER BY id LIMIT 1 OFFSET ?2;
