@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from sqlite_claims.cli.map import feeder
+from sqlite_claims.cli.map.numbers import TaskNumbers
 from sqlite_claims.errors import StoreBusyError
-from sqlite_claims.model import TaskState
+from sqlite_claims.model import RetryPolicy, TaskClaim, TaskState
 from sqlite_claims.sqlite.store import SqliteClaimStore
 
 from .conftest import Cli
@@ -147,6 +149,42 @@ def test_keep_order_does_not_wait_for_a_line_that_another_process_has_claimed(
 
         monkeypatch.setattr(SqliteClaimStore, "complete_tasks", complete_first_at_the_end)
         assert cli("map", "-q", "-k", "-j1", "--instance", "shared", *command).out == "2\n3\n"
+
+
+def test_keep_order_does_not_wait_for_a_retry_that_another_process_makes(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeder, "_RETRY", RetryPolicy(initial_delay=0.0))
+    fail = SqliteClaimStore.fail_task
+    with cli.store() as other:
+
+        def fail_and_retry_elsewhere(store: SqliteClaimStore, claim: TaskClaim, *args: Any, **options: Any) -> None:
+            fail(store, claim, *args, **options)
+            again = other.claim_task(claim.instance_id, claim.task_id, "other", ttl=None)
+            assert again is not None
+            other.complete_task(again)
+
+        monkeypatch.setattr(SqliteClaimStore, "fail_task", fail_and_retry_elsewhere)
+        program = "test $1 != 1 && echo $1"
+        given = cli.file("in", "1\n2\n3\n")
+        result = cli("map", "-q", "-k", "-j2", "--retries", "1", given, "--", "sh", "-c", program, "sh")
+    assert (result.status, result.out) == (0, "2\n3\n")
+
+
+def test_a_task_whose_number_cannot_be_read_is_given_back(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = TaskNumbers.find
+    calls: list[str] = []
+
+    def busy_once(numbers: TaskNumbers, task_id: str) -> int:
+        calls.append(task_id)
+        if len(calls) == 1:
+            raise StoreBusyError("somebody writes")
+        return find(numbers, task_id)
+
+    monkeypatch.setattr(TaskNumbers, "find", busy_once)
+    assert cli("map", "-q", "-j1", cli.file("in", "a\n"), "--", "echo", "{#}").out == "1\n"
+    with cli.store() as store:
+        assert next(store.list_tasks()).attempts == 1
 
 
 def test_halt_now_gives_running_commands_back(cli: Cli) -> None:

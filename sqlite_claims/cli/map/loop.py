@@ -206,16 +206,15 @@ class MapLoop:
         """Claim the next task. With ``--keep-order``, lines that were tried before come first."""
         while self._order is not None and self._order.out_of_turn:
             name = self._order.out_of_turn[0]
+            info = self._store.get_task(self._plan.instance_id, name)
             claim = self._store.claim_task(self._plan.instance_id, name, self._worker_id, TTL_S, session=session)
             self._order.out_of_turn.popleft()
             if claim is not None:
-                info = self._store.get_task(self._plan.instance_id, name)
-                return ClaimedTask(
-                    AvailableTask(
-                        info.instance_id, name, info.input, "", info.kind, info.priority, info.tags, info.attempts
-                    ),
-                    claim,
+                attempt = info.attempts + 1
+                task = AvailableTask(
+                    info.instance_id, name, info.input, "", info.kind, info.priority, info.tags, attempt
                 )
+                return ClaimedTask(task, claim)
         claimed = self._store.claim_available_tasks(self._worker_id, 1, TTL_S, kinds=[self._plan.kind], session=session)
         return claimed[0] if claimed else None
 
@@ -224,7 +223,12 @@ class MapLoop:
 
         If the line cannot be an argument of a command, only the task of this line fails.
         """
-        number = 0 if self._numbers is None else self._numbers.find(task.task.task_id)
+        try:
+            number = 0 if self._numbers is None else self._numbers.find(task.task.task_id)
+        except BackendError:
+            with session:  # if the release fails, the claim ends when the session ends
+                self._store.release_task(task.claim)
+            raise
         self._recorder.retrying.discard(number)
         job = Job(self._plan, task, session, number=number, slot=self._free_slot)
         try:
@@ -294,6 +298,8 @@ class MapLoop:
         self._advance_order()
         while self._recorder.store():
             self._next_claim = 0.0
+            if self._recorder.retrying:
+                self._monitor.read_soon()
             self._advance_order()
 
     def _advance_order(self) -> None:
@@ -306,6 +312,8 @@ class MapLoop:
             return
         jobs = [*self._running.values(), *self._recorder.ended]
         waiting = len(self._recorder.waiting)
+        if not self._monitor.may_have_scheduled:  # another process has claimed the tasks that were to be retried here
+            self._recorder.retrying.clear()
         cannot_start = self._none_claimable or self._stopping or waiting >= WAITING_MAX
         if cannot_start and waiting and not any(self._order.has_turn(job.number) for job in jobs):
             self._order.skip_to({job.number for job in jobs} | self._recorder.retrying)

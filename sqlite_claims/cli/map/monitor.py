@@ -45,6 +45,11 @@ class InstanceMonitor:
         return self._info
 
     @property
+    def may_have_scheduled(self) -> bool:
+        """True unless the latest read, with no later ``read_soon``, has found no scheduled task."""
+        return self._info is None or not self._next_read or self._info.counts[TaskState.SCHEDULED] > 0
+
+    @property
     def has_ended(self) -> bool:
         """True if no task was open when the instance was last read."""
         return self._info is not None and not has_open_tasks(self._info)
