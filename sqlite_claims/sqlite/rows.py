@@ -16,6 +16,8 @@ from typing import Final, NamedTuple
 # aging, lanes_version, moving, has_expired_last_claims, has_due_tasks, next_tick: the data that a search for work
 # needs, and whether a sweep has work to do.
 SweepState = tuple[int | None, int, int, int, int, int | None]
+# The index of a column of SweepState.
+NEXT_TICK: Final = 5
 
 # id, instance_id, task_id, input, definition_hash, lane, priority, attempts, failed_worker, token: the columns of a
 # task that a search for work has found. failed_worker: the worker that reported the task's latest failure.

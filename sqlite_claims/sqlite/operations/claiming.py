@@ -16,7 +16,7 @@ from ...validate import WALL_US_MAX
 from ..codes import CLAIMED_SIDE, HAS_OPTIONS, InstanceCode, TaskCode
 from ..database import Database
 from ..lanes import Kinds, Tags
-from ..rows import FAILED_WORKER, ID, LANE, FoundTask, HeldTask, NamedTask, SweepState
+from ..rows import FAILED_WORKER, ID, LANE, NEXT_TICK, FoundTask, HeldTask, NamedTask, SweepState
 from ..statements import sql
 from . import attempts, control, options, sweep
 
@@ -138,7 +138,8 @@ def claim_available(
 ) -> list[ClaimedTask] | None:
     """Find tasks and claim them. ``None``: the caller must add due ticks or run the sweep again before the search."""
     state = sweep.sweep_state(db)
-    if may_add_ticks and sweep.ticks_are_due(db, state):
+    next_tick = state[NEXT_TICK]
+    if next_tick is not None and may_add_ticks and sweep.ticks_are_due(db, next_tick):
         return None
     tasks = None if sweep.is_needed(db, state) else find(db, worker_id, limit, tags, kinds, state)
     if tasks is None or (not tasks and sweep.has_deferrable_work(state)):

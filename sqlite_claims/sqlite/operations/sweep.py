@@ -39,21 +39,20 @@ def sweep_state(db: Database) -> SweepState:
 
 def is_needed(db: Database, state: SweepState) -> bool:
     """Return whether the sweep has to run before a search for work."""
-    _, _, _, _, has_due_tasks, _ = state
+    _, _, _, _, has_due_tasks, next_tick = state
     if has_due_tasks or db.time.slept() or (has_deferrable_work(state) and db.time.now >= db.rest_until):
         return True
-    if ticks_are_due(db, state):
+    if next_tick is not None and ticks_are_due(db, next_tick):
         return True
     return _probe_is_due(db) and bool(dead_sessions(db))
 
 
-def ticks_are_due(db: Database, state: SweepState) -> bool:
+def ticks_are_due(db: Database, next_tick: int) -> bool:
     """Return whether ticks of schedules are due, or the wall clock was set back by a day or more since a tick."""
-    _, _, _, _, _, next_tick = state
     if next_tick != db.next_tick:
         db.next_tick = next_tick
-        db.tick_offset_us = None if next_tick is None else db.value(sql.tick_offset)
-    if next_tick is None or db.time.now < db.ticks_rest_until:
+        db.tick_offset_us = db.value(sql.tick_offset)
+    if db.time.now < db.ticks_rest_until:
         return False
     now, wall = db.time.now, db.time.wall
     return next_tick <= wall or wall - now <= (db.tick_offset_us or 0) - DAY_US
