@@ -6,7 +6,8 @@ import os
 import select
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
 import click
@@ -20,6 +21,7 @@ from ..instances import INSTANCE_COLUMNS, instance_cells
 from ..options import DurationType, Option, database
 from ..signals_as_exceptions import signals_as_exceptions
 from ..text import Column, clean, format_counts, format_duration, format_oldest_ready, make_table, plain_console
+from .charts import rate_line, state_bar
 from .sampler import Sampler, Snapshot, WorkerRow
 
 _INTERVAL_S_MIN = 0.1
@@ -29,7 +31,10 @@ _WAIT_S_MAX = 0.5
 # longer for a larger store.
 _SAMPLING_SHARE = 0.05
 # Number of lines on the screen that are not rows of a table.
-_OTHER_LINES = 9
+_OTHER_LINES = 11
+# Number of rates that top remembers. At the default interval, this is the time of 8 minutes.
+_RATES_MAX = 240
+_RATE_TITLE = "completed per second: "
 
 
 @click.command("top")
@@ -46,8 +51,9 @@ _OTHER_LINES = 9
 def top_command(database: str, interval: float, once: bool) -> None:
     """Monitor DB: a live view of tasks, instances and workers, until q or Ctrl-C.
 
-    The view shows the number of tasks in each state, the tasks completed and failed per second, the instances in
-    progress, and the workers. For each worker, it shows the number of claims and the task with the oldest claim.
+    The view shows the number of tasks in each state, also as a bar, the tasks completed and failed per second, the
+    instances in progress, and the workers. For each worker, it shows the number of claims and the task with the oldest
+    claim.
 
     top only reads the store, and never blocks workers. If standard output is not a terminal, the snapshots are printed
     one after the other.
@@ -64,12 +70,16 @@ def top_command(database: str, interval: float, once: bool) -> None:
             wait = stack.enter_context(_quit_key())
             live = stack.enter_context(Live(console=console, screen=True, auto_refresh=False))
             earlier = None
+            rates: deque[float] = deque(maxlen=_RATES_MAX)
             title = f"{clean(os.path.basename(database))}, every {format_duration(interval)}, q quits"
             try:
                 while True:
                     began = time.monotonic()
                     snapshot = sampler.take()
-                    live.update(_frame(title, snapshot, earlier, console=console, height=console.height), refresh=True)
+                    if (rate := snapshot.rate_since(earlier, TaskState.COMPLETED)) is not None:
+                        rates.append(rate)
+                    frame = _frame(title, snapshot, earlier, console=console, height=console.height, rates=rates)
+                    live.update(frame, refresh=True)
                     earlier = snapshot
                     if wait(max(interval, (snapshot.at - began) / _SAMPLING_SHARE)):
                         return
@@ -136,19 +146,35 @@ def _quit_key() -> Iterator[Callable[[float], bool]]:
 
 
 def _frame(
-    title: str, snapshot: Snapshot, earlier: Snapshot | None, *, console: Console, height: int | None
+    title: str,
+    snapshot: Snapshot,
+    earlier: Snapshot | None,
+    *,
+    console: Console,
+    height: int | None,
+    rates: Sequence[float] = (),
 ) -> RenderableType:
-    """Render a snapshot for the console, in at most ``height`` lines. ``None``: any number of lines."""
+    """Render a snapshot for the console.
+
+    Args:
+        title: The first line.
+        snapshot: The snapshot.
+        earlier: The snapshot before, from which rates are computed.
+        console: The console.
+        height: Number of lines at most. ``None``: any number of lines.
+        rates: The rates of completed tasks to draw as a line, the newest last.
+    """
     claims = f"claims: {snapshot.stats.live_claims} live, {snapshot.expired_claims} expired"
-    rates = [
+    now = [
         f"{rate:,.1f} {state.value}"
         for state in (TaskState.COMPLETED, TaskState.FAILED)
         if (rate := snapshot.rate_since(earlier, state)) is not None
     ]
-    per_second = [f"per second: {', '.join(rates)}"] if rates else []
+    per_second = [f"per second: {', '.join(now)}"] if now else []
     parts: list[RenderableType] = [
         Text(f"{time.strftime('%H:%M:%S %Z')}  {title}", style="bold"),
         Text(format_counts(snapshot.stats.counts)),
+        *_charts(snapshot, rates, console),
         Text("; ".join([claims, format_oldest_ready(snapshot.stats), *per_second])),
         *(Text(clean(warning), style="bold red") for warning in snapshot.warnings),
     ]
@@ -179,6 +205,21 @@ def _frame(
         parts += [Text(), make_table(columns, map(_worker_row, busy_first), is_terminal=console.is_terminal)]
         parts += _more_rows(len(workers) - len(busy_first), note)
     return Group(*parts)
+
+
+def _charts(snapshot: Snapshot, rates: Sequence[float], console: Console) -> list[RenderableType]:
+    """Return the bar of states, and the line of rates as soon as there are two rates. Without a terminal, return
+    nothing."""
+    if not console.is_terminal:
+        return []
+    charts: list[RenderableType] = []
+    if bar := state_bar(snapshot.stats.counts, console.width):
+        charts.append(bar)
+    if len(rates) > 1:
+        highest = f"  highest {max(rates):,.1f}"
+        room = console.width - len(_RATE_TITLE) - len(highest)
+        charts.append(Text(f"{_RATE_TITLE}{rate_line(list(rates), max(room, 1))}{highest}", no_wrap=True))
+    return charts
 
 
 def _claims_read(snapshot: Snapshot) -> int:
