@@ -24,6 +24,7 @@ def explain(
     is_holder_gone: bool,
     holding_pids: Sequence[int] = (),
     open_sessions: int,
+    is_limit_full: bool,
     wall_us: int,
 ) -> str:
     """Return the sentence for a task.
@@ -40,6 +41,7 @@ def explain(
         holding_pids: Process ids of processes that still hold the claim, after the process that opened the session has
             ended.
         open_sessions: Number of open worker sessions.
+        is_limit_full: True if the task's limit permits no further claim now.
         wall_us: Time of the wall clock, in microseconds since 1970.
     """
     subject = f"Task {task.task_id!r} of instance {task.instance_id!r}"
@@ -72,7 +74,9 @@ def explain(
             reason = f"is scheduled{_schedule(task)}: it becomes ready in {due}"
         case _:
             reason = f"has been ready for {_duration(waited_s)}"
-            if not is_paused:
+            if is_limit_full:
+                reason += f": its limit {task.limit!r} permits no further claim now"
+            elif not is_paused:
                 reason += f": it needs {_wanted_worker(task)}; {_sessions(open_sessions)}"
     if is_paused:
         reason += "; its instance is paused, and starts no task until it is resumed"

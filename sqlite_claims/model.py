@@ -230,6 +230,8 @@ class NewTask:
             ``task_timeout``.
         expires_at: Aware ``datetime`` by the wall clock. If no worker has claimed the task by then, the task is
             cancelled with the error ``expired``.
+        limit: Name of the limit that the task counts against, or name and partition, as in ``"account:42"``. Each
+            partition is counted separately. ``None``: the task counts against no limit.
     """
 
     task_id: str
@@ -247,6 +249,7 @@ class NewTask:
     metadata: Mapping[str, str] | None = field(default=None, kw_only=True, hash=False)
     timeout: Duration | None = field(default=None, kw_only=True)
     expires_at: datetime | None = field(default=None, kw_only=True)
+    limit: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -293,6 +296,8 @@ class NewTask:
             put(self, "timeout", validate.timeout_us("timeout", self.timeout) / 1e6)
         if self.expires_at is not None:
             put(self, "expires_at", validate.moment("expires_at", self.expires_at))
+        if self.limit is not None:
+            put(self, "limit", validate.limit_name("limit", self.limit))
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +319,7 @@ class TaskInfo:
         max_attempts: Limit of ``failures``.
         max_lost: Limit of ``losses``.
         retry: The retry policy.
+        limit: The limit that the task counts against, with the partition; ``None`` if there is none.
         state: The current state.
         attempts: Number of claims that were not released, including the current claim.
         failures: Number of attempts that failed.
@@ -347,6 +353,7 @@ class TaskInfo:
     max_attempts: int
     max_lost: int
     retry: RetryPolicy
+    limit: str | None
     state: TaskState
     attempts: int
     failures: int
@@ -388,6 +395,28 @@ class TaskRef(NamedTuple):
 
     instance_id: str
     task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class LimitInfo:
+    """A limit, and the tasks that count against the limit, over all its partitions.
+
+    Attributes:
+        name: Name of the limit.
+        concurrency: Number of tasks of one partition that may be claimed at the same time; ``None``: no bound.
+        rate: Number of claims of one partition that may start within a period, and the length of the period in
+            seconds; ``None``: no bound.
+        running: Number of tasks with a live claim.
+        waiting: Number of ready tasks.
+        partitions: Number of partitions with tasks that are waiting or claimed.
+    """
+
+    name: str
+    concurrency: int | None
+    rate: tuple[int, float] | None
+    running: int
+    waiting: int
+    partitions: int
 
 
 @dataclass(frozen=True, slots=True)

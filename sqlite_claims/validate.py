@@ -107,6 +107,25 @@ def boolean(argument: str, value: object) -> bool:
     return value
 
 
+def limit_name(argument: str, value: object) -> str:
+    """Check the ``limit`` of a task. An empty partition is left out: the result for ``"account:"`` is ``"account"``."""
+    checked = name(argument, value)
+    rule, colon, partition = checked.partition(":")
+    if not rule:
+        raise InvalidArgumentError(f"{argument} must name a limit before the first ':', not {shown(value)}")
+    return checked if partition or not colon else rule
+
+
+def rule_name(argument: str, value: object) -> str:
+    """Check the name of a limit, without a partition."""
+    checked = name(argument, value)
+    if ":" in checked:
+        raise InvalidArgumentError(
+            f"{argument} must not contain ':', because a limit is set for all its partitions, not {shown(value)}"
+        )
+    return checked
+
+
 def integer(argument: str, value: object, low: int, high: int | None = None) -> int:
     """Check an ``int`` (not a ``bool``) from ``low`` to ``high``."""
     if not isinstance(value, int) or isinstance(value, bool):

@@ -13,6 +13,7 @@ from typing import Protocol
 from .aging import StoreAgingBackend
 from .claims import StoreClaimsBackend
 from .instances import StoreInstancesBackend
+from .limits import StoreLimitsBackend
 from .schedules import StoreSchedulesBackend
 from .tasks import StoreTasksBackend
 from .transaction import TransactionBackend, WriterBackend
@@ -41,6 +42,7 @@ class Backend(
     StoreTasksBackend,
     StoreInstancesBackend,
     StoreSchedulesBackend,
+    StoreLimitsBackend,
     StoreWaitingBackend,
     StoreAgingBackend,
     WholeStoreBackend[S_co],

@@ -23,8 +23,17 @@ class SharedClaimsBackend(Protocol):
         """Return ``False``, and change nothing, if the new expiry would be after the last date (``WALL_US_MAX``)."""
 
     def claim_available_tasks(
-        self, *, worker_id: str, limit: int, ttl_us: int | None, tags: Tags, kinds: Kinds, session_id: int | None
-    ) -> list[ClaimedTask]: ...
+        self,
+        *,
+        worker_id: str,
+        limit: int,
+        ttl_us: int | None,
+        tags: Tags,
+        kinds: Kinds,
+        session_id: int | None,
+        limited: int,
+    ) -> list[ClaimedTask]:
+        """``limited``: the largest number of tasks with a limit."""
 
     def renew_task_claim(self, claim: TaskClaim, *, ttl_us: int | None) -> TaskClaim: ...
 

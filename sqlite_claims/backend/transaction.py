@@ -9,6 +9,7 @@ from ..interface import WorkerSession
 from .aging import SharedAgingBackend
 from .claims import SharedClaimsBackend
 from .instances import SharedInstancesBackend
+from .limits import SharedLimitsBackend
 from .schedules import SharedSchedulesBackend
 from .tasks import SharedTasksBackend
 
@@ -17,6 +18,7 @@ class WriterBackend(
     SharedClaimsBackend,
     SharedTasksBackend,
     SharedInstancesBackend,
+    SharedLimitsBackend,
     SharedSchedulesBackend,
     SharedAgingBackend,
     Protocol,

@@ -13,6 +13,7 @@ from ..interface import TaskClaimStore
 from .aging import StoreAgingFront
 from .claims import StoreClaimsFront
 from .instances import StoreInstancesFront
+from .limits import StoreLimitsFront
 from .paging import Paged
 from .schedules import StoreSchedulesFront
 from .tasks import StoreTasksFront
@@ -29,6 +30,7 @@ class Store(
     StoreTasksFront,
     StoreInstancesFront,
     StoreSchedulesFront,
+    StoreLimitsFront,
     StoreWaitingFront,
     StoreAgingFront,
     WholeStoreFront[S],

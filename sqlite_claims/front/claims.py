@@ -69,6 +69,7 @@ class SharedClaimsFront(SharedFront, SharedClaims):
         tags: Collection[str] | None = None,
         kinds: Collection[str] | None = None,
         session: WorkerSession | None = None,
+        limited: int | None = None,
     ) -> list[ClaimedTask]:
         worker_id = validate.name("worker_id", worker_id)
         limit = validate.limit(limit)
@@ -76,6 +77,7 @@ class SharedClaimsFront(SharedFront, SharedClaims):
         worker_tags = () if tags is None else validate.names("tags", tags)
         worker_kinds = validate.kinds(kinds)
         session_id = None if session is None else self._session_id(session)
+        limited_max = limit if limited is None else validate.integer("limited", limited, 0)
         if limit == 0 or (worker_kinds is not None and not worker_kinds):
             self._backend.check_usable(writes=True)
             return []
@@ -86,6 +88,7 @@ class SharedClaimsFront(SharedFront, SharedClaims):
             tags=worker_tags,
             kinds=worker_kinds,
             session_id=session_id,
+            limited=min(limited_max, limit),
         )
 
     def renew_task_claim(self, claim: TaskClaim, ttl: Duration | None) -> TaskClaim:

@@ -12,12 +12,19 @@ from ..interface import ClaimWriter, Transaction
 from .aging import SharedAgingFront
 from .claims import SharedClaimsFront
 from .instances import SharedInstancesFront
+from .limits import SharedLimitsFront
 from .schedules import SharedSchedulesFront
 from .tasks import SharedTasksFront
 
 
 class Writer(
-    SharedClaimsFront, SharedTasksFront, SharedInstancesFront, SharedSchedulesFront, SharedAgingFront, ClaimWriter
+    SharedClaimsFront,
+    SharedTasksFront,
+    SharedInstancesFront,
+    SharedLimitsFront,
+    SharedSchedulesFront,
+    SharedAgingFront,
+    ClaimWriter,
 ):
     """The methods that a store and its transactions share."""
 

@@ -97,6 +97,7 @@ class SharedClaims(Protocol):
         tags: Collection[str] | None = None,
         kinds: Collection[str] | None = None,
         session: WorkerSession | None = None,
+        limited: int | None = None,
     ) -> list[ClaimedTask]:
         """Find and claim tasks, in one transaction.
 
@@ -108,6 +109,8 @@ class SharedClaims(Protocol):
             kinds: Claim only tasks of these kinds; ``""`` is the kind of tasks without one. ``None``: every kind.
                 Empty: nothing.
             session: The worker's session, from ``open_session``. ``None``: the claims depend only on their leases.
+            limited: Maximum number of tasks with a ``limit`` among the claimed tasks. ``None``: no bound. A worker that
+                claims more tasks than it can start at once passes the number of tasks that it can start.
 
         Returns:
             The tasks with their claims, in the order of ``find_available_tasks``; empty if there is nothing to claim.

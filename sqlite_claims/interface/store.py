@@ -7,6 +7,7 @@ from typing import Protocol
 from .aging import StoreAging
 from .claims import StoreClaims
 from .instances import StoreInstances
+from .limits import StoreLimits
 from .schedules import StoreSchedules
 from .tasks import StoreTasks
 from .transaction import ClaimWriter
@@ -15,7 +16,16 @@ from .whole import WholeStore
 
 
 class TaskClaimStore(
-    ClaimWriter, StoreClaims, StoreTasks, StoreInstances, StoreSchedules, StoreWaiting, StoreAging, WholeStore, Protocol
+    ClaimWriter,
+    StoreClaims,
+    StoreTasks,
+    StoreInstances,
+    StoreLimits,
+    StoreSchedules,
+    StoreWaiting,
+    StoreAging,
+    WholeStore,
+    Protocol,
 ):
     """A store of tasks that workers claim. Several threads may share one store object."""
 

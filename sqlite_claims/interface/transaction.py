@@ -8,11 +8,12 @@ from typing import Any, Protocol
 from .aging import SharedAging
 from .claims import SharedClaims
 from .instances import SharedInstances
+from .limits import SharedLimits
 from .schedules import SharedSchedules
 from .tasks import SharedTasks
 
 
-class ClaimWriter(SharedClaims, SharedTasks, SharedInstances, SharedSchedules, SharedAging, Protocol):
+class ClaimWriter(SharedClaims, SharedTasks, SharedInstances, SharedLimits, SharedSchedules, SharedAging, Protocol):
     """The methods that stores and transactions share: all writing methods, ``get_task`` and ``get_instance``."""
 
 

@@ -10,7 +10,7 @@ from ..model import (
     AvailableTask,
     Duration,
     InstanceInfo,
-    InstanceState,
+    LimitInfo,
     StoreStats,
     TaskClaim,
     TaskInfo,
@@ -98,6 +98,7 @@ def task_info(engine: Engine, task: Task) -> TaskInfo:
         max_attempts=spec.max_attempts,
         max_lost=spec.max_lost,
         retry=spec.retry,
+        limit=spec.limit,
         state=state_of(engine, task),
         attempts=task.attempts,
         failures=task.failures,
@@ -154,13 +155,27 @@ def stats(engine: Engine) -> StoreStats:
         counts[shown] += 1
         if shown is TaskState.CLAIMED and (task.expires is None or task.expires > engine.now):
             live_claims += 1
-        elif engine.state.instances[task.instance_id].state is not InstanceState.IN_PROGRESS:
+        elif not engine.is_in_progress(task) or engine.free_slots(task) == 0:
             continue
         elif shown is TaskState.READY:
             ages.append(-waits_us(engine, task))
         elif engine.can_be_claimed(task) and task.expires is not None:
             ages.append(engine.now - task.expires)
     return StoreStats(counts, live_claims, max(ages) / 1e6 if ages else None)
+
+
+def limit_info(engine: Engine, name: str) -> LimitInfo:
+    rule = engine.state.rules[name]
+    tasks = [task for task in engine.state.tasks.values() if (task.spec.limit or "").partition(":")[0] == name]
+    states = [state_of(engine, task) for task in tasks]
+    return LimitInfo(
+        name,
+        rule.concurrency,
+        None if rule.rate is None else (rule.rate, rule.period / 1e6),
+        sum(task.state is TaskState.CLAIMED and not engine.has_expired(task) for task in tasks),
+        states.count(TaskState.READY),
+        len({task.spec.limit for task in tasks if task.place is not None and not task.state.has_ended}),
+    )
 
 
 def explanation(engine: Engine, task: Task) -> str:
@@ -180,6 +195,7 @@ def explanation(engine: Engine, task: Task) -> str:
         is_last_claim=task.is_last_claim,
         is_holder_gone=task.session in engine.dead_sessions,
         open_sessions=len(engine.state.sessions.keys() - engine.dead_sessions),
+        is_limit_full=engine.free_slots(task) == 0,
         wall_us=engine.wall,
     )
 

@@ -78,6 +78,15 @@ class Instance:
 
 
 @dataclass(frozen=True, slots=True)
+class Rule:
+    """The bounds of a limit. ``period``: microseconds within which ``rate`` claims may start."""
+
+    concurrency: int | None
+    rate: int | None
+    period: int
+
+
+@dataclass(frozen=True, slots=True)
 class Session:
     id: int
     worker_id: str
@@ -120,6 +129,9 @@ class State:
     tally: dict[str, Counter[TaskState]] = field(default_factory=dict)
     dependents: dict[TaskKey, list[str]] = field(default_factory=dict)
     held: dict[TaskKey, None] = field(default_factory=dict)
+    # The limits by name, and for each partition the store times of the claims that count for the rate.
+    rules: dict[str, Rule] = field(default_factory=dict)
+    rated: dict[str, tuple[int, ...]] = field(default_factory=dict)
     # The timelines. claimable: tasks that can be claimed now, or later when their time comes, with one timeline for
     # each priority, kind and set of tags. by_calendar: tasks that become due by the wall clock. last_claims: last
     # claims, whose expiry fails their task.
@@ -130,7 +142,17 @@ class State:
     def copy(self) -> Self:
         """Return a snapshot of the state. Later changes of the state do not affect the snapshot."""
         snapshot = copy(self)
-        for name in ("tasks", "instances", "sessions", "schedules", "held", "by_calendar", "last_claims"):
+        for name in (
+            "tasks",
+            "instances",
+            "sessions",
+            "schedules",
+            "held",
+            "rules",
+            "rated",
+            "by_calendar",
+            "last_claims",
+        ):
             setattr(snapshot, name, getattr(self, name).copy())
         for name in ("members", "tally", "dependents", "claimable"):
             setattr(snapshot, name, {key: value.copy() for key, value in getattr(self, name).items()})

@@ -73,6 +73,9 @@ QUEUE_MIN = 1 << 31
 """The lowest id of a queue (a row of claims_queues). All ids of lanes are lower. Below ``CLAIMED_SIDE``, a number in
 ``claims_tasks.lane`` is the id of a lane, or of a queue for a task with a limit."""
 
+LIMIT_NUMBER_MAX = 10_000
+"""The largest number of claims that a rule permits: ``concurrency``, and the number of claims of ``rate``."""
+
 HAS_OPTIONS = 1
 """The bit in ``claims_lanes.traits`` of a lane whose tasks have a row in claims_options."""
 
@@ -89,6 +92,9 @@ NUMBERS: dict[str, int] = {
     **{f"attempt.{name.lower()}": code for name, code in vars(AttemptCode).items() if name.isupper()},
     "claimed_side": CLAIMED_SIDE,
     "queue_min": QUEUE_MIN,
+    "plain_lane_mask": -QUEUE_MIN,
+    "claimed_queue_min": CLAIMED_SIDE + QUEUE_MIN,
+    "limit_number_max": LIMIT_NUMBER_MAX,
     "traits_max": HAS_OPTIONS | IS_LIMITED,
     "never": NEVER,
     "lane_max": CLAIMED_SIDE - 1,

@@ -27,6 +27,7 @@ from .doorbell import COMMITS, READY, WRITER, PollingBell
 from .error_translation import TRANSLATED, log_after_commit, translate
 from .files import reserve
 from .lanes import Lanes
+from .limits import Limits
 from .open_connection import Settings
 from .statements import ROW_MAKERS, Row, Statement, sql
 from .store_connection import StoreConnection
@@ -64,6 +65,7 @@ class Database(StoreConnection):
         "lanes",
         "left_behind",
         "left_behind_us",
+        "limits",
         "next_tick",
         "probe_every_us",
         "probed_us",
@@ -93,6 +95,7 @@ class Database(StoreConnection):
     def _forget_file(self) -> None:
         super()._forget_file()
         self.lanes = Lanes()
+        self.limits = Limits()
         self.probed_us = self.left_behind_us = -(1 << 62)
         self.left_behind: set[int] = set()  # sessions whose locks only descendants of an ended command hold
         # The next tick of all schedules, as read by the latest search for work, and the largest difference between wall
@@ -141,6 +144,8 @@ class Database(StoreConnection):
                 execute(_BEGIN_WRITE)
                 self.time.write(execute)
                 result = operation(self, *args, **kwargs)
+                if self.limits.touched:
+                    self.limits.flush(self)
                 execute(_COMMIT)
                 self.follow_up_commit()
             except BaseException as error:
@@ -294,6 +299,7 @@ class Database(StoreConnection):
         finally:
             self._ring_ready = False
             self.lanes.forget()
+            self.limits.forget()
             self.time.forget()
 
     # -- checkpoints

@@ -69,6 +69,10 @@ class Executor(Protocol):
     def execute(self) -> Callable[..., Any]:
         """The function that runs a statement with a sequence of bindings."""
 
+    @property
+    def executemany(self) -> Callable[..., Any]:
+        """The function that runs a statement with each of several sequences of bindings."""
+
     def rows(self, statement: Statement[Row], *bindings: Any) -> list[Row]:
         """Run a statement, and return all its rows."""
 
@@ -222,6 +226,26 @@ class Lanes:
                 self._queues.clear()
             cached = self._queues[id] = Queue(*db.rows(sql.queue, id)[0])
         return cached
+
+    def partition_of(self, db: Executor, column: int) -> int:
+        """Return the partition of the tasks with a limit that have this ``claims_tasks.lane``."""
+        return self.queue(db, abs(column) % CLAIMED_SIDE).partition
+
+    def intern_queue(self, db: Executor, partition: str, lane: int) -> int:
+        """Return the id of the queue of a partition's tasks in a lane. Add the partition and the queue if necessary.
+        The caller must hold the write lock.
+
+        ``partition``: the ``limit`` of the tasks. ``lane``: the id of the lane.
+        """
+        rows = db.rows(sql.partition_id, partition)
+        if not rows:
+            rows = db.rows(sql.add_partition, partition)
+            db.execute(sql.set_limited)
+        queue = db.rows(sql.queue_id, rows[0][0], lane)
+        if not queue:
+            queue = db.rows(sql.add_queue, rows[0][0], lane)
+            self._unsaved = True
+        return queue[0][0]
 
     def intern(self, db: Executor, lane: Lane, instance: int) -> int:
         """Return the id of a lane. Add the lane if the lane doesn't exist. The caller must hold the write lock.

@@ -79,8 +79,11 @@ class LongTransaction:
             try:
                 db.time.write(db.execute)
                 result = operation(db, *args, **kwargs)
+                if db.limits.touched:
+                    db.limits.flush(db)
             except BaseException:
                 db.lanes.forget()
+                db.limits.forget()
                 db.time.forget()
                 self._undo_call(connection)
                 raise

@@ -24,13 +24,15 @@ NEXT_TICK: Final = 5
 FoundTask = tuple[int, str, str, bytes | None, str, int, int, int, str | None, int]
 
 # id, instance_id, task_id, token, state, instance_state, instance, failures, max_attempts, policy, losses, worker,
-# started_wall, followers: the columns of the task that a claim refers to. followers: a sum of 1 if other tasks depend
-# on the task, and 2 if the task has a checkpoint.
-HeldTask = tuple[int, str, str, int, int, int, int, int, int, int, int, str, int, int]
+# started_wall, followers, lane: the columns of the task that a claim refers to. followers: a sum of 1 if other tasks
+# depend on the task, and 2 if the task has a checkpoint.
+HeldTask = tuple[int, str, str, int, int, int, int, int, int, int, int, str, int, int, int]
 
-# The index of the row id in FoundTask and HeldTask, and the indices of lane and failed_worker in FoundTask.
+# The index of the row id in FoundTask and HeldTask, and the indices of lane and failed_worker in FoundTask, and of
+# lane in HeldTask.
 ID: Final = 0
 LANE: Final = 5
+HELD_LANE: Final = 14
 FAILED_WORKER: Final = 8
 
 
@@ -60,6 +62,7 @@ class NamedTask(NamedTuple):
     session: int | None
     due_wall: int | None
     expires_wall: int  # NULL in the file if and only if lease_expires is NULL
+    lane: int
 
 
 class LosingTask(NamedTuple):
@@ -70,6 +73,7 @@ class LosingTask(NamedTuple):
     losses: int
     max_lost: int
     state: int
+    lane: int
 
 
 class DueTask(NamedTuple):
@@ -77,6 +81,7 @@ class DueTask(NamedTuple):
 
     id: int
     due_wall: int
+    lane: int
 
 
 class StrayTask(NamedTuple):
@@ -110,6 +115,42 @@ class TaskAndInstance(NamedTuple):
     instance: int
     state: int
     instance_state: int
+    lane: int
+
+
+class PartitionRule(NamedTuple):
+    """The rule of a partition, and the time of its next check. All bounds are ``None`` if there is no rule."""
+
+    check_at: int | None
+    concurrency: int | None
+    rate: int | None
+    period: int | None
+
+
+class Head(NamedTuple):
+    """The first task of one side of a queue, at one priority."""
+
+    side: int
+    priority: int
+    next_at: int
+    lane: int
+
+
+class LimitRow(NamedTuple):
+    """A limit. ``period``: in microseconds."""
+
+    name: str
+    concurrency: int | None
+    rate: int | None
+    period: int | None
+
+
+class LimitCounts(NamedTuple):
+    """The number of tasks of a limit that are running and ready, and the number of partitions with such tasks."""
+
+    running: int
+    waiting: int
+    partitions: int
 
 
 class ListedTask(NamedTuple):

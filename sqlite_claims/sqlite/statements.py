@@ -27,15 +27,19 @@ if TYPE_CHECKING:
         DueTask,
         EndedInstance,
         FoundTask,
+        Head,
         HeldTask,
         InstanceHead,
         InstanceRow,
         LaneRow,
+        LimitCounts,
+        LimitRow,
         ListedTask,
         LosingTask,
         MovingInstance,
         NamedTask,
         OptionsRow,
+        PartitionRule,
         StoredSchedule,
         StoredTask,
         StrayTask,
@@ -149,6 +153,45 @@ class Statements:
     move_out: str
     move_to_cancelled: str
     moved_to: str
+
+    # limits.sql
+    partition_id: Statement[tuple[int]]
+    add_partition: Statement[tuple[int]]
+    set_limited: str
+    is_limited: Statement[tuple[int]]
+    queue_id: Statement[tuple[int]]
+    add_queue: Statement[tuple[int]]
+    partition_name: Statement[tuple[str]]
+    partition_rule: Statement[PartitionRule]
+    count_running: Statement[tuple[int]]
+    next_expiry: Statement[tuple[int | None]]
+    expired_of_partition: Statement[tuple[int, int]]
+    lease_of: Statement[tuple[int | None]]
+    wanted_heads: Statement[Head]
+    stored_heads: Statement[Head]
+    set_head: str
+    drop_head: str
+    set_check_at: str
+    heads_page: Statement[tuple[int, int]]
+    next_head: Statement[tuple[int | None]]
+    partitions_to_check: Statement[tuple[int]]
+    rated_claims: Statement[tuple[int, int]]
+    add_rated: str
+    drop_rated: str
+    drop_rated_of_rule: str
+    check_partitions_of_rule: str
+    check_all_partitions: str
+    check_partitions_of_instance: str
+    limited_lanes_of_step: Statement[tuple[int]]
+    limited_lanes_unblocked: Statement[tuple[int]]
+    longest_waiting_head: Statement[tuple[int | None]]
+    longest_waiting_in: Statement[tuple[int | None]]
+    limited_due_lanes: Statement[tuple[int, int]]
+    set_limit: str
+    drop_limit: Statement[tuple[int]]
+    limits: Statement[LimitRow]
+    limit_counts: Statement[LimitCounts]
+    limited_due: Statement[tuple[int]]
 
     # meta.sql
     synchronous_normal: str
@@ -293,7 +336,7 @@ class Statements:
     count_ended: str
     open_tasks: Statement[tuple[int, int]]
     end_instance: str
-    count_unblocked: Statement[tuple[int]]
+    count_unblocked: Statement[tuple[int, int]]
     unblock: str
     cancel_dependents: str
     task_and_instance: Statement[TaskAndInstance]

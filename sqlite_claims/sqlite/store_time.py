@@ -255,6 +255,7 @@ class StoreTime:
             self._granted_us = self._asleep_us
             self._seen = self.clock.boot_us() + self._anchor
             connection.execute(sql.end_all_claims)
+            connection.execute(sql.check_all_partitions)
             connection.execute(sql.end_all_sessions)
             assert self._sessions is not None
             self._sessions.begin(0, 0)  # from now on, the numbers of deleted sessions may be used again

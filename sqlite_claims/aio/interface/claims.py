@@ -93,6 +93,7 @@ class AsyncSharedClaims(Protocol):
         tags: Collection[str] | None = None,
         kinds: Collection[str] | None = None,
         session: AsyncWorkerSession | None = None,
+        limited: int | None = None,
     ) -> list[ClaimedTask]:
         """Find and claim tasks, in one transaction.
 
@@ -104,6 +105,8 @@ class AsyncSharedClaims(Protocol):
             kinds: Claim only tasks of these kinds; ``""`` is the kind of tasks without one. ``None``: every kind.
                 Empty: nothing.
             session: The worker's session, from ``open_session``. ``None``: the claims depend only on their leases.
+            limited: Maximum number of tasks with a ``limit`` among the claimed tasks. ``None``: no bound. A worker that
+                claims more tasks than it can start at once passes the number of tasks that it can start.
 
         Returns:
             The tasks with their claims, in the order of ``find_available_tasks``; empty if there is nothing to claim.

@@ -10,6 +10,7 @@ from typing import Protocol
 from .aging import AsyncStoreAging
 from .claims import AsyncStoreClaims
 from .instances import AsyncStoreInstances
+from .limits import AsyncStoreLimits
 from .schedules import AsyncStoreSchedules
 from .tasks import AsyncStoreTasks
 from .transaction import AsyncClaimWriter
@@ -22,6 +23,7 @@ class AsyncTaskClaimStore(
     AsyncStoreClaims,
     AsyncStoreTasks,
     AsyncStoreInstances,
+    AsyncStoreLimits,
     AsyncStoreSchedules,
     AsyncStoreWaiting,
     AsyncStoreAging,

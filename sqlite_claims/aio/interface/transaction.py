@@ -11,12 +11,19 @@ from typing import Any, Protocol
 from .aging import AsyncSharedAging
 from .claims import AsyncSharedClaims
 from .instances import AsyncSharedInstances
+from .limits import AsyncSharedLimits
 from .schedules import AsyncSharedSchedules
 from .tasks import AsyncSharedTasks
 
 
 class AsyncClaimWriter(
-    AsyncSharedClaims, AsyncSharedTasks, AsyncSharedInstances, AsyncSharedSchedules, AsyncSharedAging, Protocol
+    AsyncSharedClaims,
+    AsyncSharedTasks,
+    AsyncSharedInstances,
+    AsyncSharedLimits,
+    AsyncSharedSchedules,
+    AsyncSharedAging,
+    Protocol,
 ):
     """The methods that stores and transactions share: all writing methods, ``get_task`` and ``get_instance``."""
 

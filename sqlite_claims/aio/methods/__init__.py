@@ -5,6 +5,7 @@ from ..interface import AsyncClaimWriter, AsyncTaskClaimStore
 from .aging import AsyncSharedAgingMethods, AsyncStoreAgingMethods
 from .claims import AsyncSharedClaimsMethods, AsyncStoreClaimsMethods
 from .instances import AsyncSharedInstancesMethods, AsyncStoreInstancesMethods
+from .limits import AsyncSharedLimitsMethods, AsyncStoreLimitsMethods
 from .schedules import AsyncSharedSchedulesMethods, AsyncStoreSchedulesMethods
 from .tasks import AsyncSharedTasksMethods, AsyncStoreTasksMethods
 from .whole import AsyncWholeStoreMethods
@@ -15,6 +16,7 @@ class AsyncWriter(
     AsyncSharedTasksMethods,
     AsyncSharedInstancesMethods,
     AsyncSharedSchedulesMethods,
+    AsyncSharedLimitsMethods,
     AsyncSharedAgingMethods,
     AsyncClaimWriter,
 ):
@@ -26,6 +28,7 @@ class AsyncStoreMethods(
     AsyncStoreTasksMethods,
     AsyncStoreInstancesMethods,
     AsyncStoreSchedulesMethods,
+    AsyncStoreLimitsMethods,
     AsyncStoreAgingMethods,
     AsyncWholeStoreMethods,
     AsyncWriter,

@@ -45,9 +45,12 @@ class AsyncSharedClaimsMethods(WriterCalls, AsyncSharedClaims):
         tags: Collection[str] | None = None,
         kinds: Collection[str] | None = None,
         session: AsyncWorkerSession | None = None,
+        limited: int | None = None,
     ) -> list[ClaimedTask]:
         return await self._claim(
-            lambda on: on.claim_available_tasks(worker_id, limit, ttl, tags=tags, kinds=kinds, session=bare(session))
+            lambda on: on.claim_available_tasks(
+                worker_id, limit, ttl, tags=tags, kinds=kinds, session=bare(session), limited=limited
+            )
         )
 
     async def renew_task_claim(self, claim: TaskClaim, ttl: Duration | None) -> TaskClaim:

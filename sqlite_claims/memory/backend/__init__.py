@@ -3,6 +3,7 @@
 from .aging import MemoryStoreAging
 from .claims import MemoryStoreClaims
 from .instances import MemoryStoreInstances
+from .limits import MemoryStoreLimits
 from .schedules import MemoryStoreSchedules
 from .tasks import MemoryStoreTasks
 from .waiting import MemoryStoreWaiting
@@ -16,6 +17,7 @@ class MemoryBackend(
     MemoryStoreTasks,
     MemoryStoreInstances,
     MemoryStoreSchedules,
+    MemoryStoreLimits,
     MemoryStoreWaiting,
     MemoryStoreAging,
     MemoryWholeStore,

@@ -25,16 +25,27 @@ class MemorySharedClaims(MemoryOperations):
         with self._engine() as engine:
             engine.sweep_task(engine.task(instance_id, task_id))
             task = engine.task(instance_id, task_id)
-            if not engine.can_be_claimed(task):
+            if not engine.can_be_claimed(task) or engine.free_slots(task) == 0:
                 return None
+            engine.take_slots([task])
             return reading.claim_of(engine, engine.claim(task, worker_id, ttl_us, session_id))
 
     def claim_available_tasks(
-        self, *, worker_id: str, limit: int, ttl_us: int | None, tags: Tags, kinds: Kinds, session_id: int | None
+        self,
+        *,
+        worker_id: str,
+        limit: int,
+        ttl_us: int | None,
+        tags: Tags,
+        kinds: Kinds,
+        session_id: int | None,
+        limited: int,
     ) -> list[ClaimedTask]:
         with self._engine() as engine:
             claimed = []
-            for found in _first_available(engine, worker_id, limit, tags, kinds):
+            chosen = _first_available(engine, worker_id, limit, tags, kinds, limited)
+            engine.take_slots(chosen)
+            for found in chosen:
                 task = engine.claim(found, worker_id, ttl_us, session_id)
                 available = reading.available_task(engine, task, task.attempts)
                 claimed.append(ClaimedTask(available, reading.claim_of(engine, task)))
@@ -100,7 +111,7 @@ class MemoryStoreClaims(MemorySharedClaims, MemoryStoreOperations):
 
     def find_available_tasks(self, *, worker_id: str, limit: int, tags: Tags, kinds: Kinds) -> list[AvailableTask]:
         with self._engine(writes=False) as engine:
-            found = _first_available(engine, worker_id, limit, tags, kinds)
+            found = _first_available(engine, worker_id, limit, tags, kinds, limit)
             return [reading.available_task(engine, task, task.attempts + 1) for task in found]
 
     def list_claims(self, *, worker_id: str | None) -> Iterator[list[TaskClaim]]:
@@ -115,10 +126,10 @@ class MemoryStoreClaims(MemorySharedClaims, MemoryStoreOperations):
         return self._each(keys, show)
 
 
-def _first_available(engine: Engine, worker_id: str, limit: int, tags: Tags, kinds: Kinds) -> list[Task]:
+def _first_available(engine: Engine, worker_id: str, limit: int, tags: Tags, kinds: Kinds, limited: int) -> list[Task]:
     """Return the first tasks that can be claimed. Tasks whose last attempt failed on this worker come last."""
     engine.sweep()
-    tasks = list(islice(engine.available(frozenset(tags), kinds), limit))
+    tasks = list(islice(engine.available(frozenset(tags), kinds, limited), limit))
     # If a task's claim has expired, its last attempt was a loss, not a failure on a worker.
     return sorted(tasks, key=lambda task: task.expires is None and task.failed_on == worker_id)
 

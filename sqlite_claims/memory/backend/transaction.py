@@ -14,12 +14,18 @@ from .aging import MemorySharedAging
 from .base import MemoryStoreOperations
 from .claims import MemorySharedClaims
 from .instances import MemorySharedInstances
+from .limits import MemorySharedLimits
 from .schedules import MemorySharedSchedules
 from .tasks import MemorySharedTasks
 
 
 class MemoryTransaction(
-    MemorySharedClaims, MemorySharedTasks, MemorySharedInstances, MemorySharedSchedules, MemorySharedAging
+    MemorySharedClaims,
+    MemorySharedTasks,
+    MemorySharedInstances,
+    MemorySharedLimits,
+    MemorySharedSchedules,
+    MemorySharedAging,
 ):
     """A transaction, which holds the store's lock until its end. A rollback restores the state at its begin."""
 

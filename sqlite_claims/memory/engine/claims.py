@@ -12,6 +12,7 @@ from ...errors import ClaimLostError, NotFoundError
 from ...model import AttemptInfo, Progress, TaskClaim, TaskState
 from ..records import Task
 from .base import without_claim
+from .limits import Limits
 from .tasks import Tasks
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -19,7 +20,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ATTEMPTS_MAX = 20
 
 
-class Claims(Tasks):
+class Claims(Limits, Tasks):
     """The rules for claiming and settling tasks."""
 
     def claim(self, task: Task, worker_id: str, ttl_us: int | None, session: int | None) -> Task:
@@ -43,6 +44,14 @@ class Claims(Tasks):
             started_wall=self.wall,
         )
         return self.renew(task, ttl_us)
+
+    def take_slots(self, chosen: list[Task]) -> None:
+        """Take a slot for each of these tasks, which are claimed next. If too few slots are free, expired claims of
+        other tasks become losses."""
+        for other in self.expired_in_the_way(chosen):
+            self._lose(other, "the claim expired", place=other.expires)
+        for task in chosen:
+            self.count_for_rate(task)
 
     def renew(self, task: Task, ttl_us: int | None) -> Task:
         expires = (None, None) if ttl_us is None else (self.now + ttl_us, self.wall + ttl_us)
@@ -113,14 +122,14 @@ class Claims(Tasks):
         ended = AttemptInfo(task.attempts, task.worker_id or "", started, now, outcome, error, detail)
         return replace(task, ended_attempts=(*task.ended_attempts, ended)[-_ATTEMPTS_MAX:])
 
-    def _lose(self, task: Task, cause: str) -> None:
+    def _lose(self, task: Task, cause: str, place: int | None = None) -> None:
         losses = task.losses + 1
         task = self._with_attempt(task, "lost", cause)
         lost = without_claim(task, losses=losses, failed_on=None)
         if losses >= task.spec.max_lost:
             self._fail_for_good(replace(lost, error=f"lost {losses} claims; max_lost is {task.spec.max_lost}"))
         else:
-            self.state.put(replace(lost, state=TaskState.READY, place=self.now))
+            self.state.put(replace(lost, state=TaskState.READY, place=self.now if place is None else place))
 
     def _fail_for_good(self, task: Task) -> None:
         self.state.put(replace(task, state=TaskState.FAILED, finished_wall=self.wall, ended=self.now))

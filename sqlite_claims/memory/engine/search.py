@@ -34,7 +34,7 @@ class Search(Claims, Schedules):
         if task.state is TaskState.READY and task.place is None:
             self._settle_the_calendar(task)
         in_progress = self.state.instances[task.instance_id].state is InstanceState.IN_PROGRESS
-        if in_progress and self._has_expired(task) and task.is_last_claim:
+        if in_progress and self.has_expired(task) and task.is_last_claim:
             self._lose(task, "the claim expired")
 
     def _lose_claims_of(self, session: int) -> None:
@@ -52,19 +52,19 @@ class Search(Claims, Schedules):
     def _has_come(self, entry: Entry) -> bool:
         return entry[0] <= self.now
 
-    def _has_expired(self, task: Task) -> bool:
-        return task.state is TaskState.CLAIMED and task.expires is not None and task.expires <= self.now
-
     def can_be_claimed(self, task: Task) -> bool:
         """Return whether the task is ready or has an expired claim (not a last claim), in an instance in progress."""
         if self.state.instances[task.instance_id].state is not InstanceState.IN_PROGRESS:
             return False
         if task.state is TaskState.READY:
             return task.place is not None and task.place <= self.now
-        return self._has_expired(task) and not task.is_last_claim
+        return self.has_expired(task) and not task.is_last_claim
 
-    def available(self, tags: frozenset[str], kinds: frozenset[str] | None) -> Iterator[Task]:
-        """Iterate over the tasks that a worker with these tags and kinds could claim, in order."""
+    def available(self, tags: frozenset[str], kinds: frozenset[str] | None, limited: int = 1) -> Iterator[Task]:
+        """Iterate over the tasks that a worker with these tags and kinds could claim together, in order.
+
+        ``limited``: the largest number of tasks with a limit.
+        """
         aging = self.state.aging
 
         def ranked(priority: int, timeline: list[Entry]) -> Iterator[tuple[int, int, int, TaskKey]]:
@@ -78,6 +78,18 @@ class Search(Claims, Schedules):
             for (priority, kind, needed), timeline in self.state.claimable.items()
             if (kinds is None or kind in kinds) and (not tags or tags.issuperset(needed))
         )
+        free: dict[str, int | None] = {}
         for _, _, _, key in heapq.merge(*wanted):
-            if self.state.instances[key[0]].state is InstanceState.IN_PROGRESS:
-                yield self.state.tasks[key]
+            task = self.state.tasks[key]
+            if not self.is_in_progress(task):
+                continue
+            partition = task.spec.limit
+            if partition is not None:
+                if partition not in free:
+                    free[partition] = self.free_slots(task)
+                slots = free[partition]
+                if limited == 0 or slots == 0:
+                    continue
+                limited -= 1
+                free[partition] = None if slots is None else slots - 1
+            yield task

@@ -3,6 +3,7 @@
 from .aging import SqliteStoreAging
 from .claims import SqliteStoreClaims
 from .instances import SqliteStoreInstances
+from .limits import SqliteStoreLimits
 from .schedules import SqliteStoreSchedules
 from .tasks import SqliteStoreTasks
 from .transaction import SqliteTransaction
@@ -17,6 +18,7 @@ class SqliteBackend(
     SqliteStoreTasks,
     SqliteStoreInstances,
     SqliteStoreSchedules,
+    SqliteStoreLimits,
     SqliteStoreWaiting,
     SqliteStoreAging,
     SqliteWholeStore,

@@ -28,7 +28,15 @@ class SqliteSharedClaims(SqliteOperations):
         )
 
     def claim_available_tasks(
-        self, *, worker_id: str, limit: int, ttl_us: int | None, tags: Tags, kinds: Kinds, session_id: int | None
+        self,
+        *,
+        worker_id: str,
+        limit: int,
+        ttl_us: int | None,
+        tags: Tags,
+        kinds: Kinds,
+        session_id: int | None,
+        limited: int,
     ) -> list[ClaimedTask]:
         write, claim = self._write, claiming.claim_available
         may_add_ticks = True
@@ -43,6 +51,7 @@ class SqliteSharedClaims(SqliteOperations):
                 kinds=kinds,
                 session_id=session_id,
                 may_add_ticks=may_add_ticks,
+                limited=limited,
             )
         ) is None:
             if may_add_ticks:
@@ -102,7 +111,15 @@ class SqliteStoreClaims(SqliteSharedClaims, SqliteStoreOperations):
         )
 
     def claim_available_tasks(
-        self, *, worker_id: str, limit: int, ttl_us: int | None, tags: Tags, kinds: Kinds, session_id: int | None
+        self,
+        *,
+        worker_id: str,
+        limit: int,
+        ttl_us: int | None,
+        tags: Tags,
+        kinds: Kinds,
+        session_id: int | None,
+        limited: int,
     ) -> list[ClaimedTask]:
         # After a search that found nothing, take the write lock only if there is a task to claim or work for a sweep.
         if not self._found_work:
@@ -110,7 +127,13 @@ class SqliteStoreClaims(SqliteSharedClaims, SqliteStoreOperations):
             if self._read(claiming.any_available, tags=tags, kinds=kinds, may_sweep=True) is False:
                 return []
         claimed = super().claim_available_tasks(
-            worker_id=worker_id, limit=limit, ttl_us=ttl_us, tags=tags, kinds=kinds, session_id=session_id
+            worker_id=worker_id,
+            limit=limit,
+            ttl_us=ttl_us,
+            tags=tags,
+            kinds=kinds,
+            session_id=session_id,
+            limited=limited,
         )
         self._found_work = bool(claimed)
         return claimed

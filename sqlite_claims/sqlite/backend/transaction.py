@@ -7,12 +7,18 @@ from ..transaction import CallerTransaction
 from .aging import SqliteSharedAging
 from .claims import SqliteSharedClaims
 from .instances import SqliteSharedInstances
+from .limits import SqliteSharedLimits
 from .schedules import SqliteSharedSchedules
 from .tasks import SqliteSharedTasks
 
 
 class SqliteTransaction(
-    SqliteSharedClaims, SqliteSharedTasks, SqliteSharedInstances, SqliteSharedSchedules, SqliteSharedAging
+    SqliteSharedClaims,
+    SqliteSharedTasks,
+    SqliteSharedInstances,
+    SqliteSharedLimits,
+    SqliteSharedSchedules,
+    SqliteSharedAging,
 ):
     """The operations of a ``store.transaction()``. All operations of the object run in the same transaction."""
 

@@ -12,7 +12,7 @@ from ...errors import AlreadyExistsError, InvalidStateError, NotFoundError
 from ...graph import unknown_dependency
 from ...model import DEFAULT_RETRY, NewTask, RetryPolicy, TaskRef
 from ...validate import duration_us
-from ..codes import HAS_OPTIONS, InstanceCode, TaskCode
+from ..codes import HAS_OPTIONS, IS_LIMITED, InstanceCode, TaskCode
 from ..database import Database
 from ..lanes import Lane
 from ..rows import StoredTask
@@ -107,7 +107,7 @@ def _add(
     first = (db.value(sql.newest_task) or 0) + 1
     ids = {task.task_id: id for id, task in enumerate(tasks, first)}
     policies: dict[RetryPolicy, int] = {DEFAULT_RETRY: _DEFAULT_POLICY}
-    lanes: dict[tuple[Any, Any, int], int] = {}
+    lanes: dict[tuple[Any, Any, int, str | None], int] = {}
     rows: list[tuple[Any, ...]] = []
     inputs: list[tuple[int, bytes]] = []
     edges: list[tuple[int, int]] = []
@@ -118,11 +118,11 @@ def _add(
         if task.has_rare_options():
             traits = HAS_OPTIONS
             with_options.append((id, task))
-        key = task.kind, task.tags, traits
+        key = task.kind, task.tags, traits, task.limit
         lane = lanes.get(key)
         if lane is None:
-            wanted = Lane(task.kind or "", tuple(task.tags), traits)
-            lane = lanes[key] = db.lanes.intern(db, wanted, own_lanes_of) * (-1 if paused else 1)
+            lane = lanes[key] = _lane(db, task, traits, own_lanes_of) * (-1 if paused else 1)
+            db.limits.touch(db, lane)
         policy = policies.get(task.retry)
         if policy is None:
             policy = policies[task.retry] = _policy(db, task.retry)
@@ -161,6 +161,14 @@ def _add(
     if with_options:
         options.add(db, with_options)
     db.execute(sql.count_added, (instance, len(rows), blocked))
+
+
+def _lane(db: Database, task: NewTask, traits: int, own_lanes_of: int) -> int:
+    """Return the lane of a new task, or its queue if the task has a limit. Queues belong to shared lanes."""
+    kind, tags = task.kind or "", tuple(task.tags)
+    if task.limit is None:
+        return db.lanes.intern(db, Lane(kind, tags, traits), own_lanes_of)
+    return db.lanes.intern_queue(db, task.limit, db.lanes.intern(db, Lane(kind, tags, traits | IS_LIMITED), 0))
 
 
 def _policy(db: Database, retry: RetryPolicy) -> int:

@@ -8,7 +8,7 @@ from ...backend import Failure, ProgressReport
 from ...interface import Settled
 from ...model import TaskClaim
 from ..database import Database
-from ..rows import ID, HeldTask
+from ..rows import HELD_LANE, ID, HeldTask
 from ..statements import sql
 from . import claiming, settling
 
@@ -42,7 +42,8 @@ def fail(db: Database, claim: TaskClaim, failure: Failure) -> None:
 
 def release(db: Database, claim: TaskClaim, *, delay_us: int | None) -> None:
     """Release the claim's task."""
-    claiming.release(db, claiming.require_held(db, claim)[ID], delay_us=delay_us)
+    task = claiming.require_held(db, claim)
+    claiming.release(db, task[ID], task[HELD_LANE], delay_us=delay_us)
 
 
 def renew_many(db: Database, claims: Sequence[TaskClaim], *, ttl_us: int | None) -> Settled:
@@ -72,7 +73,7 @@ def release_many(db: Database, claims: Sequence[TaskClaim]) -> Settled:
     """Release the task of each claim that is still held."""
     held, done, lost = _split_held(db, claims)
     for _, task in held:
-        claiming.release(db, task[ID], delay_us=None)
+        claiming.release(db, task[ID], task[HELD_LANE], delay_us=None)
     return Settled(done, lost)
 
 

@@ -16,9 +16,10 @@ from ...validate import WALL_US_MAX
 from ..codes import CLAIMED_SIDE, HAS_OPTIONS, InstanceCode, TaskCode
 from ..database import Database
 from ..lanes import Kinds, Tags
+from ..limits import capacity, is_limited
 from ..rows import FAILED_WORKER, ID, LANE, NEXT_TICK, FoundTask, HeldTask, NamedTask, SweepState
 from ..statements import sql
-from . import attempts, control, options, sweep
+from . import attempts, control, limit_search, limits, options, sweep
 
 # The longest time between two searches of a worker that waits for work. Each search detects dead workers, so a waiting
 # worker detects a dead worker within this time.
@@ -27,12 +28,17 @@ SHORT_US = 500_000
 _CLAIMED, _CANCELLED = TaskCode.CLAIMED, InstanceCode.CANCELLED
 
 
-def find(db: Database, worker_id: str, limit: int, tags: Tags, kinds: Kinds, state: SweepState) -> Sequence[FoundTask]:
-    """Return the tasks that can be claimed, in order. Tasks whose last attempt failed on this worker come last."""
+def find(
+    db: Database, worker_id: str, limit: int, tags: Tags, kinds: Kinds, state: SweepState, limited: int
+) -> Sequence[FoundTask]:
+    """Return the tasks that can be claimed together, in order.
+
+    Tasks whose last attempt failed on this worker come last. ``limited``: the largest number of tasks with a limit.
+    """
     aging, lanes_version, moving, _, _, _ = state
     db.lanes.refresh(db, lanes_version)
-    if moving or db.lanes.are_many:
-        ids = _ready_ids(db, tags, kinds, limit, state)
+    if moving or db.lanes.are_many or db.lanes.any_limited:
+        ids = _ready_ids(db, tags, kinds, limit, state, limited)
     else:
         ids = db.scan(db.lanes.select(tags, kinds), limit, aging, False)
     if not ids:
@@ -45,12 +51,16 @@ def find(db: Database, worker_id: str, limit: int, tags: Tags, kinds: Kinds, sta
     return tasks
 
 
-def _ready_ids(db: Database, tags: Tags, kinds: Kinds, limit: int, state: SweepState) -> array[int]:
+def _ready_ids(db: Database, tags: Tags, kinds: Kinds, limit: int, state: SweepState, limited: int) -> array[int]:
     """Return the ids of the tasks that can be claimed, in order. The function also works while instances are moving."""
     aging, _, moving, _, _, _ = state
     if moving:
-        return control.ready_ids(db, tags, kinds, limit, aging)
-    return db.scan(db.lanes.to_visit(db, tags, kinds, paused=False), limit, aging, False)
+        ids = control.ready_ids(db, tags, kinds, limit, aging)
+    else:
+        ids = db.scan(db.lanes.to_visit(db, tags, kinds, paused=False), limit, aging, False)
+    if db.lanes.any_limited and limited:
+        return limit_search.with_limited(db, ids, tags, kinds, limit, min(limit, limited), aging, bool(moving))
+    return ids
 
 
 def available(db: Database, tasks: Sequence[FoundTask]) -> list[AvailableTask]:
@@ -83,7 +93,7 @@ def find_available(
     state = sweep.sweep_state(db)
     if may_sweep and sweep.is_needed(db, state):
         return None
-    tasks = find(db, worker_id, limit, tags, kinds, state)
+    tasks = find(db, worker_id, limit, tags, kinds, state, limit)
     if not tasks and may_sweep and sweep.has_deferrable_work(state):
         return None
     return available(db, tasks)
@@ -97,7 +107,7 @@ def any_available(db: Database, *, tags: Tags, kinds: Kinds, may_sweep: bool) ->
         return None
     _, lanes_version, _, _, _, _ = state
     db.lanes.refresh(db, lanes_version)
-    is_any = bool(_ready_ids(db, tags, kinds, 1, state))
+    is_any = bool(_ready_ids(db, tags, kinds, 1, state, 1))
     return None if not is_any and may_sweep and sweep.has_deferrable_work(state) else is_any
 
 
@@ -108,12 +118,16 @@ def seconds_until_next(db: Database, *, tags: Tags, kinds: Kinds) -> float:
     tick_us = math.inf if db.next_tick is None else db.next_tick - db.time.wall
     # A tick in the past is a tick that this process has left for a later call.
     tick_s = tick_us / 1e6 if tick_us > 0 else math.inf
-    if not lanes:
+    limited = db.lanes.select_limited(tags, kinds) if db.lanes.any_limited else None
+    if not lanes and not limited:
         return tick_s
-    position = db.value(sql.next_position, apsw.carray(lanes), db.time.now)
+    now = db.time.now
+    positions = [db.value(sql.next_position, apsw.carray(lanes), now)] if lanes else []
+    if limited:
+        positions.append(db.value(sql.next_head, apsw.carray(limited), now))
     due_wall = db.value(sql.next_due)
     spans_us = [
-        math.inf if position is None else position - db.time.now,
+        *(math.inf if position is None else position - now for position in positions),
         math.inf if due_wall is None else due_wall - db.time.wall,
     ]
     return min(tick_s, max(0, min(spans_us)) / 1e6)
@@ -134,6 +148,7 @@ def claim_available(
     tags: Tags,
     kinds: Kinds,
     session_id: int | None,
+    limited: int,
     may_add_ticks: bool,
 ) -> list[ClaimedTask] | None:
     """Find tasks and claim them. ``None``: the caller must add due ticks or run the sweep again before the search."""
@@ -141,17 +156,19 @@ def claim_available(
     next_tick = state[NEXT_TICK]
     if next_tick is not None and may_add_ticks and sweep.ticks_are_due(db, next_tick):
         return None
-    tasks = None if sweep.is_needed(db, state) else find(db, worker_id, limit, tags, kinds, state)
+    tasks = None if sweep.is_needed(db, state) else find(db, worker_id, limit, tags, kinds, state, limited)
     if tasks is None or (not tasks and sweep.has_deferrable_work(state)):
         if sweep.sweep(db):
             return None
-        tasks = find(db, worker_id, limit, tags, kinds, sweep.sweep_state(db))
+        tasks = find(db, worker_id, limit, tags, kinds, sweep.sweep_state(db), limited)
     if not tasks:
         return []
     now, wall, floor = db.time.now, db.time.wall, db.time.token_floor
     lease = None if ttl_us is None else now + ttl_us
     expires = None if ttl_us is None else wall + ttl_us
     _ring_for_short_lease(db, ttl_us)
+    if db.lanes.any_limited:
+        limits.take_slots(db, [(task[ID], task[LANE]) for task in tasks])
     taken_over = [task[ID] for task in tasks if abs(task[LANE]) > CLAIMED_SIDE]
     if taken_over:
         record_lost_attempts(db, taken_over)
@@ -205,7 +222,7 @@ def claim_task(
     task = _by_name(db, instance_id=instance_id, task_id=task_id)
     if task.instance_state in (InstanceCode.IN_PROGRESS, InstanceCode.PAUSED) and sweep.sweep_task(db, task):
         task = _by_name(db, instance_id=instance_id, task_id=task_id)
-    id, instance_state, state, next_at, lease_expires, token, losses, max_lost, _, _, _, _ = task
+    id, instance_state, state, next_at, lease_expires, token, losses, max_lost, _, _, _, _, lane = task
     now, wall = db.time.now, db.time.wall
     if instance_state != InstanceCode.IN_PROGRESS:
         return None
@@ -215,9 +232,14 @@ def claim_task(
         if losses + 1 >= max_lost:
             sweep.record_loss(db, id, attempts.EXPIRED)
             return None
-        record_lost_attempts(db, [id])
     elif state != TaskCode.WAITING or next_at is None or next_at > now:
         return None
+    if is_limited(lane):
+        if not capacity(db, db.lanes.partition_of(db, lane)).free:
+            return None
+        limits.take_slots(db, [(id, lane)])
+    if state == TaskCode.CLAIMED:
+        record_lost_attempts(db, [id])
     lease = None if ttl_us is None else now + ttl_us
     expires = None if ttl_us is None else wall + ttl_us
     floor = db.time.token_floor
@@ -247,9 +269,8 @@ def require_held_by_worker(db: Database, *, instance_id: str, task_id: str, work
 
 def release_by_worker(db: Database, *, instance_id: str, task_id: str, worker_id: str) -> None:
     """Release a task that this worker holds."""
-    release(
-        db, require_held_by_worker(db, instance_id=instance_id, task_id=task_id, worker_id=worker_id).id, delay_us=None
-    )
+    task = require_held_by_worker(db, instance_id=instance_id, task_id=task_id, worker_id=worker_id)
+    release(db, task.id, task.lane, delay_us=None)
 
 
 def extend_by_worker(db: Database, *, instance_id: str, task_id: str, worker_id: str, additional_us: int) -> bool:
@@ -259,6 +280,8 @@ def extend_by_worker(db: Database, *, instance_id: str, task_id: str, worker_id:
         return True
     if task.expires_wall + additional_us > WALL_US_MAX:
         return False
+    if task.lease_expires <= db.time.now:
+        db.limits.touch(db, task.lane)
     db.execute(sql.set_expiry, (task.id, task.lease_expires + additional_us, task.expires_wall + additional_us))
     return True
 
@@ -280,14 +303,14 @@ def held_tasks(db: Database, claims: Iterable[TaskClaim]) -> list[HeldTask | Non
 def verify(db: Database, claim: TaskClaim, task: HeldTask | None) -> HeldTask | None:
     """Return the task that a claim names if the claim is held, else ``None``. ``task``: the task in the claim's row."""
     if task is not None:
-        _, instance_id, task_id, token, state, instance_state, _, _, _, _, _, _, _, _ = task
+        _, instance_id, task_id, token, state, instance_state, _, _, _, _, _, _, _, _, _ = task
     if task is None or instance_id != claim.instance_id or task_id != claim.task_id:
         # The claim object was created by hand or belongs to a different file, so its fields have not been checked yet.
         tasks = db.rows(sql.claim_by_name, *claim_names(claim))
         if not tasks:
             return None
         task = tasks[0]
-        _, _, _, token, state, instance_state, _, _, _, _, _, _, _, _ = task
+        _, _, _, token, state, instance_state, _, _, _, _, _, _, _, _, _ = task
     if token != claim.token or state != _CLAIMED or instance_state == _CANCELLED:
         return None
     return task
@@ -310,10 +333,12 @@ def require_held(db: Database, claim: TaskClaim) -> HeldTask:
 def renew(db: Database, claim: TaskClaim, task: HeldTask, *, ttl_us: int | None) -> TaskClaim:
     """Set the claim's expiry to ``ttl_us`` from now; return the renewed claim."""
     _ring_for_short_lease(db, ttl_us)
-    id, _, _, _, _, _, _, _, _, _, _, worker, started_wall, _ = task
+    id, _, _, _, _, _, _, _, _, _, _, worker, started_wall, _, lane = task
     now, wall = db.time.now, db.time.wall
     lease = None if ttl_us is None else now + ttl_us
     expires = None if ttl_us is None else wall + ttl_us
+    if is_limited(lane):
+        limits.note_renewal(db, id, lane, lease)
     db.execute(sql.set_expiry, (id, lease, expires))
     return TaskClaim(
         claim.instance_id,
@@ -328,7 +353,8 @@ def renew(db: Database, claim: TaskClaim, task: HeldTask, *, ttl_us: int | None)
     )
 
 
-def release(db: Database, id: int, *, delay_us: int | None) -> None:
+def release(db: Database, id: int, lane: int, *, delay_us: int | None) -> None:
     """Release a task to its old position or, with a delay, to the position ``delay_us`` from now."""
     db.ring()
+    db.limits.touch(db, lane)
     db.execute(sql.release, (id, None if delay_us is None else db.time.now + delay_us))

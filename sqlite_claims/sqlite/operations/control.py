@@ -15,7 +15,8 @@ from ...errors import InvalidStateError, NotFoundError
 from ..codes import InstanceCode
 from ..database import Database
 from ..lanes import Kinds, Tags
-from ..rows import ControlledInstance, TaskPosition
+from ..limits import is_limited
+from ..rows import ControlledInstance, StrayTask, TaskPosition
 from ..scan.scanner import WEIGHT_WITHOUT_AGING
 from ..statements import sql
 
@@ -82,6 +83,9 @@ def cancel(db: Database, instance_id: str, reason: str | None) -> bool:
         )
     _begin_motion(db, instance)
     db.execute(sql.cancel_instance, (instance.id, reason, db.time.wall))
+    if db.value(sql.is_limited):
+        db.execute(sql.check_partitions_of_instance, (instance.id,))
+        db.ring()
     db.lanes.opened_or_closed(db, instance.id)
     return True
 
@@ -95,6 +99,9 @@ def move_step(db: Database) -> bool:
     end_rows = db.rows(sql.end_of_step, id, after, ROWS_PER_MOVE - 1)
     end = end_rows[0][0] if end_rows else None
     last = _LAST_NAME if end is None else end
+    if db.value(sql.is_limited):
+        for (lane,) in db.rows(sql.limited_lanes_of_step, id, after, last):
+            db.limits.touch(db, lane)
     if state == InstanceCode.CANCELLED:
         db.execute(sql.move_to_cancelled, (id, after, last, finished_wall, db.time.now))
     elif state == InstanceCode.PAUSED:
@@ -108,8 +115,13 @@ def move_step(db: Database) -> bool:
     return True
 
 
+def strays(db: Database) -> list[StrayTask]:
+    """Return the claimable tasks of resumed instances that are still on the paused sides of their lanes."""
+    return [stray for id, _ in db.rows(sql.resumed_in_motion) for stray in db.rows(sql.strays, id, db.time.now)]
+
+
 def ready_ids(db: Database, tags: Tags, kinds: Kinds, limit: int, aging: int | None) -> array[int]:
-    """Return the ids of the tasks that can be claimed now, in order, while an instance is moving.
+    """Return the ids of the tasks without a limit that can be claimed now, in order, while an instance is moving.
 
     Tasks of paused and cancelled instances are left out. Tasks of resumed instances are included, even while their rows
     are still on the paused sides of their lanes.
@@ -119,16 +131,13 @@ def ready_ids(db: Database, tags: Tags, kinds: Kinds, limit: int, aging: int | N
     scanned = db.scan(db.lanes.to_visit(db, tags, kinds, paused=are_many), limit, aging, True)
     if are_many:
         return scanned
-    strays = [
-        stray
-        for id, _ in resumed
-        for stray in db.rows(sql.strays, id, db.time.now)
-        if db.lanes.admits(db, stray.lane, tags, kinds)
+    found = [
+        stray for stray in strays(db) if not is_limited(stray.lane) and db.lanes.admits(db, stray.lane, tags, kinds)
     ]
-    if not strays:
+    if not found:
         return scanned
     weight = WEIGHT_WITHOUT_AGING if aging is None else aging
     others = db.rows(sql.positions, apsw.carray(scanned)) if scanned else []
-    tasks = [*others, *(TaskPosition(stray.id, stray.priority, stray.next_at) for stray in strays)]
+    tasks = [*others, *(TaskPosition(stray.id, stray.priority, stray.next_at) for stray in found)]
     ordered = sorted((task.priority * weight + task.next_at, task.id) for task in tasks)
     return array("q", [id for _, id in ordered[:limit]])

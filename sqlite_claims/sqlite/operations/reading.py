@@ -11,6 +11,7 @@ import apsw
 from ...errors import NotFoundError
 from ...explain import explain
 from ...model import InstanceInfo, InstanceState, Progress, StoreStats, TaskClaim, TaskInfo, TaskState, WorkerInfo
+from .. import limits
 from ..codes import HAS_OPTIONS, INSTANCE_STATES, TASK_STATES, InstanceCode, TaskCode
 from ..database import Database
 from ..rows import ClaimRow, InstanceRow, TaskRow, Totals
@@ -92,6 +93,7 @@ def task_info(db: Database, row: TaskRow) -> TaskInfo:
         max_attempts=row.max_attempts,
         max_lost=row.max_lost,
         retry=stored_policy(db, row.policy),
+        limit=limits.limit_of(db, row.lane),
         state=state,
         attempts=row.attempts,
         failures=row.failures,
@@ -193,6 +195,8 @@ def stats(db: Database) -> StoreStats:
     _, _, is_moving, _, _, _ = sweep_state(db)
     scheduled, position = db.rows(sql.waiting_in_motion if is_moving else sql.waiting, db.time.now, db.time.wall)[0]
     ages_us = [] if position is None else [db.time.now - position]
+    if (limited := limits.longest_wait(db)) is not None:
+        ages_us.append(limited)
     if (due_wall := db.value(sql.longest_due, db.time.wall)) is not None:
         ages_us.append(db.time.wall - due_wall)
     claimed, live = db.rows(sql.claim_counts, db.time.now)[0]
@@ -253,5 +257,6 @@ def explain_task(db: Database, instance_id: str, task_id: str) -> str:
         is_holder_gone=is_gone,
         holding_pids=holding_pids,
         open_sessions=sum(worker.alive for worker in workers(db)),
+        is_limit_full=limits.is_full(db, row.lane),
         wall_us=db.time.wall,
     )

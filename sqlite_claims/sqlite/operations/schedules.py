@@ -148,7 +148,8 @@ def _add_tick(db: Database, schedule: StoredSchedule, task: NewTask, tick: int) 
         return False
     due_wall = to_us(due.available_at)
     if due_wall <= db.time.wall:  # the position of the task is then the time of the tick, even if the tick is late
-        sweep.make_due(db, [DueTask(db.value(sql.newest_task) or 0, due_wall)])
+        # The lane is not needed, because adding the task has already changed the heads of its limit.
+        sweep.make_due(db, [DueTask(db.value(sql.newest_task) or 0, due_wall, 0)])
     return True
 
 

@@ -48,14 +48,19 @@ def complete(db: Database, tasks: Sequence[HeldTask], outputs: Sequence[bytes]) 
         db.executemany(sql.store_output, stored)
     unblocked: Counter[int] = Counter()
     completed: dict[int, int] = {}
-    for id, _, _, _, _, _, instance, failures, _, _, losses, _, _, followers in tasks:
+    for id, _, _, _, _, _, instance, failures, _, _, losses, _, _, followers, lane in tasks:
         completed[instance] = completed.get(instance, 0) + 1
+        db.limits.touch(db, lane)
         if failures or losses:  # such a task can have a stored error
             db.execute(sql.drop_error, (id,))
         if followers & 2:
             db.execute(sql.drop_checkpoint, (id,))
         if followers & 1:
-            unblocked[instance] += db.value(sql.count_unblocked, id)
+            number, any_limited = db.rows(sql.count_unblocked, id)[0]
+            unblocked[instance] += number
+            if any_limited:
+                for (dependent_lane,) in db.rows(sql.limited_lanes_unblocked, id):
+                    db.limits.touch(db, dependent_lane)
             db.execute(sql.unblock, (id, db.time.now, wall))
             db.ring()
     for instance, number in completed.items():
@@ -78,9 +83,10 @@ def count_ended(
 
 def fail(db: Database, task: HeldTask, failure: Failure) -> None:
     """Record a failure of a held task, which ends its claim."""
-    id, _, _, _, _, _, instance, failures, max_attempts, policy, _, _, _, _ = task
+    id, _, _, _, _, _, instance, failures, max_attempts, policy, _, _, _, _, lane = task
     error, retry, retry_in_us, detail, timed_out = failure
     failures += 1
+    db.limits.touch(db, lane)
     attempts.record(db, id, AttemptCode.TIMED_OUT if timed_out else AttemptCode.FAILED, error, detail)
     if not retry or failures >= max_attempts:
         fail_for_good(db, id, instance=instance, error=error, failures=1, losses=0)
@@ -128,6 +134,7 @@ def retry_task(db: Database, *, instance_id: str, task_id: str) -> None:
         )
     paused = task.instance_state == InstanceCode.PAUSED
     db.ring()
+    db.limits.touch(db, task.lane)
     db.execute(sql.retry, (task.id, db.time.now, paused))
     db.execute(sql.drop_error, (task.id,))
     db.execute(sql.drop_checkpoint, (task.id,))

@@ -20,6 +20,8 @@ from . import attempts, control, settling
 # The number of due tasks, and of dead sessions, that are swept in one transaction. The transaction holds the write lock
 # for a few milliseconds.
 TASKS_PER_SWEEP = 1000
+# The number of partitions of limits whose heads are computed anew in one transaction.
+PARTITIONS_PER_SWEEP = 200
 # Tasks that are due at the same time must get the same position, even if they are swept at different times. The wall
 # clock drifts against store time, so a change of the offset between the two clocks by up to this much is ignored.
 _DRIFT_US_MAX = 10_000
@@ -115,13 +117,21 @@ def sweep(db: Database) -> bool:
     expired += db.rows(sql.expired_last_claims_in_motion, db.time.now, EXPIRED_PER_SWEEP - len(expired))
     for (id,) in expired:
         record_loss(db, id, attempts.EXPIRED)
+    partitions = db.rows(sql.partitions_to_check, db.time.now, PARTITIONS_PER_SWEEP)
+    for (partition,) in partitions:
+        db.limits.touched.add(partition)
     remaining = TASKS_PER_SWEEP
     for priority in range(1, 6):
         due = db.rows(sql.due_tasks, priority, db.time.wall, remaining)
         make_due(db, due)
         remaining -= len(due)
     dead = dead_sessions(db)
-    more = [remaining == 0, len(dead) == TASKS_PER_SWEEP, *(end_session(db, session) for session in dead)]
+    more = [
+        remaining == 0,
+        len(partitions) == PARTITIONS_PER_SWEEP,
+        len(dead) == TASKS_PER_SWEEP,
+        *(end_session(db, session) for session in dead),
+    ]
     if control.move_step(db) or len(expired) == EXPIRED_PER_SWEEP:
         db.rest_until = db.time.now + REST_US
     return any(more)
@@ -154,24 +164,27 @@ def make_due(db: Database, tasks: Sequence[DueTask]) -> None:
         db.execute(sql.set_due_offset, (offset,))
     now = db.time.now
     db.executemany(sql.set_position, [(task.id, min(now, task.due_wall + offset)) for task in tasks])
+    for task in tasks:
+        db.limits.touch(db, task.lane)
 
 
-def record_loss(db: Database, id: int, cause: str, why: str = "") -> bool:
+def record_loss(db: Database, id: int, cause: str, why: str = "", *, position: int | None = None) -> bool:
     """Record the claim of a task as lost. The task then becomes ready, or fails.
 
-    A ready task gets the current store time as its position. The task fails if the number of its losses reaches
-    ``max_lost``. Return ``False`` if the task has no claim. ``cause``: the error of the attempt. ``why``: a more exact
-    cause, if known, which also becomes a part of the task's error.
+    A ready task gets ``position``, or the current store time, as its position. The task fails if the number of its
+    losses reaches ``max_lost``. Return ``False`` if the task has no claim. ``cause``: the error of the attempt.
+    ``why``: a more exact cause, if known, which also becomes a part of the task's error.
     """
     task = db.rows(sql.task_of_loss, id)[0]
     # The tasks of a cancelled instance are cancelled by control.move_step.
     if task.state != TaskCode.CLAIMED or task.instance_state == InstanceCode.CANCELLED:
         return False
     losses = task.losses + 1
+    db.limits.touch(db, task.lane)
     attempts.record(db, id, AttemptCode.LOST, why or cause)
     if losses < task.max_lost:
         db.ring()
-        db.execute(sql.record_loss, (id, db.time.now))
+        db.execute(sql.record_loss, (id, db.time.now if position is None else position))
         return True
     message = f"lost {losses} claims; max_lost is {task.max_lost}{why and f'; {why}'}"
     settling.fail_for_good(db, id, instance=task.instance, error=message, failures=0, losses=1)
@@ -182,7 +195,7 @@ def sweep_task(db: Database, task: NamedTask) -> bool:
     """Sweep one task before it is claimed by name; return whether the sweep changed the task."""
     if task.state == TaskCode.WAITING and task.next_at is None:
         if task.due_wall is not None and task.due_wall <= db.time.wall:
-            make_due(db, [DueTask(task.id, task.due_wall)])
+            make_due(db, [DueTask(task.id, task.due_wall, task.lane)])
             return True
     elif task.state == TaskCode.CLAIMED and task.session is not None and is_over(db, task.session):
         record_loss(db, task.id, attempts.WORKER_DIED)

@@ -91,12 +91,12 @@ CREATE TABLE claims_heads (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX claims_heads_next ON claims_heads (lane, priority, next_at);
 
--- The claims of each partition that still count for the rate of the partition's rule.
+-- The number of claims at each store time that still count for the rate of a partition's rule.
 CREATE TABLE claims_rated (
     partition  INTEGER NOT NULL,
     claimed_at INTEGER NOT NULL,
-    task       INTEGER NOT NULL,
-    PRIMARY KEY (partition, claimed_at, task)
+    number     INTEGER NOT NULL,
+    PRIMARY KEY (partition, claimed_at)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE claims_progress (

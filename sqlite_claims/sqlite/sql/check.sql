@@ -204,7 +204,9 @@ SELECT * FROM (SELECT t.id, CAST(concat_ws(char(10),
     iif(t.failed_worker IS NULL OR length(t.failed_worker) = octet_length(t.failed_worker) AND t.failed_worker NOT GLOB '*[^ -~]*', NULL,
         CAST(t.failed_worker AS BLOB)) AS "failed_worker: name"
 FROM claims_tasks t LEFT JOIN claims_instances i ON i.id = t.instance
-    LEFT JOIN claims_lanes l ON l.id = iif(t.lane BETWEEN -{claimed_lane_max} AND {claimed_lane_max}, abs(t.lane) & {lane_max}, -1)
+    LEFT JOIN claims_queues q ON q.id = iif(t.lane BETWEEN -{claimed_lane_max} AND {claimed_lane_max}, abs(t.lane) & {lane_max}, -1)
+    LEFT JOIN claims_lanes l
+        ON l.id = iif(t.lane BETWEEN -{claimed_lane_max} AND {claimed_lane_max}, coalesce(q.lane, abs(t.lane) & {lane_max}), -1)
 WHERE t.id BETWEEN ?1 AND ?2)
 WHERE found != x'' OR "name: name" IS NOT NULL OR "worker: name" IS NOT NULL OR "failed_worker: name" IS NOT NULL;
 

@@ -7,9 +7,19 @@ SELECT l.id, l.kind, l.tags, l.instance,
     (SELECT i.state FROM claims_instances i WHERE i.id = l.instance) AS instance_state, l.traits
 FROM claims_lanes l WHERE l.id > ?;
 
--- The lanes, and the sides of lanes, that have tasks in the index and whose number is above ?1.
+-- The lanes, and the sides of lanes, that have tasks in the index and whose number is above ?1. Queues are skipped: of
+-- the queues on one side, the result can contain the first.
 -- name: lanes_with_rows
-WITH RECURSIVE used (lane) AS ({lane_above} ?1 {and_lanes_above})
+WITH RECURSIVE used (lane) AS (
+    {lane_above} ?1
+    UNION ALL
+    SELECT ({lane_above} iif(abs(used.lane) & {queue_min}, CASE
+        WHEN used.lane <= -{claimed_queue_min} THEN -{claimed_queue_min}
+        WHEN used.lane < 0 THEN -{queue_min}
+        WHEN used.lane < {claimed_side} THEN {claimed_side}
+        ELSE {never}
+    END, used.lane)) FROM used WHERE used.lane IS NOT NULL
+)
 SELECT lane FROM used WHERE lane IS NOT NULL LIMIT ?2;
 
 -- name: queue
@@ -27,7 +37,7 @@ DELETE FROM claims_lanes WHERE instance = ?;
 -- One task by name, with the columns that a claim by name and the operations by worker id need.
 -- name: task_by_name
 SELECT t.id, i.state AS instance_state, t.state, t.next_at, t.lease_expires, t.token, t.losses, t.max_lost, t.worker,
-    t.session, t.due_wall, t.expires_wall
+    t.session, t.due_wall, t.expires_wall, t.lane
 FROM claims_instances i CROSS JOIN claims_tasks t ON t.instance = i.id AND t.name = ?2
 WHERE i.name = ?1;
 

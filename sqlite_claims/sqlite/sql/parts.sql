@@ -60,7 +60,7 @@ LEFT JOIN claims_inputs n ON n.task = t.id LEFT JOIN claims_outputs o ON o.task 
 -- part: held_columns
 t.id, i.name AS instance_id, t.name AS task_id, t.token, t.state, i.state AS instance_state, t.instance, t.failures,
     t.max_attempts, t.policy, t.losses, t.worker, t.started_wall,
-    EXISTS (SELECT 1 FROM claims_dependencies d WHERE d.depends_on = t.id) + iif(t.open_deps < 0, 2, 0) AS followers
+    EXISTS (SELECT 1 FROM claims_dependencies d WHERE d.depends_on = t.id) + iif(t.open_deps < 0, 2, 0) AS followers, t.lane
 
 -- part: task_columns
 t.id, i.name AS instance_id, t.name AS task_id, coalesce(n.data, o.data) AS input, i.definition_hash, t.lane, t.priority,

@@ -63,7 +63,7 @@ SELECT coalesce(sum((
 )
 FROM lane CROSS JOIN {priorities};
 
--- The number of scheduled tasks, and the position of the ready task that has waited longest.
+-- The number of scheduled tasks, and the position of the ready task without a limit that has waited longest.
 -- name: waiting
 {with_used_lanes}
 SELECT coalesce(sum((
@@ -74,7 +74,8 @@ SELECT coalesce(sum((
     WHERE {waits_for_day} AND t.due_wall > ?2
 ), min((
     SELECT t.next_at FROM claims_tasks t INDEXED BY claims_task_next
-    WHERE lane.id > 0 AND t.lane = lane.id AND t.priority = p.column1 AND t.next_at <= ?1 ORDER BY t.next_at LIMIT 1
+    WHERE lane.id > 0 AND lane.id & {queue_min} = 0
+        AND t.lane = lane.id AND t.priority = p.column1 AND t.next_at <= ?1 ORDER BY t.next_at LIMIT 1
 ))
 FROM lane CROSS JOIN {priorities};
 
@@ -94,18 +95,18 @@ SELECT coalesce(sum((
     WHERE {waits_for_day} AND t.due_wall > ?2 AND i.state != {instance.cancelled}
 ), min((
     SELECT t.next_at FROM claims_tasks t INDEXED BY claims_task_next CROSS JOIN claims_instances i ON i.id = t.instance
-    WHERE (lane.id > 0 OR EXISTS (SELECT 1 FROM resumed))
+    WHERE (lane.id > 0 OR EXISTS (SELECT 1 FROM resumed)) AND abs(lane.id) & {queue_min} = 0
         AND t.lane = lane.id AND t.priority = p.column1 AND t.next_at <= ?1 AND i.state = {instance.in_progress}
     ORDER BY t.next_at LIMIT 1
 ))
 FROM lane CROSS JOIN {priorities};
 
--- The earliest due_wall of the tasks that are due but have no position yet, because no sweep has run since they became
+-- The earliest due_wall of the tasks without a limit that are due but have no position yet, because no sweep has run since they became
 -- due.
 -- name: longest_due
 SELECT min((
     SELECT t.due_wall FROM claims_tasks t INDEXED BY claims_task_due CROSS JOIN claims_instances i ON i.id = t.instance
-    WHERE {waits_for_day} AND t.priority = p.column1 AND t.due_wall <= ?1
+    WHERE {waits_for_day} AND t.priority = p.column1 AND t.due_wall <= ?1 AND abs(t.lane) & {queue_min} = 0
         AND i.state = {instance.in_progress}
     ORDER BY t.due_wall LIMIT 1
 ))

@@ -6,12 +6,13 @@
 next_at = NULL, finished_wall = ?2, session = NULL, lease_expires = ?3, expires_wall = NULL, lane = {from_claimed_side}
 
 -- Check a claim and complete its task in one statement, if only the instance's counter has to be updated afterwards.
--- The statement matches a task only if the task has no losses, failures, checkpoint or dependents, and is not the last
--- open task of its instance.
+-- The statement matches a task only if the task has no losses, failures, checkpoint, limit or dependents, is not on a
+-- paused side, and is not the last open task of its instance.
 -- name: complete_plain
 UPDATE claims_tasks SET state = {task.completed}, {ended_at_2_3}
 WHERE id = ?1 AND token = ?4 AND state = {task.claimed} AND name = ?5 AND failures = 0 AND losses = 0
-    AND open_deps = 0 AND instance = (SELECT id FROM claims_instances WHERE name = ?6 AND total - completed - failed - cancelled > 1)
+    AND open_deps = 0 AND lane & {plain_lane_mask} = {claimed_side}
+    AND instance = (SELECT id FROM claims_instances WHERE name = ?6 AND total - completed - failed - cancelled > 1)
     AND NOT EXISTS (SELECT 1 FROM claims_dependencies WHERE depends_on = ?1);
 
 -- Store a report of progress. A value that is NULL keeps the stored value.
@@ -97,9 +98,9 @@ SELECT total - completed - failed - cancelled, total - completed FROM claims_ins
 -- name: end_instance
 UPDATE claims_instances SET state = ?2, finished_wall = ?3 WHERE id = ?1;
 
--- The number of blocked tasks whose only open dependency is this task.
+-- The number of blocked tasks whose only open dependency is this task. The second number is 0 if none has a limit.
 -- name: count_unblocked
-SELECT count(*) FROM claims_dependencies d CROSS JOIN claims_tasks t ON t.id = d.task
+SELECT count(*), coalesce(max(abs(t.lane) & {queue_min}), 0) FROM claims_dependencies d CROSS JOIN claims_tasks t ON t.id = d.task
 WHERE d.depends_on = ?1 AND t.open_deps = 1 AND t.state = {task.blocked};
 
 -- Subtract a completed task from the open dependencies of its dependents. A dependent without any other open dependency
@@ -123,7 +124,7 @@ UPDATE claims_tasks SET state = {task.cancelled}, next_at = NULL, finished_wall 
 WHERE id IN (SELECT id FROM dependent) AND state = {task.blocked};
 
 -- name: task_and_instance
-SELECT t.id, t.instance, t.state, i.state AS instance_state
+SELECT t.id, t.instance, t.state, i.state AS instance_state, t.lane
 FROM claims_instances i CROSS JOIN claims_tasks t ON t.instance = i.id AND t.name = ?2
 WHERE i.name = ?1;
 

@@ -13,6 +13,8 @@ SELECT aging_interval, lanes AS lanes_version, moving,
     ) AND EXISTS (
         SELECT 1 FROM {priorities} CROSS JOIN claims_tasks t INDEXED BY claims_task_due ON t.priority = p.column1
         WHERE {waits_for_day} AND t.due_wall <= ?2
+    ) OR limited AND EXISTS (
+        SELECT 1 FROM claims_partitions INDEXED BY claims_partitions_check WHERE check_at IS NOT NULL AND check_at <= ?1
     ) AS has_due_tasks,
     next_tick
 FROM claims_meta WHERE id = 1;
@@ -34,7 +36,7 @@ LIMIT ?2;
 
 -- Tasks of one priority that have become due but have no position yet.
 -- name: due_tasks
-SELECT t.id, t.due_wall FROM claims_tasks t INDEXED BY claims_task_due
+SELECT t.id, t.due_wall, t.lane FROM claims_tasks t INDEXED BY claims_task_due
 WHERE {waits_for_day} AND t.priority = ?1 AND t.due_wall <= ?2
 ORDER BY t.due_wall LIMIT ?3;
 
@@ -43,7 +45,7 @@ ORDER BY t.due_wall LIMIT ?3;
 UPDATE claims_tasks SET next_at = ?2, available_at = ?2 WHERE id = ?1;
 
 -- name: task_of_loss
-SELECT t.instance, i.state AS instance_state, t.losses, t.max_lost, t.state
+SELECT t.instance, i.state AS instance_state, t.losses, t.max_lost, t.state, t.lane
 FROM claims_tasks t CROSS JOIN claims_instances i ON i.id = t.instance
 WHERE t.id = ?1;
 
