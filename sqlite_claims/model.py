@@ -277,6 +277,8 @@ class NewTask:
             put(self, "available_at", validate.moment("available_at", self.available_at))
         if not isinstance(self.retry, RetryPolicy):
             raise InvalidArgumentError(f"retry must be a RetryPolicy, not {validate.shown(self.retry)}")
+        if self.limit is not None:
+            put(self, "limit", validate.limit_name("limit", self.limit))
         if self.has_rare_options():
             self._check_rare_options()
 
@@ -296,8 +298,6 @@ class NewTask:
             put(self, "timeout", validate.timeout_us("timeout", self.timeout) / 1e6)
         if self.expires_at is not None:
             put(self, "expires_at", validate.moment("expires_at", self.expires_at))
-        if self.limit is not None:
-            put(self, "limit", validate.limit_name("limit", self.limit))
 
 
 @dataclass(frozen=True, slots=True)

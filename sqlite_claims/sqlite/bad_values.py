@@ -51,6 +51,11 @@ _PASSES = (
     ("claims_progress", sql.page_of_progress, sql.check_progress),
     ("claims_checkpoints", sql.page_of_checkpoint, sql.check_checkpoint),
     ("claims_schedules", sql.page_of_schedule, sql.check_schedule),
+    ("claims_limits", sql.page_of_limit, sql.check_limit),
+    ("claims_partitions", sql.page_of_partition, sql.check_partition),
+    ("claims_queues", sql.page_of_queue, sql.check_queue),
+    ("claims_heads", sql.page_of_head, sql.check_head),
+    ("claims_rated", sql.page_of_rated, sql.check_rated),
     ("claims_dependencies", sql.page_of_dependency, sql.check_dependency),
 )
 

@@ -94,6 +94,8 @@ NUMBERS: dict[str, int] = {
     "queue_min": QUEUE_MIN,
     "plain_lane_mask": -QUEUE_MIN,
     "claimed_queue_min": CLAIMED_SIDE + QUEUE_MIN,
+    "is_limited": IS_LIMITED,
+    "period_max": 366 * 86_400_000_000,
     "limit_number_max": LIMIT_NUMBER_MAX,
     "traits_max": HAS_OPTIONS | IS_LIMITED,
     "never": NEVER,

@@ -112,6 +112,16 @@ class Statements:
     check_progress: Statement[tuple[int, bytes, bytes | None]]
     page_of_checkpoint: Statement[tuple[int]]
     check_checkpoint: Statement[tuple[int, bytes]]
+    page_of_limit: Statement[tuple[int]]
+    check_limit: Statement[tuple[int, bytes, bytes]]
+    page_of_partition: Statement[tuple[int]]
+    check_partition: Statement[tuple[int, bytes, bytes]]
+    page_of_queue: Statement[tuple[int]]
+    check_queue: Statement[tuple[int, bytes]]
+    page_of_head: Statement[tuple[int]]
+    check_head: Statement[tuple[int, bytes]]
+    page_of_rated: Statement[tuple[int]]
+    check_rated: Statement[tuple[int, bytes]]
     page_of_dependency: Statement[tuple[int]]
     check_dependency: Statement[tuple[int, bytes]]
     cycle_candidates: Statement[tuple[int]]
@@ -260,6 +270,12 @@ class Statements:
     instance_of: Statement[tuple[int]]
     references: Statement[tuple[int, int, int]]
     drop_policies: str
+    queues: Statement[tuple[int]]
+    lanes_of_queues: Statement[tuple[int]]
+    drop_queues: str
+    drop_heads: str
+    drop_old_rated: str
+    drop_partitions: str
     has_anything: Statement[tuple[int]]
     page_count: Statement[tuple[int]]
     freelist_count: Statement[tuple[int]]

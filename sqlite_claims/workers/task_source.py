@@ -99,6 +99,8 @@ class TaskSource:
             tags=options.tags,
             kinds=self._kinds,
             session=self._session,
+            # A slot starts one task at a time. A second task with a limit would occupy a slot of its limit meanwhile.
+            limited=1,
         )
         if batch:
             self._has_claimed = True

@@ -21,6 +21,12 @@ DEEP = "[" * 100_000
 INTEGERS = (-(2**63), -(2**32) - 5, -1, 0, 1, 2, 3, 7, 99, 2**31, 2**32 + 1, 2**53, 2**60 + 1, 2**61, 2**62, 2**63 - 1)
 TEXTS = ("", "x", "*", "a\0b", "é", "n" * 257, '["x"', '["y","x"]', '["x", "y"]', '["x","x"]', "[[1],{}]", "{}", DEEP)
 NO_UTF8 = "CAST(x'ff61fe' AS TEXT)"
+# The keys of the tables without row ids.
+KEYS = {
+    "claims_dependencies": "task, depends_on",
+    "claims_heads": "side, priority",
+    "claims_rated": "partition, claimed_at",
+}
 REALS = (float("inf"), -1.0, 0.5, 1e300)
 
 
@@ -48,6 +54,13 @@ def sound(path: Path) -> None:
         store.fail_task(claimed[4], "not yet")
         store.release_task(claimed[5])
         store.claim_available_tasks("w", 2, None)
+        store.set_limit("disk", concurrency=2)
+        store.set_limit("api", rate=(3, 60))
+        store.add_instance(
+            "limited", [NewTask(f"l{number}", limit=("disk:1", "api")[number % 2]) for number in range(6)]
+        )
+        store.claim_task("limited", "l0", "w", 60)
+        store.claim_task("limited", "l1", "w", 60)
         session = store.open_session("s")
         store.claim_available_tasks("s", 2, 600, session=session)
         session.drop()  # as if the process of the session had died
@@ -95,8 +108,8 @@ def mutate(path: Path, table: str, column: str, sort: str, choose: random.Random
             new = b""
         expression = NO_UTF8 if sort == "TEXT" and choose.random() < 0.1 else "?2"
         where = f"WHERE rowid = (SELECT rowid FROM {table} LIMIT 1 OFFSET ?1)"  # noqa: S608
-        if table == "claims_dependencies":
-            where = "WHERE (task, depends_on) = (SELECT task, depends_on FROM claims_dependencies LIMIT 1 OFFSET ?1)"
+        if key := KEYS.get(table):
+            where = f"WHERE ({key}) = (SELECT {key} FROM {table} LIMIT 1 OFFSET ?1)"  # noqa: S608
         if new == old:
             return ""
         try:
@@ -117,6 +130,7 @@ def uses(store: Any) -> Iterator[Callable[[], Any]]:
     """Return one call for each use of the store. Later calls may need the results of earlier calls."""
     claims: list[Any] = []
     yield store.stats
+    yield store.list_limits
     for listing in (store.list_instances, store.list_tasks, store.list_claims, store.list_workers):
         yield partial(_gather, claims, listing)
     yield lambda: store.find_available_tasks("w", 50, tags=["x"])

@@ -57,6 +57,7 @@ def new_tasks(draw: st.DrawFn) -> list[dict[str, Any]]:
                 "max_attempts": draw(st.integers(1, 3)),
                 "max_lost": draw(st.integers(1, 3)),
                 "retry": draw(policies),
+                "limit": draw(st.sampled_from([None, None, None, "a", "a:1", "a:2", "b:1"])),
             }
         )
     return tasks

@@ -19,12 +19,13 @@ from ..conformance.transitions import Watch, drawn
 from .claims import Claims
 from .clocks import Clocks
 from .instances import Instances
+from .limits import Limits
 from .schedules import Schedules
 from .tasks import Tasks
 from .whole import WholeStore
 
 
-class SideBySide(Claims, Tasks, Instances, Schedules, WholeStore, Clocks):
+class SideBySide(Claims, Tasks, Instances, Limits, Schedules, WholeStore, Clocks):
     """The stores, and all calls that can be made on them."""
 
 

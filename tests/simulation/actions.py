@@ -11,6 +11,7 @@ from typing import Any
 from sqlite_claims import InstanceState, InvalidStateError, NewTask, NotFoundError, RetryPolicy, TaskState
 
 from ..model.claims import SETTLE, SETTLE_MANY
+from ..model.limits import RULES
 from .process import Process
 from .world import Difference, Pair, World
 
@@ -67,6 +68,7 @@ def new_tasks(world: World, random: Random) -> list[NewTask]:
                 max_attempts=random.randint(1, 3),
                 max_lost=random.randint(1, 3),
                 retry=random.choice(POLICIES),
+                limit=random.choice([None, None, None, "a", "a:1", "a:2", "b:1"]),
                 **when,
             )
         )
@@ -263,6 +265,16 @@ def set_aging(world: World, random: Random, process: Process) -> None:
     world.ask(process, lambda store: store.set_aging_interval(interval))
 
 
+@action(1.5)
+def set_or_remove_limit(world: World, random: Random, process: Process) -> None:
+    name, bounds = random.choice(["a", "a", "b", "c"]), random.choice(RULES)
+    if bounds is None:
+        world.ask(process, lambda store: store.remove_limit(name))
+    else:
+        world.ask(process, lambda store: store.set_limit(name, **bounds))
+    world.ask(process, lambda store: store.list_limits(), may_be_killed=False)
+
+
 # -- processes and the machine
 
 
@@ -342,13 +354,13 @@ def read_everything(world: World, random: Random, process: Process) -> None:
 
 
 def _nothing_ready_is_hidden(world: World, process: Process) -> None:
-    """Check that each ready task of an instance in progress is offered."""
+    """Check that each ready task without a limit of an instance in progress is offered."""
     found = world.ask(process, lambda store: store.find_available_tasks("onlooker", 1000), may_be_killed=False)
     assert found is not None
     offered = {(task.instance_id, task.task_id) for task in found[0]}
     in_progress = {each.instance_id for each in process.store.list_instances(states=[InstanceState.IN_PROGRESS])}
     for task in process.store.list_tasks(states=[TaskState.READY]):
-        if task.instance_id in in_progress and (task.instance_id, task.task_id) not in offered:
+        if task.limit is None and task.instance_id in in_progress and (task.instance_id, task.task_id) not in offered:
             raise Difference(f"{task.instance_id}/{task.task_id} is ready and not offered")
 
 

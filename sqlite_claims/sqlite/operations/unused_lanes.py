@@ -1,4 +1,4 @@
-"""Removing shared lanes and retry policies that no task uses any more.
+"""Removing shared lanes, queues of limits, partitions and retry policies that no task uses any more.
 
 A task's row contains the numbers of its lane and its policy. No index finds the tasks of a lane or a policy, so only a
 read of all tasks shows which lanes and policies are in use. If there are many lanes and policies, a prune reads all
@@ -30,7 +30,7 @@ _LAST = (1 << 63) - 1
 
 @dataclass(slots=True)
 class Unused:
-    """The lanes and policies that are not used by any task read so far.
+    """The lanes, policies and queues that are not used by any task read so far.
 
     ``newest``: the task that was the newest at the start. ``instance``: the instance of that task. ``passed``: the last
     task read.
@@ -38,6 +38,7 @@ class Unused:
 
     lanes: set[int]
     policies: set[int]
+    queues: set[int]
     newest: int
     instance: int
     passed: int = 0
@@ -47,16 +48,17 @@ def begin(db: Database) -> Unused | None:
     """Begin to search for unused lanes and policies; ``None``: there are too few lanes and policies for a search."""
     lanes = {id for (id,) in db.rows(sql.shared_lanes)}
     policies = {id for (id,) in db.rows(sql.policies)}
-    if len(lanes) + len(policies) <= KEPT:
+    queues = {id for (id,) in db.rows(sql.queues)}
+    if len(lanes) + len(policies) + len(queues) <= KEPT:
         return None
     newest = db.rows(sql.newest_task_and_instance)
-    return Unused(lanes, policies, *(newest[0] if newest else (0, 0)))
+    return Unused(lanes, policies, queues, *(newest[0] if newest else (0, 0)))
 
 
 def pass_step(db: Database, unused: Unused) -> bool:
     """Read some more tasks. Return ``False`` once all tasks have been read, or if every lane and policy is in use."""
     return _read_tasks(db, unused, unused.passed, unused.newest) == TASKS_PER_STEP and bool(
-        unused.lanes or unused.policies
+        unused.lanes or unused.policies or unused.queues
     )
 
 
@@ -64,6 +66,7 @@ def _read_tasks(db: Database, unused: Unused, after: int, up_to: int) -> int:
     rows = db.rows(sql.references, after, up_to, TASKS_PER_STEP)
     for id, lane, policy in rows:
         unused.lanes.discard(lane)
+        unused.queues.discard(lane)
         unused.policies.discard(policy)
         unused.passed = id
     return len(rows)
@@ -79,6 +82,9 @@ def remove_step(db: Database, unused: Unused) -> bool:
         return False
     if _read_tasks(db, unused, unused.newest, _LAST) == TASKS_PER_STEP:
         return False
+    if unused.queues:
+        return _remove_queues(db, unused)
+    unused.lanes.difference_update(lane for (lane,) in db.rows(sql.lanes_of_queues))
     lanes = array("q", sorted(unused.lanes)[:REMOVED_PER_STEP])
     policies = array("q", sorted(unused.policies)[:REMOVED_PER_STEP])
     if lanes:
@@ -89,3 +95,15 @@ def remove_step(db: Database, unused: Unused) -> bool:
     unused.lanes.difference_update(lanes)
     unused.policies.difference_update(policies)
     return bool(unused.lanes or unused.policies)
+
+
+def _remove_queues(db: Database, unused: Unused) -> bool:
+    """Remove some unused queues. After the last unused queue, also remove the unused partitions."""
+    queues = array("q", sorted(unused.queues)[:REMOVED_PER_STEP])
+    db.execute(sql.drop_queues, (apsw.carray(queues),))
+    db.execute(sql.drop_heads, (apsw.carray(queues),))
+    unused.queues.difference_update(queues)
+    if not unused.queues:
+        db.execute(sql.drop_old_rated, (db.time.now,))
+        db.execute(sql.drop_partitions)
+    return True

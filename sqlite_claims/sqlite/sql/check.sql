@@ -276,6 +276,86 @@ FROM claims_checkpoints k LEFT JOIN claims_tasks t ON t.id = k.task
 WHERE k.task BETWEEN ?1 AND ?2
     AND (t.id IS NULL OR t.state = {task.completed} OR t.open_deps != -1 OR octet_length(k.data) > 1048576);
 
+-- name: page_of_limit
+SELECT id FROM claims_limits WHERE id >= ?1 ORDER BY id LIMIT 1 OFFSET ?2;
+
+-- name: check_limit
+SELECT l.id, CAST(concat_ws(char(10),
+    iif(octet_length(l.name) BETWEEN 1 AND 256 AND instr(l.name, ':') = 0, NULL, format('name is %Q', substr(l.name, 1, 80))),
+    iif(coalesce(l.concurrency, l.rate) IS NOT NULL, NULL, 'there is no bound'),
+    iif(coalesce(l.concurrency BETWEEN 1 AND {limit_number_max}, TRUE), NULL, format('concurrency is %Q', l.concurrency)),
+    iif(coalesce(l.rate BETWEEN 1 AND {limit_number_max}, TRUE), NULL, format('rate is %Q', l.rate)),
+    iif((l.rate IS NULL) = (l.period IS NULL) AND coalesce(l.period BETWEEN 1 AND {period_max}, TRUE), NULL, format('period is %Q', l.period))
+) AS BLOB) AS found,
+    CAST(l.name AS BLOB) AS "name: name"
+FROM claims_limits l WHERE l.id BETWEEN ?1 AND ?2;
+
+-- name: page_of_partition
+SELECT id FROM claims_partitions WHERE id >= ?1 ORDER BY id LIMIT 1 OFFSET ?2;
+
+-- A partition that is not full has a head for each first task. This statement can't know the time. So the statement
+-- compares only partitions that are not full whichever claims have expired.
+-- name: check_partition
+SELECT p.id, CAST(concat_ws(char(10),
+    iif(p.id BETWEEN 1 AND {number_max}, NULL, 'id is out of bounds'),
+    iif(octet_length(p.name) BETWEEN 1 AND 256 AND instr(p.name, ':') != 1, NULL, format('name is %Q', substr(p.name, 1, 80))),
+    iif(p.check_at IS NULL OR p.check_at BETWEEN -{store_time_max} AND {store_time_max}, NULL, format('check_at is %Q', p.check_at)),
+    iif((SELECT limited FROM claims_meta WHERE id = 1) = 1, NULL, 'limited in claims_meta is 0'),
+    iif(p.check_at IS NULL AND l.rate IS NULL
+        AND (l.concurrency IS NULL OR l.concurrency > (
+            SELECT count(*) FROM claims_queues q CROSS JOIN claims_tasks t INDEXED BY claims_task_next
+                ON t.lane IN (q.id + {claimed_side}, -(q.id + {claimed_side})) AND t.next_at IS NOT NULL
+            WHERE q.partition = p.id))
+        AND EXISTS (
+            SELECT 1 FROM claims_queues q CROSS JOIN (VALUES (0), ({claimed_side})) s CROSS JOIN (VALUES (1), (2), (3), (4), (5)) n
+            WHERE q.partition = p.id
+                AND EXISTS (SELECT 1 FROM claims_tasks t INDEXED BY claims_task_next
+                    WHERE t.lane = q.id + s.column1 AND t.priority = n.column1 AND t.next_at < {never})
+                AND NOT EXISTS (SELECT 1 FROM claims_heads h WHERE h.side = q.id + s.column1 AND h.priority = n.column1)),
+        'a first task has no head', NULL)
+) AS BLOB) AS found,
+    CAST(p.name AS BLOB) AS "name: name"
+FROM claims_partitions p LEFT JOIN claims_limits l ON l.name = {rule_of_partition}
+WHERE p.id BETWEEN ?1 AND ?2;
+
+-- name: page_of_queue
+SELECT id FROM claims_queues WHERE id >= ?1 ORDER BY id LIMIT 1 OFFSET ?2;
+
+-- name: check_queue
+SELECT * FROM (SELECT q.id, CAST(concat_ws(char(10),
+    iif(q.id BETWEEN {queue_min} AND {lane_max}, NULL, 'id is out of bounds'),
+    iif(EXISTS (SELECT 1 FROM claims_partitions p WHERE p.id = q.partition), NULL, format('partition is %Q: there is none such', q.partition)),
+    iif(EXISTS (SELECT 1 FROM claims_lanes l WHERE l.id = q.lane AND l.traits & {is_limited}), NULL,
+        format('lane is %Q: there is none such', q.lane))
+) AS BLOB) AS found
+FROM claims_queues q WHERE q.id BETWEEN ?1 AND ?2) WHERE found != x'';
+
+-- name: page_of_head
+SELECT side FROM claims_heads WHERE side >= ?1 ORDER BY side LIMIT 1 OFFSET ?2;
+
+-- A head may be earlier than the first task, but not later.
+-- name: check_head
+SELECT * FROM (SELECT h.side, CAST(concat_ws(char(10),
+    iif(h.priority BETWEEN 1 AND 5, NULL, format('priority is %Q', h.priority)),
+    iif(h.side BETWEEN {queue_min} AND {claimed_lane_max} AND q.lane IS h.lane, NULL, format('lane is %Q, which is not that of its queue', h.lane)),
+    iif(h.next_at <= coalesce((SELECT t.next_at FROM claims_tasks t INDEXED BY claims_task_next
+        WHERE t.lane = h.side AND t.priority = h.priority AND t.next_at IS NOT NULL ORDER BY t.next_at LIMIT 1), {store_time_max}), NULL,
+        format('next_at is %Q, later than its first task', h.next_at))
+) AS BLOB) AS found
+FROM claims_heads h LEFT JOIN claims_queues q ON q.id = h.side & {lane_max}
+WHERE h.side BETWEEN ?1 AND ?2) WHERE found != x'';
+
+-- name: page_of_rated
+SELECT partition FROM claims_rated WHERE partition >= ?1 ORDER BY partition LIMIT 1 OFFSET ?2;
+
+-- name: check_rated
+SELECT * FROM (SELECT r.partition, CAST(concat_ws(char(10),
+    iif(EXISTS (SELECT 1 FROM claims_partitions p WHERE p.id = r.partition), NULL, 'there is no such partition'),
+    iif(r.claimed_at BETWEEN -{store_time_max} AND {store_time_max}, NULL, format('claimed_at is %Q', r.claimed_at)),
+    iif(r.number BETWEEN 1 AND {int_max}, NULL, format('number is %Q', r.number))
+) AS BLOB) AS found
+FROM claims_rated r WHERE r.partition BETWEEN ?1 AND ?2) WHERE found != x'';
+
 -- name: page_of_dependency
 SELECT task FROM claims_dependencies WHERE task >= ?1 ORDER BY task LIMIT 1 OFFSET ?2;
 
@@ -307,11 +387,14 @@ SELECT name, CAST(format('seq is %Q, below an id that is stored, or absurd', seq
 FROM sqlite_sequence WHERE CASE name
     WHEN 'claims_instances' THEN seq NOT BETWEEN max((SELECT coalesce(max(id), 0) FROM claims_instances), (SELECT coalesce(max(instance), 0) FROM claims_pruned)) AND {number_max}
     WHEN 'claims_lanes' THEN seq NOT BETWEEN (SELECT coalesce(max(id), 0) FROM claims_lanes) AND {lane_max}
+    WHEN 'claims_partitions' THEN seq NOT BETWEEN (SELECT coalesce(max(id), 0) FROM claims_partitions) AND {number_max}
+    WHEN 'claims_queues' THEN seq NOT BETWEEN (SELECT coalesce(max(id), {queue_min} - 1) FROM claims_queues) AND {lane_max}
     WHEN 'claims_sessions' THEN seq NOT BETWEEN (SELECT coalesce(max(id), 0) FROM claims_sessions) AND {number_max}
 END
 UNION ALL
 SELECT column1, CAST('has no row, though ids were given' AS BLOB)
 FROM (VALUES ('claims_instances', (SELECT max(id) FROM claims_instances)), ('claims_lanes', (SELECT max(id) FROM claims_lanes)),
+    ('claims_partitions', (SELECT max(id) FROM claims_partitions)), ('claims_queues', (SELECT max(id) FROM claims_queues)),
     ('claims_sessions', (SELECT max(id) FROM claims_sessions)))
 WHERE column2 IS NOT NULL AND column1 NOT IN (SELECT name FROM sqlite_sequence);
 

@@ -211,16 +211,12 @@ SELECT name, concurrency, rate, period FROM claims_limits ORDER BY name;
 -- The number of a limit's tasks that are running, and that are ready, and the number of partitions with such tasks, or
 -- with scheduled tasks.
 -- name: limit_counts
-SELECT coalesce(sum(running), 0) AS running, coalesce(sum(waiting), 0) AS waiting, coalesce(sum(used), 0) AS partitions
-FROM (
-    SELECT sum(t.state = {task.claimed} AND {live_at_2}) AS running,
-        sum(t.state = {task.waiting} AND t.next_at <= ?2) AS waiting, count(t.id) > 0 AS used
-    FROM claims_partitions p CROSS JOIN claims_queues q ON q.partition = p.id
-        CROSS JOIN claims_tasks t INDEXED BY claims_task_next
-        ON t.lane IN (q.id, -q.id, q.id + {claimed_side}, -(q.id + {claimed_side})) AND t.next_at IS NOT NULL
-    WHERE {partitions_of_rule} AND {not_cancelled}
-    GROUP BY p.id
-);
+SELECT coalesce(sum(t.state = {task.claimed} AND {live_at_2}), 0) AS running,
+    coalesce(sum(t.state = {task.waiting} AND t.next_at <= ?2), 0) AS waiting, count(DISTINCT p.id) AS partitions
+FROM claims_partitions p CROSS JOIN claims_queues q ON q.partition = p.id
+    CROSS JOIN claims_tasks t INDEXED BY claims_task_next
+    ON t.lane IN (q.id, -q.id, q.id + {claimed_side}, -(q.id + {claimed_side})) AND t.next_at IS NOT NULL
+WHERE {partitions_of_rule} AND {not_cancelled};
 
 -- The number of a limit's tasks that are due but have no position yet, because no sweep has run since they became due.
 -- name: limited_due

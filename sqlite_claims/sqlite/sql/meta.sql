@@ -57,6 +57,8 @@ SELECT column1
 FROM (VALUES
     ('claims_instances', max((SELECT coalesce(max(id), 0) FROM claims_instances), (SELECT coalesce(max(instance), 0) FROM claims_pruned))),
     ('claims_lanes', (SELECT coalesce(max(id), 0) FROM claims_lanes)),
+    ('claims_partitions', (SELECT coalesce(max(id), 0) FROM claims_partitions)),
+    ('claims_queues', (SELECT coalesce(max(id), 0) FROM claims_queues)),
     ('claims_sessions', (SELECT coalesce(max(id), 0) FROM claims_sessions)))
 WHERE coalesce((SELECT seq FROM sqlite_sequence WHERE name = column1), 0) < column2;
 

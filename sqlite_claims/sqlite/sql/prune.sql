@@ -77,6 +77,35 @@ SELECT instance FROM claims_tasks WHERE id = ?;
 -- name: references
 SELECT id, abs(lane) & {lane_max} AS lane, policy FROM claims_tasks WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3;
 
+-- name: queues
+SELECT id FROM claims_queues;
+
+-- The lanes that queues belong to.
+-- name: lanes_of_queues
+SELECT lane FROM claims_queues;
+
+-- name: drop_queues
+DELETE FROM claims_queues WHERE id IN (SELECT value FROM carray(?1));
+
+-- name: drop_heads
+DELETE FROM claims_heads
+WHERE side IN (SELECT value FROM carray(?1) UNION ALL SELECT value + {claimed_side} FROM carray(?1));
+
+-- Delete the records of claims that no longer count for a rate, of partitions without tasks.
+-- name: drop_old_rated
+DELETE FROM claims_rated
+WHERE claimed_at <= ?1 - coalesce((
+        SELECT l.period FROM claims_partitions p CROSS JOIN claims_limits l ON l.name = {rule_of_partition}
+        WHERE p.id = claims_rated.partition
+    ), {period_max})
+    AND NOT EXISTS (SELECT 1 FROM claims_queues q WHERE q.partition = claims_rated.partition);
+
+-- Delete the partitions that have neither tasks nor claims that count for a rate.
+-- name: drop_partitions
+DELETE FROM claims_partitions
+WHERE NOT EXISTS (SELECT 1 FROM claims_queues q WHERE q.partition = claims_partitions.id)
+    AND NOT EXISTS (SELECT 1 FROM claims_rated r WHERE r.partition = claims_partitions.id);
+
 -- name: drop_policies
 DELETE FROM claims_policies WHERE id IN (SELECT value FROM carray(?1));
 
