@@ -13,7 +13,7 @@ from ..sqlite.store import SqliteClaimStore
 from .app import open_store
 from .instances import INSTANCE_COLUMNS, OPEN_STATES, find_instance, find_task, instance_cells
 from .json_format import counts_entry, instance_entry, schedule_entry, task_entry, worker_entry
-from .map.lines import DIGEST_BYTES, parse_task_name
+from .map.lines import is_map_task
 from .options import ROW_COUNT, Option, database, json_option
 from .schedule import late_ticks
 from .text import (
@@ -201,12 +201,6 @@ def shorter_rows(rows: list[list[str]], instance: str | None) -> list[list[str]]
         ]
         for name, task, state, kind, priority, attempts, *rest in rows
     ]
-
-
-def is_map_task(name: str) -> bool:
-    """Return whether ``map`` has made the name of a task."""
-    parsed = parse_task_name(name)
-    return parsed is not None and len(parsed.digest) == DIGEST_BYTES
 
 
 @click.command("show")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from sqlite_claims import NewTask
+from sqlite_claims.cli.map.lines import line_digest, task_name
 from sqlite_claims.cli.top.charts import rate_line, state_bar
 from sqlite_claims.cli.top.main import _frame
 from sqlite_claims.cli.top.sampler import Sampler
@@ -57,3 +58,10 @@ def test_charts_fit_the_terminal_and_are_left_out_without_one(cli: Cli) -> None:
     with plain.capture() as captured:
         plain.print(_frame("title", snapshot, None, console=plain, height=None, rates=[1.0, 2.0]))
     assert "█" not in captured.get()
+
+
+def test_a_worker_is_shown_with_the_line_of_its_oldest_claim(cli: Cli) -> None:
+    with cli.store() as store:
+        store.add_instance("i", [NewTask(task_name(line_digest(b"line 1"), 1), b"line \x1b1")])
+        store.claim_available_tasks("worker", 1, 60)
+    assert "line \\x1b1 of i" in cli("top", "--once").out

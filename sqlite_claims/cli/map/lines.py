@@ -20,7 +20,7 @@ from ...errors import InvalidArgumentError
 # recognized as too long.
 LINE_BYTES_MAX = 131_071
 _READ_BYTES = 65_536
-DIGEST_BYTES = 16
+_DIGEST_BYTES = 16
 _SHARDS = 256
 
 
@@ -44,7 +44,7 @@ class TaskNameParts(NamedTuple):
 
 def line_digest(line: bytes) -> bytes:
     """Return the hash that identifies a line."""
-    return blake2b(line, digest_size=DIGEST_BYTES).digest()
+    return blake2b(line, digest_size=_DIGEST_BYTES).digest()
 
 
 def task_name(digest: bytes, ordinal: int) -> str:
@@ -60,6 +60,12 @@ def parse_task_name(task_id: str) -> TaskNameParts | None:
     except ValueError:
         return None
     return parts if dash and task_name(parts.digest, parts.ordinal) == task_id else None
+
+
+def is_map_task(task_id: str) -> bool:
+    """Return whether ``map`` has made the name of a task."""
+    parsed = parse_task_name(task_id)
+    return parsed is not None and len(parsed.digest) == _DIGEST_BYTES
 
 
 class Counts:
@@ -150,7 +156,7 @@ class Splitter:
         self._crlf = delimiter == b"\n"
         self._tail = b""
         self._long: Line | None = None
-        self._hash = blake2b(digest_size=DIGEST_BYTES)
+        self._hash = blake2b(digest_size=_DIGEST_BYTES)
 
     def feed(self, data: bytes) -> Iterator[Line]:
         """Add data, and yield each line that is complete now, because its delimiter has arrived."""
@@ -167,7 +173,7 @@ class Splitter:
         self._tail = self._tail + part if self._tail else part
         if len(self._tail) > LINE_BYTES_MAX + 1:  # one extra byte is allowed, because it may be a carriage return
             self._long = Line(self._tail[: LINE_BYTES_MAX + 1], b"")
-            self._hash = blake2b(self._tail, digest_size=DIGEST_BYTES)
+            self._hash = blake2b(self._tail, digest_size=_DIGEST_BYTES)
             self._tail = b""
 
     def end(self) -> Iterator[Line]:

@@ -20,7 +20,16 @@ from ..app import open_store
 from ..instances import INSTANCE_COLUMNS, instance_cells
 from ..options import DurationType, Option, database
 from ..signals_as_exceptions import signals_as_exceptions
-from ..text import Column, clean, format_counts, format_duration, format_oldest_ready, make_table, plain_console
+from ..text import (
+    Column,
+    clean,
+    clean_bytes,
+    format_counts,
+    format_duration,
+    format_oldest_ready,
+    make_table,
+    plain_console,
+)
 from .charts import rate_line, state_bar
 from .sampler import Sampler, Snapshot, WorkerRow
 
@@ -244,5 +253,5 @@ def _worker_row(worker: WorkerRow) -> list[str]:
         return [*row, "", ""]
     held = format_duration(max(0.0, time.time() - worker.oldest.claimed_at))
     expired = ", expired" if worker.oldest.is_expired() else ""
-    task = f"{worker.oldest.task_id} of {worker.oldest.instance_id}"
-    return [*row, clean(task, width=60), held + expired]
+    name = clean(worker.oldest.task_id) if worker.line is None else clean_bytes(worker.line, width=40)
+    return [*row, clean(f"{name} of {worker.oldest.instance_id}", width=60), held + expired]

@@ -14,11 +14,14 @@ from ...front import Paged
 from ...model import InstanceInfo, StoreStats, TaskClaim, TaskState
 from ...sqlite.store import SqliteClaimStore
 from ..instances import OPEN_STATES
+from ..map.lines import is_map_task
 from ..schedule import late_ticks
 
 # Number of pages of claims that a snapshot reads. A page contains several hundred claims.
 _CLAIM_PAGES = 2
 _INSTANCES_MAX = 200
+# Number of workers for which a snapshot reads the line of the oldest claim.
+_LINES_MAX = 20
 # Longest time in seconds for reading instances: for the first snapshot, and for each later snapshot.
 _FIRST_READ_S, _NEXT_READ_S = 0.5, 0.005
 # The search for instances that are not known yet takes at most this fraction of the time.
@@ -27,12 +30,16 @@ _SEARCH_SHARE = 0.02
 
 @dataclass(slots=True)
 class WorkerRow:
-    """One worker id, with the processes of its live sessions and the number of its claims that were read."""
+    """One worker id, with the processes of its live sessions and the number of its claims that were read.
+
+    ``line``: the input of the oldest claim's task, if ``map`` has made the task.
+    """
 
     worker_id: str
     pids: list[int]
     claims: int = 0
     oldest: TaskClaim | None = None
+    line: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +113,16 @@ class Sampler:
                 row.claims += 1
                 if row.oldest is None or claim.claimed_at < row.oldest.claimed_at:
                     row.oldest = claim
-        return list(rows.values()), not next(claims.pages, None)
+        has_all_claims = not next(claims.pages, None)
+        self._read_lines(list(rows.values()))
+        return list(rows.values()), has_all_claims
+
+    def _read_lines(self, rows: list[WorkerRow]) -> None:
+        """Read the lines of the oldest claims, because the names of these tasks say nothing to people."""
+        claims = [(row, row.oldest) for row in rows if row.oldest is not None and is_map_task(row.oldest.task_id)]
+        for row, oldest in claims[:_LINES_MAX]:
+            with suppress(NotFoundError):
+                row.line = self._store.get_task(oldest.instance_id, oldest.task_id).input
 
     def _read_instances(self, busy: set[str]) -> None:
         """First read instances that have claims and are not known yet, then read the known instances again, then search
