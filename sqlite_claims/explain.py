@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 from .model import InstanceInfo, InstanceState, TaskInfo, TaskState
 
+EXPIRED = "expired"
+"""The error of a task that has expired."""
 _SHOWN_MAX = 5
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NEXT_SWEEP = "when a worker next looks for tasks"
@@ -84,14 +86,17 @@ def explain(
 
 
 def _cancelled(task: TaskInfo, instance: InstanceInfo, unmet: Sequence[str]) -> str:
-    is_instance_cancelled = instance.state is InstanceState.CANCELLED
     cancelled = f"was cancelled{_at(task.finished_at)}"
+    if task.error == EXPIRED and task.expires_at is not None:
+        return f"{cancelled}, because no worker had claimed it before it expired{_at(task.expires_at)}"
     # If the task ended before its cancelled instance ended, the task was cancelled because of a dependency.
-    if is_instance_cancelled and task.finished_at == instance.finished_at:
+    if instance.sealed and task.finished_at == instance.finished_at:
         return f"{cancelled} with its instance{f': {instance.reason}' if instance.reason else ''}"
     verb = "was" if len(unmet) == 1 else "were"
-    cancelled += f" because it depends on {_names(unmet)}, which failed or {verb} cancelled"
-    return cancelled if is_instance_cancelled else f"{cancelled}; retrying the failed task brings it back"
+    cancelled += f" because it depends on {_names(unmet)}, which failed, expired or {verb} cancelled"
+    if instance.state is InstanceState.CANCELLED:
+        return cancelled
+    return f"{cancelled}; if the cause is a failed task, a retry of the failed task brings this task back"
 
 
 def _claimed(

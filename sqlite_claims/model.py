@@ -454,6 +454,7 @@ class InstanceInfo:
         reason: The text that was passed to ``cancel_instance``, or ``None``.
         added_at: Time at which the instance was added.
         finished_at: Time at which the instance ended; ``None`` before that.
+        sealed: True if ``cancel_instance`` was called, so that no more tasks can be added.
     """
 
     instance_id: str
@@ -463,6 +464,7 @@ class InstanceInfo:
     reason: str | None
     added_at: datetime
     finished_at: datetime | None
+    sealed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

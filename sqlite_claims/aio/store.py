@@ -105,7 +105,8 @@ class AsyncSqliteClaimStore(AsyncStoreMethods):
         timeout_s = validate.duration_us("timeout", timeout) / 1e6
         watch = await self._call(lambda on: on._backend.watch_tasks(checked))
 
-        def poll(_: SqliteClaimStore) -> list[TaskInfo] | None:
+        def poll(on: SqliteClaimStore) -> list[TaskInfo] | None:
+            on._backend.expire_tasks()
             ended = watch.poll()
             return ended if ended or not watch.size else None
 

@@ -42,6 +42,9 @@ class StoreWaitingBackend(Protocol):
     def watch_tasks(self, refs: Sequence[tuple[str, str]]) -> TaskWatch:
         """Return an object that reports the ends of these tasks. If a task does not exist, raise an error."""
 
+    def expire_tasks(self) -> None:
+        """Cancel the tasks that have expired, so that a caller that waits for a task sees its end."""
+
     def commit_number(self) -> int:
         """Return a number that changes with each commit."""
 

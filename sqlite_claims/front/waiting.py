@@ -74,6 +74,7 @@ class StoreWaitingFront(StoreFront, StoreWaiting):
         deadline = time.monotonic() + validate.duration_us("timeout", timeout) / 1e6
         while True:
             number = backend.commit_number()
+            backend.expire_tasks()
             found = poll()
             remaining_s = deadline - time.monotonic()
             if found is not None or remaining_s <= 0:

@@ -136,6 +136,7 @@ def instance_info(engine: Engine, instance_id: str) -> InstanceInfo:
         reason=instance.reason,
         added_at=moment(instance.added_wall),
         finished_at=_moment_or_none(instance.finished_wall),
+        sealed=instance.sealed,
     )
 
 

@@ -10,12 +10,14 @@ from collections import Counter
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Self
 
 from ..model import AttemptInfo, InstanceState, NewTask, Progress, TaskState
 from ..schedules import CatchUp, Cron, Every
 
 TaskKey = tuple[str, str]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # (time, order of adding, task). A timeline is a sorted list of these entries.
 Entry = tuple[int, int, TaskKey]
 
@@ -51,6 +53,8 @@ class Task:
     output: bytes | None = None
     error: str | None = None
     ended_attempts: tuple[AttemptInfo, ...] = ()
+    # True if a worker has claimed the task at any time. Such a task does not expire.
+    was_claimed: bool = False
     # The store time at which the task ended.
     ended: int = 0
     progress: Progress | None = None
@@ -59,6 +63,13 @@ class Task:
     @property
     def key(self) -> TaskKey:
         return (self.instance_id, self.spec.task_id)
+
+    @property
+    def expiry_wall(self) -> int | None:
+        """The wall-clock time at which the task expires. None: the task can't expire, or not any more."""
+        if self.spec.expires_at is None or self.was_claimed or self.state not in (TaskState.BLOCKED, TaskState.READY):
+            return None
+        return (self.spec.expires_at - _EPOCH) // timedelta(microseconds=1)
 
     @property
     def is_last_claim(self) -> bool:
@@ -75,6 +86,7 @@ class Instance:
     state: InstanceState = InstanceState.IN_PROGRESS
     reason: str | None = None
     finished_wall: int | None = None
+    sealed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,27 +144,22 @@ class State:
     # The limits by name, and for each partition the store times of the claims that count for the rate.
     rules: dict[str, Rule] = field(default_factory=dict)
     rated: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    # The open task of each unique key.
+    bearers: dict[str, TaskKey] = field(default_factory=dict)
     # The timelines. claimable: tasks that can be claimed now, or later when their time comes, with one timeline for
     # each priority, kind and set of tags. by_calendar: tasks that become due by the wall clock. last_claims: last
     # claims, whose expiry fails their task.
     claimable: dict[tuple[int, str, tuple[str, ...]], list[Entry]] = field(default_factory=dict)
     by_calendar: list[Entry] = field(default_factory=list)
     last_claims: list[Entry] = field(default_factory=list)
+    # The open tasks that were never claimed and that have an expiry, in the order of the expiries.
+    expiring: list[Entry] = field(default_factory=list)
 
     def copy(self) -> Self:
         """Return a snapshot of the state. Later changes of the state do not affect the snapshot."""
         snapshot = copy(self)
-        for name in (
-            "tasks",
-            "instances",
-            "sessions",
-            "schedules",
-            "held",
-            "rules",
-            "rated",
-            "by_calendar",
-            "last_claims",
-        ):
+        names = ("tasks", "instances", "sessions", "schedules", "held", "rules", "rated", "bearers")
+        for name in (*names, "by_calendar", "last_claims", "expiring"):
             setattr(snapshot, name, getattr(self, name).copy())
         for name in ("members", "tally", "dependents", "claimable"):
             setattr(snapshot, name, {key: value.copy() for key, value in getattr(self, name).items()})
@@ -172,6 +179,10 @@ class State:
         self.tally[task.instance_id][task.state] += 1
         if task.state is TaskState.CLAIMED:
             self.held[key] = None
+        if task.spec.unique_key is not None and task.state in OPEN_STATES:
+            self.bearers[task.spec.unique_key] = key
+        if task.expiry_wall is not None:
+            insort(self.expiring, (task.expiry_wall, task.seq, key))
         timeline, entry = self._place_of(task)
         if timeline is not None:
             insort(timeline, entry)
@@ -192,6 +203,10 @@ class State:
     def _unlist(self, task: Task) -> None:
         self.tally[task.instance_id][task.state] -= 1
         self.held.pop(task.key, None)
+        if task.spec.unique_key is not None and self.bearers.get(task.spec.unique_key) == task.key:
+            del self.bearers[task.spec.unique_key]
+        if task.expiry_wall is not None:
+            del self.expiring[bisect_left(self.expiring, (task.expiry_wall, task.seq, task.key))]
         timeline, entry = self._place_of(task)
         if timeline is not None:
             del timeline[bisect_left(timeline, entry)]
@@ -229,6 +244,9 @@ class State:
             found.append("A timeline is out of order.")
         if set(self.held) != {key for key, task in self.tasks.items() if task.state is TaskState.CLAIMED}:
             found.append("The list of held tasks is not that of claimed ones.")
+        keys = [(task.spec.unique_key, key) for key, task in self.tasks.items() if task.state in OPEN_STATES]
+        if sorted(self.bearers.items()) != sorted((name, key) for name, key in keys if name is not None):
+            found.append("The unique keys are not those of the open tasks.")
         for instance in self.instances.values():
             tasks = list(self.members_of(instance.instance_id))
             counted = Counter(task.state for task in tasks)

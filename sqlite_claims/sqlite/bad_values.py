@@ -56,6 +56,8 @@ _PASSES = (
     ("claims_queues", sql.page_of_queue, sql.check_queue),
     ("claims_heads", sql.page_of_head, sql.check_head),
     ("claims_rated", sql.page_of_rated, sql.check_rated),
+    ("claims_options", sql.page_of_options, sql.check_options),
+    ("claims_keys", sql.page_of_key, sql.check_key),
     ("claims_dependencies", sql.page_of_dependency, sql.check_dependency),
 )
 
@@ -150,6 +152,8 @@ def _is_written(sort: str, raw: bytes) -> bool:
         text = raw.decode()
         if sort == "tags":
             return _are_tags(text)
+        if sort == "metadata":
+            return _is_metadata(text)
         if sort != "text":
             validate.name("", text, empty=True)
         return not (sort == "kind" and text == "*")
@@ -163,6 +167,14 @@ def _are_tags(text: str) -> bool:
     except (ValueError, RecursionError):
         return False
     return isinstance(tags, list) and text == json.dumps(validate.names("", tags), separators=(",", ":"))
+
+
+def _is_metadata(text: str) -> bool:
+    try:
+        metadata = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(metadata, dict) and bool(metadata) and text == validate.metadata_json(validate.metadata(metadata))
 
 
 def _cycles(execute: Execute, go_on: Callable[[], None]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Final
 
 from ..model import InstanceState, TaskState
 from ..schedules import CatchUp
-from ..validate import WALL_US_MAX
+from ..validate import METADATA_BYTES_MAX, WALL_US_MAX
 
 
 class TaskCode:
@@ -28,13 +28,18 @@ class TaskCode:
 
 
 class InstanceCode:
-    """``claims_instances.state``."""
+    """``claims_instances.state``.
+
+    CANCELLED: ``cancel_instance`` was called, so the instance is sealed. ALL_CANCELLED: all tasks of the instance were
+    cancelled one by one or expired, so more tasks can be added.
+    """
 
     IN_PROGRESS: Final = 0
     PAUSED: Final = 1
     COMPLETED: Final = 2
     FAILED: Final = 3
     CANCELLED: Final = 4
+    ALL_CANCELLED: Final = 5
 
 
 class AttemptCode:
@@ -59,6 +64,7 @@ INSTANCE_STATES: dict[int, InstanceState] = {
     InstanceCode.COMPLETED: InstanceState.COMPLETED,
     InstanceCode.FAILED: InstanceState.FAILED,
     InstanceCode.CANCELLED: InstanceState.CANCELLED,
+    InstanceCode.ALL_CANCELLED: InstanceState.CANCELLED,
 }
 
 CATCH_UPS: tuple[CatchUp, ...] = ("latest", "all", "none")
@@ -97,8 +103,10 @@ NUMBERS: dict[str, int] = {
     "is_limited": IS_LIMITED,
     "period_max": 366 * 86_400_000_000,
     "limit_number_max": LIMIT_NUMBER_MAX,
+    "has_options": HAS_OPTIONS,
     "traits_max": HAS_OPTIONS | IS_LIMITED,
     "never": NEVER,
+    "metadata_bytes_max": METADATA_BYTES_MAX,
     "lane_max": CLAIMED_SIDE - 1,
     "claimed_lane_max": 2 * CLAIMED_SIDE - 1,
     "number_max": NEVER - 1,

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         HeldTask,
         InstanceHead,
         InstanceRow,
+        KeyBearer,
         LaneRow,
         LimitCounts,
         LimitRow,
@@ -73,6 +74,9 @@ class Statements:
     newest_task: Statement[tuple[int | None]]
     stored_names: Statement[tuple[str]]
     stored_dependency: Statement[StoredTask]
+    key_bearer: Statement[KeyBearer]
+    set_key: str
+    key_of: Statement[tuple[str]]
     add_policy: Statement[tuple[int]]
     policy_id: Statement[tuple[int]]
     add_task: str
@@ -122,6 +126,10 @@ class Statements:
     check_head: Statement[tuple[int, bytes]]
     page_of_rated: Statement[tuple[int]]
     check_rated: Statement[tuple[int, bytes]]
+    page_of_options: Statement[tuple[int]]
+    check_options: Statement[tuple[int, bytes, bytes | None, bytes | None]]
+    page_of_key: Statement[tuple[None]]
+    check_key: Statement[tuple[int, bytes]]
     page_of_dependency: Statement[tuple[int]]
     check_dependency: Statement[tuple[int, bytes]]
     cycle_candidates: Statement[tuple[int]]
@@ -154,6 +162,7 @@ class Statements:
     instance_to_control: Statement[ControlledInstance]
     set_instance_state: str
     cancel_instance: str
+    seal_instance: str
     instance_in_motion: Statement[MovingInstance]
     resumed_in_motion: Statement[tuple[int, int]]
     strays: Statement[StrayTask]
@@ -350,10 +359,11 @@ class Statements:
     attempts: Statement[AttemptRow]
     record_loss: str
     count_ended: str
-    open_tasks: Statement[tuple[int, int]]
+    open_tasks: Statement[tuple[int, int, int]]
     end_instance: str
     count_unblocked: Statement[tuple[int, int]]
     unblock: str
+    cancel: str
     cancel_dependents: str
     task_and_instance: Statement[TaskAndInstance]
     retry: str
@@ -363,6 +373,12 @@ class Statements:
 
     # sweep.sql
     sweep_state: Statement[SweepState]
+    has_expired_tasks: Statement[tuple[int]]
+    expired_tasks: Statement[tuple[int]]
+    expired_among: Statement[tuple[int]]
+    not_expiring: str
+    expiring_again: str
+    nothing_expires: str
     expired_last_claims: Statement[tuple[int]]
     expired_last_claims_in_motion: Statement[tuple[int]]
     due_tasks: Statement[DueTask]

@@ -74,4 +74,12 @@ def test_tasks_and_instances_go_from_state_to_state_as_is_drawn(bench: Any, cloc
     do("cancel_instance", "to resume")
     do("cancel_instance", "to cancel")
 
+    soon = datetime.fromtimestamp(clock.wall_us() / 1e6 + 3, UTC)
+    for name, delay in (("to expire", None), ("to expire later", 5)):
+        do("add_instance", name, [NewTask("t", delay=delay, expires_at=soon)])
+    do("pause_instance", "to expire later")
+    wait(3)
+    do("find_available_tasks", "v", 1)
+    do("add_tasks", "to expire", [NewTask("u")])
+
     assert (watch.tasks, watch.instances) == drawn()

@@ -25,6 +25,7 @@ NO_UTF8 = "CAST(x'ff61fe' AS TEXT)"
 KEYS = {
     "claims_dependencies": "task, depends_on",
     "claims_heads": "side, priority",
+    "claims_keys": "key",
     "claims_rated": "partition, claimed_at",
 }
 REALS = (float("inf"), -1.0, 0.5, 1e300)
@@ -42,6 +43,11 @@ def sound(path: Path) -> None:
                 NewTask("é", depends_on=["a", "b"]),
             ]
             store.add_instance(f"i{number}", tasks, definition_hash="h")
+        for number in range(4):
+            later = datetime.now(UTC) + timedelta(days=number + 1)
+            options: dict[str, Any] = {"unique_key": f"é{number}"} if number % 2 else {"timeout": 1.5 + number}
+            options |= {"metadata": {"a": "é"}} if number < 2 else {"expires_at": later}
+            store.enqueue("k9", instance_id=f"o{number}", priority=5, **options)
         store.add_tasks("i7", [NewTask("day", available_at=datetime.now(UTC) + timedelta(days=1))])
         store.add_instance("ended", [NewTask("t")])
         store.complete_task(store.claim_task("ended", "t", "w", 60))

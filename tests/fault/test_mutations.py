@@ -30,12 +30,13 @@ def outcomes(base: Path, table: str, seeds: range) -> list[str]:
 
 
 TABLES = [
-    "attempts", "checkpoints", "dependencies", "errors", "heads", "inputs", "instances", "lanes", "limits", "meta",
-    "outputs", "partitions", "policies", "progress", "pruned", "queues", "rated", "sessions", "tasks",
+    "attempts", "checkpoints", "dependencies", "errors", "heads", "inputs", "instances", "keys", "lanes", "limits",
+    "meta", "options", "outputs", "partitions", "policies", "progress", "pruned", "queues", "rated", "sessions",
+    "tasks",
 ]  # fmt: skip
 # Tables in which the store of these tests has no rows.
 EMPTY = [
-    "keys", "options", "schedules",
+    "schedules",
 ]  # fmt: skip
 
 

@@ -54,6 +54,10 @@ def new_tasks(draw: st.DrawFn) -> list[dict[str, Any]]:
                 "due": draw(
                     st.sampled_from([None] * 6 + [("delay", 10), ("delay", 40), ("at", -30), ("at", 20), ("at", 60)])
                 ),
+                "unique_key": draw(st.sampled_from([None] * 8 + ["k", "l"])),
+                "metadata": draw(st.sampled_from([None, None, {}, {"a": "b"}])),
+                "timeout": draw(st.sampled_from([None, None, 1.5])),
+                "expires_in": draw(st.sampled_from([None] * 8 + [-10, 20, 60])),
                 "max_attempts": draw(st.integers(1, 3)),
                 "max_lost": draw(st.integers(1, 3)),
                 "retry": draw(policies),
@@ -101,7 +105,7 @@ class Stores(RuleBasedStateMachine):
                 answers.append(("raises", BackendError if any_error else type(error)))
         self.watch.look(self.benches[0].store)
         for bench, answer in zip(self.benches[1:], answers[1:], strict=True):
-            assert answer == answers[0], f"{bench.implementation} says otherwise"
+            assert answer == answers[0], f"{bench.implementation} says {answer}, not {answers[0]}"
         return None if answers[0][0] == "raises" else tuple(answer for _, answer in answers)
 
     def write_something(self) -> None:
@@ -136,11 +140,13 @@ class Stores(RuleBasedStateMachine):
     def made(self, tasks: list[dict[str, Any]]) -> list[NewTask]:
         return [self.new_task(**task) for task in tasks]
 
-    def new_task(self, due: tuple[str, int] | None, **task: Any) -> NewTask:
+    def new_task(self, due: tuple[str, int] | None, expires_in: int | None = None, **task: Any) -> NewTask:
+        now = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=self.clock.wall_us())
+        if expires_in is not None:
+            task["expires_at"] = now + timedelta(seconds=expires_in)
         if due is not None and due[0] == "delay":
             task["delay"] = due[1]
         elif due is not None:
-            now = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=self.clock.wall_us())
             task["available_at"] = now + timedelta(seconds=due[1])
         return NewTask(**task)
 

@@ -7,6 +7,8 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
+from sqlite_claims import RetryPolicy
+
 from .base import Stores, indices, instance_ids, new_tasks
 
 
@@ -23,6 +25,26 @@ class Tasks(Stores):
             return store.add_tasks(name, made, if_exists=if_exists)
 
         self.ask(add, any_error=True)
+
+    @rule(
+        name=st.one_of(instance_ids, st.sampled_from(["e", "f"])),
+        key=st.sampled_from([None, "k", "l"]),
+        expires_in=st.sampled_from([None, 20]),
+        skip=st.booleans(),
+    )
+    def enqueue(self, name: str, key: str | None, expires_in: int | None, skip: bool) -> None:
+        expires_at = self.new_task(None, expires_in, task_id="t").expires_at
+        retry = RetryPolicy(10, 2, 60, 0)
+        self.ask(
+            lambda store: store.enqueue(
+                "x",
+                instance_id=name,
+                if_exists="skip" if skip else "error",
+                unique_key=key,
+                expires_at=expires_at,
+                retry=retry,
+            )
+        )
 
     @rule(nth=indices, states=st.sampled_from([["failed"], ["failed"], ["failed"], None]))
     def retry(self, nth: int, states: list[str] | None) -> None:

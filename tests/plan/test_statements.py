@@ -36,6 +36,8 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "check_sequence": {"SCAN sqlite_sequence": "once a check; a row a table"},
     "cycle_candidates": {"USE TEMP B-TREE FOR DISTINCT": "of a page's rows"},
+    "page_of_key": {"SCAN CONSTANT ROW": "one row"},
+    "check_key": {"SCAN k": "once a check"},
     "objects": {"SCAN sqlite_schema": "once a check; a few dozen rows"},
     "tables_that_refer": {
         "SCAN m": "once a check; a few dozen rows",

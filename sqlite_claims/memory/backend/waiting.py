@@ -32,6 +32,10 @@ class MemoryStoreWaiting(MemoryStoreOperations):
         with self._engine(writes=False) as engine:
             return _Watch(self, {ref: engine.task(*ref).seq for ref in refs})
 
+    def expire_tasks(self) -> None:
+        with self._engine(writes=False) as engine:
+            engine.expire_tasks()
+
     def commit_number(self) -> int:
         with self._engine(writes=False):
             return self._commits

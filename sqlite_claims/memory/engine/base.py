@@ -50,8 +50,11 @@ class EngineBase:
         if instance.state.has_ended or self.state.has_open_tasks(instance_id):
             return
         counts = self.state.tally[instance_id]
-        failed = counts[TaskState.COMPLETED] < counts.total()
-        self._put_instance(instance, InstanceState.FAILED if failed else InstanceState.COMPLETED)
+        if counts[TaskState.FAILED]:
+            state = InstanceState.FAILED
+        else:
+            state = InstanceState.COMPLETED if counts[TaskState.COMPLETED] else InstanceState.CANCELLED
+        self._put_instance(instance, state)
 
 
 def without_claim(task: Task, **changes: object) -> Task:

@@ -42,6 +42,7 @@ class Claims(Limits, Tasks):
             worker_id=worker_id,
             session=session,
             started_wall=self.wall,
+            was_claimed=True,
         )
         return self.renew(task, ttl_us)
 
@@ -97,7 +98,7 @@ class Claims(Limits, Tasks):
         )
         for name in state.dependents.get(task.key, ()):
             dependent = state.tasks[task.instance_id, name]
-            if self._is_met(dependent):
+            if dependent.state is TaskState.BLOCKED and self._is_met(dependent):
                 state.put(self._unblocked(dependent))
         self._end_if_done(task.instance_id)
 
@@ -133,9 +134,7 @@ class Claims(Limits, Tasks):
 
     def _fail_for_good(self, task: Task) -> None:
         self.state.put(replace(task, state=TaskState.FAILED, finished_wall=self.wall, ended=self.now))
-        for dependent in self._dependents_of(task):
-            if dependent.state is TaskState.BLOCKED:
-                self.state.put(replace(dependent, state=TaskState.CANCELLED, finished_wall=self.wall, ended=self.now))
+        self._cancel_dependents(task)
         self._end_if_done(task.instance_id)
 
     def held_by_token(self, claim: TaskClaim) -> Task:

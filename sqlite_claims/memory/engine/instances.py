@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ...errors import InvalidStateError
 from ...model import InstanceState, TaskState
 from ..records import OPEN_STATES
@@ -31,6 +33,8 @@ class Instances(EngineBase):
     def cancel(self, instance_id: str, reason: str | None) -> None:
         instance = self.instance(instance_id)
         if instance.state is InstanceState.CANCELLED:
+            if not instance.sealed:
+                self.state.instances[instance_id] = replace(instance, sealed=True, reason=reason)
             return
         if instance.state.has_ended:
             raise InvalidStateError(
@@ -39,7 +43,7 @@ class Instances(EngineBase):
         for task in list(self.state.members_of(instance_id)):
             if task.state in OPEN_STATES:
                 self.state.put(without_claim(task, state=TaskState.CANCELLED, finished_wall=self.wall, ended=self.now))
-        self._put_instance(instance, InstanceState.CANCELLED, reason)
+        self._put_instance(replace(instance, sealed=True), InstanceState.CANCELLED, reason)
 
     def prune(self, older_than_us: int, limit: int) -> int:
         state = self.state

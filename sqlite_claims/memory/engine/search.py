@@ -21,13 +21,23 @@ class Search(Claims, Schedules):
         for session in self.dead_sessions & self.state.sessions.keys():
             self._lose_claims_of(session)
         self.add_ticks()
+        self.expire_tasks()
         self._settle_the_calendar()
         for _, _, key in list(takewhile(self._has_come, self.state.last_claims)):
             if self.state.instances[key[0]].state is InstanceState.IN_PROGRESS:
                 self._lose(self.state.tasks[key], "the claim expired")
 
+    def expire_tasks(self) -> None:
+        """Cancel all tasks that have expired."""
+        for _, _, key in list(takewhile(lambda entry: entry[0] <= self.wall, self.state.expiring)):
+            if self._is_expired(self.state.tasks[key]):  # not cancelled yet as the dependent of another expired task
+                self.expire(self.state.tasks[key])
+
     def sweep_task(self, task: Task) -> None:
         """Do the part of the sweep that concerns one task."""
+        if self._is_expired(task):
+            self.expire(task)
+            return
         if task.session in self.dead_sessions:
             self._lose_claims_of(task.session)
             return

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from ...backend import Kinds
 from ...model import AttemptInfo, NewTask, TaskInfo, TaskRef, TaskState
-from ..operations import adding, attempts, listing, reading, settling
+from ..operations import adding, attempts, listing, reading, retrying
 from .base import SqliteOperations, SqliteStoreOperations
 
 
@@ -27,7 +27,7 @@ class SqliteSharedTasks(SqliteOperations):
         return self._write(adding.enqueue, True, instance_id, task, skip_existing=skip_existing)
 
     def retry_task(self, *, instance_id: str, task_id: str) -> None:
-        self._write(settling.retry_task, True, instance_id=instance_id, task_id=task_id)
+        self._write(retrying.retry_task, True, instance_id=instance_id, task_id=task_id)
 
     def get_task(self, *, instance_id: str, task_id: str) -> TaskInfo:
         return self._read(reading.get_task, instance_id=instance_id, task_id=task_id)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ...backend import Kinds, Tags, TaskWatch
 from ...model import TaskInfo
 from ..doorbell import COMMITS, READY
-from ..operations import claiming, watching
+from ..operations import claiming, expiry, watching
 from .base import Read, SqliteStoreOperations
 
 
@@ -28,6 +28,12 @@ class SqliteStoreWaiting(SqliteStoreOperations):
 
     def watch_tasks(self, refs: Sequence[tuple[str, str]]) -> TaskWatch:
         return _Watch(self._read, self._read(watching.TaskWatch, refs))
+
+    def expire_tasks(self) -> None:
+        if self._db.read_only or self._db.has_transaction() or not self._read(expiry.any_due):
+            return
+        while self._write(expiry.sweep_step, False):
+            pass
 
     def commit_number(self) -> int:
         return self._db.bell.read(COMMITS)

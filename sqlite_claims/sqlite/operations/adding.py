@@ -18,7 +18,7 @@ from ..lanes import Lane
 from ..rows import StoredTask
 from ..statements import sql
 from ..times import wall_us
-from . import options
+from . import expiry, options, unique_keys
 
 # The id of the default retry policy. Every file contains this policy.
 _DEFAULT_POLICY = 1
@@ -39,6 +39,10 @@ def add_instance(
         if skip_existing:
             return False
         raise AlreadyExistsError(f"there is already an instance {instance_id!r}", instance_id=instance_id)
+    given = bool(tasks)
+    tasks = unique_keys.without_taken(db, instance_id, tasks, skip_taken=skip_existing)
+    if given and not tasks:
+        return False
     id = db.value(sql.add_instance, instance_id, definition_hash, db.time.wall)
     _add(db, id, tasks, {}, 0, paused=False)
     return True
@@ -47,11 +51,17 @@ def add_instance(
 def enqueue(db: Database, instance_id: str, task: NewTask, *, skip_existing: bool) -> TaskRef:
     """Add a task in an instance of its own; return its names.
 
-    ``skip_existing``: if the instance has a task of this name already, add nothing and return the names of that task.
+    ``skip_existing``: if the instance has a task of this name already, or if an open task has the unique key, add
+    nothing and return the names of that task.
     """
-    skip = skip_existing and bool(db.rows(sql.task_by_name, instance_id, task.task_id))
-    add_instance(db, instance_id, [task], definition_hash="", skip_existing=skip)
-    return TaskRef(instance_id, task.task_id)
+    ref = TaskRef(instance_id, task.task_id)
+    if skip_existing:
+        if db.rows(sql.task_by_name, *ref):
+            return ref
+        if task.unique_key is not None and (bearer := unique_keys.bearer(db, task.unique_key)) is not None:
+            return TaskRef(bearer.instance_id, bearer.task_id)
+    add_instance(db, instance_id, [task], definition_hash="", skip_existing=False)
+    return ref
 
 
 def add_tasks(db: Database, instance_id: str, tasks: Sequence[NewTask], *, skip_existing: bool) -> int:
@@ -70,13 +80,20 @@ def add_tasks(db: Database, instance_id: str, tasks: Sequence[NewTask], *, skip_
             f"instance {instance_id!r} already has a task {min(stored)!r}", instance_id=instance_id, task_id=min(stored)
         )
     new = [task for task in tasks if task.task_id not in stored] if stored else tasks
+    if any(task.unique_key is not None for task in new):
+        new = unique_keys.without_taken(db, instance_id, new, skip_taken=skip_existing)
+        _, state, total = db.rows(sql.instance_by_name, instance_id)[
+            0
+        ]  # the instance of an expired task may have ended
     own = {task.task_id for task in new}
     known: dict[str, StoredTask] = {}
     for task in new:
         for name in task.depends_on:
             if name not in own and name not in known:
                 found = db.rows(sql.stored_dependency, id, name)
-                if found and found[0].state in (TaskCode.FAILED, TaskCode.CANCELLED):
+                if found and (
+                    found[0].state in (TaskCode.FAILED, TaskCode.CANCELLED) or expiry.is_due(db, found[0].expiring)
+                ):
                     raise InvalidStateError(
                         f"task {task.task_id!r} depends on {name!r}, which has failed or was cancelled",
                         instance_id=instance_id,
@@ -87,7 +104,7 @@ def add_tasks(db: Database, instance_id: str, tasks: Sequence[NewTask], *, skip_
                 known[name] = found[0]
     if new:
         _add(db, id, new, known, total, paused=state == InstanceCode.PAUSED)
-        if state in (InstanceCode.COMPLETED, InstanceCode.FAILED):
+        if state in (InstanceCode.COMPLETED, InstanceCode.FAILED, InstanceCode.ALL_CANCELLED):
             db.lanes.opened_or_closed(db, id)
     return len(new)
 
@@ -132,7 +149,8 @@ def _add(
         source = None
         if task.depends_on:
             needs = [
-                StoredTask(ids[name], TaskCode.BLOCKED) if name in ids else known[name] for name in task.depends_on
+                StoredTask(ids[name], TaskCode.BLOCKED, None) if name in ids else known[name]
+                for name in task.depends_on
             ]
             open_deps = sum(needed.state != TaskCode.COMPLETED for needed in needs)
             edges.extend((id, needed.id) for needed in needs)

@@ -19,7 +19,7 @@ from ..lanes import Kinds, Tags
 from ..limits import capacity, is_limited
 from ..rows import FAILED_WORKER, ID, LANE, NEXT_TICK, FoundTask, HeldTask, NamedTask, SweepState
 from ..statements import sql
-from . import attempts, control, limit_search, limits, options, sweep
+from . import attempts, control, expiry, limit_search, limits, options, sweep
 
 # The longest time between two searches of a worker that waits for work. Each search detects dead workers, so a waiting
 # worker detects a dead worker within this time.
@@ -35,9 +35,9 @@ def find(
 
     Tasks whose last attempt failed on this worker come last. ``limited``: the largest number of tasks with a limit.
     """
-    aging, lanes_version, moving, _, _, _ = state
+    aging, lanes_version, moving, _, _, _, has_expired_tasks = state
     db.lanes.refresh(db, lanes_version)
-    if moving or db.lanes.are_many or db.lanes.any_limited:
+    if moving or has_expired_tasks or db.lanes.are_many or db.lanes.any_limited:
         ids = _ready_ids(db, tags, kinds, limit, state, limited)
     else:
         ids = db.scan(db.lanes.select(tags, kinds), limit, aging, False)
@@ -52,19 +52,27 @@ def find(
 
 
 def _ready_ids(db: Database, tags: Tags, kinds: Kinds, limit: int, state: SweepState, limited: int) -> array[int]:
-    """Return the ids of the tasks that can be claimed, in order. The function also works while instances are moving."""
-    aging, _, moving, _, _, _ = state
-    if moving:
-        ids = control.ready_ids(db, tags, kinds, limit, aging)
-    else:
-        ids = db.scan(db.lanes.to_visit(db, tags, kinds, paused=False), limit, aging, False)
+    """Return the ids of the tasks that can be claimed, in order. The function also works while instances are moving or
+    expired tasks are not cancelled yet."""
+    aging, _, moving, _, _, _, has_expired_tasks = state
+
+    def search(number: int) -> array[int]:
+        if moving:
+            return control.ready_ids(db, tags, kinds, number, aging)
+        return db.scan(db.lanes.to_visit(db, tags, kinds, paused=False), number, aging, False)
+
+    ids = expiry.without_expired(db, search, limit) if has_expired_tasks else search(limit)
     if db.lanes.any_limited and limited:
-        return limit_search.with_limited(db, ids, tags, kinds, limit, min(limit, limited), aging, bool(moving))
+        number = min(limit, limited)
+        return limit_search.with_limited(
+            db, ids, tags, kinds, limit, number, aging, moving=bool(moving), expiring=bool(has_expired_tasks)
+        )
     return ids
 
 
-def available(db: Database, tasks: Sequence[FoundTask]) -> list[AvailableTask]:
-    """Return the public records of found tasks."""
+def available(db: Database, tasks: Sequence[FoundTask], *, claimed: bool = False) -> list[AvailableTask]:
+    """Return the public records of found tasks. ``claimed``: true if the tasks have just been claimed, so that they
+    can't expire any more."""
     records = []
     with_options = []
     for task in tasks:
@@ -79,6 +87,8 @@ def available(db: Database, tasks: Sequence[FoundTask]) -> list[AvailableTask]:
         )
     if with_options:
         given = options.of_tasks(db, with_options)
+        if claimed and any(row.expiring is not None for row in given.values()):
+            expiry.clear(db, with_options)
         for index, task in enumerate(tasks):
             if (row := given.get(task[ID])) is not None:
                 timeout = None if row.timeout is None else row.timeout / 1e6
@@ -105,7 +115,7 @@ def any_available(db: Database, *, tags: Tags, kinds: Kinds, may_sweep: bool) ->
     state = sweep.sweep_state(db)
     if may_sweep and sweep.is_needed(db, state):
         return None
-    _, lanes_version, _, _, _, _ = state
+    _, lanes_version, _, _, _, _, _ = state
     db.lanes.refresh(db, lanes_version)
     is_any = bool(_ready_ids(db, tags, kinds, 1, state, 1))
     return None if not is_any and may_sweep and sweep.has_deferrable_work(state) else is_any
@@ -179,7 +189,7 @@ def claim_available(
         db.execute(sql.claim_many, (ids, floor, lease, worker_id, session_id, wall, expires))
     make = claim_maker(db, worker_id, wall=wall, ttl_us=ttl_us)
     claimed = []
-    for task, record in zip(tasks, available(db, tasks), strict=True):
+    for task, record in zip(tasks, available(db, tasks, claimed=True), strict=True):
         id, instance_id, task_id, _, _, _, _, _, _, token = task
         token = token + 1 if token > floor else floor + 1
         claimed.append(make_claimed(record, make(instance_id, task_id, token, id)))
@@ -244,6 +254,8 @@ def claim_task(
     expires = None if ttl_us is None else wall + ttl_us
     floor = db.time.token_floor
     db.execute(sql.claim_one, (id, floor, lease, worker_id, session_id, wall, expires))
+    if db.lanes.lane_of(db, lane).traits & HAS_OPTIONS:
+        expiry.clear(db, [id])
     _ring_for_short_lease(db, ttl_us)
     return claim_maker(db, worker_id, wall=wall, ttl_us=ttl_us)(instance_id, task_id, max(token, floor) + 1, id)
 

@@ -59,7 +59,7 @@ def pause(db: Database, instance_id: str) -> bool:
 def resume(db: Database, instance_id: str) -> bool:
     """Resume an instance; return ``False`` if the instance isn't paused."""
     instance = _named(db, instance_id)
-    if instance.state == InstanceCode.CANCELLED:
+    if instance.state in (InstanceCode.CANCELLED, InstanceCode.ALL_CANCELLED):
         raise InvalidStateError(
             f"instance {instance_id!r} is cancelled, so it can't be resumed", instance_id=instance_id
         )
@@ -77,6 +77,9 @@ def cancel(db: Database, instance_id: str, reason: str | None) -> bool:
     instance = _named(db, instance_id)
     if instance.state == InstanceCode.CANCELLED:
         return False
+    if instance.state == InstanceCode.ALL_CANCELLED:
+        db.execute(sql.seal_instance, (instance.id, reason))
+        return True
     if instance.state in (InstanceCode.COMPLETED, InstanceCode.FAILED):
         raise InvalidStateError(
             f"instance {instance_id!r} has ended, so it can't be cancelled", instance_id=instance_id

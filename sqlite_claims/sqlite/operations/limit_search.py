@@ -32,15 +32,18 @@ def with_limited(
     limit: int,
     limited: int,
     aging: int | None,
+    *,
     moving: bool,
+    expiring: bool,
 ) -> array[int]:
     """Return the ids of the tasks that can be claimed together, in order: the tasks without a limit, which are already
-    found, and tasks with a limit. ``limited``: the largest number of tasks with a limit."""
+    found, and tasks with a limit. ``limited``: the largest number of tasks with a limit. ``expiring``:
+    true if some expired tasks are not cancelled yet."""
     lanes = db.lanes.select_limited(tags, kinds)
     if not lanes:
         return ids
     db.limits.flush(db)
-    search = _Search(db, lanes, WEIGHT_WITHOUT_AGING if aging is None else aging, limited, moving)
+    search = _Search(db, lanes, WEIGHT_WITHOUT_AGING if aging is None else aging, limited, moving, expiring)
     if moving:
         search.add_strays(tags, kinds)
     found = search.run()
@@ -54,11 +57,12 @@ class _Search:
     """One search. A heap has the first entry of each stream. There is one stream for the heads of each lane and
     priority, and one for the tasks of each queue and priority whose head was taken."""
 
-    def __init__(self, db: Database, lanes: array[int], weight: int, limit: int, moving: bool) -> None:
+    def __init__(self, db: Database, lanes: array[int], weight: int, limit: int, moving: bool, expiring: bool) -> None:
         self._db = db
         self._weight = weight
         self._limit = limit
         self._moving = moving
+        self._expiring = expiring
         self._free: dict[int, int] = {}  # the free slots of each partition
         self._heap: list[tuple[_Entry, int, Iterator[_Entry]]] = []
         self._streams = 0
@@ -119,6 +123,8 @@ class _Search:
         return free
 
     def _may_run(self, id: int) -> bool:
+        if self._expiring and self._db.rows(sql.expired_among, apsw.carray(array("q", [id])), self._db.time.wall):
+            return False
         return not self._moving or self._db.value(sql.scan_instance_state, id) == InstanceCode.IN_PROGRESS
 
     def _heads(self, lane: int, priority: int) -> Iterator[_Entry]:

@@ -20,20 +20,25 @@ from ..rows import OptionsRow
 from ..statements import sql
 from ..times import wall_us
 
-NO_OPTIONS = OptionsRow(0, None, None, None, None)
+NO_OPTIONS = OptionsRow(0, None, None, None, None, None)
 
 
 def add(db: Database, tasks: Iterable[tuple[int, NewTask]]) -> None:
     """Store the options of new tasks, each with its row id."""
     rows = []
+    keys = []
     is_expiring = False
     for id, task in tasks:
         expires_wall = None if task.expires_at is None else wall_us(task.expires_at)
         is_expiring = is_expiring or expires_wall is not None
         metadata = metadata_json(task.metadata) if task.metadata else None
         timeout = None if task.timeout is None else duration_us("timeout", task.timeout)
+        if task.unique_key is not None:
+            keys.append((task.unique_key, id))
         rows.append((id, task.unique_key, metadata, timeout, expires_wall, expires_wall))
     db.executemany(sql.add_options, rows)
+    if keys:
+        db.executemany(sql.set_key, keys)
     if is_expiring:
         db.execute(sql.set_expiring)
 

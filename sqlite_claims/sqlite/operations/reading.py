@@ -180,6 +180,7 @@ def _instance_info(db: Database, row: InstanceRow) -> InstanceInfo:
         row.reason,
         moment(row.added_wall),
         moment_or_none(row.finished_wall),
+        row.state == InstanceCode.CANCELLED,
     )
 
 
@@ -192,7 +193,7 @@ def counts_of(totals: Totals, *, scheduled: int, claimed: int) -> dict[TaskState
 
 def stats(db: Database) -> StoreStats:
     """Return the number of tasks in each state over all instances, and the waiting time of the oldest ready task."""
-    _, _, is_moving, _, _, _ = sweep_state(db)
+    _, _, is_moving, _, _, _, _ = sweep_state(db)
     scheduled, position = db.rows(sql.waiting_in_motion if is_moving else sql.waiting, db.time.now, db.time.wall)[0]
     ages_us = [] if position is None else [db.time.now - position]
     if (limited := limits.longest_wait(db)) is not None:
@@ -223,7 +224,7 @@ def workers(db: Database) -> list[WorkerInfo]:
 
 def aging(db: Database) -> int | None:
     """Return the aging interval in microseconds; ``None``: no aging."""
-    interval_us, _, _, _, _, _ = sweep_state(db)
+    interval_us, _, _, _, _, _, _ = sweep_state(db)
     return interval_us
 
 

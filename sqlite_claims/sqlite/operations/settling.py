@@ -10,11 +10,11 @@ from collections.abc import Sequence
 import apsw
 
 from ...backend import Failure
-from ...errors import InvalidArgumentError, InvalidStateError, NotFoundError, StoreCorruptError
+from ...errors import InvalidArgumentError, StoreCorruptError
 from ...model import RetryPolicy, TaskClaim
 from ..codes import AttemptCode, InstanceCode, TaskCode
 from ..database import Database
-from ..rows import ID, HeldTask
+from ..rows import ID, HeldTask, LosingTask
 from ..statements import sql
 from . import attempts
 
@@ -75,10 +75,10 @@ def count_ended(
     ``unblocked``: the number of tasks that are not blocked any more, including blocked tasks that were cancelled.
     """
     db.execute(sql.count_ended, (instance, completed, failed, cancelled, unblocked))
-    still_open, not_completed = db.rows(sql.open_tasks, instance)[0]
+    still_open, has_failed, has_completed = db.rows(sql.open_tasks, instance)[0]
     if still_open == 0:
-        state = InstanceCode.FAILED if not_completed else InstanceCode.COMPLETED
-        db.execute(sql.end_instance, (instance, state, db.time.wall))
+        state = InstanceCode.COMPLETED if has_completed else InstanceCode.ALL_CANCELLED
+        db.execute(sql.end_instance, (instance, InstanceCode.FAILED if has_failed else state, db.time.wall))
 
 
 def fail(db: Database, task: HeldTask, failure: Failure) -> None:
@@ -118,33 +118,12 @@ def fail_for_good(db: Database, id: int, *, instance: int, error: str, failures:
     count_ended(db, instance, failed=1, cancelled=cancelled, unblocked=cancelled)
 
 
-def retry_task(db: Database, *, instance_id: str, task_id: str) -> None:
-    """Restart a failed task, and restore the tasks that were cancelled because this task failed."""
-    rows = db.rows(sql.task_and_instance, instance_id, task_id)
-    if not rows:
-        raise NotFoundError(
-            f"there is no task {task_id!r} in instance {instance_id!r}", instance_id=instance_id, task_id=task_id
-        )
-    task = rows[0]
-    if task.instance_state == InstanceCode.CANCELLED:
-        raise InvalidStateError(f"instance {instance_id!r} is cancelled", instance_id=instance_id)
-    if task.state != TaskCode.FAILED:
-        raise InvalidStateError(
-            f"task {task_id!r} of instance {instance_id!r} has not failed", instance_id=instance_id, task_id=task_id
-        )
-    paused = task.instance_state == InstanceCode.PAUSED
-    db.ring()
+def cancel(db: Database, id: int, task: LosingTask, *, error: str) -> None:
+    """Cancel an open task without a claim, and all its direct and indirect dependents."""
     db.limits.touch(db, task.lane)
-    db.execute(sql.retry, (task.id, db.time.now, paused))
-    db.execute(sql.drop_error, (task.id,))
-    db.execute(sql.drop_checkpoint, (task.id,))
-    db.execute(sql.drop_progress, (task.id,))
-    restored = 0
-    reopened = [task.id]
-    while reopened:
-        for (dependent,) in db.rows(sql.restorable, reopened.pop()):
-            db.execute(sql.restore_dependent, (dependent, paused))
-            restored += 1
-            reopened.append(dependent)
-    db.execute(sql.reopen_instance, (task.instance, 1, restored))
-    db.lanes.opened_or_closed(db, task.instance)
+    db.execute(sql.cancel, (id, db.time.wall, db.time.now))
+    db.execute(sql.store_error, (id, error))
+    db.execute(sql.cancel_dependents, (id, db.time.wall, db.time.now))
+    dependents = db.changes()
+    unblocked = dependents + (task.state == TaskCode.BLOCKED)
+    count_ended(db, task.instance, cancelled=1 + dependents, unblocked=unblocked)

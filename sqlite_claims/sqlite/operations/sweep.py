@@ -15,7 +15,7 @@ from ..rows import DueTask, NamedTask, SweepState
 from ..sessions.lock_holders import runs
 from ..statements import sql
 from ..ticks import DAY_US
-from . import attempts, control, settling
+from . import attempts, control, expiry, settling
 
 # The number of due tasks, and of dead sessions, that are swept in one transaction. The transaction holds the write lock
 # for a few milliseconds.
@@ -41,8 +41,10 @@ def sweep_state(db: Database) -> SweepState:
 
 def is_needed(db: Database, state: SweepState) -> bool:
     """Return whether the sweep has to run before a search for work."""
-    _, _, _, _, has_due_tasks, next_tick = state
-    if has_due_tasks or db.time.slept() or (has_deferrable_work(state) and db.time.now >= db.rest_until):
+    _, _, _, _, has_due_tasks, next_tick, has_expired_tasks = state
+    if has_due_tasks or has_expired_tasks or db.time.slept():
+        return True
+    if has_deferrable_work(state) and db.time.now >= db.rest_until:
         return True
     if next_tick is not None and ticks_are_due(db, next_tick):
         return True
@@ -62,7 +64,7 @@ def ticks_are_due(db: Database, next_tick: int) -> bool:
 
 def has_deferrable_work(state: SweepState) -> bool:
     """Return whether there are expired last claims or moving instances, which a sweep may handle later."""
-    _, _, moving, has_expired_last_claims, _, _ = state
+    _, _, moving, has_expired_last_claims, _, _, _ = state
     return bool(moving or has_expired_last_claims)
 
 
@@ -120,6 +122,7 @@ def sweep(db: Database) -> bool:
     partitions = db.rows(sql.partitions_to_check, db.time.now, PARTITIONS_PER_SWEEP)
     for (partition,) in partitions:
         db.limits.touched.add(partition)
+    expiry.sweep_step(db)
     remaining = TASKS_PER_SWEEP
     for priority in range(1, 6):
         due = db.rows(sql.due_tasks, priority, db.time.wall, remaining)
@@ -193,6 +196,8 @@ def record_loss(db: Database, id: int, cause: str, why: str = "", *, position: i
 
 def sweep_task(db: Database, task: NamedTask) -> bool:
     """Sweep one task before it is claimed by name; return whether the sweep changed the task."""
+    if task.state == TaskCode.WAITING and expiry.expire_if_due(db, task.id, task.lane):
+        return True
     if task.state == TaskCode.WAITING and task.next_at is None:
         if task.due_wall is not None and task.due_wall <= db.time.wall:
             make_due(db, [DueTask(task.id, task.due_wall, task.lane)])

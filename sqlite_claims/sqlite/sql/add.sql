@@ -18,7 +18,21 @@ SELECT c.value FROM carray(?2) c CROSS JOIN claims_tasks t ON t.instance = ?1 AN
 
 -- A task that a new task depends on.
 -- name: stored_dependency
-SELECT t.id, t.state FROM claims_tasks t WHERE t.instance = ?1 AND t.name = ?2;
+SELECT t.id, t.state, (SELECT o.expiring FROM claims_options o WHERE o.task = t.id) AS expiring
+FROM claims_tasks t WHERE t.instance = ?1 AND t.name = ?2;
+
+-- The open task that has a unique key.
+-- name: key_bearer
+SELECT t.id, i.name AS instance_id, t.name AS task_id, o.expiring
+FROM claims_keys k CROSS JOIN claims_tasks t ON t.id = k.task CROSS JOIN claims_instances i ON i.id = t.instance
+    CROSS JOIN claims_options o ON o.task = t.id
+WHERE k.key = ?1 AND t.state < {task.completed} AND i.state != {instance.cancelled};
+
+-- name: set_key
+INSERT INTO claims_keys (key, task) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET task = excluded.task;
+
+-- name: key_of
+SELECT unique_key FROM claims_options WHERE task = ? AND unique_key IS NOT NULL;
 
 -- name: add_policy
 INSERT INTO claims_policies (initial_delay, multiplier, max_delay, jitter) VALUES (?, ?, ?, ?) RETURNING id;

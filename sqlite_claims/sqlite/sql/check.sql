@@ -21,7 +21,8 @@ SELECT m.id, CAST(concat_ws(char(10),
         format('moving is %Q, which is not the number of instances in motion', moving)),
     iif(due_offset BETWEEN -{store_time_max} AND {store_time_max}, NULL, format('due_offset is %Q', due_offset)),
     iif(is_copy IN (0, 1), NULL, format('is_copy is %Q', is_copy)),
-    iif(expiring IN (0, 1), NULL, format('expiring is %Q', expiring)),
+    iif(expiring = 1 OR expiring = 0 AND NOT EXISTS (SELECT 1 FROM claims_options o WHERE o.expiring IS NOT NULL), NULL,
+        format('expiring is %Q', expiring)),
     iif(limited IN (0, 1), NULL, format('limited is %Q', limited)),
     iif(next_tick IS (SELECT min(next_wall) FROM claims_schedules), NULL,
         format('next_tick is %Q, which is not the next tick of any schedule', next_tick)),
@@ -113,16 +114,17 @@ SELECT id FROM claims_instances WHERE id >= ?1 ORDER BY id LIMIT 1 OFFSET ?2;
 SELECT * FROM (SELECT id, CAST(concat_ws(char(10),
     iif(id BETWEEN 1 AND {number_max}, NULL, 'id is out of bounds'),
     iif(octet_length(name) BETWEEN 1 AND 256, NULL, format('name is %Q', substr(name, 1, 80))),
-    iif(state BETWEEN {instance.in_progress} AND {instance.cancelled}, NULL, format('state is %Q', state)),
+    iif(state BETWEEN {instance.in_progress} AND {instance.all_cancelled}, NULL, format('state is %Q', state)),
     iif(moving IS NULL OR octet_length(moving) <= 260, NULL, format('moving is %Q', substr(moving, 1, 80))),
     iif(octet_length(definition_hash) <= 256, NULL, format('definition_hash is %Q', substr(definition_hash, 1, 80))),
     iif(reason IS NULL OR state = {instance.cancelled}, NULL, format('reason is %Q, but the instance is not cancelled', substr(reason, 1, 80))),
     iif(min(total, blocked, completed, failed, cancelled) >= 0 AND max(total, blocked, completed, failed, cancelled) <= {number_max}
         AND blocked + completed + failed + cancelled <= total, NULL,
         format('its counters are absurd: total is %Q, blocked %Q, completed %Q, failed %Q, cancelled %Q', total, blocked, completed, failed, cancelled)),
-    iif((state IN ({instance.completed}, {instance.failed})) = (state != {instance.cancelled} AND total > 0 AND completed + failed + cancelled = total), NULL,
+    iif((state IN ({instance.completed}, {instance.failed}, {instance.all_cancelled})) = (state != {instance.cancelled} AND total > 0 AND completed + failed + cancelled = total), NULL,
         format('state is %Q, which does not fit its counters', state)),
-    iif(state NOT IN ({instance.completed}, {instance.failed}) OR (state = {instance.completed}) = (completed = total), NULL, format('state is %Q, which does not fit its counters', state)),
+    iif(CASE state WHEN {instance.completed} THEN failed = 0 AND completed > 0 WHEN {instance.failed} THEN failed > 0
+            WHEN {instance.all_cancelled} THEN failed = 0 AND completed = 0 ELSE TRUE END, NULL, format('state is %Q, which does not fit its counters', state)),
     iif(state != {instance.cancelled} OR completed + failed + cancelled = total, NULL, 'state is 4, which does not fit its counters'),
     iif(added_wall BETWEEN {wall_min} AND {wall_max}, NULL, format('added_wall is %Q', added_wall)),
     iif((finished_wall IS NOT NULL) = (state >= {instance.completed}) AND coalesce(finished_wall BETWEEN {wall_min} AND {wall_max}, TRUE), NULL,
@@ -197,6 +199,8 @@ SELECT * FROM (SELECT t.id, CAST(concat_ws(char(10),
     iif(t.due_wall IS NULL OR t.due_wall BETWEEN {wall_min} AND {wall_max}, NULL, format('due_wall is %Q', t.due_wall)),
     iif(t.input_from IS NULL OR EXISTS (SELECT 1 FROM claims_dependencies d WHERE d.task = t.id AND d.depends_on = t.input_from), NULL,
         format('input_from is %Q, on which it does not depend', t.input_from)),
+    iif(l.id IS NULL OR l.traits & {has_options} = EXISTS (SELECT 1 FROM claims_options o WHERE o.task = t.id), NULL,
+        format('lane is %Q: its lane does not fit its row in claims_options', t.lane)),
     iif(t.state = {task.failed} AND NOT EXISTS (SELECT 1 FROM claims_errors e WHERE e.task = t.id), 'state is 4 (failed), but it has no error', NULL)
 ) AS BLOB) AS found,
     iif(length(t.name) = octet_length(t.name) AND t.name NOT GLOB '*[^ -~]*', NULL, CAST(t.name AS BLOB)) AS "name: name",
@@ -230,7 +234,8 @@ SELECT task FROM claims_errors WHERE task >= ?1 ORDER BY task LIMIT 1 OFFSET ?2;
 
 -- name: check_error
 SELECT task, CAST(CASE WHEN t.id IS NULL THEN 'belongs to no task'
-    WHEN t.state = {task.completed} OR t.failures = 0 AND t.losses = 0 THEN 'its task has not failed' ELSE '' END AS BLOB) AS found,
+    WHEN t.state = {task.completed} OR t.state != {task.cancelled} AND t.failures = 0 AND t.losses = 0 THEN 'its task has not failed'
+    ELSE '' END AS BLOB) AS found,
     CAST(e.message AS BLOB) AS "message: text"
 FROM claims_errors e LEFT JOIN claims_tasks t ON t.id = e.task WHERE task BETWEEN ?1 AND ?2;
 
@@ -355,6 +360,38 @@ SELECT * FROM (SELECT r.partition, CAST(concat_ws(char(10),
     iif(r.number BETWEEN 1 AND {int_max}, NULL, format('number is %Q', r.number))
 ) AS BLOB) AS found
 FROM claims_rated r WHERE r.partition BETWEEN ?1 AND ?2) WHERE found != x'';
+
+-- name: page_of_options
+SELECT task FROM claims_options WHERE task >= ?1 ORDER BY task LIMIT 1 OFFSET ?2;
+
+-- A task can expire until its first claim. An open task with a unique key is the task that claims_keys names.
+-- name: check_options
+SELECT * FROM (SELECT o.task, CAST(concat_ws(char(10),
+    iif(t.id IS NULL, 'belongs to no task', NULL),
+    iif(coalesce(octet_length(o.unique_key) BETWEEN 1 AND 256, TRUE), NULL, format('unique_key is %Q', substr(o.unique_key, 1, 80))),
+    iif(coalesce(octet_length(o.metadata) BETWEEN 3 AND {metadata_bytes_max}, TRUE), NULL, format('metadata is %Q', substr(o.metadata, 1, 80))),
+    iif(coalesce(o.timeout BETWEEN 1 AND {wall_max}, TRUE), NULL, format('timeout is %Q', o.timeout)),
+    iif(coalesce(o.expires_wall BETWEEN {wall_min} AND {wall_max}, TRUE), NULL, format('expires_wall is %Q', o.expires_wall)),
+    iif(o.expiring IS NULL OR o.expiring IS o.expires_wall AND t.attempts = 0 AND t.state != {task.claimed}, NULL,
+        format('expiring is %Q', o.expiring)),
+    iif(o.unique_key IS NULL OR t.state >= {task.completed} OR i.state = {instance.cancelled}
+        OR EXISTS (SELECT 1 FROM claims_keys k WHERE k.key = o.unique_key AND k.task = o.task), NULL,
+        format('unique_key is %Q, which is not the task''s in claims_keys', substr(o.unique_key, 1, 80)))
+) AS BLOB) AS found,
+    iif(o.unique_key IS NULL OR length(o.unique_key) = octet_length(o.unique_key) AND o.unique_key NOT GLOB '*[^ -~]*', NULL, CAST(o.unique_key AS BLOB)) AS "unique_key: name",
+    CAST(o.metadata AS BLOB) AS "metadata: metadata"
+FROM claims_options o LEFT JOIN claims_tasks t ON t.id = o.task LEFT JOIN claims_instances i ON i.id = t.instance
+WHERE o.task BETWEEN ?1 AND ?2)
+WHERE found != x'' OR "unique_key: name" IS NOT NULL OR "metadata: metadata" IS NOT NULL;
+
+-- The table has no index of its tasks, so all its rows are one page.
+-- name: page_of_key
+SELECT NULL WHERE ?1 IS NOT NULL AND ?2 IS NOT NULL;
+
+-- name: check_key
+SELECT k.task, CAST('is not the task of the key ' || quote(substr(k.key, 1, 80)) AS BLOB) AS found
+FROM claims_keys k LEFT JOIN claims_options o ON o.task = k.task
+WHERE k.task BETWEEN ?1 AND ?2 AND o.unique_key IS NOT k.key;
 
 -- name: page_of_dependency
 SELECT task FROM claims_dependencies WHERE task >= ?1 ORDER BY task LIMIT 1 OFFSET ?2;

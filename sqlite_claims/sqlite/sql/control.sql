@@ -13,6 +13,10 @@ SET state = {instance.cancelled}, moving = '', reason = ?2, finished_wall = ?3, 
     blocked = 0
 WHERE id = ?1;
 
+-- Seal an instance whose tasks had all been cancelled or had expired before.
+-- name: seal_instance
+UPDATE claims_instances SET state = {instance.cancelled}, reason = ?2 WHERE id = ?1;
+
 -- A moving instance: the rows of some of its tasks are not updated yet.
 -- name: instance_in_motion
 SELECT id, state, moving, finished_wall FROM claims_instances INDEXED BY claims_instance_moving

@@ -27,7 +27,7 @@ SELECT t.id, t.instance FROM carray(?1) c CROSS JOIN claims_tasks t ON t.id = c.
 SELECT moving FROM claims_meta WHERE id = 1;
 
 -- name: options
-SELECT o.task, o.unique_key, o.metadata, o.timeout, o.expires_wall
+SELECT o.task, o.unique_key, o.metadata, o.timeout, o.expires_wall, o.expiring
 FROM carray(?1) c CROSS JOIN claims_options o ON o.task = c.value;
 
 -- The names and states of the tasks that a task depends on.

@@ -91,9 +91,9 @@ UPDATE claims_instances
 SET completed = completed + ?2, failed = failed + ?3, cancelled = cancelled + ?4, blocked = blocked - ?5
 WHERE id = ?1;
 
--- The number of open tasks of an instance, and the number of tasks that are not completed.
+-- The numbers of open, failed and completed tasks of an instance.
 -- name: open_tasks
-SELECT total - completed - failed - cancelled, total - completed FROM claims_instances WHERE id = ?;
+SELECT total - completed - failed - cancelled, failed, completed FROM claims_instances WHERE id = ?;
 
 -- name: end_instance
 UPDATE claims_instances SET state = ?2, finished_wall = ?3 WHERE id = ?1;
@@ -113,7 +113,11 @@ SET open_deps = open_deps - 1,
     next_at = iif(open_deps = 1 AND state = {task.blocked} AND coalesce(due_wall <= ?3, TRUE), ?2 + coalesce(delay, 0), next_at)
 WHERE id IN (SELECT task FROM claims_dependencies WHERE depends_on = ?1);
 
--- Cancel all direct and indirect dependents of a failed task.
+-- Cancel a task without a claim at the wall-clock time ?2 and the store time ?3.
+-- name: cancel
+UPDATE claims_tasks SET state = {task.cancelled}, next_at = NULL, finished_wall = ?2, lease_expires = ?3 WHERE id = ?1;
+
+-- Cancel all direct and indirect dependents of a task that failed or was cancelled.
 -- name: cancel_dependents
 WITH RECURSIVE dependent (id) AS (
     SELECT task FROM claims_dependencies WHERE depends_on = ?1
@@ -136,10 +140,11 @@ SET {waiting_from_2}, attempts = 0, failures = 0, losses = 0, worker = NULL, fai
 WHERE id = ?1;
 
 -- The cancelled dependents of a task that is open again, except dependents that have a further dependency which failed
--- or was cancelled.
+-- or was cancelled. Dependents with an error stay cancelled, because they expired.
 -- name: restorable
 SELECT t.id FROM claims_dependencies d CROSS JOIN claims_tasks t ON t.id = d.task
-WHERE d.depends_on = ?1 AND t.state = {task.cancelled} AND NOT EXISTS (
+WHERE d.depends_on = ?1 AND t.state = {task.cancelled}
+    AND NOT EXISTS (SELECT 1 FROM claims_errors e WHERE e.task = t.id) AND NOT EXISTS (
     SELECT 1 FROM claims_dependencies other CROSS JOIN claims_tasks p ON p.id = other.depends_on
     WHERE other.task = t.id AND p.state IN ({task.failed}, {task.cancelled})
 );

@@ -16,8 +16,32 @@ SELECT aging_interval, lanes AS lanes_version, moving,
     ) OR limited AND EXISTS (
         SELECT 1 FROM claims_partitions INDEXED BY claims_partitions_check WHERE check_at IS NOT NULL AND check_at <= ?1
     ) AS has_due_tasks,
-    next_tick
+    next_tick,
+    iif(expiring, EXISTS (SELECT 1 FROM claims_options o WHERE o.expiring <= ?2), 0) AS has_expired_tasks
 FROM claims_meta WHERE id = 1;
+
+-- Whether a task has expired, but is not cancelled yet.
+-- name: has_expired_tasks
+SELECT EXISTS (SELECT 1 FROM claims_options o WHERE o.expiring <= ?1) FROM claims_meta WHERE id = 1 AND expiring;
+
+-- name: expired_tasks
+SELECT o.task FROM claims_options o WHERE o.expiring <= ?1 ORDER BY o.expiring, o.task LIMIT ?2;
+
+-- The tasks among ?1 that have expired.
+-- name: expired_among
+SELECT o.task FROM carray(?1) c CROSS JOIN claims_options o ON o.task = c.value WHERE o.expiring <= ?2;
+
+-- The task can't expire any more, because the task was claimed or has ended.
+-- name: not_expiring
+UPDATE claims_options SET expiring = NULL WHERE task IN (SELECT value FROM carray(?1)) AND expiring IS NOT NULL;
+
+-- A cancelled task that was never claimed is open again, so the task can expire.
+-- name: expiring_again
+UPDATE claims_options SET expiring = expires_wall WHERE task = ? AND expires_wall IS NOT NULL;
+
+-- name: nothing_expires
+UPDATE claims_meta SET expiring = 0
+WHERE id = 1 AND NOT EXISTS (SELECT 1 FROM claims_options o WHERE o.expiring IS NOT NULL);
 
 -- Tasks whose last claim has expired. The sweep fails these tasks.
 -- name: expired_last_claims
