@@ -535,6 +535,16 @@ def test_tasks_beyond_their_limit_have_no_age(store: Any, clock: ManualClock) ->
     assert store.stats().oldest_ready_age == 5
 
 
+def test_tasks_that_a_new_rule_forbids_have_no_age(store: Any, clock: ManualClock) -> None:
+    add(store, "a", "b", "c")
+    claim(store, 2)
+    clock.advance(5)
+    store.set_limit("disk", concurrency=2)
+    assert store.stats().oldest_ready_age is None
+    store.set_limit("disk", concurrency=3)
+    assert store.stats().oldest_ready_age == 5
+
+
 def test_nothing_waits_for_a_task_beyond_its_limit(store: Any) -> None:
     store.set_limit("disk", concurrency=1)
     add(store, "a", "b")

@@ -181,8 +181,13 @@ WHERE t.lane = h.side AND t.priority = h.priority AND t.next_at <= ?1
     AND (SELECT i.state FROM claims_instances i WHERE i.id = t.instance) = {instance.in_progress}
 ORDER BY t.next_at LIMIT 1
 
+-- The statement leaves out the heads that the next sweep computes anew.
 -- name: longest_waiting_head
-SELECT min(({first_of_side})) FROM claims_heads h WHERE h.next_at <= ?1;
+SELECT min(({first_of_side})) FROM claims_heads h
+WHERE h.next_at <= ?1 AND NOT EXISTS (
+    SELECT 1 FROM claims_queues q CROSS JOIN claims_partitions p ON p.id = q.partition
+    WHERE q.id = h.side & {lane_max} AND p.check_at <= ?1
+);
 
 -- name: longest_waiting_in
 SELECT min(({first_of_side}))
