@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
+
+from sqlite_claims import SqliteClaimStore
 
 from . import settling
 from .bench import ADMITS, Bench
-from .pairs import NONE, Figure, Target, compare, timed
+from .pairs import NONE, Figure, Target, compare, repeated, timed
+from .stores import WORKER
 
 
 def find_by_backlog(bench: Bench) -> Iterator[Figure]:
@@ -41,6 +45,21 @@ def find_behind(bench: Bench) -> Iterator[Figure]:
         NONE,
     )
     yield from settling.figures(bench)
+
+
+def find_by_limits(bench: Bench) -> Iterator[Figure]:
+    """Measure whether tasks of full partitions of a limit make a search for work, or a claim, slower."""
+    sizes, rounds, stores = bench.sizes, bench.sizes.rounds, bench.stores
+    none, full = stores.limited(sizes.lanes, 0), stores.limited(sizes.lanes, sizes.partitions)
+    name = f"{sizes.partitions:,} full partitions"
+    yield compare(f"find(10), {name} / none", rounds, bench.looks(full, 10), bench.looks(none, 10), Target(2))
+    cycles = [repeated(partial(cycle_and_return, bench.store(path)), sizes.looks) for path in (full, none)]
+    yield compare(f"claim and release, {name} / none", rounds, *cycles, Target(2))
+
+
+def cycle_and_return(store: SqliteClaimStore) -> None:
+    """Claim a task and release it."""
+    store.release_tasks([claimed.claim for claimed in store.claim_available_tasks(WORKER)])
 
 
 def find_by_lanes(bench: Bench) -> Iterator[Figure]:

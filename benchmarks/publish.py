@@ -35,6 +35,10 @@ CASES = {
         "Finding work among many kinds and tags",
         "The same calls, with tasks spread over kinds and priorities, with aging, and with the Python scan.",
     ),
+    "find-limits": (
+        "Finding work behind full partitions of a limit",
+        "The same calls, and a claim that is released. The tasks that can be claimed have a limit, too.",
+    ),
     "cycle": (
         "Claiming and completing, one process",
         "Tasks per second, divided by those of a bare apsw loop or of plain C with the store's statements.",

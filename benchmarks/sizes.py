@@ -16,6 +16,7 @@ class Sizes:
     not_yet: int  # number of delayed tasks, and also of claimed tasks
     settled: int  # tasks that are swept during searches for work; at least some thousand
     lanes: int
+    partitions: int  # full partitions of a limit
     batch: int  # tasks per claim, in cases that claim in batches
     added: int  # tasks added in one call
     looks: int  # calls of find_available_tasks in a round
@@ -40,6 +41,7 @@ FULL = Sizes(
     not_yet=50_000,
     settled=100_000,
     lanes=200,
+    partitions=10_000,
     batch=50,
     added=20_000,
     looks=300,
@@ -65,6 +67,7 @@ SMOKE = Sizes(
     not_yet=20,
     settled=2_500,
     lanes=5,
+    partitions=10,
     batch=5,
     added=20,
     looks=2,

@@ -84,6 +84,28 @@ class Stores:
 
         return self.made(f"lanes-{count}-{lanes}{'-aging' * aging}", make)
 
+    def limited(self, count: int, full: int) -> Path:
+        """Return a store with ``count`` ready tasks in a partition with free slots, and ``full`` full partitions.
+
+        Each full partition has one claimed task and ten ready tasks of higher priority.
+        """
+
+        def make(store: SqliteClaimStore) -> None:
+            store.set_limit("full", concurrency=1)
+            store.set_limit("open", concurrency=10)
+            numbers = counting()
+
+            def task(task_id: str) -> NewTask:
+                return NewTask(task_id, priority=1, limit=f"full:{next(numbers) % full}")
+
+            if full:
+                fill(store, "full", 11 * full, task)
+                while store.claim_available_tasks(WORKER, 1000, None):
+                    pass
+            fill(store, "ready", count, lambda task_id: NewTask(task_id, limit="open"))
+
+        return self.made(f"limited-{count}-{full}", make)
+
     def fresh(self, count: int, payload: bytes | None = None) -> Path:
         """Return a new store with ``count`` ready tasks, for one benchmark only."""
         return self.made(

@@ -100,6 +100,7 @@ CASES: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "find-backlog": finding.find_by_backlog,
     "find-behind": finding.find_behind,
     "find-lanes": finding.find_by_lanes,
+    "find-limits": finding.find_by_limits,
     "cycle": cycles,
     "add": adding,
     "memory": memory_taken,

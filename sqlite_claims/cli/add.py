@@ -80,6 +80,7 @@ class _InputLine(NamedTuple):
     show_default=True,
     help="Give up after this many lost claims (a worker died or was too slow).",
 )
+@click.option("--limit", metavar="NAME[:PART]", help="Limit that the tasks count against. See the command limit.")
 @click.option(
     "--definition-hash",
     metavar="TEXT",
@@ -99,6 +100,7 @@ def add_command(
     delay: float | None,
     max_attempts: int,
     max_lost: int,
+    limit: str | None,
     definition_hash: str,
     skip_existing: bool,
 ) -> None:
@@ -113,7 +115,7 @@ def add_command(
 
     With --json, each line is an object with "task_id" and, optionally, "input" (a string) or "input_base64", "kind",
     "depends_on", "priority", "tags", "delay" (seconds), "available_at" (ISO 8601 with a time zone), "max_attempts",
-    "max_lost" and "retry" (an object). For missing fields, the options of this command apply. Lines written by
+    "max_lost", "limit" and "retry" (an object). For missing fields, the options of this command apply. Lines written by
     "ls --json" are added as new tasks, without their state and results. A task may come before its dependencies.
 
     Tasks are added in batches of up to 10,000. Each batch is added completely or not at all.
@@ -126,6 +128,7 @@ def add_command(
         delay=delay,
         max_attempts=max_attempts,
         max_lost=max_lost,
+        limit=limit,
     )
     if not files:
         note_terminal_input()

@@ -255,6 +255,7 @@ def _show_task(store: SqliteClaimStore, instance: str, task: str, as_json: bool)
         ("tags", clean(" ".join(info.tags))),
         ("depends on", clean(" ".join(info.depends_on))),
         ("unique key", clean(info.unique_key or "")),
+        ("limit", clean(info.limit or "")),
         ("metadata", clean(" ".join(f"{key}={value}" for key, value in info.metadata.items()))),
         ("timeout", "" if info.timeout is None else format_duration(info.timeout)),
         ("expires", format_time(info.expires_at)),

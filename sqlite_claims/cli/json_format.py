@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, TypedDict
 
 from ..errors import BackendError, InvalidArgumentError
-from ..model import InstanceInfo, NewTask, RetryPolicy, TaskClaim, TaskInfo, TaskState, WorkerInfo
+from ..model import InstanceInfo, LimitInfo, NewTask, RetryPolicy, TaskClaim, TaskInfo, TaskState, WorkerInfo
 from ..schedules import Cron, Every, ScheduleInfo
 
 JsonObject = dict[str, object]
@@ -31,6 +31,7 @@ class TaskDefaults(TypedDict):
     delay: float | None
     max_attempts: int
     max_lost: int
+    limit: str | None
 
 
 def _bytes_entry(key: str, data: bytes | None) -> dict[str, str | None]:
@@ -85,6 +86,7 @@ def task_entry(task: TaskInfo) -> JsonObject:
         "started_at": _time_entry(task.started_at),
         "finished_at": _time_entry(task.finished_at),
         "unique_key": task.unique_key,
+        "limit": task.limit,
         "metadata": dict(task.metadata),
         "timeout": task.timeout,
         "expires_at": _time_entry(task.expires_at),
@@ -104,6 +106,18 @@ def instance_entry(instance: InstanceInfo) -> JsonObject:
     }
 
 
+def limit_entry(limit: LimitInfo) -> JsonObject:
+    """Return a limit as JSON."""
+    return {
+        "name": limit.name,
+        "concurrency": limit.concurrency,
+        "rate": None if limit.rate is None else list(limit.rate),
+        "running": limit.running,
+        "waiting": limit.waiting,
+        "partitions": limit.partitions,
+    }
+
+
 def schedule_entry(schedule: ScheduleInfo) -> JsonObject:
     """Return a schedule as JSON."""
     when = schedule.when
@@ -116,6 +130,7 @@ def schedule_entry(schedule: ScheduleInfo) -> JsonObject:
         **_bytes_entry("input", schedule.task.input),
         "priority": schedule.task.priority,
         "tags": list(schedule.task.tags),
+        "limit": schedule.task.limit,
         "catch_up": schedule.catch_up,
         "next_at": _time_entry(schedule.next_at),
         "last_at": _time_entry(schedule.last_at),

@@ -56,6 +56,7 @@ def schedule_command() -> None:
 )
 @click.option("--tag", "tags", multiple=True, help="Tag of the task. May be repeated.")
 @click.option("--unique-key", metavar="KEY", help="Skip a tick while an earlier task with this key is open.")
+@click.option("--limit", metavar="NAME[:PART]", help="Limit that the task counts against. See the command limit.")
 @click.option("--timeout", type=DurationType(), help="How long one attempt may run.")
 @click.option(
     "--max-attempts",
@@ -84,6 +85,7 @@ def set_command(
     priority: int,
     tags: tuple[str, ...],
     unique_key: str | None,
+    limit: str | None,
     timeout: float | None,
     max_attempts: int,
     catch_up: CatchUp,
@@ -108,6 +110,7 @@ def set_command(
         priority=priority,
         tags=tags,
         unique_key=unique_key,
+        limit=limit,
         timeout=timeout,
         max_attempts=max_attempts,
     )

@@ -169,6 +169,7 @@ class Feeder:
                     line.data,
                     kind=self._plan.kind,
                     tags=self._plan.task_tags,
+                    limit=self._plan.limit,
                     max_attempts=_MAX_ATTEMPTS,
                     max_lost=_MAX_LOST,
                     retry=_RETRY,

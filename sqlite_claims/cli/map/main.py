@@ -107,6 +107,9 @@ def _cpu_cores() -> int:
     metavar="TAG",
     help="Tag of the tasks of new lines. May be repeated.",
 )
+@click.option(
+    "--limit", metavar="NAME[:PART]", help="Limit that the tasks of new lines count against. See the command limit."
+)
 @click.option("--dry-run", is_flag=True, help="Print the commands that would be run, and change nothing.")
 @click.option("-0", "--null", is_flag=True, help="Input lines end with a NUL byte, as in the output of find -print0.")
 @click.option(
@@ -145,6 +148,7 @@ def map_command(
     joblog: str | None,
     results: str | None,
     task_tags: tuple[str, ...],
+    limit: str | None,
     dry_run: bool,
     keep_output: int,
     durability: Literal["full", "process"],
@@ -202,6 +206,7 @@ def map_command(
         keep_output,
         durable=durability == "full",
         task_tags=task_tags,
+        limit=limit,
         timeout_s=timeout,
         delay_s=delay,
         halt=rule,
@@ -235,7 +240,7 @@ def map_command(
 
 
 def _check_names(plan: Plan) -> None:
-    """Refuse an invalid name of the instance, or an invalid tag, before the store's file is created."""
+    """Refuse invalid names of the instance, of tags and of the limit before the store's file is created."""
     try:
         NewTask("any", kind=plan.kind)
     except InvalidArgumentError as error:
@@ -244,6 +249,10 @@ def _check_names(plan: Plan) -> None:
         NewTask("any", tags=plan.task_tags)
     except InvalidArgumentError as error:
         raise InvalidArgumentError(str(error).replace("tags", "--task-tag", 1)) from None
+    try:
+        NewTask("any", limit=plan.limit)
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(str(error).replace("limit", "--limit", 1)) from None
 
 
 def _report_failures(outcome: Outcome, plan: Plan, database: str, display: ProgressDisplay) -> None:

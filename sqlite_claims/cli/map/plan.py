@@ -42,11 +42,12 @@ class Halt(NamedTuple):
 class Plan:
     """Settings of a run.
 
-    ``retries``: number of times that a failed command is started again. ``keep_output``: number of bytes of a command's
-    standard output that are stored as the output of the task. ``durable``: True if results, and output to a file,
-    survive a loss of power. ``task_tags``: tags of the tasks. ``timeout_s``: seconds that a command may run.
-    ``delay_s``: least seconds between two starts. ``tag``: write the line and a tab before each line of output.
-    ``joblog_fd``: descriptor of the job log, or -1. ``results``: folder of the results, or ``None``.
+    ``retries``: number of times that a failed command is started again. ``keep_output``: number of bytes of a
+    command's standard output that are stored as the output of the task. ``durable``: True if results, and output to
+    a file, survive a loss of power. ``task_tags``: tags of the tasks. ``limit``: the limit of the tasks.
+    ``timeout_s``: seconds that a command may run. ``delay_s``: least seconds between two starts. ``tag``: write the
+    line and a tab before each line of output. ``joblog_fd``: descriptor of the job log, or -1. ``results``: folder
+    of the results, or ``None``.
     """
 
     instance_id: str
@@ -56,6 +57,7 @@ class Plan:
     keep_output: int = 65_536
     durable: bool = True
     task_tags: tuple[str, ...] = ()
+    limit: str | None = None
     timeout_s: float | None = None
     delay_s: float = 0.0
     halt: Halt | None = None
