@@ -46,6 +46,9 @@ class Watch:
             now[instance.instance_id] = str(instance.state), None
         for key, (state, token) in now.items():
             before, old_token = self._seen.get(key, (NOWHERE, None))
-            if (before, old_token) != (state, token):
+            if (before, state) == (NOWHERE, "claimed"):
+                # One call can add the task of a schedule's tick, and claim the task.
+                self.tasks |= {(NOWHERE, "ready"), ("ready", "claimed")}
+            elif (before, old_token) != (state, token):
                 (self.instances if isinstance(key, str) else self.tasks).add((before, state))
         self._seen = now

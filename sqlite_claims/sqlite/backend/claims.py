@@ -39,7 +39,6 @@ class SqliteSharedClaims(SqliteOperations):
         limited: int,
     ) -> list[ClaimedTask]:
         write, claim = self._write, claiming.claim_available
-        may_add_ticks = True
         while (
             claimed := write(
                 claim,
@@ -50,13 +49,12 @@ class SqliteSharedClaims(SqliteOperations):
                 tags=tags,
                 kinds=kinds,
                 session_id=session_id,
-                may_add_ticks=may_add_ticks,
                 limited=limited,
             )
         ) is None:
-            if may_add_ticks:
+            if claim is claiming.claim_available:
                 self._add_ticks()
-                may_add_ticks = False
+                claim = claiming.claim_leaving_ticks
         return claimed
 
     def release_task_claim(self, *, instance_id: str, task_id: str, worker_id: str) -> None:

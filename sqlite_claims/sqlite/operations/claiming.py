@@ -6,6 +6,7 @@ import math
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import apsw
 
@@ -159,7 +160,7 @@ def claim_available(
     kinds: Kinds,
     session_id: int | None,
     limited: int,
-    may_add_ticks: bool,
+    may_add_ticks: bool = True,
 ) -> list[ClaimedTask] | None:
     """Find tasks and claim them. ``None``: the caller must add due ticks or run the sweep again before the search."""
     state = sweep.sweep_state(db)
@@ -194,6 +195,10 @@ def claim_available(
         token = token + 1 if token > floor else floor + 1
         claimed.append(make_claimed(record, make(instance_id, task_id, token, id)))
     return claimed
+
+
+# The caller has already added a bounded number of ticks.
+claim_leaving_ticks = partial(claim_available, may_add_ticks=False)
 
 
 def record_lost_attempts(db: Database, ids: list[int]) -> None:
