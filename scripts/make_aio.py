@@ -95,7 +95,7 @@ BY_HAND = {
     "close",
 }
 # Methods that claim tasks. If the caller of such a method is cancelled, the claims must be released.
-CLAIMING = {"claim_task", "claim_available_tasks"}
+CLAIMING = {"claim_task", "claim_available_tasks", "complete_and_claim"}
 # Long reads, which run on a separate thread. The store's method with the same name and a leading underscore returns the
 # ``LongRead`` object that the thread runs.
 APART = {"backup", "check"}

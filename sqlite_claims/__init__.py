@@ -24,7 +24,7 @@ from .errors import (
     StoreUnavailableError,
     TaskFailedError,
 )
-from .interface import TaskClaimStore, WorkerSession, WorkerStore
+from .interface import Handover, TaskClaimStore, WorkerSession, WorkerStore
 from .model import (
     AttemptInfo,
     AvailableTask,
@@ -98,6 +98,7 @@ __all__ = [
     "Cron",
     "Every",
     "FailTask",
+    "Handover",
     "InMemoryClaimStore",
     "InstanceInfo",
     "InstanceState",

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from ..backend import LongRead
 from ..front import Paged, Writer
+from ..interface import Handover
 from ..model import TaskClaim
 from ..sqlite.store import SqliteClaimStore
 from .thread import StoreThread, on_a_thread_of_its_own
@@ -76,7 +77,9 @@ class StoreCalls(WriterCalls):
 
 def claims_in(found: Any) -> list[TaskClaim]:
     """Return the claims in the result of a claiming method."""
-    return [found] if isinstance(found, TaskClaim) else [claimed.claim for claimed in found or ()]
+    if isinstance(found, TaskClaim):
+        return [found]
+    return [claimed.claim for claimed in (found.claimed if isinstance(found, Handover) else found or ())]
 
 
 def _release(on: Writer, found: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from ..interface import Settled
+from ..interface import Handover, Settled
 from ..model import AvailableTask, ClaimedTask, TaskClaim
 from .types import Failure, Kinds, ProgressReport, Tags
 
@@ -33,6 +33,20 @@ class SharedClaimsBackend(Protocol):
         session_id: int | None,
         limited: int,
     ) -> list[ClaimedTask]:
+        """``limited``: the largest number of tasks with a limit."""
+
+    def complete_and_claim(
+        self,
+        results: Sequence[tuple[TaskClaim, bytes]],
+        *,
+        worker_id: str,
+        limit: int,
+        ttl_us: int | None,
+        tags: Tags,
+        kinds: Kinds,
+        session_id: int | None,
+        limited: int,
+    ) -> Handover:
         """``limited``: the largest number of tasks with a limit."""
 
     def renew_task_claim(self, claim: TaskClaim, *, ttl_us: int | None) -> TaskClaim: ...

@@ -8,7 +8,7 @@ from typing import Final
 from .. import arguments, validate
 from ..backend import Failure, ProgressReport
 from ..errors import InvalidArgumentError
-from ..interface import FailureArguments, Settled, WorkerSession
+from ..interface import FailureArguments, Handover, Settled, WorkerSession
 from ..interface.claims import SharedClaims, StoreClaims
 from ..model import AvailableTask, ClaimedTask, Duration, TaskClaim
 from .base import SharedFront, StoreFront
@@ -82,6 +82,39 @@ class SharedClaimsFront(SharedFront, SharedClaims):
             self._backend.check_usable(writes=True)
             return []
         return self._backend.claim_available_tasks(
+            worker_id=worker_id,
+            limit=limit,
+            ttl_us=ttl_us,
+            tags=worker_tags,
+            kinds=worker_kinds,
+            session_id=session_id,
+            limited=min(limited_max, limit),
+        )
+
+    def complete_and_claim(
+        self,
+        worker_id: str,
+        results: Iterable[tuple[TaskClaim, bytes]],
+        limit: int = 1,
+        ttl: Duration | None = 30.0,
+        *,
+        tags: Collection[str] | None = None,
+        kinds: Collection[str] | None = None,
+        session: WorkerSession | None = None,
+        limited: int | None = None,
+    ) -> Handover:
+        checked = arguments.pairs("results", "output", results, validate.data)
+        worker_id = validate.name("worker_id", worker_id)
+        limit = validate.limit(limit)
+        ttl_us = None if ttl is None else self._duration_us("ttl", ttl)
+        worker_tags = () if tags is None else validate.names("tags", tags)
+        worker_kinds = validate.kinds(kinds)
+        session_id = None if session is None else self._session_id(session)
+        limited_max = limit if limited is None else validate.integer("limited", limited, 0)
+        if limit == 0 or (worker_kinds is not None and not worker_kinds):
+            return Handover(*self._backend.complete_tasks(checked), [])
+        return self._backend.complete_and_claim(
+            checked,
             worker_id=worker_id,
             limit=limit,
             ttl_us=ttl_us,

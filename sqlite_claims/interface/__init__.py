@@ -11,7 +11,7 @@ Every method may raise the following errors, in addition to the errors in its ow
 If a method raises an error, it has changed nothing.
 """
 
-from .claims import FailureArguments, Settled
+from .claims import FailureArguments, Handover, Settled
 from .sessions import WorkerSession
 from .store import TaskClaimStore, WorkerStore
 from .tasks import IfExists, TaskOptions
@@ -20,6 +20,7 @@ from .transaction import ClaimWriter, Transaction
 __all__ = [
     "ClaimWriter",
     "FailureArguments",
+    "Handover",
     "IfExists",
     "Settled",
     "TaskClaimStore",

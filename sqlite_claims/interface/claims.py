@@ -19,6 +19,15 @@ class Settled(NamedTuple):
     lost: list[TaskClaim]
 
 
+class Handover(NamedTuple):
+    """The result of ``complete_and_claim``: the claims whose tasks were completed, the claims that were lost, and the
+    tasks that were claimed."""
+
+    done: list[TaskClaim]
+    lost: list[TaskClaim]
+    claimed: list[ClaimedTask]
+
+
 class SharedClaims(Protocol):
     """The methods for claims that stores and transactions share."""
 
@@ -114,6 +123,37 @@ class SharedClaims(Protocol):
 
         Returns:
             The tasks with their claims, in the order of ``find_available_tasks``; empty if there is nothing to claim.
+        """
+
+    def complete_and_claim(
+        self,
+        worker_id: str,
+        results: Iterable[tuple[TaskClaim, bytes]],
+        limit: int = 1,
+        ttl: Duration | None = 30.0,
+        *,
+        tags: Collection[str] | None = None,
+        kinds: Collection[str] | None = None,
+        session: WorkerSession | None = None,
+        limited: int | None = None,
+    ) -> Handover:
+        """Complete tasks, and then find and claim tasks, in one transaction.
+
+        A task that a completion has made ready, or whose limit has a free slot because of a completion, can be among
+        the claimed tasks. The method returns when the results survive a power cut.
+
+        Args:
+            worker_id: Name of the claiming worker.
+            results: Pairs of a claim and its output, as in ``complete_tasks``.
+            limit: Maximum number of tasks to claim.
+            ttl: As in ``claim_available_tasks``.
+            tags: As in ``claim_available_tasks``.
+            kinds: As in ``claim_available_tasks``.
+            session: As in ``claim_available_tasks``.
+            limited: As in ``claim_available_tasks``.
+
+        Returns:
+            The claims whose tasks were completed, the claims that were lost, and the claimed tasks.
         """
 
     def renew_task_claim(self, claim: TaskClaim, ttl: Duration | None) -> TaskClaim:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Iterable
 from typing import Protocol
 
-from ...interface import FailureArguments, Settled
+from ...interface import FailureArguments, Handover, Settled
 from ...model import AvailableTask, ClaimedTask, Duration, TaskClaim
 from ..session import AsyncWorkerSession
 
@@ -110,6 +110,37 @@ class AsyncSharedClaims(Protocol):
 
         Returns:
             The tasks with their claims, in the order of ``find_available_tasks``; empty if there is nothing to claim.
+        """
+
+    async def complete_and_claim(
+        self,
+        worker_id: str,
+        results: Iterable[tuple[TaskClaim, bytes]],
+        limit: int = 1,
+        ttl: Duration | None = 30.0,
+        *,
+        tags: Collection[str] | None = None,
+        kinds: Collection[str] | None = None,
+        session: AsyncWorkerSession | None = None,
+        limited: int | None = None,
+    ) -> Handover:
+        """Complete tasks, and then find and claim tasks, in one transaction.
+
+        A task that a completion has made ready, or whose limit has a free slot because of a completion, can be among
+        the claimed tasks. The method returns when the results survive a power cut.
+
+        Args:
+            worker_id: Name of the claiming worker.
+            results: Pairs of a claim and its output, as in ``complete_tasks``.
+            limit: Maximum number of tasks to claim.
+            ttl: As in ``claim_available_tasks``.
+            tags: As in ``claim_available_tasks``.
+            kinds: As in ``claim_available_tasks``.
+            session: As in ``claim_available_tasks``.
+            limited: As in ``claim_available_tasks``.
+
+        Returns:
+            The claims whose tasks were completed, the claims that were lost, and the claimed tasks.
         """
 
     async def renew_task_claim(self, claim: TaskClaim, ttl: Duration | None) -> TaskClaim:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Iterable
 
-from ...interface import FailureArguments, Settled
+from ...interface import FailureArguments, Handover, Settled
 from ...model import AvailableTask, ClaimedTask, Duration, TaskClaim
 from ..calls import StoreCalls, WriterCalls
 from ..interface.claims import AsyncSharedClaims, AsyncStoreClaims
@@ -50,6 +50,24 @@ class AsyncSharedClaimsMethods(WriterCalls, AsyncSharedClaims):
         return await self._claim(
             lambda on: on.claim_available_tasks(
                 worker_id, limit, ttl, tags=tags, kinds=kinds, session=bare(session), limited=limited
+            )
+        )
+
+    async def complete_and_claim(
+        self,
+        worker_id: str,
+        results: Iterable[tuple[TaskClaim, bytes]],
+        limit: int = 1,
+        ttl: Duration | None = 30.0,
+        *,
+        tags: Collection[str] | None = None,
+        kinds: Collection[str] | None = None,
+        session: AsyncWorkerSession | None = None,
+        limited: int | None = None,
+    ) -> Handover:
+        return await self._claim(
+            lambda on: on.complete_and_claim(
+                worker_id, results, limit, ttl, tags=tags, kinds=kinds, session=bare(session), limited=limited
             )
         )
 

@@ -7,7 +7,7 @@ from itertools import islice
 
 from ...backend import Failure, Kinds, ProgressReport, Tags
 from ...errors import ClaimLostError
-from ...interface import Settled
+from ...interface import Handover, Settled
 from ...model import AvailableTask, ClaimedTask, TaskClaim, TaskState
 from ...validate import WALL_US_MAX
 from .. import reading
@@ -42,14 +42,24 @@ class MemorySharedClaims(MemoryOperations):
         limited: int,
     ) -> list[ClaimedTask]:
         with self._engine() as engine:
-            claimed = []
-            chosen = _first_available(engine, worker_id, limit, tags, kinds, limited)
-            engine.take_slots(chosen)
-            for found in chosen:
-                task = engine.claim(found, worker_id, ttl_us, session_id)
-                available = reading.available_task(engine, task, task.attempts)
-                claimed.append(ClaimedTask(available, reading.claim_of(engine, task)))
-            return claimed
+            return _claim(engine, worker_id, limit, ttl_us, tags, kinds, session_id, limited)
+
+    def complete_and_claim(
+        self,
+        results: Sequence[tuple[TaskClaim, bytes]],
+        *,
+        worker_id: str,
+        limit: int,
+        ttl_us: int | None,
+        tags: Tags,
+        kinds: Kinds,
+        session_id: int | None,
+        limited: int,
+    ) -> Handover:
+        with self._engine() as engine:
+            done, lost = _complete(engine, results)
+            claimed = _claim(engine, worker_id, limit, ttl_us, tags, kinds, session_id, limited)
+            return Handover(done, lost, claimed)
 
     def release_task_claim(self, *, instance_id: str, task_id: str, worker_id: str) -> None:
         with self._engine() as engine:
@@ -93,8 +103,7 @@ class MemorySharedClaims(MemoryOperations):
 
     def complete_tasks(self, results: Sequence[tuple[TaskClaim, bytes]]) -> Settled:
         with self._engine() as engine:
-            claims = [claim for claim, _ in results]
-            return _in_turn(engine, claims, lambda task, index: engine.complete(task, results[index][1]))
+            return _complete(engine, results)
 
     def fail_tasks(self, failures: Sequence[tuple[TaskClaim, Failure]]) -> Settled:
         with self._engine() as engine:
@@ -124,6 +133,31 @@ class MemoryStoreClaims(MemorySharedClaims, MemoryStoreOperations):
             return reading.claim_of(engine, task) if is_held and task is not None else None
 
         return self._each(keys, show)
+
+
+def _claim(
+    engine: Engine,
+    worker_id: str,
+    limit: int,
+    ttl_us: int | None,
+    tags: Tags,
+    kinds: Kinds,
+    session_id: int | None,
+    limited: int,
+) -> list[ClaimedTask]:
+    claimed = []
+    chosen = _first_available(engine, worker_id, limit, tags, kinds, limited)
+    engine.take_slots(chosen)
+    for found in chosen:
+        task = engine.claim(found, worker_id, ttl_us, session_id)
+        available = reading.available_task(engine, task, task.attempts)
+        claimed.append(ClaimedTask(available, reading.claim_of(engine, task)))
+    return claimed
+
+
+def _complete(engine: Engine, results: Sequence[tuple[TaskClaim, bytes]]) -> Settled:
+    claims = [claim for claim, _ in results]
+    return _in_turn(engine, claims, lambda task, index: engine.complete(task, results[index][1]))
 
 
 def _first_available(engine: Engine, worker_id: str, limit: int, tags: Tags, kinds: Kinds, limited: int) -> list[Task]:

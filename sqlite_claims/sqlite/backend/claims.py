@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ...backend import Failure, Kinds, ProgressReport, Tags
-from ...interface import Settled
+from ...interface import Handover, Settled
 from ...model import AvailableTask, ClaimedTask, TaskClaim
 from ..operations import by_token, claiming, reading, sessions
 from .base import SqliteOperations, SqliteStoreOperations
@@ -56,6 +56,38 @@ class SqliteSharedClaims(SqliteOperations):
                 self._add_ticks()
                 claim = claiming.claim_leaving_ticks
         return claimed
+
+    def complete_and_claim(
+        self,
+        results: Sequence[tuple[TaskClaim, bytes]],
+        *,
+        worker_id: str,
+        limit: int,
+        ttl_us: int | None,
+        tags: Tags,
+        kinds: Kinds,
+        session_id: int | None,
+        limited: int,
+    ) -> Handover:
+        may_add_ticks = True
+        while (
+            handover := self._write(
+                by_token.complete_and_claim,
+                bool(results),
+                results,
+                worker_id=worker_id,
+                limit=limit,
+                ttl_us=ttl_us,
+                tags=tags,
+                kinds=kinds,
+                session_id=session_id,
+                limited=limited,
+                may_add_ticks=may_add_ticks,
+            )
+        ) is None:
+            self._add_ticks()
+            may_add_ticks = False
+        return handover
 
     def release_task_claim(self, *, instance_id: str, task_id: str, worker_id: str) -> None:
         self._write(claiming.release_by_worker, False, instance_id=instance_id, task_id=task_id, worker_id=worker_id)
@@ -135,6 +167,42 @@ class SqliteStoreClaims(SqliteSharedClaims, SqliteStoreOperations):
         )
         self._found_work = bool(claimed)
         return claimed
+
+    def complete_and_claim(
+        self,
+        results: Sequence[tuple[TaskClaim, bytes]],
+        *,
+        worker_id: str,
+        limit: int,
+        ttl_us: int | None,
+        tags: Tags,
+        kinds: Kinds,
+        session_id: int | None,
+        limited: int,
+    ) -> Handover:
+        if not results:
+            claimed = self.claim_available_tasks(
+                worker_id=worker_id,
+                limit=limit,
+                ttl_us=ttl_us,
+                tags=tags,
+                kinds=kinds,
+                session_id=session_id,
+                limited=limited,
+            )
+            return Handover([], [], claimed)
+        handover = super().complete_and_claim(
+            results,
+            worker_id=worker_id,
+            limit=limit,
+            ttl_us=ttl_us,
+            tags=tags,
+            kinds=kinds,
+            session_id=session_id,
+            limited=limited,
+        )
+        self._found_work = bool(handover.claimed)
+        return handover
 
     def list_claims(self, *, worker_id: str | None) -> Iterator[list[TaskClaim]]:
         return self._pages(lambda after: self._read(reading.claims_page, after, worker_id))

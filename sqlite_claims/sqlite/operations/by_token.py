@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...backend import Failure, ProgressReport
-from ...interface import Settled
+from ...interface import Handover, Settled
 from ...model import TaskClaim
 from ..database import Database
-from ..rows import HELD_LANE, ID, HeldTask
+from ..lanes import Kinds, Tags
+from ..rows import HELD_LANE, ID, NEXT_TICK, HeldTask
 from ..statements import sql
-from . import claiming, settling
+from . import claiming, settling, sweep
 
 
 def renew(db: Database, claim: TaskClaim, *, ttl_us: int | None) -> TaskClaim:
@@ -59,6 +60,41 @@ def complete_many(db: Database, results: Sequence[tuple[TaskClaim, bytes]]) -> S
     if held:
         settling.complete(db, [task for _, task in held], [results[index][1] for index, _ in held])
     return Settled(done, lost)
+
+
+def complete_and_claim(
+    db: Database,
+    results: Sequence[tuple[TaskClaim, bytes]],
+    *,
+    worker_id: str,
+    limit: int,
+    ttl_us: int | None,
+    tags: Tags,
+    kinds: Kinds,
+    session_id: int | None,
+    limited: int,
+    may_add_ticks: bool,
+) -> Handover | None:
+    """Complete the task of each claim that is still held, and then find and claim tasks. ``None``: nothing was done,
+    because the caller must add due ticks first."""
+    next_tick = sweep.sweep_state(db)[NEXT_TICK]
+    if next_tick is not None and may_add_ticks and sweep.ticks_are_due(db, next_tick):
+        return None
+    done, lost = complete_many(db, results)
+    while True:
+        claimed = claiming.claim_available(
+            db,
+            worker_id=worker_id,
+            limit=limit,
+            ttl_us=ttl_us,
+            tags=tags,
+            kinds=kinds,
+            session_id=session_id,
+            limited=limited,
+            may_add_ticks=False,
+        )
+        if claimed is not None:
+            return Handover(done, lost, claimed)
 
 
 def fail_many(db: Database, failures: Sequence[tuple[TaskClaim, Failure]]) -> Settled:
