@@ -158,6 +158,19 @@ def _maker(record: type[T]) -> Callable[..., T]:
     return make_dataclass(record.__name__, names, namespace={"__post_init__": freeze}, slots=True, eq=False, repr=False)
 
 
+class _NoMetadata(dict[str, str]):
+    """The metadata of all tasks without metadata: a ``{}`` that cannot be changed, so that the tasks can share it."""
+
+    def __setitem__(self, key: str, value: str) -> None:
+        raise TypeError("the metadata of a task cannot be changed")
+
+    def __reduce__(self) -> tuple[type[dict[str, str]], tuple[()]]:
+        return dict, ()
+
+    setdefault = update = __ior__ = __setitem__  # type: ignore[assignment]
+
+
+NO_METADATA: Mapping[str, str] = _NoMetadata()
 make_claim = _maker(TaskClaim)
 make_available = _maker(AvailableTask)
 make_claimed = _maker(ClaimedTask)

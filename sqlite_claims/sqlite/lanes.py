@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from ..errors import StoreCorruptError
 from ..validate import shown
-from .codes import CLAIMED_SIDE, IS_LIMITED, NEVER, QUEUE_MIN, InstanceCode
+from .codes import CLAIMED_SIDE, HAS_OPTIONS, IS_LIMITED, NEVER, QUEUE_MIN, InstanceCode
 from .statements import Row, Statement, sql
 
 T = TypeVar("T")
@@ -89,7 +89,8 @@ class Lanes:
         self.are_many = False
         self._skipped_searches = 0  # number of next searches that don't read which lanes have tasks
         self._by_id: dict[int, Lane] = {}
-        self._by_column: dict[int, Lane] = {}  # lanes by claims_tasks.lane, on any side
+        # Plain tuples of kind, tags and traits by claims_tasks.lane, on any side. Python unpacks these tuples faster.
+        self._by_column: dict[int, tuple[str, Tags, int]] = {}
         self._queues: dict[int, Queue] = {}
         self._ids: dict[tuple[int, Lane], int] = {}  # lane ids by instance (0 for a shared lane) and lane
         self._closed: set[int] = set()  # own lanes of instances that are not in progress
@@ -98,6 +99,8 @@ class Lanes:
         self._selected_limited: dict[tuple[Tags, Kinds], array[int]] = {}
         self.any_limited = False
         """True if any lane contains tasks with a limit."""
+        self.any_options = False
+        """True if any lane contains tasks with options."""
         self._unsaved = False
 
     def saved(self) -> None:
@@ -139,6 +142,8 @@ class Lanes:
         self._ids[instance, lane] = id
         self._newest = max(self._newest, id)
         self.are_many = 2 * len(self._by_id) > MANY
+        if lane.traits & HAS_OPTIONS:
+            self.any_options = True
         if lane.traits & IS_LIMITED:
             self.any_limited = True
             self._selected_limited.clear()
@@ -200,15 +205,16 @@ class Lanes:
                 self._skipped_searches = CROWDED_SEARCHES
         return selected + array("q", [-lane for lane in selected]) if paused else selected
 
-    def lane_of(self, db: Executor, column: int) -> Lane:
-        """Return the lane of the tasks with this ``claims_tasks.lane``."""
+    def lane_of(self, db: Executor, column: int) -> tuple[str, Tags, int]:
+        """Return the kind, tags and traits of the tasks with this ``claims_tasks.lane``."""
         cached = self._by_column.get(column)
         if cached is None:
             lane = self.lane_id(db, column)
             if lane not in self._by_id:
                 self._version = -1
                 self.refresh(db, db.value(sql.lanes_version))
-            cached = self._by_id[lane]
+            kind, tags, traits = self._by_id[lane]
+            cached = kind, tags, traits
             if abs(column) % CLAIMED_SIDE < QUEUE_MIN:
                 self._by_column[column] = cached
         return cached

@@ -12,7 +12,7 @@ import apsw
 
 from ...arguments import claim_names
 from ...errors import ClaimLostError, NotFoundError
-from ...model import AvailableTask, ClaimedTask, TaskClaim, make_available, make_claim, make_claimed
+from ...model import NO_METADATA, AvailableTask, ClaimedTask, TaskClaim, make_available, make_claim, make_claimed
 from ...validate import WALL_US_MAX
 from ..codes import CLAIMED_SIDE, HAS_OPTIONS, InstanceCode, TaskCode
 from ..database import Database
@@ -71,30 +71,28 @@ def _ready_ids(db: Database, tags: Tags, kinds: Kinds, limit: int, state: SweepS
     return ids
 
 
-def available(db: Database, tasks: Sequence[FoundTask], *, claimed: bool = False) -> list[AvailableTask]:
-    """Return the public records of found tasks. ``claimed``: true if the tasks have just been claimed, so that they
-    can't expire any more."""
-    records = []
-    with_options = []
-    for task in tasks:
-        id, instance_id, task_id, data, definition_hash, lane, priority, attempts, _, _ = task
-        kind, tags, traits = db.lanes.lane_of(db, lane)
-        if traits & HAS_OPTIONS:
-            with_options.append(id)
-        records.append(
-            make_available(
-                instance_id, task_id, data or b"", definition_hash, kind, priority, tags, attempts + 1, {}, None
-            )
-        )
-    if with_options:
-        given = options.of_tasks(db, with_options)
-        if claimed and any(row.expiring is not None for row in given.values()):
-            expiry.clear(db, with_options)
-        for index, task in enumerate(tasks):
-            if (row := given.get(task[ID])) is not None:
-                timeout = None if row.timeout is None else row.timeout / 1e6
-                records[index] = replace(records[index], metadata=options.metadata_of(db, row), timeout=timeout)
-    return records
+def available(db: Database, task: FoundTask) -> AvailableTask:
+    """Return the public record of a found task, without the task's options."""
+    _, instance_id, task_id, data, definition_hash, lane, priority, attempts, _, _ = task
+    kind, tags, _ = db.lanes.lane_of(db, lane)
+    return make_available(
+        instance_id, task_id, data or b"", definition_hash, kind, priority, tags, attempts + 1, NO_METADATA, None
+    )
+
+
+def add_options(
+    db: Database, tasks: Sequence[FoundTask], records: list[AvailableTask], *, claimed: bool = False
+) -> None:
+    """Replace the record of each task that has options by a record with these options. ``claimed``: true if the tasks
+    have just been claimed, so that they can't expire any more."""
+    ids = [task[ID] for task in tasks if db.lanes.lane_of(db, task[LANE])[2] & HAS_OPTIONS]
+    given = options.of_tasks(db, ids) if ids else {}
+    if claimed and any(row.expiring is not None for row in given.values()):
+        expiry.clear(db, ids)
+    for index, task in enumerate(tasks):
+        if (row := given.get(task[ID])) is not None:
+            timeout = None if row.timeout is None else row.timeout / 1e6
+            records[index] = replace(records[index], metadata=options.metadata_of(db, row), timeout=timeout)
 
 
 def find_available(
@@ -107,7 +105,10 @@ def find_available(
     tasks = find(db, worker_id, limit, tags, kinds, state, limit)
     if not tasks and may_sweep and sweep.has_deferrable_work(state):
         return None
-    return available(db, tasks)
+    records = [available(db, task) for task in tasks]
+    if db.lanes.any_options:
+        add_options(db, tasks, records)
+    return records
 
 
 def any_available(db: Database, *, tags: Tags, kinds: Kinds, may_sweep: bool) -> bool | None:
@@ -180,21 +181,27 @@ def claim_available(
     _ring_for_short_lease(db, ttl_us)
     if db.lanes.any_limited:
         limits.take_slots(db, [(task[ID], task[LANE]) for task in tasks])
-    taken_over = [task[ID] for task in tasks if abs(task[LANE]) > CLAIMED_SIDE]
-    if taken_over:
-        record_lost_attempts(db, taken_over)
     if len(tasks) == 1:
+        if abs(tasks[0][LANE]) > CLAIMED_SIDE:
+            record_lost_attempts(db, [tasks[0][ID]])
         db.execute(sql.claim_one, (tasks[0][ID], floor, lease, worker_id, session_id, wall, expires))
     else:
+        taken_over = [task[ID] for task in tasks if abs(task[LANE]) > CLAIMED_SIDE]
+        if taken_over:
+            record_lost_attempts(db, taken_over)
         ids = apsw.carray(array("q", [task[ID] for task in tasks]))
         db.execute(sql.claim_many, (ids, floor, lease, worker_id, session_id, wall, expires))
     make = claim_maker(db, worker_id, wall=wall, ttl_us=ttl_us)
-    claimed = []
-    for task, record in zip(tasks, available(db, tasks, claimed=True), strict=True):
+    claims = []
+    records = []
+    for task in tasks:
         id, instance_id, task_id, _, _, _, _, _, _, token = task
         token = token + 1 if token > floor else floor + 1
-        claimed.append(make_claimed(record, make(instance_id, task_id, token, id)))
-    return claimed
+        records.append(available(db, task))
+        claims.append(make(instance_id, task_id, token, id))
+    if db.lanes.any_options:
+        add_options(db, tasks, records, claimed=True)
+    return list(map(make_claimed, records, claims))
 
 
 # The caller has already added a bounded number of ticks.
@@ -259,7 +266,7 @@ def claim_task(
     expires = None if ttl_us is None else wall + ttl_us
     floor = db.time.token_floor
     db.execute(sql.claim_one, (id, floor, lease, worker_id, session_id, wall, expires))
-    if db.lanes.lane_of(db, lane).traits & HAS_OPTIONS:
+    if db.lanes.lane_of(db, lane)[2] & HAS_OPTIONS:
         expiry.clear(db, [id])
     _ring_for_short_lease(db, ttl_us)
     return claim_maker(db, worker_id, wall=wall, ttl_us=ttl_us)(instance_id, task_id, max(token, floor) + 1, id)

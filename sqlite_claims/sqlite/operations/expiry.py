@@ -56,7 +56,7 @@ def expire(db: Database, id: int) -> None:
 
 def expire_if_due(db: Database, id: int, lane: int) -> bool:
     """Cancel a task if the task has expired; return whether the task had expired. ``lane``: ``claims_tasks.lane``."""
-    if not db.lanes.lane_of(db, lane).traits & HAS_OPTIONS:
+    if not db.lanes.lane_of(db, lane)[2] & HAS_OPTIONS:
         return False
     is_expired = bool(db.rows(sql.expired_among, apsw.carray(array("q", [id])), db.time.wall))
     if is_expired:

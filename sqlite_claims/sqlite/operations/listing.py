@@ -76,7 +76,7 @@ def _chosen(
 ) -> array[int]:
     """Return the ids of the tasks that have one of these states and one of these kinds."""
     if kinds is not None:
-        rows = [row for row in rows if db.lanes.lane_of(db, row.lane).kind in kinds]
+        rows = [row for row in rows if db.lanes.lane_of(db, row.lane)[0] in kinds]
     if states is not None:
         codes = {code for code, state in TASK_STATES.items() if state in states}
         if TaskState.READY in states or TaskState.SCHEDULED in states:
