@@ -45,6 +45,7 @@ from .model import (
 from .schedules import Cron, Every, ScheduleInfo
 from .sqlite.maintenance.restoring import restore
 from .sqlite.store import SqliteClaimStore
+from .task_batch import TaskBatch
 
 if TYPE_CHECKING:
     __version__: str
@@ -123,6 +124,7 @@ __all__ = [
     "StoreFullError",
     "StoreStats",
     "StoreUnavailableError",
+    "TaskBatch",
     "TaskClaim",
     "TaskClaimStore",
     "TaskContext",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Final, TypeVar
 
 from . import validate
 from .errors import InvalidArgumentError
 from .model import NewTask, TaskClaim
+from .task_batch import TaskBatch
 
 T = TypeVar("T")
 FAILURE_OPTIONS: Final = frozenset({"retry", "retry_in", "detail", "timed_out"})
@@ -97,8 +98,14 @@ def refs(values: object) -> list[tuple[str, str]]:
     return checked
 
 
-def tasks(values: object) -> list[NewTask]:
-    """Check a collection of new tasks, and return a list. Raise an error for more tasks than one call may add."""
+def tasks(values: object) -> Sequence[NewTask]:
+    """Check a collection of new tasks, and return a list or a ``TaskBatch``. Raise an error for more tasks than one
+    call may add.
+
+    In a ``TaskBatch`` that is returned, no task has dependencies or a unique key.
+    """
+    if isinstance(values, TaskBatch) and not values.template.depends_on and values.template.unique_key is None:
+        return values
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         raise InvalidArgumentError(f"tasks must be a collection of NewTask, not {validate.shown(values)}")
     checked: list[NewTask] = []

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from .errors import InvalidArgumentError
 from .model import NewTask
+from .task_batch import TaskBatch
 
 
 def check_graph(tasks: Sequence[NewTask], *, is_whole: bool) -> None:
@@ -18,6 +19,8 @@ def check_graph(tasks: Sequence[NewTask], *, is_whole: bool) -> None:
 
     ``is_whole``: True if the instance has no other tasks. Then a dependency on any other task is refused, too.
     """
+    if isinstance(tasks, TaskBatch):
+        return  # such a batch has no dependencies, and was checked when it was made
     waits: dict[str, int] = {}  # for each task, the number of unmet dependencies
     for task in tasks:
         if task.task_id in waits:

@@ -27,7 +27,7 @@ class AsyncSharedTasks(Protocol):
 
         Args:
             instance_id: Name of the instance.
-            tasks: At most 100,000 tasks. They may depend on each other, in any order.
+            tasks: At most 100,000 tasks, or a ``TaskBatch``. Tasks may depend on each other, in any order.
             definition_hash: Free text that workers get with each task, for example the version of your workflow.
             if_exists: If an instance of that name is stored: ``"error"`` raises an error, ``"skip"`` changes nothing.
 
@@ -47,7 +47,7 @@ class AsyncSharedTasks(Protocol):
 
         Args:
             instance_id: Name of the instance.
-            tasks: At most 100,000 tasks.
+            tasks: At most 100,000 tasks, or a ``TaskBatch``.
             if_exists: If a task of that name is stored: ``"error"`` raises an error, ``"skip"`` leaves out this task.
 
         Returns:

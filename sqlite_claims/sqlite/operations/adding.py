@@ -11,6 +11,7 @@ import apsw
 from ...errors import AlreadyExistsError, InvalidStateError, NotFoundError
 from ...graph import unknown_dependency
 from ...model import DEFAULT_RETRY, NewTask, RetryPolicy, TaskRef
+from ...task_batch import TaskBatch
 from ...validate import duration_us
 from ..codes import HAS_OPTIONS, IS_LIMITED, InstanceCode, TaskCode
 from ..database import Database
@@ -74,17 +75,37 @@ def add_tasks(db: Database, instance_id: str, tasks: Sequence[NewTask], *, skip_
         raise InvalidStateError(f"instance {instance_id!r} is cancelled", instance_id=instance_id)
     if not tasks:
         return 0
-    stored = {name for (name,) in db.rows(sql.stored_names, id, apsw.carray(tuple(task.task_id for task in tasks)))}
+    stored = {name for (name,) in db.rows(sql.stored_names, id, apsw.carray(tuple(_names(tasks))))}
     if stored and not skip_existing:
         raise AlreadyExistsError(
             f"instance {instance_id!r} already has a task {min(stored)!r}", instance_id=instance_id, task_id=min(stored)
         )
-    new = [task for task in tasks if task.task_id not in stored] if stored else tasks
-    if any(task.unique_key is not None for task in new):
+    is_batch = isinstance(tasks, TaskBatch)
+    new = _without(tasks, stored) if stored else tasks
+    if not is_batch and any(task.unique_key is not None for task in new):
         new = unique_keys.without_taken(db, instance_id, new, skip_taken=skip_existing)
-        _, state, total = db.rows(sql.instance_by_name, instance_id)[
-            0
-        ]  # the instance of an expired task may have ended
+        # If a task that had the key has expired, its instance may have ended.
+        _, state, total = db.rows(sql.instance_by_name, instance_id)[0]
+    known = {} if is_batch else _stored_dependencies(db, id, instance_id, new)
+    if new:
+        _add(db, id, new, known, total, paused=state == InstanceCode.PAUSED)
+        if state in (InstanceCode.COMPLETED, InstanceCode.FAILED, InstanceCode.ALL_CANCELLED):
+            db.lanes.opened_or_closed(db, id)
+    return len(new)
+
+
+def _names(tasks: Sequence[NewTask]) -> Sequence[str]:
+    return tasks.task_ids if isinstance(tasks, TaskBatch) else [task.task_id for task in tasks]
+
+
+def _without(tasks: Sequence[NewTask], names: set[str]) -> Sequence[NewTask]:
+    if isinstance(tasks, TaskBatch):
+        return tasks.without(names)
+    return [task for task in tasks if task.task_id not in names]
+
+
+def _stored_dependencies(db: Database, id: int, instance_id: str, new: Sequence[NewTask]) -> dict[str, StoredTask]:
+    """Return the stored tasks that new tasks depend on, by name. Raise an error if a new task can't depend on one."""
     own = {task.task_id for task in new}
     known: dict[str, StoredTask] = {}
     for task in new:
@@ -102,11 +123,7 @@ def add_tasks(db: Database, instance_id: str, tasks: Sequence[NewTask], *, skip_
                 if not found:
                     raise unknown_dependency(task.task_id, name)
                 known[name] = found[0]
-    if new:
-        _add(db, id, new, known, total, paused=state == InstanceCode.PAUSED)
-        if state in (InstanceCode.COMPLETED, InstanceCode.FAILED, InstanceCode.ALL_CANCELLED):
-            db.lanes.opened_or_closed(db, id)
-    return len(new)
+    return known
 
 
 def _add(
@@ -118,8 +135,11 @@ def _add(
     *,
     paused: bool,
 ) -> None:
-    now, wall = db.time.now, db.time.wall
     own_lanes_of = instance if total + len(tasks) >= OWN_LANES_FROM else 0
+    if isinstance(tasks, TaskBatch):
+        _add_batch(db, instance, tasks, own_lanes_of, paused=paused)
+        return
+    now, wall = db.time.now, db.time.wall
     token = db.value(sql.meta_token_floor)
     first = (db.value(sql.newest_task) or 0) + 1
     ids = {task.task_id: id for id, task in enumerate(tasks, first)}
@@ -179,6 +199,35 @@ def _add(
     if with_options:
         options.add(db, with_options)
     db.execute(sql.count_added, (instance, len(rows), blocked))
+
+
+def _add_batch(db: Database, instance: int, batch: TaskBatch, own_lanes_of: int, *, paused: bool) -> None:
+    """Add the tasks of a batch, which have no dependencies."""
+    if not batch.task_ids:
+        return
+    task, now, wall = batch.template, db.time.now, db.time.wall
+    has_options = task.has_rare_options()
+    lane = _lane(db, task, HAS_OPTIONS if has_options else 0, own_lanes_of) * (-1 if paused else 1)
+    db.limits.touch(db, lane)
+    policy = _DEFAULT_POLICY if task.retry == DEFAULT_RETRY else _policy(db, task.retry)
+    token = db.value(sql.meta_token_floor)
+    first = (db.value(sql.newest_task) or 0) + 1
+    delay = None if task.delay is None else duration_us("delay", task.delay)
+    due = None if task.available_at is None else wall_us(task.available_at)
+    position = now + (delay or 0)
+    next_at = None if due is not None and due > wall else position
+    constant = (
+        lane, task.priority, TaskCode.WAITING, position, next_at, token, task.max_attempts, task.max_lost, policy, 0,
+        wall, delay, due, None,
+    )  # fmt: skip
+    db.executemany(sql.add_task, ((id, instance, name, *constant) for id, name in enumerate(batch.task_ids, first)))
+    db.ring()
+    if batch.inputs is not None:
+        inputs = ((id, data) for id, data in enumerate(batch.inputs, first) if data is not None)
+        db.executemany(sql.add_input, inputs)
+    if has_options:
+        options.add(db, ((id, task) for id in range(first, first + len(batch))))
+    db.execute(sql.count_added, (instance, len(batch), 0))
 
 
 def _lane(db: Database, task: NewTask, traits: int, own_lanes_of: int) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from ...errors import AlreadyExistsError
 from ...graph import unknown_dependency
 from ...model import NewTask, TaskRef
+from ...task_batch import TaskBatch
 from ..database import Database
 from ..rows import KeyBearer
 from ..statements import sql
@@ -33,6 +34,8 @@ def without_taken(db: Database, instance_id: str, tasks: Sequence[NewTask], *, s
 
     Raise ``AlreadyExistsError`` for a taken key unless ``skip_taken`` is true.
     """
+    if isinstance(tasks, TaskBatch):
+        return tasks
     taken: dict[str, tuple[str, str]] = {}
     kept: list[NewTask] = []
     left_out: set[str] = set()
