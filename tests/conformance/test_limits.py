@@ -451,6 +451,19 @@ def test_a_rate_bounds_the_claims_in_each_window(store: Any, clock: ManualClock)
     assert found(store) == ["c"]
 
 
+def test_a_rate_is_used_to_the_full_and_never_exceeded(store: Any, clock: ManualClock) -> None:
+    store.set_limit("api", rate=(3, 1))
+    add(store, *(f"t{number:02}" for number in range(40)), limit="api")
+    times: list[int] = []
+    for step in range(97):
+        taken = claim(store, 1 + step % 2)
+        times += [clock.boot_us()] * len(taken)
+        store.complete_tasks([(held, b"") for held in taken])
+        clock.advance(0.1)
+    assert all(later - earlier >= 1_000_000 for earlier, later in zip(times, times[3:], strict=False))
+    assert len(times) == 30
+
+
 def test_claims_in_one_transaction_all_count(store: Any, bench: Any) -> None:
     if bench.implementation == "async":
         pytest.skip("the asynchronous transaction is tested in tests/aio")
