@@ -373,3 +373,15 @@ def test_a_hundred_thousand_changing_names_leave_a_store_as_it_was(tmp_path: Pat
             print(f"\n{name}: {value:,} before, {after[name]:,} after 100,000 kinds, sets of tags and policies", end="")
         compare(before, after)
         assert store.check() == []
+
+
+def test_a_cancelled_instance_whose_rows_are_not_updated_yet_is_pruned_without_a_trace(tmp_path: Path) -> None:
+    with SqliteClaimStore(tmp_path / "jobs.db", durability="process") as store:
+        store.add_instance("cancelled", [NewTask(f"t{number}") for number in range(5)])
+        store.add_instance("waiting", [NewTask("behind")])
+        store._backend.cancel_instance("cancelled", reason=None)  # as if the process were killed before the first step
+        assert store.prune(0) == 1
+        assert store.check() == []
+        with store.transaction() as tx:
+            assert tx.execute("SELECT moving FROM claims_meta") == [(0,)]
+        assert [task.task_id for task in store.find_available_tasks("w", 5)] == ["behind"]

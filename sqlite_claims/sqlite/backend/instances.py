@@ -56,6 +56,11 @@ class SqliteStoreInstances(SqliteSharedInstances, SqliteStoreOperations):
     def prune(self, *, older_than_us: int, limit: int) -> tuple[int, Steps]:
         before = self.wall_us() - older_than_us
         self._db.refuse_writes()
+        # A process may have been killed while it cancelled an instance. The rows of such an instance must be updated
+        # before the instance is pruned, because the number of moving instances is counted, and because a search must
+        # not find the instance's tasks.
+        for _ in self._moves():
+            pass
         pruned = 0
         for instance in self._read(pruning.candidates, before_wall=before, limit=limit):
             try:

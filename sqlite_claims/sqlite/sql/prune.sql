@@ -7,9 +7,9 @@ WHERE finished_wall IS NOT NULL AND finished_wall < ?1 ORDER BY finished_wall LI
 -- name: newest_token
 SELECT coalesce(max(token), 0) FROM claims_tasks WHERE instance = ?;
 
--- 1 if the instance has not changed since it was selected for pruning, else 0.
+-- 1 if the instance has not changed since it was selected for pruning and is not moving, else 0.
 -- name: still_ended
-SELECT count(*) FROM claims_instances WHERE id = ?1 AND finished_wall = ?2;
+SELECT count(*) FROM claims_instances WHERE id = ?1 AND finished_wall = ?2 AND moving IS NULL;
 
 -- name: drop_instance
 DELETE FROM claims_instances WHERE id = ?;
