@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from sqlite_claims import InvalidArgumentError, LimitInfo, NewTask, NotFoundError
+from sqlite_claims import InvalidArgumentError, LimitInfo, NewTask, NotFoundError, SqliteClaimStore
 from sqlite_claims.testing import ManualClock
 
 
@@ -464,9 +465,7 @@ def test_a_rate_is_used_to_the_full_and_never_exceeded(store: Any, clock: Manual
     assert len(times) == 30
 
 
-def test_claims_in_one_transaction_all_count(store: Any, bench: Any) -> None:
-    if bench.implementation == "async":
-        pytest.skip("the asynchronous transaction is tested in tests/aio")
+def test_claims_in_one_transaction_all_count(store: Any) -> None:
     store.set_limit("api", rate=(3, 10))
     add(store, "a", limit="api")
     with store.transaction() as tx:
@@ -504,20 +503,17 @@ def test_a_rate_counts_claims_of_tasks_that_are_gone(store: Any, clock: ManualCl
 # -- what else knows of limits
 
 
-def test_transactions_have_limits(store: Any, bench: Any) -> None:
-    if bench.implementation == "async":
-        pytest.skip("the asynchronous transaction is tested in tests/aio")
+def test_transactions_have_limits(store: Any) -> None:
     add(store, "a", "b")
     with store.transaction() as tx:
         tx.set_limit("disk", concurrency=1)
         assert len(tx.claim_available_tasks("w", 5, 60)) == 1
         assert tx.claim_available_tasks("w", 5, 60) == []
     assert found(store) == []
-    tx = store.transaction()
-    tx.__enter__()
-    tx.remove_limit("disk")
-    assert len(tx.claim_available_tasks("w", 5, 60)) == 1
-    tx.__exit__(ZeroDivisionError, ZeroDivisionError(), None)
+    with contextlib.suppress(ZeroDivisionError), store.transaction() as tx:
+        tx.remove_limit("disk")
+        assert len(tx.claim_available_tasks("w", 5, 60)) == 1
+        raise ZeroDivisionError
     assert found(store) == []
     assert len(store.list_limits()) == 1
 
@@ -565,6 +561,21 @@ def test_nothing_waits_for_a_task_beyond_its_limit(store: Any) -> None:
     assert store.wait_for_tasks(0) is False
     store.complete_task(held)
     assert store.wait_for_tasks(0) is True
+
+
+def test_a_read_only_store_finds_tasks_whose_slots_became_free(store: Any, bench: Any, clock: ManualClock) -> None:
+    store.set_limit("disk", concurrency=1)
+    store.set_limit("api", rate=(1, 10))
+    add(store, "a", "b")
+    add(store, "c", "d", limit="api")
+    assert len(claim(store, 10, 10)) == 2
+    assert found(store) == []
+    clock.advance(10)
+    if bench.implementation not in ("memory", "async"):
+        with SqliteClaimStore(store.path, read_only=True, clock=clock) as reader:
+            assert sorted(found(reader)) == ["b", "d"]
+            assert reader.stats().oldest_ready_age == 10
+    assert sorted(found(store)) == ["b", "d"]
 
 
 def test_limits_are_kept_when_the_store_is_opened_again(store: Any, bench: Any) -> None:

@@ -35,6 +35,18 @@ def store(tmp_path: Path) -> Iterator[SqliteClaimStore]:
 
 DEEP_TAGS = "UPDATE claims_lanes SET tags = replace(hex(zeroblob(90000)), '0', '[') WHERE id = 1"
 SCHEDULE = "INSERT INTO claims_schedules VALUES (1, 's', '{}', '{}', NULL, 0, '', 5, NULL, 5, 1)"
+LIMITED = (
+    "INSERT INTO claims_partitions (name) VALUES ('a')",
+    "INSERT INTO claims_lanes (kind, tags, traits) VALUES ('', '[]', 2)",
+    "INSERT INTO claims_queues (partition, lane) VALUES (1, (SELECT max(id) FROM claims_lanes))",
+    "UPDATE claims_tasks SET lane = 2147483648 WHERE id = 1",
+    (
+        "INSERT INTO claims_heads SELECT t.lane, priority, next_at, max(l.id) FROM claims_tasks t, claims_lanes l"
+        " WHERE t.id = 1"
+    ),
+    "UPDATE claims_meta SET limited = 1",
+)
+"""Statements that give the first task a limit."""
 FOUND = {
     "claims_meta row 1: aging_interval is '-5'": ["UPDATE claims_meta SET aging_interval = -5"],
     "claims_meta row 1: moving is '3', which is not the number": ["UPDATE claims_meta SET moving = 3"],
@@ -69,6 +81,17 @@ FOUND = {
     "claims_schedules row 1: timing is '{}'": [SCHEDULE],
     "claims_schedules row 1: task is '{}'": [SCHEDULE],
     "claims_schedules row 1: paused is '1', and next_wall '5'": [SCHEDULE],
+    "claims_limits row 1: there is no bound": ["INSERT INTO claims_limits VALUES (1, 'a', NULL, NULL, NULL)"],
+    "claims_limits row 1: name is 'a:b'": ["INSERT INTO claims_limits VALUES (1, 'a:b', 1, NULL, NULL)"],
+    "claims_limits row 1: concurrency is '10001'": ["INSERT INTO claims_limits VALUES (1, 'a', 10001, NULL, NULL)"],
+    "claims_partitions row 1: a first task has no head": [*LIMITED, "DELETE FROM claims_heads"],
+    "claims_partitions row 1: limited in claims_meta is 0": [*LIMITED, "UPDATE claims_meta SET limited = 0"],
+    "claims_queues row 2147483648: partition is '7'": [*LIMITED, "UPDATE claims_queues SET partition = 7"],
+    "claims_queues row 2147483648: lane is '7'": [*LIMITED, "UPDATE claims_queues SET lane = 7"],
+    "claims_heads row 2147483648: next_at is": [*LIMITED, "UPDATE claims_heads SET next_at = next_at + 1"],
+    "claims_heads row 2147483648: priority is '9'": [*LIMITED, "UPDATE claims_heads SET priority = 9"],
+    "claims_rated row 7: there is no such partition": ["INSERT INTO claims_rated VALUES (7, 1, 1)"],
+    "claims_rated row 7: number is '0'": ["INSERT INTO claims_rated VALUES (7, 1, 0)"],
     "sqlite_sequence row claims_lanes: seq is '0', below": ["UPDATE sqlite_sequence SET seq = 0"],
     "trigger 't' on claims_tasks does not belong to the store": [
         "CREATE TRIGGER t AFTER UPDATE ON claims_tasks BEGIN SELECT 1; END"
