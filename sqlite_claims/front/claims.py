@@ -88,7 +88,7 @@ class SharedClaimsFront(SharedFront, SharedClaims):
             tags=worker_tags,
             kinds=worker_kinds,
             session_id=session_id,
-            limited=min(limited_max, limit),
+            limited=limited_max,
         )
 
     def complete_and_claim(
@@ -121,7 +121,7 @@ class SharedClaimsFront(SharedFront, SharedClaims):
             tags=worker_tags,
             kinds=worker_kinds,
             session_id=session_id,
-            limited=min(limited_max, limit),
+            limited=limited_max,
         )
 
     def renew_task_claim(self, claim: TaskClaim, ttl: Duration | None) -> TaskClaim:
