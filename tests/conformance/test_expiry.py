@@ -248,3 +248,20 @@ def test_many_expired_tasks_hide_no_other_task(store: Any, clock: ManualClock, l
     while store.get_instance("i").counts[TaskState.CANCELLED] < 700:
         assert store.claim_available_tasks("w", 5, 60) == []
     assert store.check() == []
+
+
+def test_an_expired_task_keeps_its_error_if_a_dependency_fails_in_the_same_search(
+    store: Any, clock: ManualClock, later: Later
+) -> None:
+    store.add_instance("i", [NewTask("t", max_lost=1), NewTask("u", depends_on=["t"], expires_at=later(10))])
+    store.claim_task("i", "t", "w", 10)
+    clock.advance(10)
+    assert store.find_available_tasks("w", 1) == []
+    assert (states(store), store.get_task("i", "u").error) == ({"t": "failed", "u": "cancelled"}, "expired")
+
+
+def test_a_claim_by_name_cancels_an_expired_blocked_task(store: Any, clock: ManualClock, later: Later) -> None:
+    store.add_instance("i", [NewTask("t"), NewTask("u", depends_on=["t"], expires_at=later(10))])
+    clock.advance(10)
+    assert store.claim_task("i", "u", "w", 60) is None
+    assert (states(store), store.get_task("i", "u").error) == ({"t": "ready", "u": "cancelled"}, "expired")

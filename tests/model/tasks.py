@@ -15,7 +15,12 @@ from .base import Stores, indices, instance_ids, new_tasks
 class Tasks(Stores):
     """The rules that add and retry tasks."""
 
-    @rule(name=instance_ids, tasks=st.one_of(st.just([]), new_tasks()), skip=st.booleans(), new=st.booleans())
+    @rule(
+        name=st.one_of(instance_ids, st.just("e")),
+        tasks=st.one_of(st.just([]), new_tasks()),
+        skip=st.booleans(),
+        new=st.booleans(),
+    )
     def add(self, name: str, tasks: list[dict[str, Any]], skip: bool, new: bool) -> None:
         made, if_exists = self.made(tasks), "skip" if skip else "error"
 

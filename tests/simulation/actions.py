@@ -69,6 +69,9 @@ def new_tasks(world: World, random: Random) -> list[NewTask]:
                 max_lost=random.randint(1, 3),
                 retry=random.choice(POLICIES),
                 limit=random.choice([None, None, None, "a", "a:1", "a:2", "b:1"]),
+                unique_key=random.choice([None] * 8 + ["k", "l"]),
+                expires_at=random.choice([None] * 8 + [now + timedelta(seconds=20), now + timedelta(seconds=60)]),
+                metadata=random.choice([None, None, {"a": "b"}]),
                 **when,
             )
         )

@@ -18,10 +18,10 @@ class Search(Claims, Schedules):
 
     def sweep(self) -> None:
         """Do the clean-up before a search for work: dead sessions, due tasks, expired last claims."""
+        self.expire_tasks()
         for session in self.dead_sessions & self.state.sessions.keys():
             self._lose_claims_of(session)
         self.add_ticks()
-        self.expire_tasks()
         self._settle_the_calendar()
         for _, _, key in list(takewhile(self._has_come, self.state.last_claims)):
             if self.state.instances[key[0]].state is InstanceState.IN_PROGRESS:

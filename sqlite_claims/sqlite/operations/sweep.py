@@ -115,6 +115,8 @@ def sweep(db: Database) -> bool:
     The sweep doesn't prolong leases after the machine slept, because a process prolongs leases when the process takes
     the write lock.
     """
+    # First, so that an expired task has its error also if one of its dependencies fails in this step.
+    expiry.sweep_step(db)
     expired = db.rows(sql.expired_last_claims, db.time.now, EXPIRED_PER_SWEEP)
     expired += db.rows(sql.expired_last_claims_in_motion, db.time.now, EXPIRED_PER_SWEEP - len(expired))
     for (id,) in expired:
@@ -122,7 +124,6 @@ def sweep(db: Database) -> bool:
     partitions = db.rows(sql.partitions_to_check, db.time.now, PARTITIONS_PER_SWEEP)
     for (partition,) in partitions:
         db.limits.touched.add(partition)
-    expiry.sweep_step(db)
     remaining = TASKS_PER_SWEEP
     for priority in range(1, 6):
         due = db.rows(sql.due_tasks, priority, db.time.wall, remaining)
@@ -196,7 +197,7 @@ def record_loss(db: Database, id: int, cause: str, why: str = "", *, position: i
 
 def sweep_task(db: Database, task: NamedTask) -> bool:
     """Sweep one task before it is claimed by name; return whether the sweep changed the task."""
-    if task.state == TaskCode.WAITING and expiry.expire_if_due(db, task.id, task.lane):
+    if task.state in (TaskCode.BLOCKED, TaskCode.WAITING) and expiry.expire_if_due(db, task.id, task.lane):
         return True
     if task.state == TaskCode.WAITING and task.next_at is None:
         if task.due_wall is not None and task.due_wall <= db.time.wall:
