@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from sqlite_claims.sqlite.limits import Limits
 from sqlite_claims.sqlite.operations import claiming, settling, sweep
 from sqlite_claims.sqlite.statements import sql
 from sqlite_claims.sqlite.store_time import StoreTime
@@ -58,6 +60,17 @@ def an_end_is_counted_in_a_transaction_of_its_own(patch: pytest.MonkeyPatch) -> 
     patch.setattr(settling, "count_ended", late)
 
 
+def failures_free_no_slot(patch: pytest.MonkeyPatch) -> None:
+    """Plant this fault: the slot of a limit stays taken when an attempt fails."""
+    touch = Limits.touch
+
+    def careless(limits: Limits, db: Any, column: int) -> None:
+        if sys._getframe(1).f_code.co_name != "fail":
+            touch(limits, db, column)
+
+    patch.setattr(Limits, "touch", careless)
+
+
 def a_transaction_keeps_what_it_should_undo(patch: pytest.MonkeyPatch) -> None:
     """Plant this fault: if a call within a transaction raises an error, the partial changes of the call are not rolled
     back."""
@@ -70,6 +83,7 @@ PLANTED: list[Plant] = [
     dead_workers_are_not_noticed,
     pruning_forgets_tokens,
     an_end_is_counted_in_a_transaction_of_its_own,
+    failures_free_no_slot,
     a_transaction_keeps_what_it_should_undo,
 ]
 
