@@ -11,7 +11,7 @@ import pytest
 
 from sqlite_claims import NewTask, RetryPolicy, SqliteClaimStore
 from sqlite_claims.sqlite.doorbell import READY
-from sqlite_claims.sqlite.operations import control, sweep
+from sqlite_claims.sqlite.operations import claiming, control, sweep
 
 LONG, SHORT = 60, 0.1
 
@@ -111,3 +111,22 @@ def test_a_claim_rings_if_its_lease_ends_before_a_waiting_worker_checks_again(
     assert rings_of(store, lambda: store.claim_available_tasks("w", 1, ttl)) == rings
     (claim,) = [claim for claim in store.list_claims() if claim.task_id == "u"]
     assert rings_of(store, lambda: store.renew_task_claim(claim, ttl)) == rings
+
+
+def test_an_operation_that_frees_a_slot_of_a_limit_rings(store: SqliteClaimStore) -> None:
+    store.set_limit("a", concurrency=1)
+    store.add_instance("limited", [NewTask("t", limit="a"), NewTask("u", limit="a"), NewTask("v", limit="a")])
+    claim: Any = store.claim_task("limited", "t", "w", LONG)
+    assert rings_of(store, lambda: store.complete_task(claim)) == 1
+    claim = store.claim_task("limited", "u", "w", LONG)
+    assert rings_of(store, lambda: store.fail_task(claim, "error", retry=False)) == 1
+    assert rings_of(store, lambda: store.set_limit("a", concurrency=2)) == 1
+    assert rings_of(store, lambda: store.remove_limit("a")) == 1
+
+
+def test_a_waiting_worker_sleeps_until_a_limit_may_permit_the_next_task(store: SqliteClaimStore) -> None:
+    store.set_limit("b", rate=(1, 30))
+    store.add_instance("limited", [NewTask("t", limit="b", kind="k"), NewTask("u", limit="b", kind="k")])
+    assert len(store.claim_available_tasks("w", 5, LONG, kinds=["k"])) == 1
+    seconds = store._db.read(claiming.seconds_until_next, tags=(), kinds=frozenset(["k"]))
+    assert 0 < seconds <= 30
