@@ -16,6 +16,7 @@ import apsw
 from .statements import migrations
 
 VERSION = 2
+_INDEXED = re.compile(r"\b(claims_[a-z_]+)( \w+)? INDEXED BY \w+")
 _TABLE = re.compile(r"\b(?:sqlite_autoindex_)?(claims_[a-z_]+?)(_1)?\b")
 
 
@@ -55,4 +56,9 @@ def _tables(connection: apsw.Connection) -> dict[str, list[str]]:
 def translated(statement: str) -> str:
     """Return a reading statement of the store, changed so that the statement reads a file with version 2."""
     replacements = _replacements()
+    # A table that is replaced by a query has no index.
+    statement = _INDEXED.sub(
+        lambda found: found[0].partition(" INDEXED")[0] if replacements.get(found[1], "").startswith("(") else found[0],
+        statement,
+    )
     return _TABLE.sub(lambda name: name[0].replace(name[1], replacements.get(name[1], name[1])), statement)
