@@ -132,6 +132,8 @@ class AsyncSqliteClaimStore(AsyncStoreMethods):
         A second thread waits for the commits, so that the store's thread can run other calls. If the caller is
         cancelled, this thread ends within half a second.
         """
+        if entered.get():  # a transaction of the caller holds the store's lock, so a second thread could not wait
+            return await self._wait(poll, timeout)
         deadline = time.monotonic() + validate.duration_us("timeout", timeout) / 1e6
         while True:
             number, wait = await self._call(lambda on: (on._backend.commit_number(), on._backend.wait_commit))

@@ -32,7 +32,7 @@ _COMMANDS = {
     "show": ("inspect", "Show all details of an instance or a task."),
     "top": ("top.main", "Live view of tasks and workers."),
     "schedule": ("schedule", "Add a task at regular times, for example every night."),
-    "limit": ("limit", "Limit how many tasks run at the same time, or start within a period."),
+    "limit": ("limit", "Limit how many tasks run, or start, at a time."),
     "pause": ("control", "Stop handing out an instance's tasks until it is resumed."),
     "resume": ("control", "Resume a paused instance."),
     "cancel": ("control", "Cancel an instance permanently."),
