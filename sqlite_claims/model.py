@@ -366,7 +366,6 @@ class TaskInfo:
     max_attempts: int
     max_lost: int
     retry: RetryPolicy
-    limit: str | None
     state: TaskState
     attempts: int
     failures: int
@@ -380,6 +379,7 @@ class TaskInfo:
     finished_at: datetime | None
     progress: Progress | None = None
     checkpoint: bytes | None = None
+    limit: str | None = None
     unique_key: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict, hash=False)
     timeout: float | None = None

@@ -29,12 +29,16 @@ class TaskBatch(Sequence[NewTask]):
 
     __slots__ = ("inputs", "task_ids", "template")
 
+    task_ids: list[str]
+    inputs: list[bytes | None] | None
+    template: NewTask
+    """The first task, without its input."""
+
     def __init__(self, task_ids: Sequence[str], inputs: Sequence[bytes | None] | None = None, **options: Any) -> None:
         self.task_ids = _checked_ids(task_ids)
         self.inputs = None if inputs is None else _checked_inputs(inputs, len(self.task_ids))
         first = self.task_ids[0] if self.task_ids else "task"
         self.template = NewTask(first, **options)
-        """The first task, without its input."""
         if self.template.unique_key is not None and len(self.task_ids) > 1:
             raise InvalidArgumentError("unique_key can't be the same for several tasks; give it to one task only")
         if not set(self.task_ids).isdisjoint(self.template.depends_on):
