@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
-from sqlite_claims import Cron, Every
+from sqlite_claims import Cron, Every, RetryPolicy
 
 from .base import Stores
 
@@ -25,7 +25,9 @@ class Schedules(Stores):
     @rule(name=schedule_ids, timing=timings, kind=st.sampled_from([None, "x"]), delay=st.sampled_from([None, 10]))
     def set_schedule(self, name: str, timing: Any, kind: str | None, delay: int | None) -> None:
         when, catch_up = timing
-        task = self.new_task(task_id="t", kind=kind, due=None if delay is None else ("delay", delay))
+        # Without jitter, because each store draws its jitter separately.
+        retry = RetryPolicy(10, 2, 60, 0)
+        task = self.new_task(task_id="t", kind=kind, retry=retry, due=None if delay is None else ("delay", delay))
         self.ask(lambda store: store.set_schedule(name, when, task, catch_up=catch_up))
 
     @precondition(lambda self: self.now_and_then(3))
