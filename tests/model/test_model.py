@@ -15,14 +15,16 @@ from .machine import explore
 
 # Number of histories in `make test`. Each history has 60 steps.
 FEW = 20
+# Number of histories in `make check`. `make soak` plays more and longer histories.
+SLOW = 100
 
 
 @pytest.mark.parametrize(
     ("own_lanes", "histories"),
     [
         ("none", FEW),
-        pytest.param("none", 200, marks=pytest.mark.slow),
-        pytest.param("many", 200, marks=pytest.mark.slow),
+        pytest.param("none", SLOW, marks=pytest.mark.slow),
+        pytest.param("many", SLOW, marks=pytest.mark.slow),
     ],
 )
 def test_whatever_is_done_to_them_all_stores_say_the_same(
