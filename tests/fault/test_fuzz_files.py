@@ -21,7 +21,7 @@ def try_seeds(first: int, count: int) -> str:
     return last
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_damaged_files_raise_our_errors_alone_and_crash_no_process() -> None:
     outcomes = try_seeds(1, 15)
     assert "StoreCorruptError" in outcomes

@@ -15,7 +15,7 @@ from .machine import explore
 
 # Number of histories in `make test`. Each history has 60 steps.
 FEW = 20
-# Number of histories in `make check`. `make soak` plays more and longer histories.
+# Number of histories in `make soak`, which also plays more and longer histories.
 SLOW = 100
 
 
@@ -23,8 +23,8 @@ SLOW = 100
     ("own_lanes", "histories"),
     [
         ("none", FEW),
-        pytest.param("none", SLOW, marks=pytest.mark.slow),
-        pytest.param("many", SLOW, marks=pytest.mark.slow),
+        pytest.param("none", SLOW, marks=pytest.mark.soak),
+        pytest.param("many", SLOW, marks=pytest.mark.soak),
     ],
 )
 def test_whatever_is_done_to_them_all_stores_say_the_same(

@@ -137,7 +137,7 @@ def test_a_wheel_with_the_core_serves_every_cpython_from_3_11_on(source: Path, t
     } <= names
     assert {name.partition("/")[0] for name in names} == {"sqlite_claims", "sqlite_claims-0.1.0.dist-info"}
     needed = [line for line in metadata.splitlines() if line.startswith("Requires-Dist") and "extra" not in line]
-    assert {line.split()[1].split(">")[0] for line in needed} == {"apsw", "cffi"}
+    assert {line.split()[1].split(">")[0] for line in needed} == {"apsw", "cffi", "cronsim"}
 
     install(python, wheel)
     printed = use(python, tmp_path)

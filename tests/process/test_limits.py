@@ -147,6 +147,7 @@ def _played(folder: Path, *, processes: int, partitions: int, tasks: int, kills:
     print(f"{outcome.claims:,} claims, {outcome.short_calls:,} calls that found too few tasks")
 
 
+@pytest.mark.soak
 def test_a_few_processes_break_no_limit_and_leave_no_slot_idle(tmp_path: Path) -> None:
     _played(tmp_path, processes=3, partitions=12, tasks=1500, kills=2, cancels=1)
 
