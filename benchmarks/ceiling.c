@@ -148,7 +148,7 @@ static int complete_batch(ceiling *c) {
   int64_t wall = clock_us(CLOCK_REALTIME);
   for (int i = 0; i < c->claims_len && code == SQLITE_OK; i++) {
     const claim *one = &c->claims[i];
-    bind(c->statements[COMPLETE], "iiiss", one->row, wall, one->token, one->name, one->instance);
+    bind(c->statements[COMPLETE], "iiiiss", one->row, wall, wall, one->token, one->name, one->instance);
     code = run(c, COMPLETE);
     if (code == SQLITE_OK && sqlite3_changes(c->db) != 1) code = SQLITE_CONSTRAINT;
   }

@@ -38,7 +38,7 @@ _SESSION = 1
 # The names of the bound values of each statement of the loop.
 _BINDINGS = {
     "claim_one": ("row", "floor", "lease", "worker", "session", "wall", "expires"),
-    "complete_plain": ("row", "wall", "token", "task", "instance"),
+    "complete_plain": ("row", "wall", "now", "token", "task", "instance"),
     "count_completed": ("instance",),
     "store_output": ("row", "output"),
     "drop_claim": ("row",),
@@ -84,6 +84,7 @@ _INPUT_FROM = "    input_from    INTEGER,"
 _NEXT_INDEX = "CREATE INDEX claims_task_next ON"
 _TO_CLAIMED_SIDE = " lane = iif(state = 2, lane, iif(lane > 0, lane + 4294967296, lane - 4294967296)),"
 _FROM_CLAIMED_SIDE = ", lane = iif(lane > 0, lane - 4294967296, lane + 4294967296)"
+_ON_CLAIMED_SIDE = " AND lane & -2147483648 = 4294967296"
 _OPEN_TASKS = " AND total - completed - failed - cancelled > 1"
 
 PRESENT = Layout("present")
@@ -96,7 +97,10 @@ _DATA_COLUMN: Edits = ((_INPUT_FROM, f"    data BLOB,\n{_INPUT_FROM}"),)
 HELD_INDEX = Layout(
     "claims found by an index of their own",
     schema=((_NEXT_INDEX, f"CREATE INDEX claims_task_held ON claims_tasks (session) WHERE state = 2;\n{_NEXT_INDEX}"),),
-    statements={"claim_one": ((_TO_CLAIMED_SIDE, ""),), "complete_plain": ((_FROM_CLAIMED_SIDE, ""),)},
+    statements={
+        "claim_one": ((_TO_CLAIMED_SIDE, ""),),
+        "complete_plain": ((_FROM_CLAIMED_SIDE, ""), (_ON_CLAIMED_SIDE, "")),
+    },
     has_sides=False,
 )
 _CLAIM_TABLE = """CREATE TABLE claims_claim (
@@ -116,10 +120,11 @@ CLAIM_TABLE = Layout(
             ),
         ),
         "complete_plain": (
-            (_FROM_CLAIMED_SIDE, ", token = ?3, attempts = attempts + 1"),
+            (_FROM_CLAIMED_SIDE, ", token = ?4, attempts = attempts + 1"),
+            (_ON_CLAIMED_SIDE, ""),
             (
-                " AND token = ?3 AND state = 2",
-                " AND EXISTS (SELECT 1 FROM claims_claim WHERE task = ?1 AND token = ?3)",
+                " AND token = ?4 AND state = 2",
+                " AND EXISTS (SELECT 1 FROM claims_claim WHERE task = ?1 AND token = ?4)",
             ),
         ),
     },
@@ -197,7 +202,12 @@ class Trial:
             name: layout.text(name) for name in ("sweep_state", "task_found", "claim_one", *self._completion())
         }
         first, *later = [script for _, script in migrations()]
-        connection.execute(edited(first, layout.schema))
+        # The first script has the names of the first schema version.
+        schema = tuple(
+            (old.replace("claims_tasks", "claims_task"), new.replace("claims_tasks", "claims_task"))
+            for old, new in layout.schema
+        )
+        connection.execute(edited(first, schema))
         for script in later:
             connection.execute(script)
         self._fill(tasks)
@@ -220,7 +230,7 @@ class Trial:
         with connection:
             connection.execute(sql.create_meta, (1, "", 0, now, 0))
             connection.execute(sql.add_instance, ("instance", "", now))
-            connection.execute(sql.add_lane, (0, "", "[]"))
+            connection.execute(sql.add_lane, (0, "", "[]", 0))
             connection.execute(sql.lanes_changed)
             own = (payload,) if self.layout.in_row else ()
             connection.executemany(
@@ -253,7 +263,7 @@ class Trial:
 
     def _values(self, row: int, token: int, task: str, now: int) -> dict[str, object]:
         return {
-            "row": row, "floor": 0, "lease": now + _LEASE_US, "worker": WORKER, "session": _SESSION, "wall": now,
+            "row": row, "floor": 0, "lease": now + _LEASE_US, "worker": WORKER, "session": _SESSION, "wall": now, "now": now,
             "expires": now + _LEASE_US, "token": token, "task": task, "instance": "instance", "instance_id": 1,
             "output": self._output,
         }  # fmt: skip
