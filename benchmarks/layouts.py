@@ -263,9 +263,9 @@ class Trial:
 
     def _values(self, row: int, token: int, task: str, now: int) -> dict[str, object]:
         return {
-            "row": row, "floor": 0, "lease": now + _LEASE_US, "worker": WORKER, "session": _SESSION, "wall": now, "now": now,
-            "expires": now + _LEASE_US, "token": token, "task": task, "instance": "instance", "instance_id": 1,
-            "output": self._output,
+            "row": row, "floor": 0, "lease": now + _LEASE_US, "worker": WORKER, "session": _SESSION, "wall": now,
+            "now": now, "expires": now + _LEASE_US, "token": token, "task": task, "instance": "instance",
+            "instance_id": 1, "output": self._output,
         }  # fmt: skip
 
     def claim_first(self, count: int) -> None:
